@@ -1,0 +1,44 @@
+# `make serve` and `make test` are all a newcomer needs; each installs what is missing first.
+
+PYTHON ?= python3
+MODEL ?= after-lstm
+SERVE ?=
+BIN := .venv/bin
+
+.PHONY: install serve train test lint format lock image
+
+install: .venv/installed
+
+.venv/installed: requirements.lock
+	$(PYTHON) -m venv .venv
+	# uv installs the rest several times faster than pip does.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	touch $@
+
+serve: install
+	@ls artifacts/$(MODEL)/*/saved_model.pb >/dev/null 2>&1 || $(MAKE) train
+	$(BIN)/python -m service --model $(MODEL) $(SERVE)
+
+train: install
+	$(BIN)/python -m training --name $(MODEL)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Names, versions and hashes for every Python and platform; no download addresses.
+lock: install
+	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+
+image:
+	docker build --tag attention-service .

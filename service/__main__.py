@@ -1,0 +1,48 @@
+"""`python -m service`: settings to uvicorn."""
+
+import copy
+import sys
+from functools import partial
+
+import uvicorn
+from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from service.app import create_app_or_exit
+from service.settings import Settings
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    settings = Settings.from_command_line(sys.argv[1:])
+    config = uvicorn.Config(
+        partial(create_app_or_exit, settings),
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_level=settings.log_level,
+        log_config=log_config(settings.log_level),
+        access_log=settings.access_log,
+    )
+    if settings.workers == 1:
+        server = uvicorn.Server(config)
+        server.run()
+        failed = not server.started
+    else:
+        supervisor = Multiprocess(config, sockets=[config.bind_socket()])
+        supervisor.run()
+        failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
+    if failed:
+        raise SystemExit(STARTUP_FAILURE)
+
+
+def log_config(level: str) -> dict[str, object]:
+    """The logging of uvicorn, with the service's loggers beside it."""
+    config = copy.deepcopy(LOGGING_CONFIG)
+    config["loggers"]["service"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
+    return config
+
+
+if __name__ == "__main__":
+    main()

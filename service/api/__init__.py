@@ -1,0 +1,1 @@
+"""The routes: all that knows HTTP."""

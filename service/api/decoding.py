@@ -1,0 +1,87 @@
+"""Nested JSON lists to one float32 array, with errors that name the element at fault."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from service.errors import InvalidInput, TooLarge
+from service.inference.artifact import Array
+from service.inference.card import ModelCard
+
+NUMBERS = {int, float}
+
+
+def decode(sequences: Sequence[object], card: ModelCard, limit: int, where: str) -> Array:
+    """Turn parsed JSON into sequences the model can run.
+
+    Args:
+        sequences: what should be a list of sequences, each a list of timesteps, each a list of numbers.
+        card: the shape to expect.
+        limit: most sequences.
+        where: what messages call a sequence, `{}` standing for its index: `sequences[{}]`.
+
+    Returns:
+        `(n, timesteps, features)`.
+
+    Raises:
+        TooLarge: more than `limit` sequences.
+        InvalidInput: none, or at the first element that is not as expected.
+    """
+    if len(sequences) > limit:
+        raise TooLarge(f"expected at most {limit} sequences, got {len(sequences)}")
+    if not sequences:
+        raise InvalidInput("expected at least one sequence, got none")
+    if _fits(sequences, card.timesteps, card.features):
+        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
+            array = np.array(sequences, dtype=np.float32)
+        if np.isfinite(array).all():
+            return array
+    raise InvalidInput(_first_problem(sequences, card, where))
+
+
+def _fits(sequences: Sequence[Any], timesteps: int, features: int) -> bool:
+    # A scan of each level in turn; what it finds wrong is left to _first_problem to name.
+    return (
+        all(type(sequence) is list and len(sequence) == timesteps for sequence in sequences)
+        and all(type(step) is list and len(step) == features for step in chain.from_iterable(sequences))
+        and set(map(type, chain.from_iterable(chain.from_iterable(sequences)))) <= NUMBERS
+    )
+
+
+def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> str:
+    for i, sequence in enumerate(sequences):
+        at = where.format(i)
+        if not isinstance(sequence, list):
+            return f"{at}: expected a list of {card.timesteps} timesteps, got {_kind(sequence)}"
+        if len(sequence) != card.timesteps:
+            return f"{at}: expected {card.timesteps} timesteps, got {len(sequence)}"
+        for t, step in enumerate(sequence):
+            if not isinstance(step, list):
+                return f"{at}[{t}]: expected a list of {card.features} features, got {_kind(step)}"
+            if len(step) != card.features:
+                return f"{at}[{t}]: expected {card.features} features, got {len(step)}"
+            for f, value in enumerate(step):
+                if type(value) not in NUMBERS:
+                    return f"{at}[{t}][{f}]: expected a finite number, got {_kind(value)}"
+                with np.errstate(over="ignore"):
+                    if not np.isfinite(np.float32(value)):
+                        return f"{at}[{t}][{f}]: expected a finite float32, got {value:g}"
+    raise AssertionError("called for sequences that fit")
+
+
+def _kind(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return "a number"

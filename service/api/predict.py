@@ -1,0 +1,132 @@
+"""`POST /predict`: predictions, each with the attention of the same forward pass."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+
+from service import errors
+from service.api.body import JsonRoute
+from service.api.decoding import decode
+from service.api.responses import documented
+from service.api.selection import SelectedModel
+from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
+from service.inference.card import Target
+
+router = APIRouter(route_class=JsonRoute, tags=["predict"])
+
+Detail = Literal["mean", "full", "none"]
+#: The output that each detail of attention needs.
+OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC, "none": None}
+
+SEQUENCE_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
+
+
+class PredictRequest(BaseModel):
+    """One sequence or many. Their elements are checked against the model's card, not here."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
+
+    sequence: Annotated[
+        list[Any] | None,
+        WithJsonSchema(SEQUENCE_SCHEMA),
+        Field(
+            description="One sequence: a list of timesteps, each a list of features, in raw units.",
+            examples=[EXAMPLE_SEQUENCE],
+        ),
+    ] = None
+    sequences: Annotated[
+        list[Any] | None,
+        WithJsonSchema({"type": "array", "items": SEQUENCE_SCHEMA}),
+        Field(description="Many sequences, instead of `sequence`.", examples=[[EXAMPLE_SEQUENCE]]),
+    ] = None
+    attention: Detail = Field(
+        "mean",
+        description="`mean`: one weight per timestep, summing to 1. `full`: `attention_vec`, one distribution over the "
+        "timesteps per unit. `none`: predictions alone.",
+        examples=["mean"],
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.sequence is None) == (self.sequences is None):
+            raise ValueError(
+                f"expected either 'sequence' or 'sequences', got {'neither' if self.sequence is None else 'both'}"
+            )
+        return self
+
+
+class Prediction(BaseModel):
+    """What the model says of one sequence, and where it looked."""
+
+    prediction: float | list[float] = Field(
+        description="Probability of the second class (binary), one probability per class (multiclass), or the number "
+        "predicted (regression; a list where there are several).",
+        examples=[0.98],
+    )
+    label: str | None = Field(None, description="The likeliest class; absent for regression.", examples=["1"])
+    attention: list[float] | list[list[float]] | None = Field(
+        None,
+        description="Weight of each timestep, `(timesteps)`; with `full`, `(timesteps, units)`; absent with `none`.",
+        examples=[[0.005, 0.99, 0.005]],
+    )
+
+
+class PredictResponse(BaseModel):
+    """Predictions in the order of the sequences."""
+
+    model: str = Field(description="Model that answered.", examples=["after-lstm"])
+    version: int = Field(description="Version that answered.", examples=[3])
+    predictions: list[Prediction] = Field(description="One for each sequence.")
+
+
+@router.post(
+    "/predict",
+    summary="Predict, and show where the model looked",
+    response_model=PredictResponse,
+    response_model_exclude_none=True,
+    responses=documented(
+        errors.UnknownModel,
+        errors.TooLarge,
+        errors.UnsupportedMediaType,
+        errors.QueueFull,
+        errors.Unavailable,
+        errors.DeadlineExceeded,
+    ),
+)
+async def predict(body: PredictRequest, model: SelectedModel, request: Request) -> Response:
+    """Answer each sequence with its prediction and, from the same forward pass, its attention."""
+    limit = request.app.state.settings.max_sequences
+    if body.sequences is not None:
+        sequences = decode(body.sequences, model.card, limit, "sequences[{}]")
+    else:
+        sequences = decode([body.sequence], model.card, limit, "sequence")
+    attention = OUTPUTS[body.attention]
+    outputs = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))
+    answer = {
+        "model": model.card.name,
+        "version": model.version,
+        "predictions": encode(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target),
+    }
+    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+def encode(predictions: Array, attention: Array | None, target: Target) -> list[dict[str, Any]]:
+    """Arrays to the rows of an answer, their numbers left to the JSON encoder.
+
+    Args:
+        predictions: `(n, outputs)`.
+        attention: `(n, timesteps)`, `(n, timesteps, units)` or none.
+        target: what the outputs mean.
+    """
+    columns: dict[str, Any] = {"prediction": predictions[:, 0] if predictions.shape[1] == 1 else predictions}
+    if target.classes is not None:
+        chosen = predictions[:, 0] >= 0.5 if target.task == "binary" else predictions.argmax(axis=1)
+        columns["label"] = [target.classes[int(index)] for index in chosen]
+    if attention is not None:
+        columns["attention"] = np.ascontiguousarray(attention)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

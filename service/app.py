@@ -1,0 +1,90 @@
+"""`create_app`: the only place where the service's parts are wired together."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from uvicorn.config import STARTUP_FAILURE
+
+from service import __version__
+from service.api import attention, operations, predict
+from service.errors import ArtifactError, ServiceError
+from service.inference.model import Limits
+from service.inference.repository import Repository
+from service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """
+Ask a sequence model what it predicts **and which timesteps it looked at**: one call, one forward pass.
+
+* `POST /predict` answers predictions with the attention behind each.
+* `GET /attention` is the model's attention profile, as numbers or as a chart.
+* `GET /model` is the model card: shapes, labels, classes, metrics, and how it was trained.
+"""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Load the models and build the app that serves them.
+
+    Raises:
+        ArtifactError: there is nothing to serve.
+    """
+    repository = Repository(
+        settings.artifacts,
+        default=settings.model,
+        engine=settings.engine,
+        threads=settings.threads,
+        limits=Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
+    )
+    repository.load()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await repository.close()
+
+    app = FastAPI(title="Attention service", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app.state.repository = repository
+    app.state.settings = settings
+    app.add_exception_handler(ServiceError, answer_service_error)
+    app.add_exception_handler(RequestValidationError, answer_validation_error)
+    for part in (predict, attention, operations):
+        app.include_router(part.router)
+    return app
+
+
+def create_app_or_exit(settings: Settings) -> FastAPI:
+    """`create_app` for a server process: where nothing can be served, log one line that says what to do, and exit.
+
+    The exit code is the one after which uvicorn does not start the process again.
+    """
+    try:
+        return create_app(settings)
+    except ArtifactError as error:
+        logger.critical("%s", error)
+        raise SystemExit(STARTUP_FAILURE) from None
+
+
+async def answer_service_error(_: Request, error: Exception) -> JSONResponse:
+    """A domain error in FastAPI's shape."""
+    assert isinstance(error, ServiceError)
+    return JSONResponse({"detail": str(error)}, error.status, headers=dict(error.headers))
+
+
+async def answer_validation_error(_: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own answer, less what it repeats of the request: a body may be megabytes of numbers."""
+    assert isinstance(error, RequestValidationError)
+    detail = [{"type": item["type"], "loc": item["loc"], "msg": _message(item)} for item in error.errors()]
+    return JSONResponse({"detail": jsonable_encoder(detail)}, 422)
+
+
+def _message(item: dict[str, Any]) -> str:
+    if item["type"] == "json_invalid":
+        return f"expected JSON (which has no NaN and no Infinity), got: {item['ctx']['error']}"
+    return str(item["msg"])

@@ -1,0 +1,76 @@
+"""Every setting of the service: name, default and documentation, for flags and environment alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+from service.inference.engines import EngineChoice
+
+
+class Settings(BaseSettings):
+    """Serve the models in an artifacts folder over HTTP: predictions, and the attention behind each.
+
+    Every flag is also an environment variable: --max-batch is SERVICE_MAX_BATCH. Flags win.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_prefix="SERVICE_",
+        env_ignore_empty=True,
+        cli_prog_name="python -m service",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+
+    artifacts: Path = Field(Path("artifacts"), description="folder that holds <model>/<version>/ directories")
+    model: str | None = Field(
+        None, description="model that answers where a request names none; not needed where there is only one"
+    )
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
+    engine: EngineChoice = Field(
+        "auto",
+        description="what executes the model: onnx (ONNX Runtime), tensorflow (the SavedModel itself), "
+        "or auto: onnx where the version has a model.onnx, else tensorflow",
+    )
+    threads: int = Field(1, ge=1, description="threads that one call of an engine may use, in each worker")
+    workers: int = Field(1, ge=1, description="server processes")
+    max_batch: int = Field(512, ge=1, description="most sequences in one call of an engine")
+    max_sequences: int = Field(8192, ge=1, description="most sequences in one request; more are answered 413")
+    max_queue: int = Field(
+        16384, ge=1, description="most sequences waiting or running in each worker; more are answered 429"
+    )
+    max_body: int = Field(32 * 2**20, ge=1, description="largest request body, in bytes; larger ones are answered 413")
+    timeout: float = Field(30, gt=0, description="longest time for an answer, in seconds; later ones are answered 504")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level to log")
+    access_log: bool = Field(default=False, description="log a line for every request")
+
+    @model_validator(mode="after")
+    def _one_request_fits_the_queue(self) -> Self:
+        if self.max_sequences > self.max_queue:
+            raise ValueError(f"max_sequences ({self.max_sequences}) must not be more than max_queue ({self.max_queue})")
+        return self
+
+    @classmethod
+    def from_command_line(cls, arguments: Sequence[str]) -> Self:
+        """Read flags, then the environment, then the defaults.
+
+        Raises:
+            SystemExit: with a message that says which setting is wrong, and how.
+        """
+        try:
+            return CliApp.run(cls, cli_args=list(arguments))
+        except ValidationError as error:
+            problems = [
+                f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}, got {item['input']!r}"
+                if item["loc"]
+                else item["msg"]
+                for item in error.errors()
+            ]
+            raise SystemExit(f"error: {'; '.join(problems)} (see python -m service --help)") from error
+        except SettingsError as error:
+            raise SystemExit(f"error: {error} (see python -m service --help)") from error

@@ -1,0 +1,142 @@
+"""Writing a trained model as a version that the service can serve, and publishing it by one rename."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import tensorflow as tf
+import tf2onnx
+
+from service.inference.artifact import ATTENTION, ATTENTION_VEC, INPUT, PREDICTION, SIGNATURES, Array, Artifact
+from service.inference.card import Lowering, ModelCard
+from service.inference.repository import CHARTS, open_verified, versions_of
+from training.charts import bar_chart
+from training.errors import TrainingError
+
+#: The newest operator set that tf2onnx writes.
+OPSET = 18
+#: How far the lowering may be from the SavedModel on any output of the golden example.
+LOWERING_TOLERANCE = 1e-5
+
+
+def publish(model: keras.Model, card: ModelCard, sample: Array, artifacts: Path) -> Path:
+    """Write a version beside its place, verify it as the service would, and publish it by one rename.
+
+    Args:
+        model: as `models.build` makes it, trained.
+        card: all but the lowering, which is added here.
+        sample: `(n, timesteps, features)` to record as the golden example.
+        artifacts: folder of models.
+
+    Returns:
+        The directory of the published version.
+
+    Raises:
+        TrainingError: the lowering computes something else than the SavedModel.
+        ArtifactError: the service's own loader refuses what was written.
+    """
+    home = artifacts / card.name
+    home.mkdir(parents=True, exist_ok=True)
+    with _staging(home) as staged:
+        artifact = Artifact(staged)
+        attend = _write_saved_model(model, staged)
+        artifact.extra.mkdir()
+        outputs = {name: value.numpy() for name, value in attend(tf.constant(sample)).items()}
+        np.savez(
+            artifact.golden_path,
+            **{INPUT: sample, PREDICTION: outputs[PREDICTION], ATTENTION_VEC: outputs[ATTENTION_VEC]},
+        )
+        lowering = _write_lowering(attend, artifact, sample, outputs)
+        for suffix in CHARTS:
+            chart = bar_chart(card.attention, card.timestep_labels, card.name, suffix)
+            artifact.chart_path(suffix).write_bytes(chart)
+        artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
+        for engine in ("onnx", "tensorflow"):
+            open_verified(artifact, engine, threads=1)
+        _flush([*staged.rglob("*"), staged])
+        return _rename_to_next_version(staged, home)
+
+
+def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experimental.GenericFunction:
+    """Write the SavedModel; returns the function behind its `attention` signature."""
+    specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
+
+    @tf.function(input_signature=[specification], autograph=False)
+    def attend(sequence: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = model(sequence, training=False)
+        attention_vec = outputs[ATTENTION_VEC]
+        return {
+            PREDICTION: outputs[PREDICTION],
+            ATTENTION: tf.reduce_mean(attention_vec, axis=-1),  # (batch, timesteps)
+            ATTENTION_VEC: attention_vec,
+        }
+
+    @tf.function(input_signature=[specification], autograph=False)
+    def predict(sequence: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {PREDICTION: model(sequence, training=False)[PREDICTION]}
+
+    # A bare module rather than keras.export.ExportArchive, which collects variables in the order of a set: the same
+    # weights would be written, and so digested, differently in every run.
+    module = tf.Module()
+    module.weights = [weight.value for weight in model.weights]
+    functions = dict(zip(SIGNATURES, (predict, attend), strict=True))
+    tf.saved_model.save(module, str(directory), signatures=functions)
+    return attend
+
+
+def _write_lowering(
+    attend: tf.types.experimental.GenericFunction, artifact: Artifact, sample: Array, outputs: dict[str, Array]
+) -> Lowering:
+    proto, _ = tf2onnx.convert.from_function(attend, attend.input_signature, opset=OPSET)
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, artifact.lowering_path)
+    session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
+    lowered = session.run(list(outputs), {INPUT: sample})
+    error = max(float(np.abs(got - expected).max()) for got, expected in zip(lowered, outputs.values(), strict=True))
+    if not error <= LOWERING_TOLERANCE:
+        raise TrainingError(
+            f"the lowering differs from the SavedModel by {error:.2g}, expected at most {LOWERING_TOLERANCE:g}"
+        )
+    return Lowering(opset=OPSET, error=error, source_digest=artifact.saved_model_digest())
+
+
+@contextmanager
+def _staging(home: Path) -> Iterator[Path]:
+    """A directory beside the versions whose name readers ignore; gone afterwards if it was not published."""
+    staged = Path(tempfile.mkdtemp(prefix=".staging-", dir=home))
+    try:
+        staged.chmod(0o755)  # mkdtemp's 0700 would hide a version from a service that runs as someone else
+        yield staged
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _rename_to_next_version(staged: Path, home: Path) -> Path:
+    while True:
+        published = home / str(max(versions_of(home), default=0) + 1)
+        try:
+            staged.rename(published)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            continue  # another training published that number first
+        _flush([home])
+        return published
+
+
+def _flush(paths: Iterable[Path]) -> None:
+    """Force files and directory entries to disk, so that what is visible after a power cut is also whole."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,72 @@
+"""Every option of a training run: name, default and documentation in one place."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_settings import CliApp, SettingsConfigDict
+
+Architecture = Literal["after_lstm", "before_lstm"]
+
+
+class Options(BaseModel):
+    """Train a sequence model with attention and publish it as the next version of <artifacts>/<name>/.
+
+    Without options: 300,000 synthetic sequences of 20 timesteps and 2 features whose label is written into
+    timestep 10, and one epoch of the after-LSTM attention model.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        cli_prog_name="python -m training",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+    )
+
+    architecture: Architecture = Field("after_lstm", description="where attention sits")
+    data: str = Field(
+        "recurrent",
+        description="what to train on: recurrent (synthetic), aeon:NAME (a classification data set of the aeon "
+        "package, with its published split) or a .npz file with x (n, timesteps, features) and y (n,)",
+    )
+    name: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="name of the model; the architecture's name if absent",
+    )
+    artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
+    epochs: int = Field(1, ge=1, description="passes over the training data")
+    batch_size: int = Field(128, ge=1, description="sequences in one step of the optimizer")
+    learning_rate: float = Field(0.001, gt=0, description="step size of Adam")
+    units: int = Field(32, ge=1, description="units of the LSTM")
+    validation_split: float = Field(
+        0.1, ge=0, lt=1, description="fraction of the training data to validate on after each epoch instead"
+    )
+    test_split: float = Field(0.2, gt=0, lt=1, description=".npz data: fraction to hold out for the card's metrics")
+    seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")
+    sequences: int = Field(300_000, ge=10, description="recurrent data: how many sequences")
+    timesteps: int = Field(20, ge=1, description="recurrent data: timesteps in a sequence")
+    features: int = Field(2, ge=1, description="recurrent data: features at each timestep")
+    attention_column: int = Field(10, ge=0, description="recurrent data: timestep that the label is written into")
+
+    @property
+    def model_name(self) -> str:
+        """The name to publish under."""
+        return self.name or self.architecture.replace("_", "-")
+
+    @classmethod
+    def from_command_line(cls, arguments: Sequence[str]) -> Self:
+        """Read flags, then the defaults.
+
+        Raises:
+            SystemExit: with a message that says which option is wrong, and how.
+        """
+        try:
+            return CliApp.run(cls, cli_args=list(arguments))
+        except ValidationError as error:
+            problems = (
+                f"--{'.'.join(map(str, item['loc'])).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
+                for item in error.errors()
+            )
+            raise SystemExit(f"error: {'; '.join(problems)} (see python -m training --help)") from error
