@@ -9,14 +9,16 @@ RUN groupadd --gid 10001 app && useradd --uid 10001 --gid app --no-create-home -
 
 FROM base AS installer
 COPY requirements.lock pyproject.toml ./
-RUN python -m venv /opt/venv \
+RUN python -m venv --without-pip /opt/venv \
     && python -m venv /opt/uv \
     && /opt/uv/bin/pip install --quiet --disable-pip-version-check "$(grep -o '^uv==[^ ]*' requirements.lock)"
+# The system's certificates let a build pass a company's proxy.
+ENV UV_SYSTEM_CERTS=1
 # The lock's versions and hashes, for no more than the dependencies asked for.
 ENV INSTALL="/opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/venv/bin/python --constraint requirements.lock --requirement pyproject.toml"
 
 FROM installer AS service-installer
-RUN $INSTALL && /opt/venv/bin/pip uninstall --quiet --yes pip
+RUN $INSTALL
 
 FROM installer AS training-installer
 RUN $INSTALL --extra training

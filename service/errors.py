@@ -15,7 +15,7 @@ class ServiceError(Exception):
 
 
 class InvalidInput(ServiceError):
-    """The sequences do not fit the model's card."""
+    """The request is not of the form expected, or its sequences do not fit the model's card."""
 
     status = 422
 

@@ -151,7 +151,8 @@ def _target(where: str, labels: NDArray[np.generic]) -> Target:
 def _checked(where: str, x: NDArray[np.generic], labels: NDArray[np.generic], target: Target) -> Split:
     if x.dtype.kind not in "biuf" or 0 in x.shape:
         raise TrainingError(f"{where}: expected x to hold numbers, got shape {x.shape} of {x.dtype}")
-    array = x.astype(np.float32)
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
+        array = x.astype(np.float32)
     if len(wrong := np.argwhere(~np.isfinite(array))):
         place = "".join(f"[{index}]" for index in wrong[0])
         raise TrainingError(f"{where}: expected finite numbers, got {x[tuple(wrong[0])]} at x{place}")

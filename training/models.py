@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
 
 from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION, Array
@@ -87,11 +88,21 @@ def build(architecture: Architecture, x: Array, target: Target, units: int, *, s
     sequence = keras.Input(x.shape[1:], name=INPUT)
     inputs = sequence
     if standardise:
-        normalization = layers.Normalization()
-        normalization.adapt(x)
-        inputs = normalization(sequence)
+        inputs = _standardised(sequence, x)
     summary, attention_vec = ARCHITECTURES[architecture](inputs, units)
     return keras.Model(sequence, {PREDICTION: _head(target)(summary), ATTENTION_VEC: attention_vec})
+
+
+def _standardised(inputs: Tensor, x: Array) -> Tensor:
+    """Bring each feature to mean 0 and variance 1 over `x`; a feature that never changes becomes 0.
+
+    Two Rescaling layers rather than one Normalization, whose statistics tf2onnx leaves behind as inputs of the graph.
+    Subtracting comes first: large offsets would otherwise cost precision.
+    """
+    mean = x.mean(axis=(0, 1), dtype=np.float64)
+    deviation = x.std(axis=(0, 1), dtype=np.float64)
+    centred = layers.Rescaling(1.0, offset=-mean)(inputs)
+    return layers.Rescaling(1 / np.where(deviation > 0, deviation, 1))(centred)
 
 
 def _head(target: Target) -> layers.Layer:

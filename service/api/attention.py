@@ -34,7 +34,7 @@ class AttentionAnswer(AttentionProfile):
     response_model=AttentionAnswer,
     responses={
         200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in CHARTS}},
-        **documented(errors.UnknownModel, errors.NotAcceptable, errors.Unavailable),
+        **documented(errors.NotAcceptable),
     },
 )
 async def attention(

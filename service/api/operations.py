@@ -5,7 +5,6 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from service import errors
 from service.api.responses import documented
 from service.api.selection import SelectedModel
 from service.inference.card import ModelCard
@@ -40,15 +39,13 @@ async def live() -> Live:
     return Live()
 
 
-@router.get(
-    "/health/ready", summary="Can the model be asked?", responses=documented(errors.UnknownModel, errors.Unavailable)
-)
+@router.get("/health/ready", summary="Can the model be asked?", responses=documented())
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
 
 
-@router.get("/model", summary="The model card", responses=documented(errors.UnknownModel, errors.Unavailable))
+@router.get("/model", summary="The model card", responses=documented())
 async def model(model: SelectedModel) -> ModelAnswer:
     """Shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
     return ModelAnswer(**dict(model.card), version=model.version, engine=model.engine.name)

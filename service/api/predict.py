@@ -90,11 +90,9 @@ class PredictResponse(BaseModel):
     response_model=PredictResponse,
     response_model_exclude_none=True,
     responses=documented(
-        errors.UnknownModel,
         errors.TooLarge,
         errors.UnsupportedMediaType,
         errors.QueueFull,
-        errors.Unavailable,
         errors.DeadlineExceeded,
     ),
 )

@@ -1,6 +1,7 @@
 """One version on disk: where its files are, how they are read, and the digest that ties them together."""
 
 import hashlib
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -89,9 +90,9 @@ class Artifact:
             ArtifactError: the file is missing, damaged, pickled, or lacks an array.
         """
         try:
-            with np.load(self.golden_path, allow_pickle=False) as arrays:
+            with np.load(io.BytesIO(self.read(self.golden_path)), allow_pickle=False) as arrays:
                 return Golden(*(arrays[name].astype(np.float32) for name in (INPUT, PREDICTION, ATTENTION_VEC)))
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{self.golden_path} is not a golden example: {error}") from error
 
     def read(self, path: Path) -> bytes:

@@ -1,0 +1,62 @@
+"""A service in a process of its own, over a real socket."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(*arguments: str, python: str = sys.executable) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run `python -m service` until the block ends; gives its address and its process."""
+    port = free_port()
+    command = [python, "-m", "service", "--port", str(port), *arguments]
+    with running(command) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(url, process)
+        yield url, process
+
+
+@contextmanager
+def running(
+    command: Sequence[str], cwd: Path = ROOT, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a command until the block ends."""
+    with subprocess.Popen(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.communicate(timeout=30)
+
+
+def wait_until_ready(url: str, process: subprocess.Popen[str], timeout: float = 60) -> None:
+    """Return once the service answers; fail if its process ends or takes too long."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AssertionError(f"the service ended: {process.communicate()[0]}")
+        try:
+            if httpx.get(f"{url}/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(f"not ready within {timeout} s")

@@ -1,0 +1,80 @@
+"""The app documents itself: every route, parameter and field."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> dict[str, Any]:
+    response = await client.get("/openapi.json")
+    document: dict[str, Any] = response.json()
+    return document
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+async def test_there_is_a_page_of_documentation(client: httpx.AsyncClient) -> None:
+    """For people."""
+    response = await client.get("/docs")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/html")
+
+
+async def test_every_route_and_parameter_is_described(document: dict[str, Any]) -> None:
+    """A route without a summary and a description is not finished."""
+    assert {name for name, _ in operations(document)} == {
+        "POST /predict",
+        "GET /attention",
+        "GET /model",
+        "GET /health/live",
+        "GET /health/ready",
+    }
+    for name, operation in operations(document):
+        assert operation["summary"], name
+        assert operation["description"], name
+        for parameter in operation.get("parameters", ()):
+            assert parameter["description"], f"{name} {parameter['name']}"
+        for status, response in operation["responses"].items():
+            assert response["description"], f"{name} {status}"
+            assert response["content"]["application/json"]["schema"], f"{name} {status}"
+
+
+async def test_every_field_has_a_description_and_an_example(document: dict[str, Any]) -> None:
+    """Unless its type says all: a nested object, a fixed value, a date."""
+    for name, schema in document["components"]["schemas"].items():
+        if "properties" not in schema:
+            continue
+        assert schema["description"], name
+        for field, content in schema["properties"].items():
+            assert content.get("description") or "$ref" in content, f"{name}.{field}"
+            kinds = [content, *content.get("anyOf", ()), content.get("items", {})]
+            says_all = any(kind.keys() & {"$ref", "const", "format", "pattern"} for kind in kinds)
+            assert says_all or "examples" in content, f"{name}.{field}"
+
+
+async def test_predict_documents_the_errors_it_answers(document: dict[str, Any]) -> None:
+    """Every row of the table of bad input."""
+    assert set(document["paths"]["/predict"]["post"]["responses"]) == {
+        "200", "404", "413", "415", "422", "429", "503", "504",
+    }  # fmt: skip
+
+
+async def test_the_documented_example_is_answered(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    """What /docs offers to try works as it stands."""
+    (example,) = document["components"]["schemas"]["PredictRequest"]["examples"]
+    assert (await client.post("/predict", json=example)).status_code == 200
+
+
+async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient) -> None:
+    """In FastAPI's shape."""
+    response = await client.get("/nowhere")
+    assert (response.status_code, response.json()) == (404, {"detail": "Not Found"})

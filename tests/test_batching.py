@@ -1,0 +1,222 @@
+"""The Batcher joins what waits, gives everyone their own rows, and lets nobody hurt another."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from service.errors import QueueFull, Unavailable
+from service.inference.artifact import Array
+from service.inference.batching import Batcher
+
+pytestmark = pytest.mark.anyio
+
+
+def rows(*values: float) -> Array:
+    return np.array(values, dtype=np.float32)[:, np.newaxis]
+
+
+class Doubler:
+    """Doubles rows; remembers its batches; waits at a gate when told to; fails on a row of -1."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.outputs: list[set[str]] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+        self.batches.append(batch[:, 0].tolist())
+        self.outputs.append(set(outputs))
+        if not self.gate.wait(timeout=10):
+            raise TimeoutError("nobody opened the gate")
+        if -1 in batch:
+            raise ValueError("a row of -1")
+        return {name: batch * 2 for name in outputs}
+
+
+@asynccontextmanager
+async def batcher(run: Doubler, max_batch: int = 8, max_queue: int = 100) -> AsyncIterator[Batcher]:
+    made = Batcher(run, max_batch=max_batch, max_queue=max_queue)
+    try:
+        yield made
+    finally:
+        run.gate.set()
+        await made.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def busy(batcher: Batcher, run: Doubler) -> AsyncIterator[None]:
+    """While the callable is held at its gate by a request of its own."""
+    run.gate.clear()
+    first = asyncio.create_task(batcher.submit(rows(0), ["out"]))
+    await until(lambda: run.batches == [[0]])
+    yield
+    run.gate.set()
+    await first
+
+
+async def test_a_lone_request_runs_at_once_and_alone() -> None:
+    """Nothing waits for company."""
+    run = Doubler()
+    async with batcher(run) as b:
+        result = await b.submit(rows(1, 2), ["out"])
+    assert result["out"][:, 0].tolist() == [2, 4]
+    assert run.batches == [[1, 2]]
+
+
+async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
+    """One call serves everyone who waited, and each gets their own rows."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            waiting = [asyncio.create_task(b.submit(rows(i, i + 0.5), ["out"])) for i in (1, 2, 3)]
+            await asyncio.sleep(0)
+        results = await asyncio.gather(*waiting)
+    assert run.batches == [[0], [1, 1.5, 2, 2.5, 3, 3.5]]
+    assert [result["out"][:, 0].tolist() for result in results] == [[2, 3], [4, 5], [6, 7]]
+
+
+async def test_a_batch_never_exceeds_its_limit() -> None:
+    """What does not fit waits for the next call, in order of arrival."""
+    run = Doubler()
+    async with batcher(run, max_batch=3) as b:
+        async with busy(b, run):
+            waiting = [asyncio.create_task(b.submit(rows(i, i), ["out"])) for i in (1, 2)]
+            await asyncio.sleep(0)
+        await asyncio.gather(*waiting)
+    assert run.batches == [[0], [1, 1], [2, 2]]
+
+
+async def test_a_large_request_is_cut_and_put_together_again() -> None:
+    """Its caller sees one answer, in order."""
+    run = Doubler()
+    async with batcher(run, max_batch=3) as b:
+        result = await b.submit(rows(*range(8)), ["out"])
+    assert run.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert result["out"][:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+async def test_everyone_gets_the_outputs_they_asked_for() -> None:
+    """A batch fetches what any of its members wants; each receives their own share of it."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            one = asyncio.create_task(b.submit(rows(1), ["a"]))
+            two = asyncio.create_task(b.submit(rows(2), ["b"]))
+            await asyncio.sleep(0)
+        results = await asyncio.gather(one, two)
+    assert run.outputs[1] == {"a", "b"}
+    assert [set(result) for result in results] == [{"a"}, {"b"}]
+
+
+async def test_a_failure_costs_only_its_owner() -> None:
+    """The other members of a failed batch are run again without the one at fault."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            waiting = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in (1, -1, 2)]
+            await asyncio.sleep(0)
+        good, bad, also_good = await asyncio.gather(*waiting, return_exceptions=True)
+    assert not isinstance(good, BaseException)
+    assert not isinstance(also_good, BaseException)
+    assert good["out"][0, 0] == 2
+    assert also_good["out"][0, 0] == 4
+    assert isinstance(bad, ValueError)
+
+
+async def test_who_leaves_the_queue_is_not_run() -> None:
+    """A cancelled request costs no work and harms no neighbour."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            leaving = asyncio.create_task(b.submit(rows(1), ["out"]))
+            staying = asyncio.create_task(b.submit(rows(2), ["out"]))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.sleep(0)
+        assert (await staying)["out"][0, 0] == 4
+    assert run.batches == [[0], [2]]
+
+
+async def test_who_leaves_a_running_batch_does_not_harm_it() -> None:
+    """The call goes on for the others."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            leaving = asyncio.create_task(b.submit(rows(1), ["out"]))
+            staying = asyncio.create_task(b.submit(rows(2), ["out"]))
+            await asyncio.sleep(0)
+        run.gate.clear()
+        await until(lambda: len(run.batches) == 2)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        run.gate.set()
+        assert (await staying)["out"][0, 0] == 4
+    assert run.batches == [[0], [1, 2]]
+
+
+async def test_a_full_queue_refuses_and_recovers() -> None:
+    """The bound is in rows; once the queue empties, work is taken again."""
+    run = Doubler()
+    async with batcher(run, max_queue=3) as b:
+        async with busy(b, run):
+            waiting = asyncio.create_task(b.submit(rows(1, 2), ["out"]))
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFull, match="expected at most 3 sequences waiting, got 3 before these 1"):
+                await b.submit(rows(3), ["out"])
+        await waiting
+        assert (await b.submit(rows(1, 2, 3), ["out"]))["out"].shape == (3, 1)
+
+
+async def test_rows_of_who_left_make_room_again() -> None:
+    """A cancelled request no longer counts once the engine passed its place."""
+    run = Doubler()
+    async with batcher(run, max_queue=3) as b:
+        async with busy(b, run):
+            leaving = asyncio.create_task(b.submit(rows(1, 2), ["out"]))
+            await asyncio.sleep(0)
+            leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert b._rows == 0
+
+
+async def test_an_idle_batcher_takes_any_request() -> None:
+    """A request larger than the queue is not refused for ever."""
+    run = Doubler()
+    async with batcher(run, max_queue=2) as b:
+        assert (await b.submit(rows(*range(5)), ["out"]))["out"].shape == (5, 1)
+
+
+async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
+    """No accepted request is lost, and no new one hangs."""
+    run = Doubler()
+    b = Batcher(run, max_batch=1, max_queue=100)
+    run.gate.clear()
+    accepted = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in (1, 2)]
+    await until(lambda: run.batches == [[1]])
+    closing = asyncio.create_task(b.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await b.submit(rows(3), ["out"])
+    run.gate.set()
+    results = await asyncio.gather(*accepted)
+    await closing
+    assert [result["out"][0, 0] for result in results] == [2, 4]
+
+
+async def test_the_event_loop_runs_on_while_the_engine_works() -> None:
+    """A long call blocks nobody else."""
+    run = Doubler()
+    async with batcher(run) as b, busy(b, run):
+        await asyncio.wait_for(asyncio.sleep(0.01), timeout=5)
+        assert not run.gate.is_set()

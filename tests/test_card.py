@@ -1,0 +1,64 @@
+"""The model card says what it means, or says what is wrong with it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service.inference.artifact import Artifact
+from service.inference.card import ModelCard, Target
+
+
+@pytest.fixture
+def card(artifacts: Path) -> dict[str, Any]:
+    return Artifact(artifacts / "after-lstm" / "1").read_card().model_dump(mode="json")
+
+
+def test_a_card_survives_the_way_through_json(card: dict[str, Any]) -> None:
+    """What training writes is what the service reads."""
+    written = ModelCard.model_validate(card)
+    assert ModelCard.model_validate_json(written.model_dump_json()) == written
+
+
+def test_a_field_of_a_newer_training_program_is_tolerated(card: dict[str, Any]) -> None:
+    """An older service reads a newer card."""
+    ModelCard.model_validate({**card, "from_the_future": 1})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"timestep_labels": ["0"]}, "timestep_labels: expected 20 entries, got 1"),
+        ({"feature_labels": ["a", "b", "c"]}, "feature_labels: expected 2 entries, got 3"),
+        ({"timesteps": 0}, "greater than or equal to 1"),
+        ({"created": "2026-01-01T00:00:00"}, "should have timezone info"),
+    ],
+)
+def test_a_card_that_contradicts_itself_is_refused(card: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    """The message names the field, what was expected and what came."""
+    with pytest.raises(ValidationError, match=message):
+        ModelCard.model_validate({**card, **change})
+
+
+@pytest.mark.parametrize("field", ["mean", "spread"])
+def test_a_profile_has_an_entry_for_each_timestep(card: dict[str, Any], field: str) -> None:
+    """A profile of another length belongs to another model."""
+    with pytest.raises(ValidationError, match=rf"attention.{field}: expected 20 entries, got 1"):
+        ModelCard.model_validate({**card, "attention": {**card["attention"], field: [1.0]}})
+
+
+def test_the_peak_is_a_timestep(card: dict[str, Any]) -> None:
+    """A peak beyond the last timestep is refused."""
+    with pytest.raises(ValidationError, match=r"attention.peak: expected less than 20, got 20"):
+        ModelCard.model_validate({**card, "attention": {**card["attention"], "peak": 20}})
+
+
+@pytest.mark.parametrize(
+    ("task", "classes"),
+    [("binary", None), ("binary", ["a", "b", "c"]), ("multiclass", ["a", "b"]), ("regression", ["a", "b"])],
+)
+def test_classes_fit_the_task(task: str, classes: list[str] | None) -> None:
+    """A task with the wrong number of classes is refused."""
+    with pytest.raises(ValidationError, match=f"a {task} target has"):
+        Target.model_validate({"task": task, "classes": classes})

@@ -1,0 +1,134 @@
+"""`python -m service` in a process of its own, over a real socket."""
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.inference.artifact import Artifact
+from service.inference.engines import EngineChoice
+from tests.server import ROOT, running, serving, wait_until_ready
+
+BODY = {"sequence": [[0.1, -0.2]] * 20}
+
+
+def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The outcome of a service that should not start."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", "--port", "0", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_it_serves_over_a_socket(artifacts: Path, engine: EngineChoice) -> None:
+    """Both engines, from the command line to the answer."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--engine", engine) as (url, _):
+        assert httpx.post(f"{url}/predict", json=BODY).json()["model"] == "after-lstm"
+        assert httpx.get(f"{url}/model").json()["engine"] == engine
+
+
+def test_several_workers_serve_one_port(artifacts: Path) -> None:
+    """Every worker loads the models for itself."""
+    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2")
+    with serving(*arguments) as (url, process):
+        answers = {httpx.post(f"{url}/predict", json=BODY).content for _ in range(20)}
+        assert len(answers) == 1
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
+
+
+def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path) -> None:
+    """SIGTERM loses nothing that was accepted."""
+    golden = Artifact(artifacts / "after-lstm" / "1").read_golden()
+    body = {"sequences": golden.sequence.repeat(100, axis=0).tolist(), "attention": "full"}
+    statuses: list[int] = []
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--max-batch", "8") as (url, process):
+        ask = threading.Thread(
+            target=lambda: statuses.append(httpx.post(f"{url}/predict", json=body, timeout=60).status_code)
+        )
+        ask.start()
+        while True:  # until the large request occupies the service
+            try:
+                httpx.get(f"{url}/health/live", timeout=0.02)
+            except httpx.TimeoutException:
+                break
+            if not ask.is_alive():
+                break
+        process.send_signal(signal.SIGTERM)
+        ask.join(timeout=60)
+        process.communicate(timeout=30)
+    assert statuses == [200]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_nothing_to_serve_ends_in_a_line_that_says_what_to_do(tmp_path: Path, workers: str) -> None:
+    """And an exit code other than 0, whatever the number of workers; no traceback."""
+    outcome = ended("--artifacts", str(tmp_path), "--workers", workers)
+    assert outcome.returncode == 3
+    assert "train one with `python -m training" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_with_one_worker_it_is_the_only_line(tmp_path: Path) -> None:
+    """Nothing around it hides it."""
+    outcome = ended("--artifacts", str(tmp_path))
+    assert outcome.stdout == ""
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_a_wrong_flag_ends_in_a_line(tmp_path: Path) -> None:
+    """On the command line as in the test of settings."""
+    outcome = ended("--timeout", "soon", "--artifacts", str(tmp_path))
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith("error: timeout: Input should be a valid number")
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def base_python(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with the base dependencies alone, at the versions of the lock."""
+    environment = tmp_path_factory.mktemp("base") / "venv"
+    python = str(environment / "bin" / "python")
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
+    install = [*uv, "pip", "install", "--quiet", "--python", python]
+    subprocess.run(
+        [*install, "--constraint", "requirements.lock", "--requirement", "pyproject.toml"], cwd=ROOT, check=True
+    )
+    return python
+
+
+def test_the_base_dependencies_alone_serve(artifacts: Path, base_python: str) -> None:
+    """No TensorFlow, nothing of training, and the same answers."""
+    absent = subprocess.run([base_python, "-c", "import tensorflow"], capture_output=True, text=True, check=False)
+    assert "ModuleNotFoundError" in absent.stderr
+    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm")
+    with (
+        serving(*arguments, python=base_python) as (light, _),
+        serving(*arguments, "--engine", "tensorflow") as (heavy, _),
+    ):
+        one = httpx.post(f"{light}/predict", json=BODY).json()["predictions"][0]
+        other = httpx.post(f"{heavy}/predict", json=BODY).json()["predictions"][0]
+    assert one["prediction"] == pytest.approx(other["prediction"], abs=1e-6)
+    assert one["attention"] == pytest.approx(other["attention"], abs=1e-6)
+
+
+def test_the_environment_configures_it_too(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container, where there are no flags."""
+    from tests.server import free_port
+
+    port = free_port()
+    monkeypatch.setenv("SERVICE_PORT", str(port))
+    monkeypatch.setenv("SERVICE_ARTIFACTS", str(artifacts))
+    monkeypatch.setenv("SERVICE_MODEL", "three")
+    with running([sys.executable, "-m", "service"]) as process:
+        wait_until_ready(f"http://127.0.0.1:{port}", process)
+        assert httpx.get(f"http://127.0.0.1:{port}/model").json()["name"] == "three"

@@ -1,0 +1,58 @@
+"""A model checks what comes against its card, and answers in time or says so."""
+
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.errors import DeadlineExceeded, InvalidInput
+from service.inference.artifact import Array, Artifact
+from service.inference.model import Limits, Model
+
+pytestmark = pytest.mark.anyio
+
+
+class Stuck:
+    """An engine that answers only when released."""
+
+    name = "stuck"
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+
+    def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        self.released.wait(timeout=10)
+        return {name: sequences[:, 0] for name in outputs}
+
+
+@pytest.fixture
+def model_of(artifacts: Path) -> Callable[[Stuck], Model]:
+    card = Artifact(artifacts / "after-lstm" / "1").read_card()
+    return lambda engine: Model(card, 1, engine, Limits(max_batch=8, max_queue=16, timeout=0.05), {})
+
+
+@pytest.mark.parametrize("shape", [(1, 19, 2), (1, 20, 3), (20, 2), (0, 20, 2), (1, 1, 20, 2)])
+async def test_another_shape_than_the_cards_never_reaches_the_queue(
+    model_of: Callable[[Stuck], Model], shape: tuple[int, ...]
+) -> None:
+    """The message says both shapes."""
+    engine = Stuck()
+    model = model_of(engine)
+    with pytest.raises(InvalidInput) as caught:
+        await model.predict(np.zeros(shape, dtype=np.float32), ["prediction"])
+    assert str(caught.value) == f"expected sequences of shape (n, 20, 2), got {shape}"
+    await model.close()
+
+
+async def test_an_answer_that_takes_too_long_is_given_up(model_of: Callable[[Stuck], Model]) -> None:
+    """The caller is told; the next caller is served once the engine is free again."""
+    engine = Stuck()
+    model = model_of(engine)
+    sequences = np.ones((1, 20, 2), dtype=np.float32)
+    with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s"):
+        await model.predict(sequences, ["prediction"])
+    engine.released.set()
+    assert (await model.predict(sequences, ["prediction"]))["prediction"].shape == (1, 2)
+    await model.close()

@@ -1,0 +1,69 @@
+"""Options of a training run: the seed's recipe by default, one line for each mistake."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from training.options import Options
+
+
+def test_without_options_it_is_the_seeds_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment holds: only flags count."""
+    monkeypatch.setenv("EPOCHS", "7")
+    options = Options.from_command_line([])
+    assert options.model_dump() == {
+        "architecture": "after_lstm",
+        "data": "recurrent",
+        "name": None,
+        "epochs": 1,
+        "batch_size": 128,
+        "learning_rate": 0.001,
+        "units": 32,
+        "validation_split": 0.1,
+        "test_split": 0.2,
+        "seed": 0,
+        "sequences": 300_000,
+        "timesteps": 20,
+        "features": 2,
+        "attention_column": 10,
+    }
+    assert options.artifacts == Path("artifacts")
+
+
+def test_the_name_follows_the_architecture() -> None:
+    """Unless it is given."""
+    assert Options().model_name == "after-lstm"
+    assert Options(architecture="before_lstm").model_name == "before-lstm"
+    assert Options.from_command_line(["--name", "mine"]).model_name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1, got '0'"),
+        (["--architecture", "gru"], "--architecture: Input should be 'after_lstm' or 'before_lstm', got 'gru'"),
+        (["--name", "../outside"], "--name: String should match pattern"),
+        (["--name", ".hidden"], "--name: String should match pattern"),
+        (["--validation-split", "1"], "--validation-split: Input should be less than 1, got '1'"),
+    ],
+)
+def test_a_wrong_option_ends_in_one_line(arguments: list[str], message: str) -> None:
+    """Which option, what was expected, what came, and where to read more."""
+    with pytest.raises(SystemExit) as caught:
+        Options.from_command_line(arguments)
+    assert re.search(re.escape(message), str(caught.value))
+    assert "\n" not in str(caught.value)
+
+
+def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """Name, meaning and default of each."""
+    with pytest.raises(SystemExit) as caught:
+        Options.from_command_line(["--help"])
+    assert caught.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for name, field in Options.model_fields.items():
+        assert field.description
+        assert f"--{name.replace('_', '-')}" in printed
+        # argparse breaks lines after hyphens, too
+        assert field.description.replace("- ", "-") in printed.replace("- ", "-")

@@ -1,0 +1,286 @@
+"""`POST /predict`: what is answered, and what bad input is told; on both engines."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.inference.artifact import Artifact, Golden
+from service.inference.card import Target
+from service.settings import Settings
+from tests.conftest import connect
+
+pytestmark = pytest.mark.anyio
+
+STEP = [0.1, -0.2]
+SEQUENCE = [STEP] * 20
+
+
+def with_value(value: Any, *, at: tuple[int, int]) -> list[list[Any]]:
+    """A good sequence with one element replaced."""
+    sequence: list[list[Any]] = [list(step) for step in SEQUENCE]
+    sequence[at[0]][at[1]] = value
+    return sequence
+
+
+@pytest.fixture(scope="session")
+def golden(artifacts: Path) -> Golden:
+    return Artifact(artifacts / "after-lstm" / "1").read_golden()
+
+
+async def test_many_sequences_are_answered_in_order(client: httpx.AsyncClient, golden: Golden) -> None:
+    """Each with its own prediction, label and attention, as recorded at export."""
+    response = await client.post("/predict", json={"sequences": golden.sequence.tolist()})
+    assert response.status_code == 200
+    answer = response.json()
+    assert (answer["model"], answer["version"]) == ("after-lstm", 1)
+    rows = answer["predictions"]
+    np.testing.assert_allclose([row["prediction"] for row in rows], golden.prediction[:, 0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose([row["attention"] for row in rows], golden.attention_vec.mean(-1), rtol=0, atol=1e-6)
+    assert [row["label"] for row in rows] == ["1" if p >= 0.5 else "0" for p in golden.prediction[:, 0]]
+    assert {row["label"] for row in rows} == {"0", "1"}
+
+
+async def test_one_sequence_is_answered_as_it_is_among_many(client: httpx.AsyncClient, golden: Golden) -> None:
+    """Batched equals unbatched, through the whole service."""
+    many = (await client.post("/predict", json={"sequences": golden.sequence.tolist()})).json()["predictions"]
+    for sequence, among_many in zip(golden.sequence[:5], many, strict=False):
+        alone = (await client.post("/predict", json={"sequence": sequence.tolist()})).json()["predictions"]
+        assert len(alone) == 1
+        assert alone[0]["prediction"] == pytest.approx(among_many["prediction"], abs=1e-6)
+        assert alone[0]["attention"] == pytest.approx(among_many["attention"], abs=1e-6)
+
+
+async def test_attention_sums_to_one(client: httpx.AsyncClient, golden: Golden) -> None:
+    """Mean and full alike."""
+    for detail, shape in (("mean", (32, 20)), ("full", (32, 20, 32))):
+        response = await client.post("/predict", json={"sequences": golden.sequence.tolist(), "attention": detail})
+        attention = np.array([row["attention"] for row in response.json()["predictions"]])
+        assert attention.shape == shape
+        np.testing.assert_allclose(attention.sum(axis=1), 1, rtol=0, atol=1e-5)
+
+
+async def test_attention_can_be_left_out(client: httpx.AsyncClient) -> None:
+    """Predictions alone have no attention field at all."""
+    response = await client.post("/predict", json={"sequence": SEQUENCE, "attention": "none"})
+    assert set(response.json()["predictions"][0]) == {"prediction", "label"}
+
+
+async def test_another_model_is_chosen_in_the_query(client: httpx.AsyncClient, artifacts: Path) -> None:
+    """Several classes answer a probability each, and the name of the likeliest; raw units go in."""
+    golden = Artifact(artifacts / "three" / "1").read_golden()
+    response = await client.post("/predict?model=three&version=1", json={"sequences": golden.sequence.tolist()})
+    answer = response.json()
+    assert answer["model"] == "three"
+    predictions = np.array([row["prediction"] for row in answer["predictions"]])
+    np.testing.assert_allclose(predictions, golden.prediction, rtol=0, atol=1e-6)
+    classes = Artifact(artifacts / "three" / "1").read_card().target.classes or ()
+    assert set(classes) == {"low", "middle", "high"}
+    assert [row["label"] for row in answer["predictions"]] == [classes[i] for i in predictions.argmax(axis=1)]
+
+
+async def test_concurrent_requests_get_their_own_answers(client: httpx.AsyncClient, golden: Golden) -> None:
+    """Among many at once, some of them wrong, nobody is given another's rows."""
+
+    async def ask(index: int) -> tuple[int, httpx.Response]:
+        body = {"sequence": SEQUENCE[1:]} if index % 9 == 8 else {"sequence": golden.sequence[index % 32].tolist()}
+        return index, await client.post("/predict", json=body)
+
+    for index, response in await asyncio.gather(*(ask(index) for index in range(90))):
+        if index % 9 == 8:
+            assert response.status_code == 422
+        else:
+            prediction = response.json()["predictions"][0]["prediction"]
+            assert prediction == pytest.approx(golden.prediction[index % 32, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"sequence": SEQUENCE[1:]}, "sequence: expected 20 timesteps, got 19"),
+        ({"sequence": [[0.1, 0.2, 0.3]] * 20}, "sequence[0]: expected 2 features, got 3"),
+        ({"sequence": [*SEQUENCE[:19], [0.1]]}, "sequence[19]: expected 2 features, got 1"),
+        ({"sequence": [*SEQUENCE[:19], 0.1]}, "sequence[19]: expected a list of 2 features, got a number"),
+        ({"sequences": SEQUENCE}, "sequences[0]: expected 20 timesteps, got 2"),
+        ({"sequences": [SEQUENCE, [1] * 20]}, "sequences[1][0]: expected a list of 2 features, got a number"),
+        ({"sequences": [SEQUENCE, "text"]}, "sequences[1]: expected a list of 20 timesteps, got a string"),
+        ({"sequences": [SEQUENCE, {}]}, "sequences[1]: expected a list of 20 timesteps, got an object"),
+        ({"sequences": [SEQUENCE, [SEQUENCE] * 20]}, "sequences[1][0]: expected 2 features, got 20"),
+        ({"sequence": with_value(None, at=(3, 1))}, "sequence[3][1]: expected a finite number, got null"),
+        ({"sequence": with_value("0.5", at=(3, 1))}, "sequence[3][1]: expected a finite number, got a string"),
+        ({"sequence": with_value(True, at=(3, 1))}, "sequence[3][1]: expected a finite number, got a boolean"),
+        ({"sequence": with_value([1], at=(3, 1))}, "sequence[3][1]: expected a finite number, got a list"),
+        ({"sequence": with_value(-1e39, at=(0, 0))}, "sequence[0][0]: expected a finite float32, got -1e+39"),
+        (
+            {"sequences": [SEQUENCE, SEQUENCE, with_value(None, at=(19, 0))]},
+            "sequences[2][19][0]: expected a finite number, got null",
+        ),
+        ({"sequences": []}, "expected at least one sequence, got none"),
+    ],
+)
+async def test_wrong_input_is_told_what_was_expected_and_where(
+    client: httpx.AsyncClient, body: dict[str, Any], message: str
+) -> None:
+    """Ragged, non-numeric, null or too large: 422, naming the first element at fault."""
+    response = await client.post("/predict", json=body)
+    assert response.status_code == 422
+    assert response.json() == {"detail": message}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "expected either 'sequence' or 'sequences', got neither"),
+        ({"sequence": SEQUENCE, "sequences": [SEQUENCE]}, "expected either 'sequence' or 'sequences', got both"),
+        ({"sequence": SEQUENCE, "attention": "some"}, "Input should be 'mean', 'full' or 'none'"),
+        ({"sequence": SEQUENCE, "atention": "full"}, "Extra inputs are not permitted"),
+        ({"sequence": "text"}, "Input should be a valid list"),
+        ([SEQUENCE], "Input should be a valid dictionary"),
+    ],
+)
+async def test_a_wrong_body_is_told_what_was_expected(client: httpx.AsyncClient, body: Any, message: str) -> None:
+    """FastAPI's shape of a validation error, without the body repeated in it."""
+    response = await client.post("/predict", json=body)
+    assert response.status_code == 422
+    (detail,) = response.json()["detail"]
+    assert message in detail["msg"]
+    assert set(detail) == {"type", "loc", "msg"}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"sequence": [[NaN]]}', '{"sequence": [[-Infinity]]}', "[" * 2000, "\xff"])
+async def test_malformed_json_is_refused(client: httpx.AsyncClient, text: str) -> None:
+    """Whatever is not JSON, NaN and Infinity included: 422."""
+    response = await client.post(
+        "/predict", content=text.encode("latin-1"), headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 422
+    (detail,) = response.json()["detail"]
+    assert detail["loc"][0] == "body"
+
+
+async def test_nan_is_answered_with_the_reason(client: httpx.AsyncClient) -> None:
+    """Who posts Python's NaN learns that JSON has none."""
+    content = json.dumps({"sequence": with_value(float("nan"), at=(0, 0))})
+    response = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
+    assert "expected JSON (which has no NaN and no Infinity)" in response.json()["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+async def test_another_content_type_is_refused(client: httpx.AsyncClient, content_type: str | None) -> None:
+    """415, naming what was expected and what came."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    response = await client.post("/predict", content=json.dumps({"sequence": SEQUENCE}), headers=headers)
+    assert response.status_code == 415
+    assert response.json() == {"detail": f"expected content type application/json, got {content_type or 'none'}"}
+
+
+async def test_json_with_a_charset_is_json(client: httpx.AsyncClient) -> None:
+    """Parameters of the content type do not matter."""
+    response = await client.post(
+        "/predict",
+        content=json.dumps({"sequence": SEQUENCE}),
+        headers={"Content-Type": "Application/JSON; charset=utf-8"},
+    )
+    assert response.status_code == 200
+
+
+async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient) -> None:
+    """413, from the declared length alone or, where none is declared, once the limit is passed."""
+    body = b" " * (2**20 + 1)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 2**16):
+            yield body[start : start + 2**16]
+
+    headers = {"Content-Type": "application/json"}
+    declared = await client.post("/predict", content=body, headers=headers)
+    assert declared.status_code == 413
+    assert declared.json() == {"detail": "expected a body of at most 1048576 bytes, got 1048577"}
+    streamed = await client.post("/predict", content=chunks(), headers=headers)
+    assert streamed.status_code == 413
+    assert streamed.json() == {"detail": "expected a body of at most 1048576 bytes, got more"}
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("model=other", "no model 'other': expected one of after-lstm, before-lstm, three"),
+        ("version=7", "model 'after-lstm' has no version 7: expected 1"),
+    ],
+)
+async def test_an_unknown_model_or_version_is_not_found(client: httpx.AsyncClient, query: str, message: str) -> None:
+    """404, naming what there is."""
+    response = await client.post(f"/predict?{query}", json={"sequence": SEQUENCE})
+    assert response.status_code == 404
+    assert response.json() == {"detail": message}
+
+
+async def test_a_version_that_is_no_number_is_refused(client: httpx.AsyncClient) -> None:
+    """422, as FastAPI does for any parameter."""
+    assert (await client.post("/predict?version=new", json={"sequence": SEQUENCE})).status_code == 422
+
+
+@pytest.fixture
+def small(artifacts: Path) -> FastAPI:
+    """An app that takes on very little."""
+    return create_app(
+        Settings(artifacts=artifacts, model="after-lstm", max_batch=1, max_sequences=2, max_queue=2, timeout=0.5)
+    )
+
+
+async def test_more_sequences_than_the_limit_are_refused(small: FastAPI) -> None:
+    """413, saying the limit."""
+    async with connect(small) as client:
+        response = await client.post("/predict", json={"sequences": [SEQUENCE] * 3})
+    assert response.status_code == 413
+    assert response.json() == {"detail": "expected at most 2 sequences, got 3"}
+
+
+async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is refused is told when to come back; a busy service is a healthy one. Who waits too long gets 504."""
+    model = small.state.repository.get()
+    answering = asyncio.Event()
+    monkeypatch.setattr(model._batcher, "_call", lambda _: answering.wait())
+    async with connect(small) as client:
+        first = asyncio.create_task(client.post("/predict", json={"sequences": [SEQUENCE] * 2}))
+        while not model._batcher._rows:
+            await asyncio.sleep(0.001)
+        refused = await client.post("/predict", json={"sequence": SEQUENCE})
+        assert refused.status_code == 429
+        assert refused.headers["Retry-After"] == "1"
+        assert refused.json() == {"detail": "expected at most 2 sequences waiting, got 2 before these 1"}
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health/ready")).status_code == 200
+        late = await first
+    assert late.status_code == 504
+    assert late.json() == {"detail": "no answer within 0.5 s"}
+    answering.set()
+
+
+async def test_a_stopped_service_answers_503(small: FastAPI) -> None:
+    """Once the models are gone there is nothing to ask."""
+    async with small.router.lifespan_context(small):
+        pass
+    async with connect(small) as client:
+        response = await client.post("/predict", json={"sequence": SEQUENCE})
+    assert response.status_code == 503
+    assert response.json() == {"detail": "no model is loaded"}
+
+
+def test_a_regression_answers_numbers_without_labels() -> None:
+    """One output is a number, several are a list."""
+    from service.api.predict import encode
+
+    one = encode(np.array([[1.5], [2.5]], dtype=np.float32), None, Target(task="regression"))
+    assert one == [{"prediction": 1.5}, {"prediction": 2.5}]
+    (two,) = encode(np.array([[1.5, 2.5]], dtype=np.float32), None, Target(task="regression"))
+    assert two["prediction"].tolist() == [1.5, 2.5]

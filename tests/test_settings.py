@@ -1,0 +1,62 @@
+"""Settings come from one declaration: flags, environment, help."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from service.settings import Settings
+
+
+def test_flags_win_over_the_environment_and_that_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One declaration feeds all three."""
+    monkeypatch.setenv("SERVICE_MAX_BATCH", "64")
+    monkeypatch.setenv("SERVICE_PORT", "9000")
+    settings = Settings.from_command_line(["--port", "9001", "--artifacts", "elsewhere", "--access-log"])
+    assert (settings.max_batch, settings.port, settings.engine) == (64, 9001, "auto")
+    assert settings.artifacts == Path("elsewhere")
+    assert settings.access_log
+
+
+def test_settings_do_not_change() -> None:
+    """What the app was built with is what it runs with."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--port", "http"], "error: port: Input should be a valid integer.*, got 'http'"),
+        (["--engine", "onx"], "error: engine: Input should be 'auto', 'onnx' or 'tensorflow', got 'onx'"),
+        (["--workers", "0"], "error: workers: Input should be greater than or equal to 1, got '0'"),
+        (["--max-queue", "5", "--max-sequences", "6"], r"max_sequences \(6\) must not be more than max_queue \(5\)"),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_line(arguments: list[str], message: str) -> None:
+    """Which setting, what was expected, what came, and where to read more."""
+    with pytest.raises(SystemExit) as caught:
+        Settings.from_command_line(arguments)
+    assert re.search(message, str(caught.value))
+    assert "\n" not in str(caught.value)
+    assert "python -m service --help" in str(caught.value)
+
+
+def test_a_wrong_variable_ends_in_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is held to the same rules."""
+    monkeypatch.setenv("SERVICE_TIMEOUT", "-1")
+    with pytest.raises(SystemExit, match="error: timeout: Input should be greater than 0, got '-1'"):
+        Settings.from_command_line([])
+
+
+def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    """Name, meaning and default of each."""
+    with pytest.raises(SystemExit) as caught:
+        Settings.from_command_line(["--help"])
+    assert caught.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for name, field in Settings.model_fields.items():
+        assert field.description
+        assert f"--{name.replace('_', '-')}" in printed
+        # argparse breaks lines after hyphens, too
+        assert field.description.replace("- ", "-") in printed.replace("- ", "-")
