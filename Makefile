@@ -9,9 +9,9 @@ BIN := .venv/bin
 
 install: .venv/installed
 
+# pip installs uv; uv installs the rest several times faster than pip would.
 .venv/installed: requirements.lock
 	$(PYTHON) -m venv .venv
-	# uv installs the rest several times faster than pip does.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ]*' requirements.lock)"
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
 	touch $@

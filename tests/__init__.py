@@ -1,0 +1,1 @@
+"""Tests of the service, of training, and of the contract between them."""

@@ -1,7 +1,7 @@
 """What the tests share: small trained artifacts, and the app on either engine."""
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 # TensorFlow prints its search for GPUs as errors; what matters is raised as an exception.

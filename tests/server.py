@@ -1,5 +1,7 @@
 """A service in a process of its own, over a real socket."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -44,7 +46,7 @@ def running(
             yield process
         finally:
             if process.poll() is None:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)  # make and bash do not always pass it on
                 process.communicate(timeout=30)
 
 

@@ -51,7 +51,7 @@ def test_the_largest_integer_is_the_newest(home: Path) -> None:
 
 def test_names_that_are_no_plain_integers_are_passed_over(home: Path) -> None:
     """Versions being written, and people's own folders, are not versions."""
-    for name in (".staging-x", "2.tmp", "007", "-3", "latest", "٣"):  # noqa: RUF001 - a digit, but not of a version
+    for name in (".staging-x", "2.tmp", "007", "-3", "latest", "٣"):
         add_version(home, name)
     (home / "after-lstm" / "5").write_text("a file")
     (home / "notes.txt").write_text("a file")

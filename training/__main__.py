@@ -20,7 +20,7 @@ def main() -> None:
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     try:
         published = run(options)
-    except TrainingError as error:
+    except (TrainingError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     print(summary(published))
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from service.inference.card import AttentionProfile
 
-BAR, PEAK, WHISKER, INK = "#9db4d0", "#1f5aa6", "#44546a", "#222222"
+BAR, PEAK, WHISKER, INK = "#c3d2e6", "#4c8bd6", "#333333", "#222222"
 #: More labels than this and every other one, or fewer, is drawn.
 MOST_LABELS = 25
 

@@ -27,14 +27,14 @@ OPSET = 18
 LOWERING_TOLERANCE = 1e-5
 
 
-def publish(model: keras.Model, card: ModelCard, sample: Array, artifacts: Path) -> Path:
+def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> Path:
     """Write a version beside its place, verify it as the service would, and publish it by one rename.
 
     Args:
         model: as `models.build` makes it, trained.
         card: all but the lowering, which is added here.
         sample: `(n, timesteps, features)` to record as the golden example.
-        artifacts: folder of models.
+        home: directory of the model's versions.
 
     Returns:
         The directory of the published version.
@@ -43,8 +43,6 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, artifacts: Path)
         TrainingError: the lowering computes something else than the SavedModel.
         ArtifactError: the service's own loader refuses what was written.
     """
-    home = artifacts / card.name
-    home.mkdir(parents=True, exist_ok=True)
     with _staging(home) as staged:
         artifact = Artifact(staged)
         attend = _write_saved_model(model, staged)

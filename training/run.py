@@ -30,8 +30,11 @@ def run(options: Options) -> Path:
 
     Raises:
         TrainingError: the data cannot be trained on, or what was exported is not what was trained.
+        OSError: the version cannot be written.
     """
     dataset = data.load(options)
+    home = options.artifacts / options.model_name
+    home.mkdir(parents=True, exist_ok=True)  # before the fit: hours of it should not end in a folder that is read-only
     keras.backend.clear_session()  # layer names count from 1 in every run of a process
     keras.utils.set_random_seed(options.seed)
     tf.config.experimental.enable_op_determinism()
@@ -64,4 +67,4 @@ def run(options: Options) -> Path:
             seconds=seconds,
         ),
     )
-    return export.publish(model, card, dataset.test.x[:GOLDEN_SEQUENCES], options.artifacts)
+    return export.publish(model, card, dataset.test.x[:GOLDEN_SEQUENCES], home)

@@ -26,5 +26,5 @@ class ErrorAnswer(BaseModel):
 
 def documented(*more: type[errors.ServiceError]) -> dict[int | str, dict[str, Any]]:
     """OpenAPI entries for the errors of a route that asks a model, and for those it adds."""
-    kinds = (errors.UnknownModel, errors.InvalidInput, errors.Unavailable, *more)
+    kinds: tuple[type[errors.ServiceError], ...] = (errors.UnknownModel, errors.InvalidInput, errors.Unavailable, *more)
     return {kind.status: {"model": ErrorAnswer, "description": kind.__doc__} for kind in kinds}

@@ -65,7 +65,9 @@ class Lowering(CardPart):
 class TrainingRecord(CardPart):
     """How the version came to be."""
 
-    options: dict[str, JsonValue] = Field(description="Options that the training program ran with.")
+    options: dict[str, JsonValue] = Field(
+        description="Options that the training program ran with.", examples=[{"epochs": 1, "seed": 0}]
+    )
     libraries: dict[str, str] = Field(description="Library versions it ran on.", examples=[{"tensorflow": "2.21.0"}])
     sequences: int = Field(ge=1, description="Sequences that the weights were fitted on.", examples=[270000])
     parameters: int = Field(ge=1, description="Number of trained weights.", examples=[5541])

@@ -1,0 +1,171 @@
+"""A version is whole and verified before anyone can see it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from service.errors import ArtifactError
+from service.inference.artifact import ATTENTION_VEC, PREDICTION, SIGNATURES, Artifact
+from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
+from training import export
+from training.errors import TrainingError
+from training.models import build
+from training.options import Architecture
+
+BINARY = Target(task="binary", classes=("0", "1"))
+X = np.random.default_rng(0).standard_normal((1000, 20, 2)).astype(np.float32)
+
+
+def card(name: str, architecture: str = "after_lstm") -> ModelCard:
+    return ModelCard(
+        name=name,
+        created=datetime.now(UTC),
+        architecture=architecture,
+        timesteps=20,
+        features=2,
+        timestep_labels=tuple(map(str, range(20))),
+        feature_labels=("a", "b"),
+        target=BINARY,
+        metrics={"accuracy": 0.5},
+        attention=AttentionProfile(sequences=1, mean=(0.05,) * 20, spread=(0.0,) * 20, peak=0, sum_error=0),
+        training=TrainingRecord(options={}, libraries={}, sequences=1, parameters=1, seconds=0),
+    )
+
+
+@pytest.fixture(scope="module")
+def model() -> keras.Model:
+    return build("after_lstm", X, BINARY, 32, standardise=False)
+
+
+@pytest.mark.parametrize("architecture", ["after_lstm", "before_lstm"])
+@pytest.mark.parametrize("standardise", [False, True])
+def test_keras_saved_model_and_lowering_agree(tmp_path: Path, architecture: Architecture, standardise: bool) -> None:  # noqa: FBT001
+    """Within 1e-6 on 1,000 random sequences, on every output."""
+    model = build(architecture, X * 3 + 5 if standardise else X, BINARY, 32, standardise=standardise)
+    x = X * 3 + 5 if standardise else X
+    artifact = Artifact(export.publish(model, card("m", architecture), x[:8], tmp_path))
+
+    by_keras = model.predict(x, verbose=0)
+    by_keras["attention"] = by_keras[ATTENTION_VEC].mean(axis=-1)
+    saved_model = tf.saved_model.load(str(artifact.directory))
+    by_saved_model = saved_model.signatures["attention"](sequence=tf.constant(x))
+    names = list(SIGNATURES["attention"])
+    session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
+    by_lowering = dict(zip(names, session.run(names, {"sequence": x}), strict=True))
+    for name in names:
+        np.testing.assert_allclose(by_saved_model[name].numpy(), by_keras[name], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(by_lowering[name], by_keras[name], rtol=0, atol=1e-6)
+
+
+def test_the_saved_model_has_both_signatures(artifacts: Path) -> None:
+    """Plain TensorFlow loads it and finds the named outputs; `saved_model_cli` shows them."""
+    version = artifacts / "after-lstm" / "1"
+    golden = Artifact(version).read_golden()
+    signatures = tf.saved_model.load(str(version)).signatures
+    assert set(signatures) == set(SIGNATURES)
+    for name, outputs in SIGNATURES.items():
+        results = signatures[name](sequence=tf.constant(golden.sequence))
+        assert set(results) == set(outputs)
+        np.testing.assert_allclose(results[PREDICTION].numpy(), golden.prediction, rtol=0, atol=1e-6)
+    cli = Path(sys.executable).with_name("saved_model_cli")
+    shown = subprocess.run([cli, "show", "--dir", version, "--all"], capture_output=True, text=True, check=True).stdout
+    for signature, outputs in SIGNATURES.items():
+        assert f"signature_def['{signature}']" in shown
+        for output in outputs:
+            assert f"outputs['{output}']" in shown
+    assert "inputs['sequence']" in shown
+    assert "shape: (-1, 20, 2)" in shown
+
+
+def test_the_lowering_is_one_lstm_node(artifacts: Path) -> None:
+    """The Keras loop became ONNX's own LSTM: what makes the lowering fast."""
+    import onnx
+
+    graph = onnx.load(artifacts / "after-lstm" / "1" / "assets.extra" / "model.onnx").graph
+    operators = [node.op_type for node in graph.node]
+    assert operators.count("LSTM") == 1
+    assert not {"Loop", "Scan", "If"} & set(operators)
+
+
+def test_versions_count_up(model: keras.Model, tmp_path: Path) -> None:
+    """From the largest there is; nothing but versions is left behind."""
+    (tmp_path / "6").mkdir()
+    assert export.publish(model, card("m"), X[:2], tmp_path) == tmp_path / "7"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["6", "7"]
+
+
+def test_every_file_of_the_contract_is_there_and_readable(artifacts: Path) -> None:
+    """Also by a service that runs as somebody else."""
+    version = artifacts / "after-lstm" / "1"
+    files = {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}
+    assert files == {
+        "saved_model.pb",
+        "fingerprint.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets.extra/card.json",
+        "assets.extra/golden.npz",
+        "assets.extra/model.onnx",
+        "assets.extra/attention.svg",
+        "assets.extra/attention.png",
+    }
+    for path in [version, *version.rglob("*")]:
+        assert path.stat().st_mode & (0o005 if path.is_dir() else 0o004), path
+
+
+def test_a_number_taken_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two trainings that end at once, each gets its own version."""
+    staged = tmp_path / ".staging-x"
+    staged.mkdir()
+    seen = iter([[], [1]])
+    monkeypatch.setattr(export, "versions_of", lambda _: next(seen))
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_text("theirs")
+    assert export._rename_to_next_version(staged, tmp_path) == tmp_path / "2"
+    assert (tmp_path / "1" / "saved_model.pb").read_text() == "theirs"
+
+
+def break_lowering(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "LOWERING_TOLERANCE", -1)
+
+
+def break_golden(monkeypatch: pytest.MonkeyPatch) -> None:
+    write: Callable[..., None] = np.savez
+    monkeypatch.setattr(np, "savez", lambda path, **arrays: write(path, **{k: v + 1 for k, v in arrays.items()}))
+
+
+def break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (break_lowering, TrainingError),
+        (break_golden, ArtifactError),
+        (break_disk, OSError),
+    ],
+)
+def test_what_cannot_be_verified_is_never_published(
+    model: keras.Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[pytest.MonkeyPatch], None],
+    error: type[Exception],
+) -> None:
+    """Nothing appears, and nothing half-written stays in the way."""
+    damage(monkeypatch)
+    with pytest.raises(error):
+        export.publish(model, card("m"), X[:2], tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,145 @@
+"""README's commands and code are run as written, in order, in a fresh copy of the project."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from service.inference.artifact import Artifact
+from service.settings import Settings
+from tests.server import ROOT, free_port, running, wait_until_ready
+from training.options import Options
+
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+#: Commands that this test does not run: itself, and what needs a container engine.
+ELSEWHERE = {"make test\n", "docker compose up\n"}
+PORTS = ("8000", "8001")
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What came of following README from top to bottom."""
+
+    project: Path
+    answers: list[tuple[str, str]]
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    """Runs every block in a copy without artifacts; ports are exchanged for free ones, nothing else is changed."""
+    project = tmp_path_factory.mktemp("readme") / "project"
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
+        if (ROOT / name).exists():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, project / name)
+    (project / ".venv").symlink_to(ROOT / ".venv")
+    ports = {port: str(free_port()) for port in PORTS}
+    answers: list[tuple[str, str]] = []
+    with ExitStack() as servers:
+        previous = ""
+        for language, block in BLOCKS:
+            code = re.sub("|".join(PORTS), lambda match: ports[match[0]], block)
+            if language == "json":
+                answers.append((block, previous))
+            elif language == "python":
+                previous = execute([str(project / ".venv/bin/python"), "-c", code], project)
+            elif block in ELSEWHERE:
+                continue
+            elif (port := serves(block)) is not None:
+                env = {**os.environ, "SERVICE_PORT": ports[port]}
+                process = servers.enter_context(running(["bash", "-euc", code], cwd=project, env=env))
+                wait_until_ready(f"http://127.0.0.1:{ports[port]}", process, timeout=300)
+            else:
+                previous = execute(["bash", "-euc", code], project)
+        yield Walk(project, answers)
+
+
+def serves(block: str) -> str | None:
+    """The port that a block serves on, if that is what it does."""
+    if block == "make serve\n":
+        return "8000"
+    if "-m service" in block:
+        return block.split("--port ")[1].strip()
+    return None
+
+
+def execute(command: list[str], cwd: Path) -> str:
+    outcome = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    assert outcome.returncode == 0, f"{command[-1]}\n{outcome.stderr}"
+    return outcome.stdout
+
+
+def test_the_answers_are_those_shown(walk: Walk) -> None:
+    """Same fields, same words; numbers within what another processor may round differently."""
+    assert walk.answers
+    for shown, answered in walk.answers:
+        assert_alike(json.loads(shown), json.loads(answered))
+
+
+def assert_alike(shown: object, answered: object) -> None:
+    if isinstance(shown, dict) and isinstance(answered, dict):
+        assert list(shown) == list(answered)
+        for key, value in shown.items():
+            assert_alike(value, answered[key])
+    elif isinstance(shown, list) and isinstance(answered, list):
+        assert len(shown) == len(answered)
+        for one, other in zip(shown, answered, strict=True):
+            assert_alike(one, other)
+    elif isinstance(shown, float):
+        assert answered == pytest.approx(shown, abs=0.05)
+    else:
+        assert answered == shown
+
+
+def test_the_default_model_is_the_seeds(walk: Walk) -> None:
+    """What `make serve` trained: the recipe's accuracy, its peak, and attention that sums to 1 everywhere."""
+    card = Artifact(walk.project / "artifacts" / "after-lstm" / "1").read_card()
+    assert card.metrics["accuracy"] >= 0.999
+    assert card.attention.peak == 10
+    assert card.attention.sum_error <= 1e-5
+    assert card.training.parameters == 5541
+    assert card.training.sequences == 270_000
+
+
+def test_the_electricity_model_is_as_good_as_it_should_be(walk: Walk) -> None:
+    """On real data, over all 1,029 test days; README's own code compared the service with this number."""
+    card = Artifact(walk.project / "artifacts" / "italy-power" / "1").read_card()
+    assert card.attention.sequences == 1029
+    assert card.metrics["accuracy"] >= 0.94
+
+
+def test_the_model_of_ones_own_data_finds_what_decides(walk: Walk) -> None:
+    """The example's label is decided by the seventh month."""
+    card = Artifact(walk.project / "artifacts" / "weather" / "1").read_card()
+    assert card.target.classes == ("cold", "warm")
+    assert card.metrics["accuracy"] > 0.95
+
+
+def test_the_chart_is_downloaded(walk: Walk) -> None:
+    """The one that README shows."""
+    assert (walk.project / "attention.svg").read_bytes().startswith(b"<?xml")
+
+
+def table(model: type[BaseModel]) -> str:
+    """README's table of settings: made from their declaration."""
+    lines = ["| flag | default | |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `--{name.replace('_', '-')}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("declaration", [Settings, Options])
+def test_every_setting_is_in_readme(declaration: type[BaseModel]) -> None:
+    """As declared, word for word."""
+    assert table(declaration) in README

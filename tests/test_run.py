@@ -1,0 +1,96 @@
+"""One training run from the command line: what it prints, what it writes, and that it repeats itself."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from service.inference.artifact import Artifact
+from tests.server import ROOT
+
+SMALL = ("--sequences", "640", "--epochs", "2", "--batch-size", "32")
+
+
+def train(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "training", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def test_the_card_tells_how_the_model_came_to_be(artifacts: Path) -> None:
+    """Shape, target, metrics, profile, options and library versions."""
+    card = Artifact(artifacts / "three" / "1").read_card()
+    assert (card.timesteps, card.features, card.architecture) == (6, 3, "after_lstm")
+    assert (card.target.task, card.target.classes) == ("multiclass", ("high", "low", "middle"))
+    assert card.metrics["accuracy"] > 0.9
+    assert card.attention.sequences == 48
+    assert sum(card.attention.mean) == pytest.approx(1, abs=1e-5)
+    assert card.attention.sum_error < 1e-5
+    assert card.training.options["epochs"] == 20
+    assert card.training.sequences == 192 - 19
+    assert card.training.libraries["tensorflow"] == tf.__version__
+    assert card.lowering is not None
+    assert card.lowering.error < 1e-5
+
+
+def test_two_runs_with_one_seed_are_equal(tmp_path: Path) -> None:
+    """The same weights and the same card, dates and times aside; another seed gives another model."""
+
+    def published(folder: str, *arguments: str) -> tuple[dict[str, Any], list[Any]]:
+        outcome = train("--artifacts", str(tmp_path / folder), *SMALL, *arguments)
+        assert outcome.returncode == 0, outcome.stderr
+        version = tmp_path / folder / "after-lstm" / "1"
+        card = json.loads(Artifact(version).card_path.read_text())
+        del card["created"], card["training"]["seconds"]
+        reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+        names = [name for name in sorted(reader.get_variable_to_shape_map()) if "VARIABLE_VALUE" in name]
+        return card, [reader.get_tensor(name) for name in names]
+
+    card, weights = published("one")
+    again, same_weights = published("two")
+    other, other_weights = published("three", "--seed", "1")
+    assert card == again
+    assert sum(weight.size for weight in weights) == 5541
+    for weight, same in zip(weights, same_weights, strict=True):
+        np.testing.assert_array_equal(weight, same)
+    assert card["metrics"] != other["metrics"]
+    assert any((weight != another).any() for weight, another in zip(weights, other_weights, strict=True))
+
+
+def test_a_run_ends_in_a_summary(tmp_path: Path) -> None:
+    """Held-out metrics, peak timestep, and where the version was written; a bar while it runs."""
+    outcome = train("--artifacts", str(tmp_path), "--name", "mine", "--architecture", "before_lstm", *SMALL)
+    assert outcome.returncode == 0, outcome.stderr
+    version = tmp_path / "mine" / "1"
+    card = Artifact(version).read_card()
+    assert f"mine version 1: {version}" in outcome.stdout
+    assert f"64 sequences: accuracy {card.metrics['accuracy']:.4f}" in outcome.stdout
+    assert f"highest at timestep {card.attention.peak} " in outcome.stdout
+    assert "576 sequences of 20 × 2" in outcome.stdout
+    assert "36/36" in outcome.stderr
+
+
+def test_data_that_cannot_be_used_ends_in_one_line(tmp_path: Path) -> None:
+    """Exit code other than 0, no traceback, nothing published."""
+    outcome = train("--artifacts", str(tmp_path), "--data", "missing.npz")
+    assert outcome.returncode == 1
+    assert "error: --data missing.npz: no such file" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert outcome.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_fit(tmp_path: Path) -> None:
+    """Nobody trains for nothing."""
+    (tmp_path / "file").touch()
+    outcome = train("--artifacts", str(tmp_path / "file"), *SMALL)
+    assert outcome.returncode == 1
+    assert "error: [Errno 20] Not a directory" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+    assert "training:" not in outcome.stderr
