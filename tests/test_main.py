@@ -1,5 +1,6 @@
 """`python -m service` in a process of its own, over a real socket."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -82,6 +83,16 @@ def test_with_one_worker_it_is_the_only_line(tmp_path: Path) -> None:
     outcome = ended("--artifacts", str(tmp_path))
     assert outcome.stdout == ""
     assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_a_broken_version_is_the_only_line_too(artifacts: Path, tmp_path: Path) -> None:
+    """Where there is no older version to step in."""
+    version = Path(shutil.copytree(artifacts / "three" / "1", tmp_path / "three" / "1"))
+    Artifact(version).card_path.write_text("{}")
+    outcome = ended("--artifacts", str(tmp_path))
+    assert outcome.returncode == 3
+    (line,) = outcome.stderr.splitlines()
+    assert "card.json is not a valid card: name: Field required" in line
 
 
 def test_a_wrong_flag_ends_in_a_line(tmp_path: Path) -> None:

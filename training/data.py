@@ -1,6 +1,7 @@
 """Where sequences come from: synthetic, the aeon package, or a .npz file."""
 
 import zipfile
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def _npz(path: Path, test_split: float, rng: np.random.Generator) -> Data:
             x, y = arrays["x"], arrays["y"]
     except FileNotFoundError as error:
         raise TrainingError(f"{where}: no such file") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise TrainingError(f"{where}: not a readable .npz file: {error}") from error
     if x.ndim != 3 or y.shape != x.shape[:1]:
         raise TrainingError(f"{where}: expected x (n, timesteps, features) and y (n,), got {x.shape} and {y.shape}")

@@ -61,9 +61,10 @@ class Repository:
         for name, numbers in versions.items():
             try:
                 self._models[name] = self._newest(name, numbers)
-            except ArtifactError:
+            except ArtifactError as error:
                 if name == self._default:
                     raise
+                logger.error("%s is not served: %s", name, error)
 
     def get(self, name: str | None = None, version: int | None = None) -> Model:
         """The model that answers.
@@ -93,15 +94,13 @@ class Repository:
             await model.close()
 
     def _newest(self, name: str, numbers: list[int]) -> Model:
-        rejected: ArtifactError | None = None
-        for number in sorted(numbers, reverse=True):
+        *newer, oldest = sorted(numbers, reverse=True)
+        for number in newer:
             try:
                 return self._open(name, number)
             except ArtifactError as error:
                 logger.error("%s version %d is rejected: %s", name, number, error)
-                rejected = rejected or error
-        assert rejected is not None, "discover() lists no model without versions"
-        raise rejected
+        return self._open(name, oldest)
 
     def _open(self, name: str, number: int) -> Model:
         start = time.perf_counter()
