@@ -1,5 +1,6 @@
 """`create_app`: the only place where the service's parts are wired together."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -65,10 +66,15 @@ def create_app_or_exit(settings: Settings) -> FastAPI:
     The exit code is the one after which uvicorn does not start the process again.
     """
     try:
-        return create_app(settings)
+        app = create_app(settings)
     except ArtifactError as error:
         logger.critical("%s", error)
         raise SystemExit(STARTUP_FAILURE) from None
+    # What is loaded by now stays for good. Left among the objects that the garbage collector looks through, it stops
+    # every request for some 35 ms several times a second.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 async def answer_service_error(_: Request, error: Exception) -> JSONResponse:

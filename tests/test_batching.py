@@ -4,9 +4,12 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.errors import QueueFull, Unavailable
 from service.inference.artifact import Array
@@ -70,7 +73,7 @@ async def test_a_lone_request_runs_at_once_and_alone() -> None:
     run = Doubler()
     async with batcher(run) as b:
         result = await b.submit(rows(1, 2), ["out"])
-    assert result["out"][:, 0].tolist() == [2, 4]
+    assert result.outputs["out"][:, 0].tolist() == [2, 4]
     assert run.batches == [[1, 2]]
 
 
@@ -83,18 +86,34 @@ async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
             await asyncio.sleep(0)
         results = await asyncio.gather(*waiting)
     assert run.batches == [[0], [1, 1.5, 2, 2.5, 3, 3.5]]
-    assert [result["out"][:, 0].tolist() for result in results] == [[2, 3], [4, 5], [6, 7]]
+    assert [result.outputs["out"][:, 0].tolist() for result in results] == [[2, 3], [4, 5], [6, 7]]
 
 
 async def test_a_batch_never_exceeds_its_limit() -> None:
-    """What does not fit waits for the next call, in order of arrival."""
+    """What does not fit waits for the next call."""
     run = Doubler()
     async with batcher(run, max_batch=3) as b:
         async with busy(b, run):
-            waiting = [asyncio.create_task(b.submit(rows(i, i), ["out"])) for i in (1, 2)]
+            waiting = [asyncio.create_task(b.submit(rows(i, i + 0.5), ["out"])) for i in (1, 2)]
             await asyncio.sleep(0)
-        await asyncio.gather(*waiting)
-    assert run.batches == [[0], [1, 1], [2, 2]]
+        results = await asyncio.gather(*waiting)
+    assert run.batches == [[0], [1, 1.5, 2], [2.5]]
+    assert [result.outputs["out"][:, 0].tolist() for result in results] == [[2, 3], [4, 5]]
+
+
+async def test_small_requests_wait_for_one_call_of_a_large_one() -> None:
+    """Not for all of them: what is left of the large one goes to the back of the queue."""
+    run = Doubler()
+    async with batcher(run, max_batch=4) as b:
+        async with busy(b, run):
+            large = asyncio.create_task(b.submit(rows(*range(10, 20)), ["out"]))
+            await asyncio.sleep(0)
+            small = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in (1, 2)]
+            await asyncio.sleep(0)
+        result = await large
+        await asyncio.gather(*small)
+    assert run.batches == [[0], [10, 11, 12, 13], [1, 2, 14, 15], [16, 17, 18, 19]]
+    assert result.outputs["out"][:, 0].tolist() == [2 * value for value in range(10, 20)]
 
 
 async def test_a_large_request_is_cut_and_put_together_again() -> None:
@@ -103,7 +122,7 @@ async def test_a_large_request_is_cut_and_put_together_again() -> None:
     async with batcher(run, max_batch=3) as b:
         result = await b.submit(rows(*range(8)), ["out"])
     assert run.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
-    assert result["out"][:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+    assert result.outputs["out"][:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
 async def test_everyone_gets_the_outputs_they_asked_for() -> None:
@@ -116,7 +135,7 @@ async def test_everyone_gets_the_outputs_they_asked_for() -> None:
             await asyncio.sleep(0)
         results = await asyncio.gather(one, two)
     assert run.outputs[1] == {"a", "b"}
-    assert [set(result) for result in results] == [{"a"}, {"b"}]
+    assert [set(result.outputs) for result in results] == [{"a"}, {"b"}]
 
 
 async def test_a_failure_costs_only_its_owner() -> None:
@@ -129,8 +148,8 @@ async def test_a_failure_costs_only_its_owner() -> None:
         good, bad, also_good = await asyncio.gather(*waiting, return_exceptions=True)
     assert not isinstance(good, BaseException)
     assert not isinstance(also_good, BaseException)
-    assert good["out"][0, 0] == 2
-    assert also_good["out"][0, 0] == 4
+    assert good.outputs["out"][0, 0] == 2
+    assert also_good.outputs["out"][0, 0] == 4
     assert isinstance(bad, ValueError)
 
 
@@ -144,7 +163,7 @@ async def test_who_leaves_the_queue_is_not_run() -> None:
             await asyncio.sleep(0)
             leaving.cancel()
             await asyncio.sleep(0)
-        assert (await staying)["out"][0, 0] == 4
+        assert (await staying).outputs["out"][0, 0] == 4
     assert run.batches == [[0], [2]]
 
 
@@ -161,7 +180,7 @@ async def test_who_leaves_a_running_batch_does_not_harm_it() -> None:
         leaving.cancel()
         await asyncio.sleep(0)
         run.gate.set()
-        assert (await staying)["out"][0, 0] == 4
+        assert (await staying).outputs["out"][0, 0] == 4
     assert run.batches == [[0], [1, 2]]
 
 
@@ -175,7 +194,7 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
             with pytest.raises(QueueFull, match="expected at most 3 sequences waiting, got 3 before these 1"):
                 await b.submit(rows(3), ["out"])
         await waiting
-        assert (await b.submit(rows(1, 2, 3), ["out"]))["out"].shape == (3, 1)
+        assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"].shape == (3, 1)
 
 
 async def test_rows_of_who_left_make_room_again() -> None:
@@ -194,7 +213,7 @@ async def test_an_idle_batcher_takes_any_request() -> None:
     """A request larger than the queue is not refused for ever."""
     run = Doubler()
     async with batcher(run, max_queue=2) as b:
-        assert (await b.submit(rows(*range(5)), ["out"]))["out"].shape == (5, 1)
+        assert (await b.submit(rows(*range(5)), ["out"])).outputs["out"].shape == (5, 1)
 
 
 async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
@@ -211,7 +230,7 @@ async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None
     run.gate.set()
     results = await asyncio.gather(*accepted)
     await closing
-    assert [result["out"][0, 0] for result in results] == [2, 4]
+    assert [result.outputs["out"][0, 0] for result in results] == [2, 4]
 
 
 async def test_the_event_loop_runs_on_while_the_engine_works() -> None:
@@ -220,3 +239,104 @@ async def test_the_event_loop_runs_on_while_the_engine_works() -> None:
     async with batcher(run) as b, busy(b, run):
         await asyncio.wait_for(asyncio.sleep(0.01), timeout=5)
         assert not run.gate.is_set()
+
+
+async def test_what_the_callable_lacks_is_an_error_not_a_hang() -> None:
+    """A result without an output that was asked for reaches the one who asked."""
+    b = Batcher(lambda rows, _: {"other": rows}, max_batch=4, max_queue=8)
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(b.submit(rows(1), ["out"]), timeout=5)
+    await b.close()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One caller: comes after some turns of the loop, and may leave after some more or at a deadline."""
+
+    turns: int
+    rows: int
+    outputs: frozenset[str]
+    poisoned: bool
+    leaves_after: int | None
+    deadline: float | None
+
+
+ARRIVALS = st.builds(
+    Arrival,
+    turns=st.integers(0, 3),
+    rows=st.integers(1, 12),
+    outputs=st.frozensets(st.sampled_from("ab"), min_size=1),
+    poisoned=st.sampled_from([False] * 4 + [True]),
+    leaves_after=st.none() | st.integers(0, 4),
+    deadline=st.none() | st.sampled_from([0.0, 0.001]),
+)
+FACTORS = {"a": 2, "b": 3}
+POISON = -1.0
+
+
+@given(
+    arrivals=st.lists(ARRIVALS, max_size=20),
+    failing_calls=st.frozensets(st.integers(0, 9)),
+    inline=st.booleans(),
+    max_batch=st.integers(1, 16),
+    max_queue=st.integers(1, 60),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(
+    arrivals: list[Arrival], failing_calls: frozenset[int], *, inline: bool, max_batch: int, max_queue: int
+) -> None:
+    """Nobody waits for ever, and nothing is left behind: over arrivals, sizes, departures, deadlines and failures."""
+    calls = 0
+
+    def run(batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+        nonlocal calls
+        calls += 1
+        assert 1 <= len(batch) <= max_batch
+        if calls - 1 in failing_calls:
+            raise RuntimeError("the engine failed")
+        if POISON in batch:
+            raise ValueError("a poisoned row")
+        return {name: batch * FACTORS[name] for name in outputs}
+
+    async def caller(index: int, arrival: Arrival, b: Batcher) -> None:
+        values = np.arange(arrival.rows, dtype=np.float32)[:, np.newaxis] + 100 * (index + 1)
+        if arrival.poisoned:
+            values[-1] = POISON
+        try:
+            async with asyncio.timeout(arrival.deadline):
+                result = await b.submit(values, arrival.outputs)
+        except TimeoutError:
+            assert arrival.deadline is not None
+        except ValueError:
+            assert arrival.poisoned
+        except RuntimeError:
+            assert failing_calls
+        except QueueFull:
+            pass
+        else:
+            assert not arrival.poisoned
+            assert set(result.outputs) == arrival.outputs
+            for name, output in result.outputs.items():
+                np.testing.assert_array_equal(output, values * FACTORS[name])
+
+    async def everyone() -> None:
+        b = Batcher(run, max_batch=max_batch, max_queue=max_queue)
+        if inline:
+            b._row_seconds = 0
+        callers = []
+        for index, arrival in enumerate(arrivals):
+            for _ in range(arrival.turns):
+                await asyncio.sleep(0)
+            callers.append(asyncio.create_task(caller(index, arrival, b)))
+            if arrival.leaves_after is not None:
+                for _ in range(arrival.leaves_after):
+                    await asyncio.sleep(0)
+                callers[-1].cancel()
+        async with asyncio.timeout(10):
+            for outcome in await asyncio.gather(*callers, return_exceptions=True):
+                assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
+            await b.close()
+        assert b._rows == 0
+        assert not b._queue
+
+    asyncio.run(everyone())

@@ -54,5 +54,5 @@ async def test_an_answer_that_takes_too_long_is_given_up(model_of: Callable[[Stu
     with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s"):
         await model.predict(sequences, ["prediction"])
     engine.released.set()
-    assert (await model.predict(sequences, ["prediction"]))["prediction"].shape == (1, 2)
+    assert (await model.predict(sequences, ["prediction"])).outputs["prediction"].shape == (1, 2)
     await model.close()

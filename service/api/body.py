@@ -1,5 +1,6 @@
 """Reading a JSON body: its media type, its size, and its text, each checked once at the edge."""
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -35,6 +36,7 @@ class JsonRequest(Request):
                 raise TooLarge(f"expected a body of at most {limit} bytes, got more")
             chunks.append(chunk)
         self._body = b"".join(chunks)
+        self.state.received = time.perf_counter()
 
     async def json(self) -> Any:
         return orjson.loads(await self.body())

@@ -1,5 +1,6 @@
 """`POST /predict`: predictions, each with the attention of the same forward pass."""
 
+import time
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +14,7 @@ from service.api.body import JsonRoute
 from service.api.decoding import decode
 from service.api.responses import documented
 from service.api.selection import SelectedModel
+from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.inference.card import Target
 
@@ -104,13 +106,23 @@ async def predict(body: PredictRequest, model: SelectedModel, request: Request) 
     else:
         sequences = decode([body.sequence], model.card, limit, "sequence")
     attention = OUTPUTS[body.attention]
-    outputs = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))
+    decoded = time.perf_counter()
+    result = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))
+    answered = time.perf_counter()
+    outputs = result.outputs
     answer = {
         "model": model.card.name,
         "version": model.version,
         "predictions": encode(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target),
     }
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    timing = server_timing(
+        decode=decoded - request.state.received,
+        queue=result.queue,
+        inference=result.inference,
+        encode=time.perf_counter() - answered,
+    )
+    return Response(content, media_type="application/json", headers={"Server-Timing": timing})
 
 
 def encode(predictions: Array, attention: Array | None, target: Target) -> list[dict[str, Any]]:

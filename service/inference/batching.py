@@ -1,37 +1,111 @@
-"""The Batcher: joins whatever is waiting into one call, off the event loop."""
+"""The Batcher: joins whatever is waiting into one call, and lets nobody's rows hurt another's."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
 
 import numpy as np
 
 from service.errors import QueueFull, Unavailable
 from service.inference.artifact import Array
 
-Run = Callable[[Array, Collection[str]], dict[str, Array]]
+Outputs = dict[str, Array]
+Run = Callable[[Array, Collection[str]], Outputs]
+
+#: Longest call that may run on the event loop itself, in seconds. A thread costs a tenth of a millisecond to reach and,
+#: where both threads want the interpreter, up to 5 ms (`sys.getswitchinterval`) to come back from. Shorter calls than
+#: this are not worth it; and since reading one request takes about 0.2 ms, a batch of them does not make others wait
+#: much longer than its requests did already.
+INLINE_SECONDS: Final = 0.002
+#: Weight of the latest call in the running estimate of the seconds that one row takes.
+SMOOTHING: Final = 0.2
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Rows that travel together: a request, or one of the pieces that a large request was cut into."""
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a caller asked for, and how long it took.
+
+    Attributes:
+        outputs: the outputs by name, `(n, …)` each.
+        queue: seconds from submission to the start of the first call.
+        inference: seconds that the calls took.
+    """
+
+    outputs: Outputs
+    queue: float
+    inference: float
+
+
+@dataclass(eq=False, slots=True)
+class _Request:
+    """Rows of one caller, run in one piece or in several.
+
+    Attributes:
+        rows: `(n, …)`.
+        outputs: names of the outputs wanted.
+        answer: what the caller waits for; done early if the caller left.
+        submitted: when the caller came, by `time.perf_counter`.
+        taken: rows that were put into a call so far.
+        finished: the pieces that ran, in order.
+    """
 
     rows: Array
     outputs: frozenset[str]
-    result: asyncio.Future[dict[str, Array]]
+    answer: asyncio.Future[Result]
+    submitted: float
+    taken: int = 0
+    finished: list["_Piece"] = field(default_factory=list)
+
+    def finish(self, piece: "_Piece") -> None:
+        """Take a piece that ran; answer if it was the last one, or if it failed."""
+        if self.answer.done():
+            return
+        if piece.error is not None:
+            self.answer.set_exception(piece.error)
+            return
+        self.finished.append(piece)
+        if sum(len(finished.rows) for finished in self.finished) == len(self.rows):
+            queue = self.finished[0].started - self.submitted
+            inference = sum(finished.seconds for finished in self.finished)
+            self.answer.set_result(Result(_joined([finished.outputs for finished in self.finished]), queue, inference))
+
+
+@dataclass(eq=False, slots=True)
+class _Piece:
+    """Rows of one request that travel in one call.
+
+    Attributes:
+        request: whose they are.
+        rows: `(m, …)`.
+        outputs: what they came to, once they ran.
+        error: why they did not.
+        started: when their call began, by `time.perf_counter`.
+        seconds: how long it took.
+    """
+
+    request: _Request
+    rows: Array
+    outputs: Outputs = field(default_factory=dict)
+    error: Exception | None = None
+    started: float = 0
+    seconds: float = 0
 
 
 class Batcher:
     """Runs a callable over batches of rows for many concurrent callers.
 
-    Work-conserving: an idle callable is called at once with what there is; what arrives while it runs is joined into
-    the next call. There is no timer, so a lone request never waits. The callable runs in one thread of its own.
+    Work-conserving: an idle callable is called as soon as the event loop has taken in what arrived together; what
+    arrives while it runs is joined into the next call. There is no timer, so a lone request never waits. Calls that
+    will be short run on the event loop itself, longer ones in a thread. There is one call at a time.
 
     Args:
         run: takes rows `(batch, …)` and the names of the outputs wanted; returns each output with `batch` rows.
-        max_batch: most rows in one call; larger requests are cut into pieces.
+        max_batch: most rows in one call; larger requests are cut into pieces, between which others get their turn.
         max_queue: most rows waiting or running before further requests are refused; an idle batcher refuses none.
     """
 
@@ -39,14 +113,18 @@ class Batcher:
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
-        self._waiting: deque[_Part] = deque()
+        self._queue: deque[_Request] = deque()
         self._rows = 0
-        self._worker: asyncio.Task[None] | None = None
+        self._row_seconds = INLINE_SECONDS  # unknown yet, so that the first calls run in the thread
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closed = False
 
-    async def submit(self, rows: Array, outputs: Collection[str]) -> dict[str, Array]:
+    async def submit(self, rows: Array, outputs: Collection[str]) -> Result:
         """Run rows, together with others' where that saves a call, and return their own outputs.
+
+        Cancelling the call drops the rows if they have not run yet.
 
         Args:
             rows: `(n, …)`, n ≥ 1, already validated: rows that make `run` fail cost the whole batch a retry.
@@ -55,6 +133,7 @@ class Batcher:
         Raises:
             QueueFull: `max_queue` rows are waiting already.
             Unavailable: the batcher is closed.
+            Exception: whatever `run` raises for these rows alone.
         """
         if self._closed:
             raise Unavailable("the model is being unloaded")
@@ -62,66 +141,93 @@ class Batcher:
             raise QueueFull(
                 f"expected at most {self._max_queue} sequences waiting, got {self._rows} before these {len(rows)}"
             )
-        parts = [
-            self._enqueue(rows[start : start + self._max_batch], frozenset(outputs))
-            for start in range(0, len(rows), self._max_batch)
-        ]
-        results = await asyncio.gather(*parts)
-        if len(results) == 1:
-            return results[0]
-        return {name: np.concatenate([result[name] for result in results]) for name in outputs}
+        loop = asyncio.get_running_loop()
+        request = _Request(rows, frozenset(outputs), loop.create_future(), time.perf_counter())
+        self._queue.append(request)
+        self._rows += len(rows)
+        if self._idle.is_set():
+            self._idle.clear()
+            # After what the loop has at hand: requests that arrived together run together.
+            loop.call_soon(self._next, loop)
+        return await request.answer
 
     async def close(self) -> None:
         """Refuse new work, finish what was accepted, and free the thread."""
         self._closed = True
-        if self._worker is not None:
-            await self._worker
+        await self._idle.wait()
         self._executor.shutdown()
 
-    def _enqueue(self, rows: Array, outputs: frozenset[str]) -> asyncio.Future[dict[str, Array]]:
-        loop = asyncio.get_running_loop()
-        part = _Part(rows, outputs, loop.create_future())
-        self._waiting.append(part)
-        self._rows += len(rows)
-        if self._worker is None or self._worker.done():
-            self._worker = loop.create_task(self._work())
-        return part.result
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start the next call, or come to rest."""
+        pieces = self._take()
+        if not pieces:
+            self._idle.set()
+        elif self._row_seconds * sum(len(piece.rows) for piece in pieces) < INLINE_SECONDS:
+            self._execute(pieces)
+            self._deliver(pieces)
+            loop.call_soon(self._next, loop)  # not now: what arrived meanwhile joins the next call
+        else:
+            call = loop.run_in_executor(self._executor, self._execute, pieces)
+            call.add_done_callback(partial(self._called, loop, pieces))
 
-    async def _work(self) -> None:
-        while batch := self._take():
-            try:
-                await self._call(batch)
-            finally:
-                self._rows -= sum(len(part.rows) for part in batch)
+    def _called(self, loop: asyncio.AbstractEventLoop, pieces: list[_Piece], _: asyncio.Future[None]) -> None:
+        self._deliver(pieces)
+        self._next(loop)
 
-    def _take(self) -> list[_Part]:
-        """Take the parts that fit into one call, first come first served, without those whose caller left."""
-        batch: list[_Part] = []
-        rows = 0
-        while self._waiting and rows + len(self._waiting[0].rows) <= self._max_batch:
-            part = self._waiting.popleft()
-            if part.result.done():
-                self._rows -= len(part.rows)
+    def _take(self) -> list[_Piece]:
+        """Take what fits into one call, first come first served.
+
+        A request that does not fit goes to the back of the queue with what is left of it, so that small requests wait
+        for one call of a large one, not for all. Requests whose caller left are dropped.
+        """
+        pieces: list[_Piece] = []
+        room = self._max_batch
+        for _ in range(len(self._queue)):
+            if not room:
+                break
+            request = self._queue.popleft()
+            if request.answer.done():
+                self._rows -= len(request.rows) - request.taken
                 continue
-            batch.append(part)
-            rows += len(part.rows)
-        return batch
+            rows = request.rows[request.taken : request.taken + room]
+            pieces.append(_Piece(request, rows))
+            request.taken += len(rows)
+            room -= len(rows)
+            if request.taken < len(request.rows):
+                self._queue.append(request)
+        return pieces
 
-    async def _call(self, batch: list[_Part]) -> None:
-        rows = batch[0].rows if len(batch) == 1 else np.concatenate([part.rows for part in batch])
-        outputs = frozenset[str]().union(*(part.outputs for part in batch))
+    def _execute(self, pieces: list[_Piece]) -> None:
+        """Run pieces in one call; if it fails, each alone, so that only the one at fault does."""
         try:
-            results = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, rows, outputs)
+            self._call(pieces)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever waits for these rows
-            if len(batch) > 1:  # alone, so that only the part at fault fails
-                for part in batch:
-                    await self._call([part])
-            elif not batch[0].result.done():
-                batch[0].result.set_exception(error)
-            return
-        start = 0
-        for part in batch:
-            stop = start + len(part.rows)
-            if not part.result.done():
-                part.result.set_result({name: results[name][start:stop] for name in part.outputs})
-            start = stop
+            if len(pieces) == 1:
+                pieces[0].error = error
+            else:
+                for piece in pieces:
+                    self._execute([piece])
+
+    def _call(self, pieces: list[_Piece]) -> None:
+        rows = pieces[0].rows if len(pieces) == 1 else np.concatenate([piece.rows for piece in pieces])
+        outputs = pieces[0].request.outputs.union(*(piece.request.outputs for piece in pieces))
+        started = time.perf_counter()
+        results = self._run(rows, outputs)
+        seconds = time.perf_counter() - started
+        self._row_seconds += SMOOTHING * (seconds / len(rows) - self._row_seconds)
+        stop = 0
+        for piece in pieces:
+            start, stop = stop, stop + len(piece.rows)
+            piece.outputs = {name: results[name][start:stop] for name in piece.request.outputs}
+            piece.started, piece.seconds = started, seconds
+
+    def _deliver(self, pieces: list[_Piece]) -> None:
+        for piece in pieces:
+            self._rows -= len(piece.rows)
+            piece.request.finish(piece)
+
+
+def _joined(pieces: list[Outputs]) -> Outputs:
+    if len(pieces) == 1:
+        return pieces[0]
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

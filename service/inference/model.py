@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from service.errors import DeadlineExceeded, InvalidInput
 from service.inference.artifact import Array
-from service.inference.batching import Batcher
+from service.inference.batching import Batcher, Result
 from service.inference.card import ModelCard
 from service.inference.engines import Engine
 
@@ -47,7 +47,7 @@ class Model:
         self._batcher = Batcher(engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue)
         self._timeout = limits.timeout
 
-    async def predict(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+    async def predict(self, sequences: Array, outputs: Collection[str]) -> Result:
         """Predict, with the attention of the same forward pass.
 
         Args:
