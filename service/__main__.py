@@ -2,6 +2,7 @@
 
 import copy
 import sys
+from contextlib import suppress
 from functools import partial
 
 import uvicorn
@@ -27,7 +28,8 @@ def main() -> None:
     )
     if settings.workers == 1:
         server = uvicorn.Server(config)
-        server.run()
+        with suppress(KeyboardInterrupt):  # raised again once the server has stopped in good order
+            server.run()
         failed = not server.started
     else:
         supervisor = Multiprocess(config, sockets=[config.bind_socket()])

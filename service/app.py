@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(RequestValidationError, answer_validation_error)
+    app.add_exception_handler(Exception, answer_unexpected_error)
     for part in (predict, attention, operations):
         app.include_router(part.router)
     return app
@@ -88,6 +89,11 @@ async def answer_validation_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     detail = [{"type": item["type"], "loc": item["loc"], "msg": _message(item)} for item in error.errors()]
     return JSONResponse({"detail": jsonable_encoder(detail)}, 422)
+
+
+async def answer_unexpected_error(_: Request, __: Exception) -> JSONResponse:
+    """What is left: a defect, whose traceback is in the log and not in the answer."""
+    return JSONResponse({"detail": "internal error"}, 500)
 
 
 def _message(item: dict[str, Any]) -> str:

@@ -42,10 +42,16 @@ class Settings(BaseSettings):
     max_batch: int = Field(512, ge=1, description="most sequences in one call of an engine")
     max_sequences: int = Field(8192, ge=1, description="most sequences in one request; more are answered 413")
     max_queue: int = Field(
-        16384, ge=1, description="most sequences waiting or running in each worker; more are answered 429"
+        16384,
+        ge=1,
+        description="most sequences waiting or running, for each model in each worker; more are answered 429",
     )
     max_body: int = Field(32 * 2**20, ge=1, description="largest request body, in bytes; larger ones are answered 413")
-    timeout: float = Field(30, gt=0, description="longest time for an answer, in seconds; later ones are answered 504")
+    timeout: float = Field(
+        30,
+        gt=0,
+        description="longest time that sequences wait for their outputs, in seconds; later ones are answered 504",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level to log")
     access_log: bool = Field(default=False, description="log a line for every request")
 

@@ -37,6 +37,8 @@ async def test_the_profile_is_the_cards(client: httpx.AsyncClient, artifacts: Pa
         ("image/png, image/svg+xml;q=0.5", "image/png", b"\x89PNG"),
         ("application/json", "application/json", b"{"),
         ("*/*", "application/json", b"{"),
+        ("", "application/json", b"{"),
+        ("IMAGE/PNG", "image/png", b"\x89PNG"),
         (BROWSER, "application/json", b"{"),
     ],
 )

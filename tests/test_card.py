@@ -48,10 +48,10 @@ def test_a_profile_has_an_entry_for_each_timestep(card: dict[str, Any], field: s
         ModelCard.model_validate({**card, "attention": {**card["attention"], field: [1.0]}})
 
 
-def test_the_peak_is_a_timestep(card: dict[str, Any]) -> None:
-    """A peak beyond the last timestep is refused."""
-    with pytest.raises(ValidationError, match=r"attention.peak: expected less than 20, got 20"):
-        ModelCard.model_validate({**card, "attention": {**card["attention"], "peak": 20}})
+def test_the_peak_is_the_highest_timestep(card: dict[str, Any]) -> None:
+    """A peak that is not the highest of the profile is refused."""
+    with pytest.raises(ValidationError, match=r"attention.peak: expected 10, the highest of attention.mean, got 11"):
+        ModelCard.model_validate({**card, "attention": {**card["attention"], "peak": 11}})
 
 
 @pytest.mark.parametrize(

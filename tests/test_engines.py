@@ -77,8 +77,8 @@ def test_nothing_to_run_is_said_with_what_to_do(artifact: Artifact, choice: Engi
 
 @pytest.mark.usefixtures("without_tensorflow")
 def test_a_missing_tensorflow_is_said_with_what_to_do(artifact: Artifact) -> None:
-    """The message names the extra that brings it."""
-    with pytest.raises(ArtifactError, match=r"pip install 'attention-service\[tensorflow\]'"):
+    """The message says how to get it."""
+    with pytest.raises(ArtifactError, match=r"not installed: pip install 'tensorflow>=2\.21'"):
         open_engine(artifact, artifact.read_card(), "tensorflow", threads=1)
 
 

@@ -2,17 +2,23 @@
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Collection
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 
-from service.inference.artifact import Artifact
+from service.app import create_app
+from service.inference.artifact import Array, Artifact
 from service.inference.engines import EngineChoice
-from tests.server import ROOT, running, serving, wait_until_ready
+from service.settings import Settings
+from tests.server import ROOT, free_port, running, serving, wait_until_ready
 
 BODY = {"sequence": [[0.1, -0.2]] * 20}
 
@@ -46,27 +52,67 @@ def test_several_workers_serve_one_port(artifacts: Path) -> None:
         assert process.wait(timeout=30) == 0
 
 
-def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path) -> None:
-    """SIGTERM loses nothing that was accepted."""
-    golden = Artifact(artifacts / "after-lstm" / "1").read_golden()
-    body = {"sequences": golden.sequence.repeat(100, axis=0).tolist(), "attention": "full"}
-    statuses: list[int] = []
-    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--max-batch", "8") as (url, process):
-        ask = threading.Thread(
-            target=lambda: statuses.append(httpx.post(f"{url}/predict", json=body, timeout=60).status_code)
-        )
-        ask.start()
-        while True:  # until the large request occupies the service
-            try:
-                httpx.get(f"{url}/health/live", timeout=0.02)
-            except httpx.TimeoutException:
-                break
-            if not ask.is_alive():
-                break
-        process.send_signal(signal.SIGTERM)
-        ask.join(timeout=60)
-        process.communicate(timeout=30)
-    assert statuses == [200]
+def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path, engine: EngineChoice) -> None:
+    """Told to stop while the engine works, the server answers first."""
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm", engine=engine))
+    batcher = app.state.repository.get()._batcher
+    run, begun, released = batcher._run, threading.Event(), threading.Event()
+
+    def slow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        begun.set()
+        released.wait(timeout=30)
+        answer: dict[str, Array] = run(sequences, outputs)
+        return answer
+
+    batcher._run = slow
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    serve = threading.Thread(target=server.run)
+    serve.start()
+    answers: list[httpx.Response] = []
+    ask = threading.Thread(target=lambda: answers.append(patiently_post(f"http://127.0.0.1:{port}/predict")))
+    ask.start()
+    assert begun.wait(timeout=30)
+    server.should_exit = True  # what SIGTERM sets
+    released.set()
+    ask.join(timeout=30)
+    serve.join(timeout=30)
+    assert [answer.status_code for answer in answers] == [200]
+    assert not serve.is_alive()
+
+
+def patiently_post(url: str) -> httpx.Response:
+    """Post, as soon as somebody listens."""
+    while True:
+        try:
+            return httpx.post(url, json=BODY, timeout=60)
+        except httpx.ConnectError:
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_in_good_order(artifacts: Path, number: signal.Signals) -> None:
+    """No traceback, whether an orchestrator or a person at the keyboard stops it."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (_, process):
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=30)
+    assert "Application shutdown complete." in output
+    assert "Traceback" not in output
+
+
+def test_a_client_that_leaves_while_sending_is_no_error(artifacts: Path) -> None:
+    """Nothing of it in the log."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (url, process):
+        with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
+            head = (
+                "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+            )
+            client.sendall(head.encode())
+            time.sleep(0.2)
+        assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
+        process.terminate()
+        output, _ = process.communicate(timeout=30)
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -134,8 +180,6 @@ def test_the_base_dependencies_alone_serve(artifacts: Path, base_python: str) ->
 
 def test_the_environment_configures_it_too(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container, where there are no flags."""
-    from tests.server import free_port
-
     port = free_port()
     monkeypatch.setenv("SERVICE_PORT", str(port))
     monkeypatch.setenv("SERVICE_ARTIFACTS", str(artifacts))

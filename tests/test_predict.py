@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import re
+import threading
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.inference.artifact import Artifact, Golden
+from service.inference.artifact import Array, Artifact, Golden
 from service.inference.card import Target
+from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
 
@@ -140,7 +143,10 @@ async def test_wrong_input_is_told_what_was_expected_and_where(
         ({}, "expected either 'sequence' or 'sequences', got neither"),
         ({"sequence": SEQUENCE, "sequences": [SEQUENCE]}, "expected either 'sequence' or 'sequences', got both"),
         ({"sequence": SEQUENCE, "attention": "some"}, "Input should be 'mean', 'full' or 'none'"),
-        ({"sequence": SEQUENCE, "atention": "full"}, "Extra inputs are not permitted"),
+        (
+            {"sequence": SEQUENCE, "atention": "full"},
+            "expected no other field than sequence, sequences, attention, got 'atention'",
+        ),
         ({"sequence": "text"}, "Input should be a valid list"),
         ([SEQUENCE], "Input should be a valid dictionary"),
     ],
@@ -193,6 +199,87 @@ async def test_json_with_a_charset_is_json(client: httpx.AsyncClient) -> None:
     assert response.status_code == 200
 
 
+@pytest.mark.parametrize("change", ["none", "last value", "shape"])
+async def test_a_large_body_does_not_stop_the_others(artifacts: Path, change: str) -> None:
+    """Thousands of sequences are decoded and encoded beside the event loop, also where the last one is wrong."""
+    sequences: list[Any] = [SEQUENCE] * 7999
+    sequences.append({"none": SEQUENCE, "last value": with_value(None, at=(19, 1)), "shape": []}[change])
+    loop_runs = 0
+
+    async def count_turns() -> None:
+        nonlocal loop_runs
+        while True:
+            await asyncio.sleep(0.001)
+            loop_runs += 1
+
+    async with connect(create_app(Settings(artifacts=artifacts, model="after-lstm"))) as client:
+        counting = asyncio.create_task(count_turns())
+        response = await client.post("/predict", json={"sequences": sequences})
+        counting.cancel()
+    assert loop_runs > 5
+    if change == "none":
+        assert len(response.json()["predictions"]) == 8000
+    else:
+        assert response.json()["detail"].startswith("sequences[7999]")
+
+
+async def test_an_encoded_body_is_refused(client: httpx.AsyncClient) -> None:
+    """415: nobody is told that their gzip is malformed JSON."""
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    response = await client.post("/predict", content=b"\x1f\x8b", headers=headers)
+    assert response.status_code == 415
+    assert response.json() == {"detail": "expected no content encoding, got gzip"}
+
+
+async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.AsyncClient) -> None:
+    """The answer stays small, whatever the body holds."""
+    response = await client.post("/predict", json={str(index): 1 for index in range(50_000)})
+    assert response.status_code == 422
+    assert len(response.content) < 300
+
+
+async def test_an_answer_that_is_not_finite_is_an_error(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never a 200 with null in it: which sequence and which output is said."""
+    batcher = app.state.repository.get()._batcher
+    run = batcher._run
+
+    def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
+        results["attention"][1, 3] = np.nan
+        return results
+
+    monkeypatch.setattr(batcher, "_run", overflow)
+    response = await client.post("/predict", json={"sequences": [SEQUENCE] * 3})
+    assert response.status_code == 422
+    assert response.json() == {
+        "detail": "sequence 1: expected values that the model can handle, got attention not finite"
+    }
+
+
+async def test_an_engine_that_fails_answers_500_as_json(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client learns no more than that; the log holds the rest."""
+
+    def fail(*_: object) -> dict[str, Array]:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(app.state.repository.get()._batcher, "_run", fail)
+    response = await client.post("/predict", json={"sequence": SEQUENCE})
+    assert response.status_code == 500
+    assert response.json() == {"detail": "internal error"}
+
+
+async def test_the_time_of_an_answer_is_accounted_for(client: httpx.AsyncClient) -> None:
+    """Server-Timing names the four steps, in milliseconds."""
+    response = await client.post("/predict", json={"sequence": SEQUENCE})
+    steps = dict(re.findall(r"(\w+);dur=([\d.]+)", response.headers["Server-Timing"]))
+    assert list(steps) == ["decode", "queue", "inference", "encode"]
+    assert all(0 < float(duration) < 10_000 for duration in steps.values())
+
+
 async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient) -> None:
     """413, from the declared length alone or, where none is declared, once the limit is passed."""
     body = b" " * (2**20 + 1)
@@ -230,11 +317,11 @@ async def test_a_version_that_is_no_number_is_refused(client: httpx.AsyncClient)
 
 
 @pytest.fixture
-def small(artifacts: Path) -> FastAPI:
+def small(artifacts: Path, engine: EngineChoice) -> FastAPI:
     """An app that takes on very little."""
-    return create_app(
-        Settings(artifacts=artifacts, model="after-lstm", max_batch=1, max_sequences=2, max_queue=2, timeout=0.5)
-    )
+    settings = Settings(artifacts=artifacts, model="after-lstm", engine=engine)
+    limits = {"max_batch": 1, "max_sequences": 2, "max_queue": 2, "timeout": 0.5}
+    return create_app(settings.model_copy(update=limits))
 
 
 async def test_more_sequences_than_the_limit_are_refused(small: FastAPI) -> None:
@@ -248,8 +335,8 @@ async def test_more_sequences_than_the_limit_are_refused(small: FastAPI) -> None
 async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is refused is told when to come back; a busy service is a healthy one. Who waits too long gets 504."""
     model = small.state.repository.get()
-    answering = asyncio.Event()
-    monkeypatch.setattr(model._batcher, "_call", lambda _: answering.wait())
+    run, answering = model._batcher._run, threading.Event()
+    monkeypatch.setattr(model._batcher, "_run", lambda *batch: (answering.wait(10), run(*batch))[1])
     async with connect(small) as client:
         first = asyncio.create_task(client.post("/predict", json={"sequences": [SEQUENCE] * 2}))
         while not model._batcher._rows:
@@ -264,6 +351,10 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI, m
     assert late.status_code == 504
     assert late.json() == {"detail": "no answer within 0.5 s"}
     answering.set()
+    while model._batcher._rows:
+        await asyncio.sleep(0.001)
+    async with connect(small) as client:
+        assert (await client.post("/predict", json={"sequence": SEQUENCE})).status_code == 200
 
 
 async def test_a_stopped_service_answers_503(small: FastAPI) -> None:
@@ -278,9 +369,9 @@ async def test_a_stopped_service_answers_503(small: FastAPI) -> None:
 
 def test_a_regression_answers_numbers_without_labels() -> None:
     """One output is a number, several are a list."""
-    from service.api.predict import encode
+    from service.api.predict import rows
 
-    one = encode(np.array([[1.5], [2.5]], dtype=np.float32), None, Target(task="regression"))
+    one = rows(np.array([[1.5], [2.5]], dtype=np.float32), None, Target(task="regression"))
     assert one == [{"prediction": 1.5}, {"prediction": 2.5}]
-    (two,) = encode(np.array([[1.5, 2.5]], dtype=np.float32), None, Target(task="regression"))
+    (two,) = rows(np.array([[1.5, 2.5]], dtype=np.float32), None, Target(task="regression"))
     assert two["prediction"].tolist() == [1.5, 2.5]

@@ -37,11 +37,10 @@ class Walk:
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """Runs every block in a copy without artifacts; ports are exchanged for free ones, nothing else is changed."""
     project = tmp_path_factory.mktemp("readme") / "project"
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines():
-        if (ROOT / name).exists():
-            (project / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, project / name)
+    left_out = shutil.ignore_patterns(".*_cache", ".git", ".hypothesis", ".venv", "__pycache__")
+    shutil.copytree(ROOT, project, ignore=left_out)
+    for trained in (path for path in (project / "artifacts").iterdir() if path.is_dir()):
+        shutil.rmtree(trained)
     (project / ".venv").symlink_to(ROOT / ".venv")
     ports = {port: str(free_port()) for port in PORTS}
     answers: list[tuple[str, str]] = []

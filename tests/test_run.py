@@ -86,6 +86,14 @@ def test_data_that_cannot_be_used_ends_in_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_fit_that_diverges_ends_in_one_line(tmp_path: Path) -> None:
+    """A model whose answers are not finite is never published."""
+    outcome = train("--artifacts", str(tmp_path), "--learning-rate", "1e38", *SMALL)
+    assert outcome.returncode == 1
+    assert "error: training diverged: the model's answers are not finite" in outcome.stderr
+    assert list((tmp_path / "after-lstm").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_is_told_before_the_fit(tmp_path: Path) -> None:
     """Nobody trains for nothing."""
     (tmp_path / "file").touch()

@@ -125,7 +125,16 @@ def _npz(path: Path, test_split: float, rng: np.random.Generator) -> Data:
             x, y = arrays["x"], arrays["y"]
     except FileNotFoundError as error:
         raise TrainingError(f"{where}: no such file") from error
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        AttributeError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise TrainingError(f"{where}: not a readable .npz file: {error}") from error
     if x.ndim != 3 or y.shape != x.shape[:1]:
         raise TrainingError(f"{where}: expected x (n, timesteps, features) and y (n,), got {x.shape} and {y.shape}")
@@ -162,4 +171,4 @@ def _checked(where: str, x: NDArray[np.generic], labels: NDArray[np.generic], ta
 
 
 def _names(labels: Iterable[np.generic]) -> list[str]:
-    return [label.decode() if isinstance(label, bytes) else str(label) for label in labels]
+    return [label.decode(errors="backslashreplace") if isinstance(label, bytes) else str(label) for label in labels]

@@ -8,6 +8,7 @@ import numpy as np
 from service.inference.artifact import ATTENTION_VEC, PREDICTION, Array
 from service.inference.card import AttentionProfile, Task
 from training.data import Indices, Split
+from training.errors import TrainingError
 
 BATCH_SIZE = 1024
 
@@ -27,8 +28,13 @@ def evaluate(model: keras.Model, test: Split, task: Task) -> Evaluation:
         model: as `models.build` makes it, trained.
         test: held-out sequences.
         task: decides the metrics.
+
+    Raises:
+        TrainingError: the model answers what is not finite.
     """
     outputs = model.predict(test.x, batch_size=BATCH_SIZE, verbose=0)
+    if not all(np.isfinite(output).all() for output in outputs.values()):
+        raise TrainingError("training diverged: the model's answers are not finite; try a smaller --learning-rate")
     attention = outputs[ATTENTION_VEC].mean(axis=-1)  # (n, timesteps)
     return Evaluation(metrics(outputs[PREDICTION], test.y, task), profile(attention))
 

@@ -41,7 +41,10 @@ class Options(BaseModel):
     learning_rate: float = Field(0.001, gt=0, description="step size of Adam")
     units: int = Field(32, ge=1, description="units of the LSTM")
     validation_split: float = Field(
-        0.1, ge=0, lt=1, description="fraction of the training data to validate on after each epoch instead"
+        0.1,
+        ge=0,
+        lt=1,
+        description="fraction of the training data kept out of the fit, to validate on after each epoch",
     )
     test_split: float = Field(0.2, gt=0, lt=1, description=".npz data: fraction to hold out for the card's metrics")
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")

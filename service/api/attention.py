@@ -47,7 +47,7 @@ async def attention(
     """The attention profile: numbers as JSON, or a bar chart as SVG or PNG, by the `Accept` header."""
     media_types = [*CHARTS, JSON]
     try:
-        chosen = mimeparse.best_match(media_types, accept)
+        chosen = mimeparse.best_match(media_types, accept.lower() or "*/*")
     except mimeparse.MimeTypeParseException:
         chosen = ""
     if not chosen:

@@ -34,8 +34,7 @@ def decode(sequences: Sequence[object], card: ModelCard, limit: int, where: str)
     if not sequences:
         raise InvalidInput("expected at least one sequence, got none")
     if _fits(sequences, card.timesteps, card.features):
-        with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
-            array = np.array(sequences, dtype=np.float32)
+        array = _array(sequences)
         if np.isfinite(array).all():
             return array
     raise InvalidInput(_first_problem(sequences, card, where))
@@ -52,23 +51,36 @@ def _fits(sequences: Sequence[Any], timesteps: int, features: int) -> bool:
 
 def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> str:
     for i, sequence in enumerate(sequences):
-        at = where.format(i)
-        if not isinstance(sequence, list):
-            return f"{at}: expected a list of {card.timesteps} timesteps, got {_kind(sequence)}"
-        if len(sequence) != card.timesteps:
-            return f"{at}: expected {card.timesteps} timesteps, got {len(sequence)}"
-        for t, step in enumerate(sequence):
-            if not isinstance(step, list):
-                return f"{at}[{t}]: expected a list of {card.features} features, got {_kind(step)}"
-            if len(step) != card.features:
-                return f"{at}[{t}]: expected {card.features} features, got {len(step)}"
-            for f, value in enumerate(step):
-                if type(value) not in NUMBERS:
-                    return f"{at}[{t}][{f}]: expected a finite number, got {_kind(value)}"
-                with np.errstate(over="ignore"):
-                    if not np.isfinite(np.float32(value)):
-                        return f"{at}[{t}][{f}]: expected a finite float32, got {value:g}"
+        if not _fits([sequence], card.timesteps, card.features) or not _finite([sequence]):
+            return where.format(i) + _problem(sequence, card)
     raise AssertionError("called for sequences that fit")
+
+
+def _problem(sequence: object, card: ModelCard) -> str:
+    if not isinstance(sequence, list):
+        return f": expected a list of {card.timesteps} timesteps, got {_kind(sequence)}"
+    if len(sequence) != card.timesteps:
+        return f": expected {card.timesteps} timesteps, got {len(sequence)}"
+    for t, step in enumerate(sequence):
+        if not isinstance(step, list):
+            return f"[{t}]: expected a list of {card.features} features, got {_kind(step)}"
+        if len(step) != card.features:
+            return f"[{t}]: expected {card.features} features, got {len(step)}"
+        for f, value in enumerate(step):
+            if type(value) not in NUMBERS:
+                return f"[{t}][{f}]: expected a finite number, got {_kind(value)}"
+            if not _finite(value):
+                return f"[{t}][{f}]: expected a finite float32, got {value:g}"
+    raise AssertionError("called for a sequence that fits")
+
+
+def _finite(numbers: Any) -> bool:
+    return bool(np.isfinite(_array(numbers)).all())
+
+
+def _array(numbers: Any) -> Array:
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
+        return np.array(numbers, dtype=np.float32)
 
 
 def _kind(value: object) -> str:

@@ -10,13 +10,14 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from service import errors
-from service.api.body import JsonRoute
+from service.api.body import JsonRoute, off_loop
 from service.api.decoding import decode
 from service.api.responses import documented
 from service.api.selection import SelectedModel
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.inference.card import Target
+from service.inference.model import Model
 
 router = APIRouter(route_class=JsonRoute, tags=["predict"])
 
@@ -31,7 +32,7 @@ EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
 class PredictRequest(BaseModel):
     """One sequence or many. Their elements are checked against the model's card, not here."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
 
     sequence: Annotated[
         list[Any] | None,
@@ -52,6 +53,16 @@ class PredictRequest(BaseModel):
         "timesteps per unit. `none`: predictions alone.",
         examples=["mean"],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_other_field(cls, body: object) -> object:
+        # Rather than extra="forbid", which makes an error of each: a body may hold millions.
+        if isinstance(body, dict):
+            for name in body:
+                if name not in cls.model_fields:
+                    raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {name[:80]!r}")
+        return body
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -100,22 +111,16 @@ class PredictResponse(BaseModel):
 )
 async def predict(body: PredictRequest, model: SelectedModel, request: Request) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
-    limit = request.app.state.settings.max_sequences
+    large, limit = request.state.large, request.app.state.settings.max_sequences
     if body.sequences is not None:
-        sequences = decode(body.sequences, model.card, limit, "sequences[{}]")
+        sequences = await off_loop(decode, body.sequences, model.card, limit, "sequences[{}]", large=large)
     else:
-        sequences = decode([body.sequence], model.card, limit, "sequence")
-    attention = OUTPUTS[body.attention]
+        sequences = await off_loop(decode, [body.sequence], model.card, limit, "sequence", large=large)
     decoded = time.perf_counter()
+    attention = OUTPUTS[body.attention]
     result = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))
     answered = time.perf_counter()
-    outputs = result.outputs
-    answer = {
-        "model": model.card.name,
-        "version": model.version,
-        "predictions": encode(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target),
-    }
-    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    content = await off_loop(encode, model, result.outputs, attention, large=large)
     timing = server_timing(
         decode=decoded - request.state.received,
         queue=result.queue,
@@ -125,8 +130,18 @@ async def predict(body: PredictRequest, model: SelectedModel, request: Request) 
     return Response(content, media_type="application/json", headers={"Server-Timing": timing})
 
 
-def encode(predictions: Array, attention: Array | None, target: Target) -> list[dict[str, Any]]:
-    """Arrays to the rows of an answer, their numbers left to the JSON encoder.
+def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) -> bytes:
+    """Outputs of a model to the JSON of an answer; `attention` names the output to answer as such."""
+    answer = {
+        "model": model.card.name,
+        "version": model.version,
+        "predictions": rows(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target),
+    }
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def rows(predictions: Array, attention: Array | None, target: Target) -> list[dict[str, Any]]:
+    """One entry for each sequence, its numbers left to the JSON encoder.
 
     Args:
         predictions: `(n, outputs)`.

@@ -91,9 +91,24 @@ class Artifact:
         """
         try:
             with np.load(io.BytesIO(self.read(self.golden_path)), allow_pickle=False) as arrays:
-                return Golden(*(arrays[name].astype(np.float32) for name in (INPUT, PREDICTION, ATTENTION_VEC)))
-        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+                golden = Golden(*(arrays[name].astype(np.float32) for name in (INPUT, PREDICTION, ATTENTION_VEC)))
+        except (
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            KeyError,
+            TypeError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise ArtifactError(f"{self.golden_path} is not a golden example: {error}") from error
+        axes = (golden.sequence.ndim, golden.prediction.ndim, golden.attention_vec.ndim)
+        if axes != (3, 2, 3):
+            raise ArtifactError(
+                f"{self.golden_path} is not a golden example: expected arrays of 3, 2 and 3 axes, got {axes}"
+            )
+        return golden
 
     def read(self, path: Path) -> bytes:
         """Read one of the version's files.

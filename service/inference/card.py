@@ -21,6 +21,11 @@ class Target(CardPart):
         None, description="Class names in the order of the model's outputs; none for regression.", examples=[["0", "1"]]
     )
 
+    @property
+    def outputs(self) -> int | None:
+        """How many numbers the model answers for a sequence, where the task decides that."""
+        return {"binary": 1, "multiclass": len(self.classes or ()), "regression": None}[self.task]
+
     @model_validator(mode="after")
     def _classes_fit_task(self) -> Self:
         count = len(self.classes) if self.classes is not None else None
@@ -101,6 +106,9 @@ class ModelCard(CardPart):
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")
-        if self.attention.peak >= self.timesteps:
-            raise ValueError(f"attention.peak: expected less than {self.timesteps}, got {self.attention.peak}")
+        highest = self.attention.mean.index(max(self.attention.mean))
+        if self.attention.peak != highest:
+            raise ValueError(
+                f"attention.peak: expected {highest}, the highest of attention.mean, got {self.attention.peak}"
+            )
         return self

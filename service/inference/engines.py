@@ -107,7 +107,7 @@ def open_engine(artifact: Artifact, card: ModelCard, choice: EngineChoice, threa
         if not _installed("tensorflow"):
             raise ArtifactError(
                 "engine tensorflow needs TensorFlow, which is not installed: "
-                "pip install 'attention-service[tensorflow]', or use --engine onnx"
+                "pip install 'tensorflow>=2.21', or use --engine onnx"
             )
         return TensorFlowEngine(artifact.directory, threads)
     if artifact.lowering_path.exists():

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from service.errors import DeadlineExceeded, InvalidInput
 from service.inference.artifact import Array
 from service.inference.batching import Batcher, Result
@@ -56,7 +58,7 @@ class Model:
                 `attention_vec (n, timesteps, units)` to return.
 
         Raises:
-            InvalidInput: the shape is not the card's.
+            InvalidInput: the shape is not the card's, or values are so large that the answer is not finite.
             QueueFull: too much is waiting already.
             DeadlineExceeded: no answer within the timeout.
             Unavailable: the version is being unloaded.
@@ -66,9 +68,16 @@ class Model:
             raise InvalidInput(f"expected sequences of shape (n, {expected[0]}, {expected[1]}), got {sequences.shape}")
         try:
             async with asyncio.timeout(self._timeout):
-                return await self._batcher.submit(sequences, outputs)
+                result = await self._batcher.submit(sequences, outputs)
         except TimeoutError as error:
             raise DeadlineExceeded(f"no answer within {self._timeout:g} s") from error
+        for name, output in result.outputs.items():
+            if not np.isfinite(output).all():
+                index = int(np.argwhere(~np.isfinite(output))[0, 0])
+                raise InvalidInput(
+                    f"sequence {index}: expected values that the model can handle, got {name} not finite"
+                )
+        return result
 
     async def close(self) -> None:
         """Finish what was accepted, then free the engine's thread."""

@@ -127,8 +127,14 @@ def discover(artifacts: Path) -> Mapping[str, list[int]]:
     """
     if not artifacts.is_dir():
         return {}
-    found = {model.name: versions_of(model) for model in sorted(artifacts.iterdir()) if model.is_dir()}
-    return {name: numbers for name, numbers in found.items() if numbers}
+    found = {}
+    for model in sorted(artifacts.iterdir()):
+        try:
+            if model.is_dir() and (numbers := versions_of(model)):
+                found[model.name] = numbers
+        except PermissionError:  # lost+found, on many a volume
+            logger.warning("%s is passed over: it cannot be read", model)
+    return found
 
 
 def versions_of(model: Path) -> list[int]:
@@ -155,6 +161,11 @@ def open_verified(artifact: Artifact, engine: EngineChoice, threads: int) -> tup
         raise ArtifactError(
             f"{artifact.golden_path}: expected sequences of shape (n, {card.timesteps}, {card.features}), "
             f"got {golden.sequence.shape}"
+        )
+    if card.target.outputs not in (None, golden.prediction.shape[1]):
+        raise ArtifactError(
+            f"{artifact.card_path} describes a {card.target.task} target with {card.target.outputs} output(s), "
+            f"{artifact.golden_path} has {golden.prediction.shape[1]}"
         )
     opened = open_engine(artifact, card, engine, threads)
     recorded = {
