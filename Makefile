@@ -3,9 +3,10 @@
 PYTHON ?= python3
 MODEL ?= after-lstm
 SERVE ?=
+BENCH ?=
 BIN := .venv/bin
 
-.PHONY: install serve train test lint format lock image
+.PHONY: install serve train test lint format lock bench image
 
 install: .venv/installed
 
@@ -39,6 +40,10 @@ format: install
 lock: install
 	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+
+# Needs wrk and util-linux' taskset; installs the peers below .venv/peers.
+bench: install
+	$(BIN)/python -m benchmarks $(BENCH)
 
 image:
 	docker build --tag attention-service .

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.errors import QueueFull, Unavailable
+from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.inference.artifact import Array
 from service.inference.batching import Batcher
 
@@ -42,8 +42,10 @@ class Doubler:
 
 
 @asynccontextmanager
-async def batcher(run: Doubler, max_batch: int = 8, max_queue: int = 100) -> AsyncIterator[Batcher]:
-    made = Batcher(run, max_batch=max_batch, max_queue=max_queue)
+async def batcher(
+    run: Doubler, max_batch: int = 8, max_queue: int = 100, timeout: float = 60
+) -> AsyncIterator[Batcher]:
+    made = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
     try:
         yield made
     finally:
@@ -209,6 +211,34 @@ async def test_rows_of_who_left_make_room_again() -> None:
         assert b._rows == 0
 
 
+async def test_who_waits_too_long_is_told_and_not_run() -> None:
+    """Each by their own time, also those behind others that were answered."""
+    run = Doubler()
+    async with batcher(run, timeout=0.05) as b:
+        assert (await b.submit(rows(5), ["out"])).outputs["out"][0, 0] == 10
+        run.batches.clear()
+        run.gate.clear()
+        b._row_seconds = 1  # long calls, so that they run in the thread
+        running = asyncio.create_task(b.submit(rows(0), ["out"]))
+        await until(lambda: run.batches == [[0]])
+        waiting = asyncio.create_task(b.submit(rows(1), ["out"]))
+        for request in (running, waiting):
+            with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s"):
+                await asyncio.wait_for(request, timeout=5)
+        run.gate.set()
+        assert (await b.submit(rows(2), ["out"])).outputs["out"][0, 0] == 4
+    assert run.batches == [[0], [2]]
+
+
+async def test_answered_requests_are_not_kept_for_their_deadlines() -> None:
+    """Memory stays flat under traffic, however long the timeout."""
+    run = Doubler()
+    async with batcher(run, timeout=3600) as b:
+        for i in range(1000):
+            await b.submit(rows(i), ["out"])
+        assert len(b._unanswered) == 1
+
+
 async def test_an_idle_batcher_takes_any_request() -> None:
     """A request larger than the queue is not refused for ever."""
     run = Doubler()
@@ -219,7 +249,7 @@ async def test_an_idle_batcher_takes_any_request() -> None:
 async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
     """No accepted request is lost, and no new one hangs."""
     run = Doubler()
-    b = Batcher(run, max_batch=1, max_queue=100)
+    b = Batcher(run, max_batch=1, max_queue=100, timeout=60)
     run.gate.clear()
     accepted = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in (1, 2)]
     await until(lambda: run.batches == [[1]])
@@ -243,7 +273,7 @@ async def test_the_event_loop_runs_on_while_the_engine_works() -> None:
 
 async def test_what_the_callable_lacks_is_an_error_not_a_hang() -> None:
     """A result without an output that was asked for reaches the one who asked."""
-    b = Batcher(lambda rows, _: {"other": rows}, max_batch=4, max_queue=8)
+    b = Batcher(lambda rows, _: {"other": rows}, max_batch=4, max_queue=8, timeout=60)
     with pytest.raises(KeyError):
         await asyncio.wait_for(b.submit(rows(1), ["out"]), timeout=5)
     await b.close()
@@ -251,14 +281,13 @@ async def test_what_the_callable_lacks_is_an_error_not_a_hang() -> None:
 
 @dataclass(frozen=True)
 class Arrival:
-    """One caller: comes after some turns of the loop, and may leave after some more or at a deadline."""
+    """One caller: comes after some turns of the loop, and may leave after some more."""
 
     turns: int
     rows: int
     outputs: frozenset[str]
     poisoned: bool
     leaves_after: int | None
-    deadline: float | None
 
 
 ARRIVALS = st.builds(
@@ -268,7 +297,6 @@ ARRIVALS = st.builds(
     outputs=st.frozensets(st.sampled_from("ab"), min_size=1),
     poisoned=st.sampled_from([False] * 4 + [True]),
     leaves_after=st.none() | st.integers(0, 4),
-    deadline=st.none() | st.sampled_from([0.0, 0.001]),
 )
 FACTORS = {"a": 2, "b": 3}
 POISON = -1.0
@@ -280,10 +308,17 @@ POISON = -1.0
     inline=st.booleans(),
     max_batch=st.integers(1, 16),
     max_queue=st.integers(1, 60),
+    timeout=st.sampled_from([60.0, 0.001, 0.0]),
 )
 @settings(max_examples=300, deadline=None)
-def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(
-    arrivals: list[Arrival], failing_calls: frozenset[int], *, inline: bool, max_batch: int, max_queue: int
+def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa: PLR0913 - each is a dimension
+    arrivals: list[Arrival],
+    failing_calls: frozenset[int],
+    *,
+    inline: bool,
+    max_batch: int,
+    max_queue: int,
+    timeout: float,
 ) -> None:
     """Nobody waits for ever, and nothing is left behind: over arrivals, sizes, departures, deadlines and failures."""
     calls = 0
@@ -303,10 +338,9 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(
         if arrival.poisoned:
             values[-1] = POISON
         try:
-            async with asyncio.timeout(arrival.deadline):
-                result = await b.submit(values, arrival.outputs)
-        except TimeoutError:
-            assert arrival.deadline is not None
+            result = await b.submit(values, arrival.outputs)
+        except DeadlineExceeded:
+            assert timeout < 60
         except ValueError:
             assert arrival.poisoned
         except RuntimeError:
@@ -320,7 +354,7 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(
                 np.testing.assert_array_equal(output, values * FACTORS[name])
 
     async def everyone() -> None:
-        b = Batcher(run, max_batch=max_batch, max_queue=max_queue)
+        b = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
         if inline:
             b._row_seconds = 0
         callers = []
@@ -338,5 +372,6 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(
             await b.close()
         assert b._rows == 0
         assert not b._queue
+        assert all(request.answer.done() for request in b._unanswered)
 
     asyncio.run(everyone())

@@ -126,6 +126,11 @@ async def test_concurrent_requests_get_their_own_answers(client: httpx.AsyncClie
             "sequences[2][19][0]: expected a finite number, got null",
         ),
         ({"sequences": []}, "expected at least one sequence, got none"),
+        ({"sequence": "text"}, "sequence: expected a list of 20 timesteps, got a string"),
+        ({"sequences": "text"}, "expected a list of sequences, got a string"),
+        ({"sequences": [[[[1]]]]}, "sequences[0]: expected 20 timesteps, got 1"),
+        ({"sequence": [1.5] * 20}, "sequence[0]: expected a list of 2 features, got a number"),
+        ({"sequences": [1.5]}, "sequences[0]: expected a list of 20 timesteps, got a number"),
     ],
 )
 async def test_wrong_input_is_told_what_was_expected_and_where(
@@ -147,7 +152,6 @@ async def test_wrong_input_is_told_what_was_expected_and_where(
             {"sequence": SEQUENCE, "atention": "full"},
             "expected no other field than sequence, sequences, attention, got 'atention'",
         ),
-        ({"sequence": "text"}, "Input should be a valid list"),
         ([SEQUENCE], "Input should be a valid dictionary"),
     ],
 )
@@ -242,15 +246,15 @@ async def test_an_answer_that_is_not_finite_is_an_error(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never a 200 with null in it: which sequence and which output is said."""
-    batcher = app.state.repository.get()._batcher
-    run = batcher._run
+    engine = app.state.repository.get().engine
+    run = engine.run
 
     def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
         results["attention"][1, 3] = np.nan
         return results
 
-    monkeypatch.setattr(batcher, "_run", overflow)
+    monkeypatch.setattr(engine, "run", overflow)
     response = await client.post("/predict", json={"sequences": [SEQUENCE] * 3})
     assert response.status_code == 422
     assert response.json() == {

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-import orjson
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 
+from service.api.numbers import loads
 from service.errors import TooLarge, UnsupportedMediaType
 from service.settings import Settings
 
@@ -27,7 +27,7 @@ async def off_loop(call: Callable[..., T], *args: Any, large: bool) -> T:
 
 
 class JsonRequest(Request):
-    """A request whose JSON body is read under a size limit and parsed by orjson."""
+    """A request whose JSON body is read under a size limit; `numbers.loads` says what its arrays become."""
 
     async def read(self, limit: int) -> None:
         """Read the body into memory.
@@ -57,7 +57,7 @@ class JsonRequest(Request):
         self.state.received = time.perf_counter()
 
     async def json(self) -> Any:
-        return await off_loop(orjson.loads, await self.body(), large=self.state.large)
+        return await off_loop(loads, await self.body(), large=self.state.large)
 
 
 class JsonRoute(APIRoute):

@@ -1,4 +1,4 @@
-"""Nested JSON lists to one float32 array, with errors that name the element at fault."""
+"""Posted sequences to one float32 array that fits the card, with errors that name the element at fault."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -13,11 +13,12 @@ from service.inference.card import ModelCard
 NUMBERS = {int, float}
 
 
-def decode(sequences: Sequence[object], card: ModelCard, limit: int, where: str) -> Array:
+def decode(sequences: object, card: ModelCard, limit: int, where: str) -> Array:
     """Turn parsed JSON into sequences the model can run.
 
     Args:
-        sequences: what should be a list of sequences, each a list of timesteps, each a list of numbers.
+        sequences: what should be sequences, each a list of timesteps, each a list of numbers; as an array if
+            `numbers.loads` could make it one, as a list otherwise.
         card: the shape to expect.
         limit: most sequences.
         where: what messages call a sequence, `{}` standing for its index: `sequences[{}]`.
@@ -29,6 +30,12 @@ def decode(sequences: Sequence[object], card: ModelCard, limit: int, where: str)
         TooLarge: more than `limit` sequences.
         InvalidInput: none, or at the first element that is not as expected.
     """
+    if isinstance(sequences, np.ndarray):
+        if sequences.shape[1:] == (card.timesteps, card.features) and len(sequences) <= limit:
+            return sequences
+        sequences = sequences.tolist()  # to be told what is wrong with it
+    if not isinstance(sequences, list):
+        raise InvalidInput(f"expected a list of sequences, got {_kind(sequences)}")
     if len(sequences) > limit:
         raise TooLarge(f"expected at most {limit} sequences, got {len(sequences)}")
     if not sequences:

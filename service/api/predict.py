@@ -35,7 +35,7 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
 
     sequence: Annotated[
-        list[Any] | None,
+        Any,
         WithJsonSchema(SEQUENCE_SCHEMA),
         Field(
             description="One sequence: a list of timesteps, each a list of features, in raw units.",
@@ -43,7 +43,7 @@ class PredictRequest(BaseModel):
         ),
     ] = None
     sequences: Annotated[
-        list[Any] | None,
+        Any,
         WithJsonSchema({"type": "array", "items": SEQUENCE_SCHEMA}),
         Field(description="Many sequences, instead of `sequence`.", examples=[[EXAMPLE_SEQUENCE]]),
     ] = None
@@ -115,7 +115,8 @@ async def predict(body: PredictRequest, model: SelectedModel, request: Request) 
     if body.sequences is not None:
         sequences = await off_loop(decode, body.sequences, model.card, limit, "sequences[{}]", large=large)
     else:
-        sequences = await off_loop(decode, [body.sequence], model.card, limit, "sequence", large=large)
+        one = body.sequence[np.newaxis] if isinstance(body.sequence, np.ndarray) else [body.sequence]
+        sequences = await off_loop(decode, one, model.card, limit, "sequence", large=large)
     decoded = time.perf_counter()
     attention = OUTPUTS[body.attention]
     result = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from service.errors import QueueFull, Unavailable
+from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.inference.artifact import Array
 
 Outputs = dict[str, Array]
@@ -107,13 +107,17 @@ class Batcher:
         run: takes rows `(batch, …)` and the names of the outputs wanted; returns each output with `batch` rows.
         max_batch: most rows in one call; larger requests are cut into pieces, between which others get their turn.
         max_queue: most rows waiting or running before further requests are refused; an idle batcher refuses none.
+        timeout: seconds after which a request is given up; what has not run by then is dropped.
     """
 
-    def __init__(self, run: Run, *, max_batch: int, max_queue: int) -> None:
+    def __init__(self, run: Run, *, max_batch: int, max_queue: int, timeout: float) -> None:
         self._run = run
         self._max_batch = max_batch
         self._max_queue = max_queue
+        self._timeout = timeout
         self._queue: deque[_Request] = deque()
+        self._unanswered: deque[_Request] = deque()  # oldest first; those answered meanwhile go once they are
+        self._timer: asyncio.TimerHandle | None = None
         self._rows = 0
         self._row_seconds = INLINE_SECONDS  # unknown yet, so that the first calls run in the thread
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
@@ -132,6 +136,7 @@ class Batcher:
 
         Raises:
             QueueFull: `max_queue` rows are waiting already.
+            DeadlineExceeded: the rows have not run within the timeout.
             Unavailable: the batcher is closed.
             Exception: whatever `run` raises for these rows alone.
         """
@@ -145,6 +150,7 @@ class Batcher:
         request = _Request(rows, frozenset(outputs), loop.create_future(), time.perf_counter())
         self._queue.append(request)
         self._rows += len(rows)
+        self._watch(request, loop)
         if self._idle.is_set():
             self._idle.clear()
             # After what the loop has at hand: requests that arrived together run together.
@@ -156,6 +162,29 @@ class Batcher:
         self._closed = True
         await self._idle.wait()
         self._executor.shutdown()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _watch(self, request: _Request, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that a request is answered in time: with one timer for all of them, as most never need it."""
+        while self._unanswered and self._unanswered[0].answer.done():
+            self._unanswered.popleft()
+        self._unanswered.append(request)
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout, self._expire, loop)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up the requests whose time is over, and wait for the next one's to be."""
+        self._timer = None
+        while self._unanswered:
+            request = self._unanswered[0]
+            left = request.submitted + self._timeout - time.perf_counter()
+            if not request.answer.done():
+                if left > 0:
+                    self._timer = loop.call_later(left, self._expire, loop)
+                    return
+                request.answer.set_exception(DeadlineExceeded(f"no answer within {self._timeout:g} s"))
+            self._unanswered.popleft()
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next call, or come to rest."""

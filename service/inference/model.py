@@ -1,12 +1,11 @@
 """One loaded version: its card, its engine and its batcher."""
 
-import asyncio
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from service.errors import DeadlineExceeded, InvalidInput
+from service.errors import InvalidInput
 from service.inference.artifact import Array
 from service.inference.batching import Batcher, Result
 from service.inference.card import ModelCard
@@ -46,8 +45,9 @@ class Model:
         self.version = version
         self.engine = engine
         self.charts = charts
-        self._batcher = Batcher(engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue)
-        self._timeout = limits.timeout
+        self._batcher = Batcher(
+            self._run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
+        )
 
     async def predict(self, sequences: Array, outputs: Collection[str]) -> Result:
         """Predict, with the attention of the same forward pass.
@@ -66,18 +66,18 @@ class Model:
         expected = (self.card.timesteps, self.card.features)
         if sequences.ndim != 3 or sequences.shape[1:] != expected or not len(sequences):
             raise InvalidInput(f"expected sequences of shape (n, {expected[0]}, {expected[1]}), got {sequences.shape}")
-        try:
-            async with asyncio.timeout(self._timeout):
-                result = await self._batcher.submit(sequences, outputs)
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"no answer within {self._timeout:g} s") from error
-        for name, output in result.outputs.items():
+        return await self._batcher.submit(sequences, outputs)
+
+    def _run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        """Run the engine, and refuse what JSON could not say; the batcher finds out whose it was."""
+        results = self.engine.run(sequences, outputs)
+        for name, output in results.items():
             if not np.isfinite(output).all():
                 index = int(np.argwhere(~np.isfinite(output))[0, 0])
                 raise InvalidInput(
                     f"sequence {index}: expected values that the model can handle, got {name} not finite"
                 )
-        return result
+        return results
 
     async def close(self) -> None:
         """Finish what was accepted, then free the engine's thread."""

@@ -21,28 +21,31 @@ class Peer(ls.LitAPI):
     def decode_request(self, request: dict[str, Any]) -> np.ndarray:
         return np.array(request["sequences"], np.float32)
 
-    def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
-        """Lay the requests' sequences behind each other."""
-        self.ends = np.cumsum([len(sequences) for sequences in inputs])[:-1]
-        return np.concatenate(inputs)
-
     def predict(self, x: np.ndarray) -> list[np.ndarray]:
         return self.session.run(["prediction", "attention"], {"sequence": x})
-
-    def unbatch(self, output: list[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-        """Give each request its own sequences' answers."""
-        return list(zip(*(np.split(rows, self.ends) for rows in output), strict=True))
 
     def encode_response(self, output: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
         prediction, attention = output
         return {"prediction": prediction[:, 0].tolist(), "attention": attention.tolist()}
 
 
+class BatchingPeer(Peer):
+    """The same, with sequences of several requests in one call of the model."""
+
+    def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
+        """Lay the requests' sequences behind each other."""
+        self.ends = np.cumsum([len(sequences) for sequences in inputs])[:-1]
+        return np.concatenate(inputs)
+
+    def unbatch(self, output: list[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
+        """Give each request its own sequences' answers."""
+        return list(zip(*(np.split(rows, self.ends) for rows in output), strict=True))
+
+
 if __name__ == "__main__":
-    api = Peer(max_batch_size=64, batch_timeout=0.002) if BATCHING else Peer()
+    api = BatchingPeer(max_batch_size=64, batch_timeout=0.001) if BATCHING else Peer()
+    # fast_queue has no effect in 0.2.19: LitServe misspells the argument of its own that would choose ZeroMQ.
     server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True)
-    # 0.2.19 misspells the argument that fast_queue should set, and would stay with its slow queue.
-    server.transport_config.transport_type = "zmq"
     server.run(
         host="127.0.0.1",
         port=int(os.environ["PORT"]),

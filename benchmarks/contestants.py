@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "peers"
 
 Sequences = NDArray[np.floating[Any]]
 """(n, timesteps, features)"""
@@ -71,7 +71,14 @@ def _instances_body(sequences: Sequences) -> bytes:
 
 
 def _instances_answers(body: bytes) -> Answers:
-    rows = json.loads(body)["predictions"]
+    return _columns(json.loads(body)["predictions"])
+
+
+def _row_answers(body: bytes) -> Answers:
+    return _columns(json.loads(body))
+
+
+def _columns(rows: list[dict[str, Any]]) -> Answers:
     return [row["prediction"] for row in rows], [row["attention"] for row in rows]
 
 
@@ -121,7 +128,8 @@ def _bentoml(*, batching: bool) -> Contestant:
         command=("bentoml", "serve", "serve:Peer"),
         path="/predict",
         body=_plain_body,
-        answers=_plain_answers,
+        # Its batching takes the answers apart by rows.
+        answers=_row_answers if batching else _plain_answers,
         batching=batching,
         settings={"BENTOML_DO_NOT_TRACK": "1"},
     )

@@ -1,0 +1,150 @@
+"""`python -m benchmarks`: run every contestant, then write the table, the numbers and the chart."""
+
+import argparse
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.load import Load, post
+from benchmarks.ours import ours, random_sequences
+from benchmarks.report import Outcome, Results, Scenario, write
+from benchmarks.servers import Server, ask, install, serving
+from service.inference.artifact import ATTENTION, INPUT, PREDICTION, Artifact
+from service.inference.repository import versions_of
+
+SCENARIOS = (Scenario(1, 1), Scenario(1, 16), Scenario(1, 64), Scenario(32, 1), Scenario(512, 1))
+SERVER_CORE, LOAD_CORE = 0, 1
+FIRST_PORT = 8600
+TOLERANCE = 1e-5
+#: One wrong request among this many concurrent ones, so many times over.
+CONCURRENT, REPETITIONS = 9, 10
+
+
+def main() -> None:
+    """Measure, and write what came out."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--artifacts", type=Path, default=Path("artifacts"), help="folder of models (default: artifacts)"
+    )
+    parser.add_argument("--model", default="after-lstm", help="model to serve (default: after-lstm)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants to run, by the start of their names")
+    parser.add_argument("--rounds", type=int, default=5, help="alternated runs; medians count (default: 5)")
+    parser.add_argument("--seconds", type=float, default=3, help="length of one run (default: 3)")
+    parser.add_argument("--environments", type=Path, default=Path(".venv/peers"), help="where peers are installed")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="where the results go")
+    options = parser.parse_args()
+    artifact = newest(options.artifacts / options.model)
+    contestants = [
+        contestant
+        for contestant in (*ours(options.artifacts, options.model), *CONTESTANTS)
+        if not options.only or any(contestant.name.startswith(name) for name in options.only)
+    ]
+    write(measure(contestants, artifact, options.rounds, options.seconds, options.environments), options.output)
+
+
+def newest(home: Path) -> Artifact:
+    """The version that the service would serve."""
+    return Artifact(home.resolve() / str(versions_of(home)[-1]))
+
+
+def measure(
+    contestants: Sequence[Contestant], artifact: Artifact, rounds: int, seconds: float, environments: Path
+) -> Results:
+    """Start every contestant, check its answers, and load them in turns."""
+    card = artifact.read_card()
+    bodies = {n: random_sequences(n, card.timesteps, card.features) for n in {s.sequences for s in SCENARIOS}}
+    variables = {"LOWERING": str(artifact.lowering_path), "SAVED_MODEL": str(artifact.directory)}
+    results = Results()
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        servers: list[Server] = []
+        for index, contestant in enumerate(contestants):
+            say(f"starting {contestant.name}")
+            own = contestant.folder == Path(__file__).parent.parent
+            bin_directory = Path(sys.executable).parent if own else install(contestant, environments)
+            log = scratch / f"{index}.log"
+            try:
+                server = stack.enter_context(
+                    serving(contestant, bin_directory, FIRST_PORT + index, contestant.body(bodies[1]),
+                            core=SERVER_CORE, variables=variables, log=log)
+                )  # fmt: skip
+            except RuntimeError as error:
+                say(f"{error}\n{log.read_text(errors='replace')[-2000:]}")
+                continue
+            if contestant.name != "limit":
+                check(server, artifact, bodies[32])
+            results.outcomes[contestant.name] = Outcome(server.start, server.memory(), lost(server, bodies[1]))
+            servers.append(server)
+        for number in range(rounds):
+            results.engine_seconds.append(engine_seconds(artifact, bodies[512]))
+            for scenario in SCENARIOS:
+                for server in servers:
+                    say(f"round {number + 1} of {rounds}: {scenario} on {server.contestant.name}")
+                    load = run(server, server.contestant.body(bodies[scenario.sequences]), scenario, seconds, scratch)
+                    results.outcomes[server.contestant.name].loads.setdefault(scenario, []).append(load)
+    return results
+
+
+def run(server: Server, body: bytes, scenario: Scenario, seconds: float, scratch: Path) -> Load:
+    """Load one server for some seconds."""
+    return post(server.url, body, connections=scenario.concurrency, seconds=seconds, core=LOAD_CORE, scratch=scratch)
+
+
+def check(server: Server, artifact: Artifact, sequences: np.ndarray) -> None:
+    """Refuse to measure a contestant that answers something else than the model does."""
+    status, answer = server.ask(server.contestant.body(sequences))
+    session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
+    expected = session.run([PREDICTION, ATTENTION], {INPUT: sequences.astype(np.float32)})
+    answered = server.contestant.answers(answer)
+    for got, wanted in zip(answered, expected, strict=True):
+        if status != 200 or not np.allclose(np.array(got).reshape(wanted.shape), wanted, rtol=0, atol=TOLERANCE):
+            raise RuntimeError(f"{server.contestant.name} answers {status} {answer[:200]!r}")
+
+
+def lost(server: Server, sequences: np.ndarray) -> int:
+    """How many good requests fail where one of nine concurrent ones has the wrong shape."""
+    good, wrong = server.contestant.body(sequences), server.contestant.body(sequences[:, 1:])
+    failed = 0
+    with ThreadPoolExecutor(CONCURRENT) as pool:
+        for _ in range(REPETITIONS):
+            answers = pool.map(lambda body: ask(server.url, body), [good] * (CONCURRENT - 1) + [wrong])
+            failed += sum(status != 200 for status, _ in list(answers)[:-1])
+    return failed
+
+
+def engine_seconds(artifact: Artifact, sequences: np.ndarray) -> float:
+    """Median time of the engine alone for some sequences, on the server's core."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(artifact.lowering_path, options, providers=["CPUExecutionProvider"])
+    inputs = {INPUT: sequences.astype(np.float32)}
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {SERVER_CORE})
+    try:
+        times = []
+        for _ in range(50):
+            start = time.perf_counter()
+            session.run([PREDICTION, ATTENTION], inputs)
+            times.append(time.perf_counter() - start)
+    finally:
+        os.sched_setaffinity(0, cores)
+    return statistics.median(times)
+
+
+def say(text: str) -> None:
+    """Tell how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The load: wrk, posting one body over and over from a core of its own."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("post.lua")
+SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk measured.
+
+    Attributes:
+        rate: answers per second.
+        p50: median latency, in seconds.
+        p99: 99th percentile of the latency, in seconds.
+        failed: answers that were no 2xx, and connections that broke.
+    """
+
+    rate: float
+    p50: float
+    p99: float
+    failed: int
+
+
+def post(url: str, body: bytes, *, connections: int, seconds: float, core: int, scratch: Path) -> Load:
+    """Post a body over some connections for some seconds.
+
+    Raises:
+        RuntimeError: wrk failed, or printed what this does not understand.
+    """
+    path = scratch / "body.json"
+    path.write_bytes(body)
+    command = [
+        "taskset",
+        "-c",
+        str(core),
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds:g}s",
+        "--latency",
+        "--timeout",
+    ]
+    outcome = subprocess.run(
+        [*command, "10s", "-s", str(SCRIPT), url],
+        env={**os.environ, "BODY": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+        check=False,
+    )
+    try:
+        return parse(outcome.stdout)
+    except (AttributeError, ValueError) as error:
+        raise RuntimeError(f"wrk: {outcome.stdout}{outcome.stderr}") from error
+
+
+def parse(printed: str) -> Load:
+    """Read what `wrk --latency` prints."""
+    failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", printed)))
+    if sockets := re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", printed):
+        failed += sum(map(int, sockets.groups()))
+    return Load(
+        rate=float(_found(r"Requests/sec:\s+([\d.]+)", printed)[1]),
+        p50=_latency(50, printed),
+        p99=_latency(99, printed),
+        failed=failed,
+    )
+
+
+def _latency(percentile: int, printed: str) -> float:
+    found = _found(rf"{percentile}%\s+([\d.]+)(us|ms|s|m)", printed)
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def _found(pattern: str, printed: str) -> re.Match[str]:
+    found = re.search(pattern, printed)
+    if found is None:
+        raise ValueError(f"no {pattern} in what wrk printed")
+    return found

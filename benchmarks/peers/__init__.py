@@ -1,1 +1,0 @@
-"""The servers that the benchmark compares this service with."""

@@ -1,0 +1,148 @@
+"""Contestants while they run: each in its own environment, on the server's core."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.contestants import Contestant
+
+ROOT = Path(__file__).parent.parent
+UV = (sys.executable, "-m", "uv")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A contestant that answers.
+
+    Attributes:
+        contestant: which.
+        url: where it takes its requests.
+        start: seconds from its start to its first answer.
+        process: leader of its session.
+    """
+
+    contestant: Contestant
+    url: str
+    start: float
+    process: subprocess.Popen[bytes]
+
+    def memory(self) -> float:
+        """Memory of its processes, in MB, what they share counted once (proportional set size)."""
+        return sum(_pss(pid) for pid in _processes() if _session(pid) == self.process.pid) / 1e3
+
+    def ask(self, body: bytes, timeout: float = 10) -> tuple[int, bytes]:
+        """Post a body; returns the status, 0 where there was none, and the answer."""
+        return ask(self.url, body, timeout)
+
+
+def ask(url: str, body: bytes, timeout: float = 10) -> tuple[int, bytes]:
+    """Post a body; returns the status, 0 where there was none, and the answer."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - http, to this machine
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+    except OSError:
+        return 0, b""
+
+
+def install(contestant: Contestant, environments: Path) -> Path:
+    """Make a contestant's environment if it is not there; returns its bin directory."""
+    environment = environments / contestant.folder.name
+    requirements = contestant.folder / "requirements.txt"
+    done = environment / "installed"
+    if not done.exists() or done.stat().st_mtime < requirements.stat().st_mtime:
+        subprocess.run(
+            [*UV, "venv", "--quiet", "--clear", "--python", contestant.python or "3.11", str(environment)], check=True
+        )
+        python = str(environment / "bin" / "python")
+        subprocess.run([*UV, "pip", "install", "--quiet", "--python", python, "-r", str(requirements)], check=True)
+        done.touch()
+    return (environment / "bin").resolve()
+
+
+@contextmanager
+def serving(
+    contestant: Contestant,
+    bin_directory: Path,
+    port: int,
+    body: bytes,
+    *,
+    core: int,
+    variables: Mapping[str, str],
+    log: Path,
+) -> Iterator[Server]:
+    """Run a contestant until the block ends, pinned to a core.
+
+    Raises:
+        RuntimeError: it does not answer within two minutes.
+    """
+    path = f"{bin_directory}{os.pathsep}{os.environ['PATH']}"
+    environment = {
+        **os.environ,
+        **contestant.environment,
+        **variables,
+        "PORT": str(port),
+        "SERVICE_PORT": str(port),
+        "PATH": path,
+    }
+    program, *arguments = contestant.command
+    command = ["taskset", "-c", str(core), str(bin_directory / program), *arguments]
+    started = time.perf_counter()
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd=contestant.folder, env=environment, stdout=output, stderr=output, start_new_session=True
+        ) as process,
+    ):
+        try:
+            url = f"http://127.0.0.1:{port}{contestant.path}"
+            while ask(url, body)[0] != 200:
+                if process.poll() is not None or time.perf_counter() - started > 120:
+                    raise RuntimeError(f"{contestant.name} does not answer: see {log}")
+                time.sleep(0.01)
+            yield Server(contestant, url, time.perf_counter() - started, process)
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a whole process group, by force where asking does not help."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=15)
+        except ProcessLookupError:
+            break
+        except subprocess.TimeoutExpired:
+            continue
+        if number == signal.SIGTERM:
+            time.sleep(0.5)  # its children
+
+
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _pss(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -1,0 +1,116 @@
+"""Arrays in JSON come out as `json` reads them, or not at all."""
+
+import json
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.api.numbers import loads, parse_array, regular_shape
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"[1]", [1]),
+        (b"[1, -2.5e3]", [1, -2500]),
+        (b"[[1,2],[3,4],[5,6]]", [[1, 2], [3, 4], [5, 6]]),
+        (b" [ [ [ 1 ] , [ 2 ] ] ] ".strip(), [[[1], [2]]]),
+        (b"[[[[7]]]]", [[[[7]]]]),
+    ],
+)
+def test_a_regular_array_becomes_one(text: bytes, expected: Any) -> None:
+    """At any depth, with or without spaces."""
+    array = parse_array(text)
+    assert array is not None
+    assert array.dtype == np.float32
+    assert array.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[]", b"[[]]", b"[[1],[]]", b"[[1],[2,3]]", b"[[1,2],[3]]", b"[1,[2]]", b"[[1],2]", b"[[[1]],[2]]",
+        b"[null]", b"[true]", b'["1"]', b"[NaN]", b"[1e39]", b"[1e400]", b"[{}]",
+        b"[1,]", b"[,1]", b"[1 2]", b"[01]", b"[+1]", b"[1.]", b"[.5]", b"[-]", b"[1e]",
+        b"[[1]2,[3]]", b"[[1],[2]3]", b"[1]]", b"[[1]", b"][", b"]", b"[1][2]", b"[1],[2]",
+    ],
+)  # fmt: skip
+def test_anything_else_does_not(text: bytes) -> None:
+    """Ragged, empty, not numeric, beyond float32, or no JSON at all."""
+    assert parse_array(text) is None
+
+
+def test_a_shape_needs_no_numbers() -> None:
+    """Brackets and commas are enough."""
+    assert regular_shape(b"[[[,],[,],[,]],[[,],[,],[,]]]") == (2, 3, 2)
+    assert regular_shape(b"") is None
+
+
+def test_other_fields_stay_what_they_are() -> None:
+    """Before and behind the array."""
+    fields = loads(b'{"a": "x", "sequences": [[1, 2]], "b": null}')
+    assert fields["sequences"].tolist() == [[1, 2]]
+    assert (fields["a"], fields["b"]) == ("x", None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}", b"[[1]]", b'{"a": [[1]], "b": [[2]]}', b'{"a": {"b": [[1]]}}', b'{"a": [[1]], "a": 5}', b"3",
+        b'{"a": "[", "b": "]"}', b'{"a": "[1]"}', b'{"x": "\\u0000array", "a": [[1]]}', b'{"a": [[1], null]}',
+    ],
+)  # fmt: skip
+def test_whatever_is_not_such_a_body_is_parsed_as_ever(body: bytes) -> None:
+    """Two arrays, nested ones, brackets in strings, repeated fields."""
+    assert loads(body) == json.loads(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a": [[1]]', b'{"a": [[1]]}}', b'{"a" [[1]]}', b'{"a": [[1]]]}', b"]["])
+def test_what_is_no_json_is_an_error(body: bytes) -> None:
+    """Also where the array in it is a fine one."""
+    with pytest.raises(orjson.JSONDecodeError):
+        loads(body)
+
+
+NUMBERS = st.integers(-(2**31), 2**31) | st.floats(width=32, allow_nan=False, allow_infinity=False)
+VALUES = st.recursive(NUMBERS | st.none() | st.booleans() | st.text("[]0,e", max_size=3), st.lists, max_leaves=12)
+
+
+def listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+@given(st.dictionaries(st.text("ab[]", max_size=2), VALUES, max_size=3))
+@settings(max_examples=500, deadline=None)
+def test_it_reads_what_json_reads(fields: dict[str, Any]) -> None:
+    """Whatever the body: the same values, as arrays or not."""
+    body = json.dumps(fields).encode()
+    parsed = {name: listed(value) for name, value in loads(body).items()}
+    expected = json.loads(body)
+    assert parsed.keys() == expected.keys()
+    for name, value in expected.items():
+        if parsed[name] != value:  # then it became an array, of float32
+            np.testing.assert_array_equal(np.array(parsed[name]), np.array(value, dtype=np.float32))
+
+
+@given(st.text("[]0123456789,.-+eE \n", max_size=30))
+@example("[[1]2,[3]]")
+@settings(max_examples=2000, deadline=None)
+def test_it_refuses_what_json_refuses(text: str) -> None:
+    """Every string of the characters that arrays are made of."""
+    body = b'{"a": ' + text.encode() + b"}"
+    try:
+        expected = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        with pytest.raises(orjson.JSONDecodeError):
+            loads(body)
+    else:
+        parsed = loads(body)["a"]
+        if isinstance(parsed, np.ndarray):
+            np.testing.assert_array_equal(parsed, np.array(expected["a"], dtype=np.float32))
+        else:
+            assert parsed == expected["a"]
