@@ -94,7 +94,10 @@ def markdown(results: Results) -> str:
         lines.append(f"| {name} | {outcome.start:.1f} | {outcome.memory:,.0f} | {outcome.lost} |")
     engine = statistics.median(results.engine_seconds)
     largest = max(results.scenarios, key=lambda scenario: scenario.sequences)
-    lines += ["", f"The engine alone takes {engine * 1e3:.2f} ms for {largest.sequences} sequences."]
+    lines += [
+        "",
+        f"The engine alone takes {engine * 1e3:.2f} ms for the sequences of one request of {largest.sequences}.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -20,8 +20,8 @@ from training.options import Options
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-#: Commands that this test does not run: itself, and what needs a container engine.
-ELSEWHERE = {"make test\n", "docker compose up\n"}
+#: Commands that this test does not run: itself, what takes half an hour, and what needs a container engine.
+ELSEWHERE = {"make test\n", "make bench\n", "docker compose up\n"}
 PORTS = ("8000", "8001")
 
 
