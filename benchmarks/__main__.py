@@ -85,6 +85,7 @@ def measure(
                 check(server, artifact, bodies[32])
             results.outcomes[contestant.name] = Outcome(server.start, server.memory(), lost(server, bodies[1]))
             servers.append(server)
+            server.freeze()
         for number in range(rounds):
             results.engine_seconds.append(engine_seconds(artifact, bodies[512]))
             for scenario in SCENARIOS:
@@ -96,8 +97,14 @@ def measure(
 
 
 def run(server: Server, body: bytes, scenario: Scenario, seconds: float, scratch: Path) -> Load:
-    """Load one server for some seconds."""
-    return post(server.url, body, connections=scenario.concurrency, seconds=seconds, core=LOAD_CORE, scratch=scratch)
+    """Load one server for some seconds, the others standing still."""
+    server.wake()
+    try:
+        return post(
+            server.url, body, connections=scenario.concurrency, seconds=seconds, core=LOAD_CORE, scratch=scratch
+        )
+    finally:
+        server.freeze()
 
 
 def check(server: Server, artifact: Artifact, sequences: np.ndarray) -> None:

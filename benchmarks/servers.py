@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +36,25 @@ class Server:
 
     def memory(self) -> float:
         """Memory of its processes, in MB, what they share counted once (proportional set size)."""
-        return sum(_pss(pid) for pid in _processes() if _session(pid) == self.process.pid) / 1e3
+        return sum(map(_pss, self.processes())) / 1e3
+
+    def processes(self) -> list[int]:
+        """All processes of its session."""
+        running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+        return [pid for pid in running if _session(pid) == self.process.pid]
+
+    def freeze(self) -> None:
+        """Stop its processes where they are: idle servers, too, take time from the one that is measured."""
+        self._signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let its processes go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def ask(self, body: bytes, timeout: float = 10) -> tuple[int, bytes]:
         """Post a body; returns the status, 0 where there was none, and the answer."""
@@ -104,13 +122,17 @@ def serving(
             command, cwd=contestant.folder, env=environment, stdout=output, stderr=output, start_new_session=True
         ) as process,
     ):
+        url = f"http://127.0.0.1:{port}{contestant.path}"
         try:
-            url = f"http://127.0.0.1:{port}{contestant.path}"
             while ask(url, body)[0] != 200:
                 if process.poll() is not None or time.perf_counter() - started > 120:
                     raise RuntimeError(f"{contestant.name} does not answer: see {log}")
                 time.sleep(0.01)
-            yield Server(contestant, url, time.perf_counter() - started, process)
+            server = Server(contestant, url, time.perf_counter() - started, process)
+            try:
+                yield server
+            finally:
+                server.wake()  # or it could not hear that it is to stop
         finally:
             _stop(process)
 
@@ -127,10 +149,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             continue
         if number == signal.SIGTERM:
             time.sleep(0.5)  # its children
-
-
-def _processes() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
 
 
 def _session(pid: int) -> int | None:

@@ -79,6 +79,17 @@ async def test_a_lone_request_runs_at_once_and_alone() -> None:
     assert run.batches == [[1, 2]]
 
 
+async def test_of_those_who_come_together_the_first_runs_alone_and_the_rest_together() -> None:
+    """Where calls are short: a lone request is served at once, and company costs one call more, not one each."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._row_seconds = 0
+        for _ in range(2):
+            run.batches.clear()
+            await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in (1, 2, 3)))
+            assert run.batches == [[1], [2, 3]]
+
+
 async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
     """One call serves everyone who waited, and each gets their own rows."""
     run = Doubler()

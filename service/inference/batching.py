@@ -99,9 +99,10 @@ class _Piece:
 class Batcher:
     """Runs a callable over batches of rows for many concurrent callers.
 
-    Work-conserving: an idle callable is called as soon as the event loop has taken in what arrived together; what
-    arrives while it runs is joined into the next call. There is no timer, so a lone request never waits. Calls that
-    will be short run on the event loop itself, longer ones in a thread. There is one call at a time.
+    Work-conserving: an idle callable is called for the first request of a turn of the event loop at once, and for all
+    that came in the same turn together; what arrives while it runs is joined into the next call. There is no timer, so
+    a lone request never waits. Calls that will be short run on the event loop itself, longer ones in a thread. There is
+    one call at a time.
 
     Args:
         run: takes rows `(batch, …)` and the names of the outputs wanted; returns each output with `batch` rows.
@@ -123,6 +124,7 @@ class Batcher:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
         self._idle = asyncio.Event()
         self._idle.set()
+        self._ran_alone = False  # in this turn of the event loop
         self._closed = False
 
     async def submit(self, rows: Array, outputs: Collection[str]) -> Result:
@@ -147,6 +149,8 @@ class Batcher:
                 f"expected at most {self._max_queue} sequences waiting, got {self._rows} before these {len(rows)}"
             )
         loop = asyncio.get_running_loop()
+        if self._idle.is_set() and not self._ran_alone and len(rows) <= self._max_batch and self._is_short(len(rows)):
+            return self._run_alone(rows, outputs, loop)
         request = _Request(rows, frozenset(outputs), loop.create_future(), time.perf_counter())
         self._queue.append(request)
         self._rows += len(rows)
@@ -164,6 +168,27 @@ class Batcher:
         self._executor.shutdown()
         if self._timer is not None:
             self._timer.cancel()
+
+    def _run_alone(self, rows: Array, outputs: Collection[str], loop: asyncio.AbstractEventLoop) -> Result:
+        """Run the first rows of a turn of the event loop at once; whoever else comes in that turn is joined."""
+        self._ran_alone = True
+        loop.call_soon(self._end_turn)
+        results, _, seconds = self._timed(rows, outputs)
+        return Result(results, queue=0, inference=seconds)
+
+    def _end_turn(self) -> None:
+        self._ran_alone = False
+
+    def _is_short(self, rows: int) -> bool:
+        return self._row_seconds * rows < INLINE_SECONDS
+
+    def _timed(self, rows: Array, outputs: Collection[str]) -> tuple[Outputs, float, float]:
+        """Run rows; returns their outputs, when the call began and how long it took."""
+        started = time.perf_counter()
+        results = self._run(rows, outputs)
+        seconds = time.perf_counter() - started
+        self._row_seconds += SMOOTHING * (seconds / len(rows) - self._row_seconds)
+        return results, started, seconds
 
     def _watch(self, request: _Request, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that a request is answered in time: with one timer for all of them, as most never need it."""
@@ -191,7 +216,7 @@ class Batcher:
         pieces = self._take()
         if not pieces:
             self._idle.set()
-        elif self._row_seconds * sum(len(piece.rows) for piece in pieces) < INLINE_SECONDS:
+        elif self._is_short(sum(len(piece.rows) for piece in pieces)):
             self._execute(pieces)
             self._deliver(pieces)
             loop.call_soon(self._next, loop)  # not now: what arrived meanwhile joins the next call
@@ -240,10 +265,7 @@ class Batcher:
     def _call(self, pieces: list[_Piece]) -> None:
         rows = pieces[0].rows if len(pieces) == 1 else np.concatenate([piece.rows for piece in pieces])
         outputs = pieces[0].request.outputs.union(*(piece.request.outputs for piece in pieces))
-        started = time.perf_counter()
-        results = self._run(rows, outputs)
-        seconds = time.perf_counter() - started
-        self._row_seconds += SMOOTHING * (seconds / len(rows) - self._row_seconds)
+        results, started, seconds = self._timed(rows, outputs)
         stop = 0
         for piece in pieces:
             start, stop = stop, stop + len(piece.rows)
