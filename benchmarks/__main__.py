@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--model", default="after-lstm", help="model to serve (default: after-lstm)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="contestants to run, by the start of their names")
     parser.add_argument("--rounds", type=int, default=5, help="alternated runs; medians count (default: 5)")
-    parser.add_argument("--seconds", type=float, default=3, help="length of one run (default: 3)")
+    parser.add_argument("--seconds", type=int, default=3, help="length of one run, in whole seconds (default: 3)")
     parser.add_argument("--environments", type=Path, default=Path(".venv/peers"), help="where peers are installed")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="where the results go")
     options = parser.parse_args()
@@ -58,7 +58,7 @@ def newest(home: Path) -> Artifact:
 
 
 def measure(
-    contestants: Sequence[Contestant], artifact: Artifact, rounds: int, seconds: float, environments: Path
+    contestants: Sequence[Contestant], artifact: Artifact, rounds: int, seconds: int, environments: Path
 ) -> Results:
     """Start every contestant, check its answers, and load them in turns."""
     card = artifact.read_card()
@@ -96,7 +96,7 @@ def measure(
     return results
 
 
-def run(server: Server, body: bytes, scenario: Scenario, seconds: float, scratch: Path) -> Load:
+def run(server: Server, body: bytes, scenario: Scenario, seconds: int, scratch: Path) -> Load:
     """Load one server for some seconds, the others standing still."""
     server.wake()
     try:

@@ -27,7 +27,7 @@ class Load:
     failed: int
 
 
-def post(url: str, body: bytes, *, connections: int, seconds: float, core: int, scratch: Path) -> Load:
+def post(url: str, body: bytes, *, connections: int, seconds: int, core: int, scratch: Path) -> Load:
     """Post a body over some connections for some seconds.
 
     Raises:
@@ -42,7 +42,7 @@ def post(url: str, body: bytes, *, connections: int, seconds: float, core: int, 
         "wrk",
         "-t1",
         f"-c{connections}",
-        f"-d{seconds:g}s",
+        f"-d{seconds}s",
         "--latency",
         "--timeout",
     ]
