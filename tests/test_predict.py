@@ -204,7 +204,7 @@ async def test_json_with_a_charset_is_json(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("change", ["none", "last value", "shape"])
-async def test_a_large_body_does_not_stop_the_others(artifacts: Path, change: str) -> None:
+async def test_a_large_body_does_not_stop_the_others(artifacts: Path, engine: EngineChoice, change: str) -> None:
     """Thousands of sequences are decoded and encoded beside the event loop, also where the last one is wrong."""
     sequences: list[Any] = [SEQUENCE] * 7999
     sequences.append({"none": SEQUENCE, "last value": with_value(None, at=(19, 1)), "shape": []}[change])
@@ -216,7 +216,7 @@ async def test_a_large_body_does_not_stop_the_others(artifacts: Path, change: st
             await asyncio.sleep(0.001)
             loop_runs += 1
 
-    async with connect(create_app(Settings(artifacts=artifacts, model="after-lstm"))) as client:
+    async with connect(create_app(Settings(artifacts=artifacts, model="after-lstm", engine=engine))) as client:
         counting = asyncio.create_task(count_turns())
         response = await client.post("/predict", json={"sequences": sequences})
         counting.cancel()

@@ -20,7 +20,7 @@ from training.options import Options
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-#: Commands that this test does not run: itself, what takes half an hour, and what needs a container engine.
+#: Commands that this test does not run: itself, what needs a machine to itself, and what needs a container engine.
 ELSEWHERE = {"make test\n", "make bench\n", "docker compose up\n"}
 PORTS = ("8000", "8001")
 
