@@ -4,7 +4,6 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
@@ -50,14 +49,19 @@ def create_app(settings: Settings) -> FastAPI:
         yield
         await repository.close()
 
-    app = FastAPI(title="Attention service", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Attention service",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        # Rather than include_router, which looks for the route of a request twice.
+        routes=[route for part in (predict, attention, operations) for route in part.router.routes],
+    )
     app.state.repository = repository
     app.state.settings = settings
     app.add_exception_handler(ServiceError, answer_service_error)
     app.add_exception_handler(RequestValidationError, answer_validation_error)
     app.add_exception_handler(Exception, answer_unexpected_error)
-    for part in (predict, attention, operations):
-        app.include_router(part.router)
     return app
 
 
@@ -87,16 +91,10 @@ async def answer_service_error(_: Request, error: Exception) -> JSONResponse:
 async def answer_validation_error(_: Request, error: Exception) -> JSONResponse:
     """FastAPI's own answer, less what it repeats of the request: a body may be megabytes of numbers."""
     assert isinstance(error, RequestValidationError)
-    detail = [{"type": item["type"], "loc": item["loc"], "msg": _message(item)} for item in error.errors()]
+    detail = [{key: item[key] for key in ("type", "loc", "msg")} for item in error.errors()]
     return JSONResponse({"detail": jsonable_encoder(detail)}, 422)
 
 
 async def answer_unexpected_error(_: Request, __: Exception) -> JSONResponse:
     """What is left: a defect, whose traceback is in the log and not in the answer."""
     return JSONResponse({"detail": "internal error"}, 500)
-
-
-def _message(item: dict[str, Any]) -> str:
-    if item["type"] == "json_invalid":
-        return f"expected JSON (which has no NaN and no Infinity), got: {item['ctx']['error']}"
-    return str(item["msg"])

@@ -16,7 +16,7 @@ from service.errors import ArtifactError
 from service.inference.artifact import ATTENTION_VEC, PREDICTION, SIGNATURES, Artifact
 from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
 from service.inference.engines import open_engine
-from training import export
+from training import export, lowering
 from training.errors import TrainingError
 from training.models import build
 from training.options import Architecture
@@ -150,7 +150,7 @@ def test_a_number_taken_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch
 
 
 def break_lowering(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "LOWERING_TOLERANCE", -1)
+    monkeypatch.setattr(lowering, "TOLERANCE", -1)
 
 
 def break_golden(monkeypatch: pytest.MonkeyPatch) -> None:

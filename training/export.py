@@ -11,23 +11,16 @@ from typing import Any
 
 import keras
 import numpy as np
-import onnx
-import onnxruntime
 import tensorflow as tf
-import tf2onnx
 
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, INPUT, PREDICTION, SIGNATURES, Array, Artifact
-from service.inference.card import Lowering, ModelCard
+from service.inference.card import ModelCard
 from service.inference.repository import CHARTS, open_verified, versions_of
 from training.charts import bar_chart
-from training.errors import TrainingError
+from training.lowering import write_lowering
 
-#: The newest operator set that tf2onnx writes.
-OPSET = 18
 #: Held-out sequences recorded as the golden example, and most that the lowering is checked on.
 GOLDEN_SEQUENCES, CHECKED_SEQUENCES = 32, 1000
-#: How far the lowering may be from the SavedModel on any output of these.
-LOWERING_TOLERANCE = 1e-5
 
 
 def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> Path:
@@ -54,7 +47,7 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         outputs = {name: value.numpy() for name, value in attend(tf.constant(golden)).items()}
         recorded: dict[str, Any] = {INPUT: golden, **{name: outputs[name] for name in (PREDICTION, ATTENTION_VEC)}}
         np.savez(artifact.golden_path, **recorded)
-        lowering = _write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES])
+        lowering = write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES])
         for suffix in CHARTS:
             chart = bar_chart(card.attention, card.timestep_labels, card.name, suffix)
             artifact.chart_path(suffix).write_bytes(chart)
@@ -90,21 +83,6 @@ def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experime
     functions = dict(zip(SIGNATURES, (predict, attend), strict=True))
     tf.saved_model.save(module, str(directory), signatures=functions)
     return attend
-
-
-def _write_lowering(attend: tf.types.experimental.GenericFunction, artifact: Artifact, sample: Array) -> Lowering:
-    proto, _ = tf2onnx.convert.from_function(attend, attend.input_signature, opset=OPSET)
-    onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, artifact.lowering_path)
-    session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
-    expected = attend(tf.constant(sample))
-    lowered = dict(zip(expected, session.run(list(expected), {INPUT: sample}), strict=True))
-    error = max(float(np.abs(lowered[name] - expected[name].numpy()).max()) for name in expected)
-    if not error <= LOWERING_TOLERANCE:
-        raise TrainingError(
-            f"the lowering differs from the SavedModel by {error:.2g}, expected at most {LOWERING_TOLERANCE:g}"
-        )
-    return Lowering(opset=OPSET, error=error, source_digest=artifact.saved_model_digest())
 
 
 @contextmanager

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from service import errors
-from service.api.body import JsonRoute, off_loop
 from service.api.decoding import decode
 from service.api.responses import documented
-from service.api.selection import SelectedModel
+from service.api.routing import JSON, JsonRequest, JsonRoute, off_loop
+from service.api.selection import SelectionQuery
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.inference.card import Target
@@ -109,9 +109,9 @@ class PredictResponse(BaseModel):
         errors.DeadlineExceeded,
     ),
 )
-async def predict(body: PredictRequest, model: SelectedModel, request: Request) -> Response:
+async def predict(body: PredictRequest, query: SelectionQuery, request: JsonRequest) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
-    large, limit = request.state.large, request.app.state.settings.max_sequences
+    model, large, limit = query.of(request), request.large, request.app.state.settings.max_sequences
     if body.sequences is not None:
         sequences = await off_loop(decode, body.sequences, model.card, limit, "sequences[{}]", large=large)
     else:
@@ -123,12 +123,12 @@ async def predict(body: PredictRequest, model: SelectedModel, request: Request) 
     answered = time.perf_counter()
     content = await off_loop(encode, model, result.outputs, attention, large=large)
     timing = server_timing(
-        decode=decoded - request.state.received,
+        decode=decoded - request.received,
         queue=result.queue,
         inference=result.inference,
         encode=time.perf_counter() - answered,
     )
-    return Response(content, media_type="application/json", headers={"Server-Timing": timing})
+    return Response(content, media_type=JSON, headers={"Server-Timing": timing})
 
 
 def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) -> bytes:

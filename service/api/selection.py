@@ -3,19 +3,30 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
+from pydantic import BaseModel, Field
 
 from service.inference.model import Model
 from service.inference.repository import Repository
 
 
-async def selected_model(
-    request: Request,
-    model: Annotated[str | None, Query(description="Model to ask; the default model if absent.")] = None,
-    version: Annotated[int | None, Query(description="Version to ask; the newest if absent.")] = None,
-) -> Model:
+class Selection(BaseModel):
+    """What the query string says of the model to ask."""
+
+    model: str | None = Field(None, description="Model to ask; the default model if absent.")
+    version: int | None = Field(None, description="Version to ask; the newest if absent.")
+
+    def of(self, request: Request) -> Model:
+        """The model selected, among those that the service has."""
+        repository: Repository = request.app.state.repository
+        return repository.get(self.model, self.version)
+
+
+SelectionQuery = Annotated[Selection, Query()]
+
+
+async def selected_model(query: SelectionQuery, request: Request) -> Model:
     """The model that the query string names."""
-    repository: Repository = request.app.state.repository
-    return repository.get(model, version)
+    return query.of(request)
 
 
 SelectedModel = Annotated[Model, Depends(selected_model)]

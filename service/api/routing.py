@@ -1,0 +1,113 @@
+"""Routes that take JSON: the body is read once at the edge, and the endpoint is called without FastAPI's solver."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, get_type_hints
+
+import orjson
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
+
+from service.api.numbers import loads
+from service.errors import TooLarge, UnsupportedMediaType
+from service.settings import Settings
+
+T = TypeVar("T")
+
+JSON = "application/json"
+#: Bodies over this many bytes are decoded, and their answers encoded, in a thread.
+LARGE_BODY = 256 * 2**10
+#: What proxies log where the client left before there was an answer; nobody receives it.
+CLIENT_CLOSED_REQUEST = 499
+
+
+async def off_loop(call: Callable[..., T], *args: Any, large: bool) -> T:
+    """Call what takes time in proportion to a body: in a thread if the body is large, so that others go on."""
+    return await asyncio.to_thread(call, *args) if large else call(*args)
+
+
+class JsonRequest(Request):
+    """A request whose JSON body is read under a size limit.
+
+    Attributes:
+        large: whether the body is so large that work on it belongs in a thread.
+        received: when all of the body was here, by `time.perf_counter`.
+    """
+
+    large: bool
+    received: float
+
+    async def json_under(self, limit: int) -> Any:
+        """Read and parse the body; `numbers.loads` says what its arrays become.
+
+        Raises:
+            UnsupportedMediaType: it is not declared to be JSON.
+            TooLarge: it has, or says that it has, more than `limit` bytes.
+            RequestValidationError: it is not JSON.
+            ClientDisconnect: the client left before all of it was here.
+        """
+        headers: dict[bytes, bytes] = dict(self.scope["headers"])
+        media_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
+        if media_type != JSON:
+            raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type or 'none'}")
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+        if encoding != "identity":
+            raise UnsupportedMediaType(f"expected no content encoding, got {encoding}")
+        declared = headers.get(b"content-length", b"").decode("latin-1")
+        if declared.isdecimal() and int(declared) > limit:
+            raise TooLarge(f"expected a body of at most {limit} bytes, got {declared}")
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self.stream():
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"expected a body of at most {limit} bytes, got more")
+            chunks.append(chunk)
+        self.large = size > LARGE_BODY
+        self.received = time.perf_counter()
+        try:
+            return await off_loop(loads, b"".join(chunks), large=self.large)
+        except orjson.JSONDecodeError as error:
+            message = f"expected JSON (which has no NaN and no Infinity), got: {error.msg}"
+            problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": message}
+            raise RequestValidationError([problem]) from error
+
+
+class JsonRoute(APIRoute):
+    """A route whose endpoint takes `body` and `query`, both pydantic models, and `request`, and returns a response.
+
+    FastAPI documents it from the endpoint's signature as any other. Calling it is left to three lines here: FastAPI's
+    general solver of dependencies takes longer than a small model does.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint = self.endpoint
+        hints: dict[str, Any] = get_type_hints(endpoint, include_extras=True)
+        body_type, query_type = TypeAdapter(hints["body"]), TypeAdapter(hints["query"])
+
+        async def handle(request: Request) -> Response:
+            settings: Settings = request.app.state.settings
+            json_request = JsonRequest(request.scope, request.receive)
+            try:
+                parsed = await json_request.json_under(settings.max_body)
+            except ClientDisconnect:
+                return Response(status_code=CLIENT_CLOSED_REQUEST)
+            given = dict(request.query_params) if request.scope["query_string"] else {}
+            query = _validated(query_type, given, "query")
+            body = _validated(body_type, parsed, "body")
+            response: Response = await endpoint(body=body, query=query, request=json_request)
+            return response
+
+        return handle
+
+
+def _validated(expected: TypeAdapter[T], value: object, where: str) -> T:
+    try:
+        return expected.validate_python(value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False)
+        raise RequestValidationError([{**problem, "loc": (where, *problem["loc"])} for problem in problems]) from error
