@@ -1,6 +1,7 @@
 """JSON whose bulk is one regular array of numbers: parsed without a Python object for each list in it."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from service.inference.artifact import Array
 NUMERIC = b"0123456789+-.eE \t\r\n"
 #: Brackets to spaces, so that what stood on either side of one does not become one number.
 FLATTEN = bytes.maketrans(b"[]", b"  ")
-#: Stands for the array while the rest is parsed.
+#: Stands for the array while the rest is parsed; and its JSON.
 PLACEHOLDER = "\0array"
+PLACEHOLDER_JSON = orjson.dumps(PLACEHOLDER)
+#: Structures up to this many bytes are remembered: clients send the same again and again.
+REMEMBERED_BYTES = 1024
 
 
 def loads(body: bytes) -> Any:
@@ -32,7 +36,7 @@ def loads(body: bytes) -> Any:
     if array is None:
         return orjson.loads(body)
     try:
-        fields = orjson.loads(body[:start] + orjson.dumps(PLACEHOLDER) + body[stop:])
+        fields = orjson.loads(body[:start] + PLACEHOLDER_JSON + body[stop:])
     except orjson.JSONDecodeError:
         return orjson.loads(body)  # fails too, and says where
     names = [name for name, value in fields.items() if value == PLACEHOLDER] if isinstance(fields, dict) else []
@@ -44,7 +48,8 @@ def loads(body: bytes) -> Any:
 
 def parse_array(text: bytes) -> Array | None:
     """Parse a regular array of finite numbers of any depth; None if it is anything else."""
-    shape = regular_shape(text.translate(None, NUMERIC))
+    structure = text.translate(None, NUMERIC)
+    shape = (remembered_shape if len(structure) <= REMEMBERED_BYTES else regular_shape)(structure)
     if shape is None:
         return None
     try:
@@ -53,9 +58,11 @@ def parse_array(text: bytes) -> Array | None:
         return None
     if len(numbers) != math.prod(shape):
         return None
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is left to the reader to refuse
-        array = np.array(numbers, dtype=np.float32)
-    return array.reshape(shape) if np.isfinite(array).all() else None
+    try:
+        with np.errstate(over="raise"):
+            return np.array(numbers, dtype=np.float32).reshape(shape)
+    except FloatingPointError:  # beyond float32; beyond double, it was no JSON to the parser
+        return None
 
 
 def regular_shape(structure: bytes) -> tuple[int, ...] | None:
@@ -76,3 +83,6 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
             return None
         shape, unit = (count, *shape), group
     return shape if unit == structure else None
+
+
+remembered_shape = lru_cache(maxsize=256)(regular_shape)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
@@ -16,7 +17,6 @@ from service.api.routing import JSON, JsonRequest, JsonRoute, off_loop
 from service.api.selection import SelectionQuery
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
-from service.inference.card import Target
 from service.inference.model import Model
 
 router = APIRouter(route_class=JsonRoute, tags=["predict"])
@@ -132,27 +132,36 @@ async def predict(body: PredictRequest, query: SelectionQuery, request: JsonRequ
 
 
 def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) -> bytes:
-    """Outputs of a model to the JSON of an answer; `attention` names the output to answer as such."""
-    answer = {
-        "model": model.card.name,
-        "version": model.version,
-        "predictions": rows(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target),
-    }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def rows(predictions: Array, attention: Array | None, target: Target) -> list[dict[str, Any]]:
-    """One entry for each sequence, its numbers left to the JSON encoder.
+    """Outputs of a model to the JSON of an answer, without a Python object for each number.
 
     Args:
-        predictions: `(n, outputs)`.
-        attention: `(n, timesteps)`, `(n, timesteps, units)` or none.
-        target: what the outputs mean.
+        model: whose they are.
+        outputs: `(n, …)` each.
+        attention: which of them to answer as attention, if any.
     """
-    columns: dict[str, Any] = {"prediction": predictions[:, 0] if predictions.shape[1] == 1 else predictions}
+    predictions, target = outputs[PREDICTION], model.card.target
+    columns = {"prediction": json_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
+        labels = [orjson.dumps(name) for name in target.classes]
         chosen = predictions[:, 0] >= 0.5 if target.task == "binary" else predictions.argmax(axis=1)
-        columns["label"] = [target.classes[int(index)] for index in chosen]
+        columns["label"] = [labels[index] for index in chosen.tolist()]
     if attention is not None:
-        columns["attention"] = np.ascontiguousarray(attention)
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        columns["attention"] = json_rows(outputs[attention])
+    row = row_template(*columns)
+    rows = b",".join([row % values for values in zip(*columns.values(), strict=True)])
+    head = orjson.dumps({"model": model.card.name, "version": model.version})
+    return b'%b,"predictions":[%b]}' % (head[:-1], rows)
+
+
+@cache
+def row_template(*names: str) -> bytes:
+    """An object with these fields, their values left to be filled in."""
+    return b"{" + b",".join(b'"%b":%%b' % name.encode() for name in names) + b"}"
+
+
+def json_rows(array: Array) -> list[bytes]:
+    """The JSON of each row of an array `(n, …)`: the encoder writes them all at once, and they are cut apart."""
+    opening, closing = b"[" * (array.ndim - 1), b"]" * (array.ndim - 1)
+    text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    rows = text[array.ndim : -array.ndim].split(closing + b"," + opening)
+    return [opening + row + closing for row in rows] if opening else rows

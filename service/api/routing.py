@@ -9,7 +9,7 @@ import orjson
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from service.api.numbers import loads
@@ -51,15 +51,15 @@ class JsonRequest(Request):
             ClientDisconnect: the client left before all of it was here.
         """
         headers: dict[bytes, bytes] = dict(self.scope["headers"])
-        media_type = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0].strip().lower()
-        if media_type != JSON:
-            raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type or 'none'}")
-        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1")
-        if encoding != "identity":
-            raise UnsupportedMediaType(f"expected no content encoding, got {encoding}")
-        declared = headers.get(b"content-length", b"").decode("latin-1")
-        if declared.isdecimal() and int(declared) > limit:
-            raise TooLarge(f"expected a body of at most {limit} bytes, got {declared}")
+        media_type = headers.get(b"content-type", b"none").partition(b";")[0].strip().lower()
+        if media_type != JSON.encode():
+            raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type.decode('latin-1')}")
+        encoding = headers.get(b"content-encoding", b"identity")
+        if encoding != b"identity":
+            raise UnsupportedMediaType(f"expected no content encoding, got {encoding.decode('latin-1')}")
+        declared = headers.get(b"content-length", b"")
+        if declared.isdigit() and int(declared) > limit:
+            raise TooLarge(f"expected a body of at most {limit} bytes, got {int(declared)}")
         chunks: list[bytes] = []
         size = 0
         async for chunk in self.stream():
@@ -86,8 +86,9 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         endpoint = self.endpoint
-        hints: dict[str, Any] = get_type_hints(endpoint, include_extras=True)
-        body_type, query_type = TypeAdapter(hints["body"]), TypeAdapter(hints["query"])
+        hints = get_type_hints(endpoint)
+        body_type: type[BaseModel] = hints["body"]
+        query_type: type[BaseModel] = hints["query"]
 
         async def handle(request: Request) -> Response:
             settings: Settings = request.app.state.settings
@@ -105,9 +106,9 @@ class JsonRoute(APIRoute):
         return handle
 
 
-def _validated(expected: TypeAdapter[T], value: object, where: str) -> T:
+def _validated(expected: type[BaseModel], value: object, where: str) -> BaseModel:
     try:
-        return expected.validate_python(value)
+        return expected.model_validate(value)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**problem, "loc": (where, *problem["loc"])} for problem in problems]) from error
