@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.api.numbers import loads, parse_array, regular_shape
+from service.api.numbers import dumps_rows, loads, parse_array, regular_shape
+from service.errors import InvalidInput
 
 
 @pytest.mark.parametrize(
@@ -114,3 +115,22 @@ def test_it_refuses_what_json_refuses(text: str) -> None:
             np.testing.assert_array_equal(parsed, np.array(expected["a"], dtype=np.float32))
         else:
             assert parsed == expected["a"]
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (1, 1), (3, 2), (1, 3, 2), (2, 1, 1)])
+def test_rows_are_written_one_by_one(shape: tuple[int, ...]) -> None:
+    """Each is the JSON of its row, whatever the strides."""
+    array = np.random.default_rng(0).standard_normal(shape[::-1]).astype(np.float32).T
+    written = dumps_rows(array)
+    assert len(written) == len(array)
+    for text, row in zip(written, array, strict=True):
+        np.testing.assert_array_equal(np.array(json.loads(text), dtype=np.float32), row)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_row_that_is_not_finite_is_named(value: float) -> None:
+    """JSON has no word for it."""
+    array = np.zeros((3, 2), dtype=np.float32)
+    array[1, 1] = value
+    with pytest.raises(InvalidInput, match="sequence 1: "):
+        dumps_rows(array)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from service.api.predict import rows
 from service.app import create_app
 from service.inference.artifact import Array, Artifact, Golden
 from service.inference.card import Target
@@ -245,20 +246,20 @@ async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.Async
 async def test_an_answer_that_is_not_finite_is_an_error(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never a 200 with null in it: which sequence and which output is said."""
-    engine = app.state.repository.get().engine
-    run = engine.run
+    """Never a 200 with null in it: which sequence is said."""
+    batcher = app.state.repository.get()._batcher
+    run = batcher._run
 
     def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
         results["attention"][1, 3] = np.nan
         return results
 
-    monkeypatch.setattr(engine, "run", overflow)
+    monkeypatch.setattr(batcher, "_run", overflow)
     response = await client.post("/predict", json={"sequences": [SEQUENCE] * 3})
     assert response.status_code == 422
     assert response.json() == {
-        "detail": "sequence 1: expected values that the model can handle, got attention not finite"
+        "detail": "sequence 1: expected values that the model can handle, got an answer not finite"
     }
 
 
@@ -374,9 +375,7 @@ async def test_a_stopped_service_answers_503(small: FastAPI) -> None:
 
 def test_a_regression_answers_numbers_without_labels() -> None:
     """One output is a number, several are a list."""
-    from service.api.predict import rows
-
     one = rows(np.array([[1.5], [2.5]], dtype=np.float32), None, Target(task="regression"))
-    assert one == [{"prediction": 1.5}, {"prediction": 2.5}]
+    assert list(map(json.loads, one)) == [{"prediction": 1.5}, {"prediction": 2.5}]
     (two,) = rows(np.array([[1.5, 2.5]], dtype=np.float32), None, Target(task="regression"))
-    assert two["prediction"].tolist() == [1.5, 2.5]
+    assert json.loads(two) == {"prediction": [1.5, 2.5]}

@@ -1,4 +1,4 @@
-"""JSON whose bulk is one regular array of numbers: parsed without a Python object for each list in it."""
+"""JSON whose bulk is arrays of numbers: parsed and written without a Python object for each list in it."""
 
 import math
 from functools import lru_cache
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from service.errors import InvalidInput
 from service.inference.artifact import Array
 
 #: Everything that numbers and the space around them are made of; without it, only an array's structure is left.
@@ -86,3 +87,18 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
 
 
 remembered_shape = lru_cache(maxsize=256)(regular_shape)
+
+
+def dumps_rows(array: Array) -> list[bytes]:
+    """The JSON of each row of an array `(n, …)`: the encoder writes them all at once, and they are cut apart.
+
+    Raises:
+        InvalidInput: a row is not finite, which JSON could not say.
+    """
+    text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:
+        index = int(np.argwhere(~np.isfinite(array))[0, 0])
+        raise InvalidInput(f"sequence {index}: expected values that the model can handle, got an answer not finite")
+    opening, closing = b"[" * (array.ndim - 1), b"]" * (array.ndim - 1)
+    rows = text[array.ndim : -array.ndim].split(closing + b"," + opening)
+    return [opening + row + closing for row in rows] if opening else rows

@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 
 from service import errors
 from service.api.decoding import decode
+from service.api.numbers import dumps_rows
 from service.api.responses import documented
 from service.api.routing import JSON, JsonRequest, JsonRoute, off_loop
 from service.api.selection import SelectionQuery
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
+from service.inference.card import Target
 from service.inference.model import Model
 
 router = APIRouter(route_class=JsonRoute, tags=["predict"])
@@ -132,36 +134,38 @@ async def predict(body: PredictRequest, query: SelectionQuery, request: JsonRequ
 
 
 def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) -> bytes:
-    """Outputs of a model to the JSON of an answer, without a Python object for each number.
+    """Outputs of a model to the JSON of an answer; `attention` names the output to answer as such.
+
+    Raises:
+        InvalidInput: a sequence is so large that its answer is not finite.
+    """
+    head = orjson.dumps({"model": model.card.name, "version": model.version})
+    predictions = rows(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target)
+    return b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions))
+
+
+def rows(predictions: Array, attention: Array | None, target: Target) -> list[bytes]:
+    """The JSON of each sequence's prediction, made without a Python object for each number.
 
     Args:
-        model: whose they are.
-        outputs: `(n, …)` each.
-        attention: which of them to answer as attention, if any.
+        predictions: `(n, outputs)`.
+        attention: `(n, timesteps)`, `(n, timesteps, units)` or none.
+        target: what the outputs mean.
     """
-    predictions, target = outputs[PREDICTION], model.card.target
-    columns = {"prediction": json_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
+    columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
         labels = [orjson.dumps(name) for name in target.classes]
-        chosen = predictions[:, 0] >= 0.5 if target.task == "binary" else predictions.argmax(axis=1)
-        columns["label"] = [labels[index] for index in chosen.tolist()]
+        if target.task == "binary":
+            columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
+        else:
+            columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
     if attention is not None:
-        columns["attention"] = json_rows(outputs[attention])
-    row = row_template(*columns)
-    rows = b",".join([row % values for values in zip(*columns.values(), strict=True)])
-    head = orjson.dumps({"model": model.card.name, "version": model.version})
-    return b'%b,"predictions":[%b]}' % (head[:-1], rows)
+        columns["attention"] = dumps_rows(attention)
+    template = row_template(*columns)
+    return [template % values for values in zip(*columns.values(), strict=True)]
 
 
 @cache
 def row_template(*names: str) -> bytes:
     """An object with these fields, their values left to be filled in."""
     return b"{" + b",".join(b'"%b":%%b' % name.encode() for name in names) + b"}"
-
-
-def json_rows(array: Array) -> list[bytes]:
-    """The JSON of each row of an array `(n, …)`: the encoder writes them all at once, and they are cut apart."""
-    opening, closing = b"[" * (array.ndim - 1), b"]" * (array.ndim - 1)
-    text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
-    rows = text[array.ndim : -array.ndim].split(closing + b"," + opening)
-    return [opening + row + closing for row in rows] if opening else rows

@@ -3,8 +3,6 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from service.errors import InvalidInput
 from service.inference.artifact import Array
 from service.inference.batching import Batcher, Result
@@ -46,7 +44,7 @@ class Model:
         self.engine = engine
         self.charts = charts
         self._batcher = Batcher(
-            self._run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
+            engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
         )
 
     async def predict(self, sequences: Array, outputs: Collection[str]) -> Result:
@@ -57,8 +55,11 @@ class Model:
             outputs: which of `prediction (n, outputs)`, `attention (n, timesteps)` and
                 `attention_vec (n, timesteps, units)` to return.
 
+        Returns:
+            Those outputs, not finite where the values were too large for the model.
+
         Raises:
-            InvalidInput: the shape is not the card's, or values are so large that the answer is not finite.
+            InvalidInput: the shape is not the card's.
             QueueFull: too much is waiting already.
             DeadlineExceeded: no answer within the timeout.
             Unavailable: the version is being unloaded.
@@ -67,17 +68,6 @@ class Model:
         if sequences.ndim != 3 or sequences.shape[1:] != expected or not len(sequences):
             raise InvalidInput(f"expected sequences of shape (n, {expected[0]}, {expected[1]}), got {sequences.shape}")
         return await self._batcher.submit(sequences, outputs)
-
-    def _run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
-        """Run the engine, and refuse what JSON could not say; the batcher finds out whose it was."""
-        results = self.engine.run(sequences, outputs)
-        for name, output in results.items():
-            if not np.isfinite(output).all():
-                index = int(np.argwhere(~np.isfinite(output))[0, 0])
-                raise InvalidInput(
-                    f"sequence {index}: expected values that the model can handle, got {name} not finite"
-                )
-        return results
 
     async def close(self) -> None:
         """Finish what was accepted, then free the engine's thread."""
