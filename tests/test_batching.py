@@ -79,15 +79,23 @@ async def test_a_lone_request_runs_at_once_and_alone() -> None:
     assert run.batches == [[1, 2]]
 
 
-async def test_of_those_who_come_together_the_first_runs_alone_and_the_rest_together() -> None:
-    """Where calls are short: a lone request is served at once, and company costs one call more, not one each."""
+async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_together() -> None:
+    """Where calls are short: who comes first cannot know of the others, until company has become the rule."""
     run = Doubler()
     async with batcher(run) as b:
         b._row_seconds = 0
-        for _ in range(2):
+        together = [[[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]]
+        for expected in (*together, [[1, 2, 3]]):
             run.batches.clear()
             await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in (1, 2, 3)))
-            assert run.batches == [[1], [2, 3]]
+            assert run.batches == expected
+        for _ in range(2):
+            run.batches.clear()
+            await b.submit(rows(1), ["out"])
+            assert run.batches == [[1]]
+        run.batches.clear()
+        await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in (1, 2, 3)))
+        assert run.batches == together[0]
 
 
 async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:

@@ -1,8 +1,9 @@
 """JSON whose bulk is arrays of numbers: parsed and written without a Python object for each list in it."""
 
 import math
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -17,52 +18,74 @@ FLATTEN = bytes.maketrans(b"[]", b"  ")
 #: Stands for the array while the rest is parsed; and its JSON.
 PLACEHOLDER = "\0array"
 PLACEHOLDER_JSON = orjson.dumps(PLACEHOLDER)
-#: Structures up to this many bytes are remembered: clients send the same again and again.
-REMEMBERED_BYTES = 1024
+#: How many forms of up to how many bytes are remembered: a client's requests differ in nothing but the numbers.
+REMEMBERED_FORMS, REMEMBERED_BYTES = 256, 1024
+
+
+class Form(NamedTuple):
+    """What a body is but for the numbers in its array.
+
+    Attributes:
+        fields: all fields, that of the array among them. Shared by requests: not to be changed.
+        name: the field whose value is the array.
+        shape: shape of the array.
+    """
+
+    fields: Mapping[str, Any]
+    name: str
+    shape: tuple[int, ...]
 
 
 def loads(body: bytes) -> Any:
     """Parse JSON; a top-level field that is a regular array of finite numbers comes as a float32 array.
 
     All else comes as `orjson.loads` gives it: other fields, arrays that are ragged, empty or hold something else than
-    numbers, and numbers beyond float32, for whoever reads them to say what is wrong.
+    numbers, and numbers beyond float32, for whoever reads them to say what is wrong. What comes is not to be changed.
 
     Raises:
         orjson.JSONDecodeError: it is not JSON.
     """
     start, stop = body.find(b"["), body.rfind(b"]") + 1
-    if start < 0 or stop <= start:
+    text = body[start:stop]
+    parts = body[:start], text.translate(None, NUMERIC), body[stop:]
+    form = (remembered_form if sum(map(len, parts)) <= REMEMBERED_BYTES else form_of)(*parts)
+    array = read_array(text, form.shape) if form else None
+    if form is None or array is None:
         return orjson.loads(body)
-    array = parse_array(body[start:stop])
-    if array is None:
-        return orjson.loads(body)
-    try:
-        fields = orjson.loads(body[:start] + PLACEHOLDER_JSON + body[stop:])
-    except orjson.JSONDecodeError:
-        return orjson.loads(body)  # fails too, and says where
-    names = [name for name, value in fields.items() if value == PLACEHOLDER] if isinstance(fields, dict) else []
-    if len(names) != 1:
-        return orjson.loads(body)
-    fields[names[0]] = array
-    return fields
+    return {**form.fields, form.name: array}
 
 
-def parse_array(text: bytes) -> Array | None:
-    """Parse a regular array of finite numbers of any depth; None if it is anything else."""
-    structure = text.translate(None, NUMERIC)
-    shape = (remembered_shape if len(structure) <= REMEMBERED_BYTES else regular_shape)(structure)
+def form_of(before: bytes, structure: bytes, after: bytes) -> Form | None:
+    """The form of a body whose first bracket opens a regular array and whose last one closes it; None of any other.
+
+    Args:
+        before: what stands before the array.
+        structure: brackets and commas of the array.
+        after: what stands behind it.
+    """
+    shape = regular_shape(structure)
     if shape is None:
         return None
     try:
-        numbers = orjson.loads(b"[" + text.translate(FLATTEN) + b"]")
+        fields = orjson.loads(before + PLACEHOLDER_JSON + after)
     except orjson.JSONDecodeError:
         return None
-    if len(numbers) != math.prod(shape):
-        return None
+    names = [name for name, value in fields.items() if value == PLACEHOLDER] if isinstance(fields, dict) else []
+    return Form(fields, names[0], shape) if len(names) == 1 else None
+
+
+remembered_form = lru_cache(REMEMBERED_FORMS)(form_of)
+
+
+def read_array(text: bytes, shape: tuple[int, ...]) -> Array | None:
+    """Parse an array whose brackets and commas are those of a shape; None if other things are no numbers."""
     try:
+        numbers = orjson.loads(b"[" + text.translate(FLATTEN) + b"]")
+        if len(numbers) != math.prod(shape):
+            return None
         with np.errstate(over="raise"):
             return np.array(numbers, dtype=np.float32).reshape(shape)
-    except FloatingPointError:  # beyond float32; beyond double, it was no JSON to the parser
+    except (orjson.JSONDecodeError, FloatingPointError):  # the latter beyond float32; beyond double is no JSON
         return None
 
 
@@ -84,9 +107,6 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
             return None
         shape, unit = (count, *shape), group
     return shape if unit == structure else None
-
-
-remembered_shape = lru_cache(maxsize=256)(regular_shape)
 
 
 def dumps_rows(array: Array) -> list[bytes]:

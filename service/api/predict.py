@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
@@ -14,7 +14,7 @@ from service import errors
 from service.api.decoding import decode
 from service.api.numbers import dumps_rows
 from service.api.responses import documented
-from service.api.routing import JSON, JsonRequest, JsonRoute, off_loop
+from service.api.routing import JsonRequest, JsonResponse, JsonRoute, off_loop
 from service.api.selection import SelectionQuery
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
@@ -58,21 +58,17 @@ class PredictRequest(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _no_other_field(cls, body: object) -> object:
+    def _known_fields_and_one_of_both(cls, body: object) -> object:
+        if not isinstance(body, dict):
+            return body
         # Rather than extra="forbid", which makes an error of each: a body may hold millions.
-        if isinstance(body, dict):
-            for name in body:
-                if name not in cls.model_fields:
-                    raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {name[:80]!r}")
+        unknown = next((name for name in body if name not in cls.model_fields), None)
+        if unknown is not None:
+            raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
+        given = [name for name in ("sequence", "sequences") if body.get(name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"expected either 'sequence' or 'sequences', got {'both' if given else 'neither'}")
         return body
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.sequence is None) == (self.sequences is None):
-            raise ValueError(
-                f"expected either 'sequence' or 'sequences', got {'neither' if self.sequence is None else 'both'}"
-            )
-        return self
 
 
 class Prediction(BaseModel):
@@ -130,7 +126,7 @@ async def predict(body: PredictRequest, query: SelectionQuery, request: JsonRequ
         inference=result.inference,
         encode=time.perf_counter() - answered,
     )
-    return Response(content, media_type=JSON, headers={"Server-Timing": timing})
+    return JsonResponse(content, timing)
 
 
 def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) -> bytes:
@@ -154,7 +150,7 @@ def rows(predictions: Array, attention: Array | None, target: Target) -> list[by
     """
     columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
-        labels = [orjson.dumps(name) for name in target.classes]
+        labels = dumps_each(target.classes)
         if target.task == "binary":
             columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
         else:
@@ -163,6 +159,12 @@ def rows(predictions: Array, attention: Array | None, target: Target) -> list[by
         columns["attention"] = dumps_rows(attention)
     template = row_template(*columns)
     return [template % values for values in zip(*columns.values(), strict=True)]
+
+
+@cache
+def dumps_each(names: tuple[str, ...]) -> list[bytes]:
+    """The JSON of each name."""
+    return [orjson.dumps(name) for name in names]
 
 
 @cache

@@ -40,9 +40,23 @@ class Result(NamedTuple):
     inference: float
 
 
+class _Part(NamedTuple):
+    """What one call came to for the rows of one request in it.
+
+    Attributes:
+        outputs: the outputs by name, `(m, …)` each.
+        started: when the call began, by `time.perf_counter`.
+        seconds: how long it took.
+    """
+
+    outputs: Outputs
+    started: float
+    seconds: float
+
+
 @dataclass(eq=False, slots=True)
 class _Request:
-    """Rows of one caller, run in one piece or in several.
+    """Rows of one caller, run in one call or in several.
 
     Attributes:
         rows: `(n, …)`.
@@ -50,58 +64,51 @@ class _Request:
         answer: what the caller waits for; done early if the caller left.
         submitted: when the caller came, by `time.perf_counter`.
         taken: rows that were put into a call so far.
-        finished: the pieces that ran, in order.
+        parts: what those came to, in order.
     """
 
     rows: Array
-    outputs: frozenset[str]
+    outputs: Collection[str]
     answer: asyncio.Future[Result]
     submitted: float
     taken: int = 0
-    finished: list["_Piece"] = field(default_factory=list)
+    parts: list[_Part] = field(default_factory=list)
 
-    def finish(self, piece: "_Piece") -> None:
-        """Take a piece that ran; answer if it was the last one, or if it failed."""
+    def finish(self, outcome: "_Part | Exception", *, last: bool) -> None:
+        """Take what came of some of the rows; answer if they were the last, or if they failed."""
         if self.answer.done():
             return
-        if piece.error is not None:
-            self.answer.set_exception(piece.error)
+        if isinstance(outcome, Exception):
+            self.answer.set_exception(outcome)
             return
-        self.finished.append(piece)
-        if sum(len(finished.rows) for finished in self.finished) == len(self.rows):
-            queue = self.finished[0].started - self.submitted
-            inference = sum(finished.seconds for finished in self.finished)
-            self.answer.set_result(Result(_joined([finished.outputs for finished in self.finished]), queue, inference))
+        self.parts.append(outcome)
+        if last:
+            outputs = outcome.outputs if len(self.parts) == 1 else _joined(self.parts)
+            queue = self.parts[0].started - self.submitted
+            self.answer.set_result(Result(outputs, queue, sum(part.seconds for part in self.parts)))
 
 
-@dataclass(eq=False, slots=True)
-class _Piece:
+class _Piece(NamedTuple):
     """Rows of one request that travel in one call.
 
     Attributes:
         request: whose they are.
         rows: `(m, …)`.
-        outputs: what they came to, once they ran.
-        error: why they did not.
-        started: when their call began, by `time.perf_counter`.
-        seconds: how long it took.
+        last: whether the request has no rows after these.
     """
 
     request: _Request
     rows: Array
-    outputs: Outputs = field(default_factory=dict)
-    error: Exception | None = None
-    started: float = 0
-    seconds: float = 0
+    last: bool
 
 
 class Batcher:
     """Runs a callable over batches of rows for many concurrent callers.
 
-    Work-conserving: an idle callable is called for the first request of a turn of the event loop at once, and for all
-    that came in the same turn together; what arrives while it runs is joined into the next call. There is no timer, so
-    a lone request never waits. Calls that will be short run on the event loop itself, longer ones in a thread. There is
-    one call at a time.
+    Work-conserving: an idle callable is called at once for a request that comes alone, and at the end of the turn of
+    the event loop for requests that come together; what arrives while it runs is joined into the next call. There is
+    no timer, so a lone request never waits. Calls that will be short run on the event loop itself, longer ones in a
+    thread. There is one call at a time.
 
     Args:
         run: takes rows `(batch, …)` and the names of the outputs wanted; returns each output with `batch` rows.
@@ -123,7 +130,8 @@ class Batcher:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
         self._idle = asyncio.Event()
         self._idle.set()
-        self._ran_alone = False  # in this turn of the event loop
+        self._came = 0  # requests since the last call began
+        self._crowded = False  # whether that call was for more than one
         self._closed = False
 
     async def submit(self, rows: Array, outputs: Collection[str]) -> Result:
@@ -148,9 +156,11 @@ class Batcher:
                 f"expected at most {self._max_queue} sequences waiting, got {self._rows} before these {len(rows)}"
             )
         loop = asyncio.get_running_loop()
-        if self._idle.is_set() and not self._ran_alone and len(rows) <= self._max_batch and self._is_short(len(rows)):
+        self._came += 1
+        alone = self._came == 1 and not self._crowded and self._idle.is_set()
+        if alone and len(rows) <= self._max_batch and self._is_short(len(rows)):
             return self._run_alone(rows, outputs, loop)
-        request = _Request(rows, frozenset(outputs), loop.create_future(), time.perf_counter())
+        request = _Request(rows, outputs, loop.create_future(), time.perf_counter())
         self._queue.append(request)
         self._rows += len(rows)
         self._watch(request, loop)
@@ -169,14 +179,14 @@ class Batcher:
             self._timer.cancel()
 
     def _run_alone(self, rows: Array, outputs: Collection[str], loop: asyncio.AbstractEventLoop) -> Result:
-        """Run the first rows of a turn of the event loop at once; whoever else comes in that turn is joined."""
-        self._ran_alone = True
+        """Run rows at once; whoever else comes in this turn of the event loop is joined."""
         loop.call_soon(self._end_turn)
         results, _, seconds = self._timed(rows, outputs)
         return Result(results, queue=0, inference=seconds)
 
     def _end_turn(self) -> None:
-        self._ran_alone = False
+        if self._idle.is_set():
+            self._came = 0
 
     def _is_short(self, rows: int) -> bool:
         return self._row_seconds * rows < INLINE_SECONDS
@@ -215,16 +225,19 @@ class Batcher:
         pieces = self._take()
         if not pieces:
             self._idle.set()
-        elif self._is_short(sum(len(piece.rows) for piece in pieces)):
-            self._execute(pieces)
-            self._deliver(pieces)
+            return
+        self._crowded, self._came = self._came > 1, 0
+        if self._is_short(sum(len(piece.rows) for piece in pieces)):
+            self._deliver(pieces, self._execute(pieces))
             loop.call_soon(self._next, loop)  # not now: what arrived meanwhile joins the next call
         else:
             call = loop.run_in_executor(self._executor, self._execute, pieces)
             call.add_done_callback(partial(self._called, loop, pieces))
 
-    def _called(self, loop: asyncio.AbstractEventLoop, pieces: list[_Piece], _: asyncio.Future[None]) -> None:
-        self._deliver(pieces)
+    def _called(
+        self, loop: asyncio.AbstractEventLoop, pieces: list[_Piece], call: asyncio.Future[list[_Part | Exception]]
+    ) -> None:
+        self._deliver(pieces, call.result())
         self._next(loop)
 
     def _take(self) -> list[_Piece]:
@@ -243,41 +256,39 @@ class Batcher:
                 self._rows -= len(request.rows) - request.taken
                 continue
             rows = request.rows[request.taken : request.taken + room]
-            pieces.append(_Piece(request, rows))
             request.taken += len(rows)
             room -= len(rows)
-            if request.taken < len(request.rows):
+            last = request.taken == len(request.rows)
+            pieces.append(_Piece(request, rows, last))
+            if not last:
                 self._queue.append(request)
         return pieces
 
-    def _execute(self, pieces: list[_Piece]) -> None:
+    def _execute(self, pieces: list[_Piece]) -> list[_Part | Exception]:
         """Run pieces in one call; if it fails, each alone, so that only the one at fault does."""
         try:
-            self._call(pieces)
+            return self._call(pieces)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever waits for these rows
             if len(pieces) == 1:
-                pieces[0].error = error
-            else:
-                for piece in pieces:
-                    self._execute([piece])
+                return [error]
+            return [outcome for piece in pieces for outcome in self._execute([piece])]
 
-    def _call(self, pieces: list[_Piece]) -> None:
+    def _call(self, pieces: list[_Piece]) -> list[_Part | Exception]:
         rows = pieces[0].rows if len(pieces) == 1 else np.concatenate([piece.rows for piece in pieces])
-        outputs = pieces[0].request.outputs.union(*(piece.request.outputs for piece in pieces))
+        outputs = {name for piece in pieces for name in piece.request.outputs}
         results, started, seconds = self._timed(rows, outputs)
+        parts: list[_Part | Exception] = []
         stop = 0
         for piece in pieces:
             start, stop = stop, stop + len(piece.rows)
-            piece.outputs = {name: results[name][start:stop] for name in piece.request.outputs}
-            piece.started, piece.seconds = started, seconds
+            parts.append(_Part({name: results[name][start:stop] for name in piece.request.outputs}, started, seconds))
+        return parts
 
-    def _deliver(self, pieces: list[_Piece]) -> None:
-        for piece in pieces:
+    def _deliver(self, pieces: list[_Piece], outcomes: list[_Part | Exception]) -> None:
+        for piece, outcome in zip(pieces, outcomes, strict=True):
             self._rows -= len(piece.rows)
-            piece.request.finish(piece)
+            piece.request.finish(outcome, last=piece.last)
 
 
-def _joined(pieces: list[Outputs]) -> Outputs:
-    if len(pieces) == 1:
-        return pieces[0]
-    return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+def _joined(parts: list[_Part]) -> Outputs:
+    return {name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].outputs}
