@@ -16,6 +16,8 @@ from benchmarks.contestants import Contestant
 
 ROOT = Path(__file__).parent.parent
 UV = (sys.executable, "-m", "uv")
+#: The variable by which the processes of a server are known.
+MARK = "BENCHMARK_SERVER"
 
 
 @dataclass(frozen=True)
@@ -26,22 +28,23 @@ class Server:
         contestant: which.
         url: where it takes its requests.
         start: seconds from its start to its first answer.
-        process: leader of its session.
+        process: what was started; it may have started others.
+        mark: an entry of their environment that no other process has.
     """
 
     contestant: Contestant
     url: str
     start: float
     process: subprocess.Popen[bytes]
+    mark: bytes
 
     def memory(self) -> float:
         """Memory of its processes, in MB, what they share counted once (proportional set size)."""
         return sum(map(_pss, self.processes())) / 1e3
 
     def processes(self) -> list[int]:
-        """All processes of its session."""
-        running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
-        return [pid for pid in running if _session(pid) == self.process.pid]
+        """All its processes, daemons too: those that inherited the port from its environment."""
+        return _marked(self.mark)
 
     def freeze(self) -> None:
         """Stop its processes where they are: idle servers, too, take time from the one that is measured."""
@@ -105,11 +108,13 @@ def serving(
         RuntimeError: it does not answer within two minutes.
     """
     path = f"{bin_directory}{os.pathsep}{os.environ['PATH']}"
+    mark = f"{MARK}={port}".encode()
     environment = {
         **os.environ,
         **contestant.environment,
         **variables,
         "PORT": str(port),
+        MARK: str(port),
         "SERVICE_PORT": str(port),
         "PATH": path,
     }
@@ -128,34 +133,38 @@ def serving(
                 if process.poll() is not None or time.perf_counter() - started > 120:
                     raise RuntimeError(f"{contestant.name} does not answer: see {log}")
                 time.sleep(0.01)
-            server = Server(contestant, url, time.perf_counter() - started, process)
+            server = Server(contestant, url, time.perf_counter() - started, process, mark)
             try:
                 yield server
             finally:
                 server.wake()  # or it could not hear that it is to stop
         finally:
-            _stop(process)
+            _stop(process, mark)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a whole process group, by force where asking does not help."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=15)
-        except ProcessLookupError:
-            break
-        except subprocess.TimeoutExpired:
-            continue
-        if number == signal.SIGTERM:
-            time.sleep(0.5)  # its children
+def _stop(process: subprocess.Popen[bytes], mark: bytes) -> None:
+    """Ask a process group to end, then end by force what is left, daemons too."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=15)
+        time.sleep(0.5)  # its children
+    for pid in _marked(mark):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
-def _session(pid: int) -> int | None:
+def _marked(mark: bytes) -> list[int]:
+    """Processes with an entry in their environment."""
+    running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+    return [pid for pid in running if mark in _environment(pid)]
+
+
+def _environment(pid: int) -> list[bytes]:
     try:
-        return os.getsid(pid)
-    except ProcessLookupError:
-        return None
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _pss(pid: int) -> int:

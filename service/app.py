@@ -16,6 +16,7 @@ from uvicorn.config import STARTUP_FAILURE
 from service import __version__
 from service.api import attention, operations, predict
 from service.errors import ArtifactError, ServiceError
+from service.inference.cpus import threads_allowed
 from service.inference.model import Limits
 from service.inference.repository import Repository
 from service.settings import Settings
@@ -43,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.artifacts,
         default=settings.model,
         engine=settings.engine,
-        threads=settings.threads,
+        threads=threads_allowed(settings.threads, settings.workers),
         limits=Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
     )
     repository.load()

@@ -37,7 +37,12 @@ class Settings(BaseSettings):
         description="what executes the model: onnx (ONNX Runtime), tensorflow (the SavedModel itself), "
         "or auto: onnx where the version has a model.onnx, else tensorflow",
     )
-    threads: int = Field(1, ge=1, description="threads that one call of an engine may use, in each worker")
+    threads: int = Field(
+        1,
+        ge=0,
+        description="threads that one call of an engine may use, in each worker: at most the CPUs that the container's "
+        "limit leaves each worker, and all of those where it is 0",
+    )
     workers: int = Field(1, ge=1, description="server processes")
     max_batch: int = Field(512, ge=1, description="most sequences in one call of an engine")
     max_sequences: int = Field(8192, ge=1, description="most sequences in one request; more are answered 413")

@@ -83,7 +83,7 @@ async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_toge
     """Where calls are short: who comes first cannot know of the others, until company has become the rule."""
     run = Doubler()
     async with batcher(run) as b:
-        b._row_seconds = 0
+        b._row_seconds = 1e-9
         together = [[[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]]
         for expected in (*together, [[1, 2, 3]]):
             run.batches.clear()
@@ -375,7 +375,7 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
     async def everyone() -> None:
         b = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
         if inline:
-            b._row_seconds = 0
+            b._row_seconds = 1e-9
         callers = []
         for index, arrival in enumerate(arrivals):
             for _ in range(arrival.turns):

@@ -47,6 +47,20 @@ def test_batched_equals_unbatched(artifact: Artifact, engine: EngineChoice) -> N
         np.testing.assert_allclose(together[name], alone, rtol=0, atol=1e-6)
 
 
+def test_tensorflow_never_traces_again(artifact: Artifact) -> None:
+    """Whatever the sizes of the batches: each trace would take seconds, and its memory for good."""
+    from tensorflow.python.eager import context
+
+    opened = open_engine(artifact, artifact.read_card(), "tensorflow", threads=1)
+    opened.run(np.zeros((1, 20, 2), dtype=np.float32), OUTPUTS)
+    opened.run(np.zeros((1, 20, 2), dtype=np.float32), ["prediction"])
+    traced = set(context.context().list_function_names())
+    for batch in (1, 2, 3, 32, 33, 512):
+        for outputs in (["prediction"], OUTPUTS):
+            opened.run(np.zeros((batch, 20, 2), dtype=np.float32), outputs)
+    assert set(context.context().list_function_names()) == traced
+
+
 def test_attention_is_the_mean_of_attention_vec_over_units(artifact: Artifact, engine: EngineChoice) -> None:
     """And both sum to 1 over the timesteps."""
     opened = open_engine(artifact, artifact.read_card(), engine, threads=1)

@@ -14,10 +14,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.api.numbers import loads
+from service.api.selection import Selection
 from service.errors import TooLarge, UnsupportedMediaType
 from service.settings import Settings
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 JSON = "application/json"
 #: Bodies over this many bytes are decoded, and their answers encoded, in a thread.
@@ -40,13 +42,12 @@ class JsonRequest(Request):
     large: bool
     received: float
 
-    async def json_under(self, limit: int) -> Any:
-        """Read and parse the body; `numbers.loads` says what its arrays become.
+    async def read(self, limit: int) -> bytes:
+        """Read the body.
 
         Raises:
             UnsupportedMediaType: it is not declared to be JSON.
             TooLarge: it has, or says that it has, more than `limit` bytes.
-            RequestValidationError: it is not JSON.
             ClientDisconnect: the client left before all of it was here.
         """
         headers: dict[bytes, bytes] = dict(self.scope["headers"])
@@ -72,12 +73,7 @@ class JsonRequest(Request):
             chunks.append(chunk)
         self.large = size > LARGE_BODY
         self.received = time.perf_counter()
-        try:
-            return await off_loop(loads, b"".join(chunks), large=self.large)
-        except orjson.JSONDecodeError as error:
-            message = f"expected JSON (which has no NaN and no Infinity), got: {error.msg}"
-            problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": message}
-            raise RequestValidationError([problem]) from error
+        return b"".join(chunks)
 
 
 class JsonResponse(Response):
@@ -95,7 +91,7 @@ class JsonResponse(Response):
 
 
 class JsonRoute(APIRoute):
-    """A route whose endpoint takes `body` and `query`, both pydantic models, and `request`, and returns a response.
+    """A route that asks a model: its endpoint takes `body`, `query`, which selects the model, and `request`.
 
     FastAPI documents it from the endpoint's signature like any other. Calling it takes three lines, and they are here:
     FastAPI's solver of dependencies, which could do far more, takes longer than a small model does.
@@ -105,23 +101,35 @@ class JsonRoute(APIRoute):
         super().__init__(*args, **kwargs)
         hints = get_type_hints(self.endpoint)
         self._body: type[BaseModel] = hints["body"]
-        self._query: type[BaseModel] = hints["query"]
+        self._query: type[Selection] = hints["query"]
         self.app = self._answer
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = JsonRequest(scope, receive)
         settings: Settings = request.app.state.settings
+        query = _validated(self._query, dict(request.query_params) if scope["query_string"] else {}, "query")
+        model = query.of(request)
+        model.admit()
         try:
-            parsed = await request.json_under(settings.max_body)
+            text = await request.read(settings.max_body)
         except ClientDisconnect:
             return  # nobody is left to answer
-        query = _validated(self._query, dict(request.query_params) if scope["query_string"] else {}, "query")
-        body = _validated(self._body, parsed, "body")
+        model.admit()  # again: others may have come while the body did
+        body = _validated(self._body, await off_loop(_parsed, text, large=request.large), "body")
         response: Response = await self.endpoint(body=body, query=query, request=request)
         await response(scope, receive, send)
 
 
-def _validated(expected: type[BaseModel], value: object, where: str) -> BaseModel:
+def _parsed(text: bytes) -> Any:
+    try:
+        return loads(text)
+    except orjson.JSONDecodeError as error:
+        message = f"expected JSON (which has no NaN and no Infinity), got: {error.msg}"
+        problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": message}
+        raise RequestValidationError([problem]) from error
+
+
+def _validated(expected: type[M], value: object, where: str) -> M:
     try:
         return expected.model_validate(value)
     except ValidationError as error:

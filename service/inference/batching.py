@@ -126,13 +126,27 @@ class Batcher:
         self._unanswered: deque[_Request] = deque()  # oldest first; those answered meanwhile go once they are
         self._timer: asyncio.TimerHandle | None = None
         self._rows = 0
-        self._row_seconds = INLINE_SECONDS  # unknown yet, so that the first calls run in the thread
+        self._row_seconds = 2 * INLINE_SECONDS  # unknown yet, so that the first calls run in the thread
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
         self._idle = asyncio.Event()
         self._idle.set()
         self._came = 0  # requests since the last call began
         self._crowded = False  # whether that call was for more than one
         self._closed = False
+
+    def admit(self, rows: int) -> None:
+        """Raise what `submit` would for so many rows.
+
+        Raises:
+            QueueFull: `max_queue` rows are waiting already.
+            Unavailable: the batcher is closed.
+        """
+        if self._closed:
+            raise Unavailable("the model is being unloaded")
+        if self._rows and self._rows + rows > self._max_queue:
+            raise QueueFull(
+                f"expected at most {self._max_queue} sequences waiting, got {self._rows} before these {rows}"
+            )
 
     async def submit(self, rows: Array, outputs: Collection[str]) -> Result:
         """Run rows, together with others' where that saves a call, and return their own outputs.
@@ -149,12 +163,7 @@ class Batcher:
             Unavailable: the batcher is closed.
             Exception: whatever `run` raises for these rows alone.
         """
-        if self._closed:
-            raise Unavailable("the model is being unloaded")
-        if self._rows and self._rows + len(rows) > self._max_queue:
-            raise QueueFull(
-                f"expected at most {self._max_queue} sequences waiting, got {self._rows} before these {len(rows)}"
-            )
+        self.admit(len(rows))
         loop = asyncio.get_running_loop()
         self._came += 1
         alone = self._came == 1 and not self._crowded and self._idle.is_set()
@@ -189,7 +198,11 @@ class Batcher:
             self._came = 0
 
     def _is_short(self, rows: int) -> bool:
-        return self._row_seconds * rows < INLINE_SECONDS
+        return rows <= self._short_rows()
+
+    def _short_rows(self) -> int:
+        """Most rows that will take no longer than a call on the event loop may."""
+        return int(INLINE_SECONDS / self._row_seconds)
 
     def _timed(self, rows: Array, outputs: Collection[str]) -> tuple[Outputs, float, float]:
         """Run rows; returns their outputs, when the call began and how long it took."""
@@ -248,6 +261,8 @@ class Batcher:
         """
         pieces: list[_Piece] = []
         room = self._max_batch
+        if self._queue and self._is_short(len(self._queue[0].rows)):
+            room = min(room, self._short_rows())  # many small requests had better run in short calls than in a thread
         for _ in range(len(self._queue)):
             if not room:
                 break

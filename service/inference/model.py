@@ -47,6 +47,15 @@ class Model:
             engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
         )
 
+    def admit(self) -> None:
+        """Refuse a request of whatever size while there is no room: before it costs the work of reading it.
+
+        Raises:
+            QueueFull: too much is waiting already.
+            Unavailable: the version is being unloaded.
+        """
+        self._batcher.admit(1)
+
     async def predict(self, sequences: Array, outputs: Collection[str]) -> Result:
         """Predict, with the attention of the same forward pass.
 

@@ -1,0 +1,124 @@
+"""`python -m benchmarks.overload`: ten times what the service can do, for half a minute."""
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.__main__ import FIRST_PORT, LOAD_CORE, SERVER_CORE, newest
+from benchmarks.load import post
+from benchmarks.ours import ours, random_sequences
+from benchmarks.servers import Server, serving
+
+SCRIPT = Path(__file__).with_name("overload.lua")
+FACTOR, CONNECTIONS = 10, 512
+PROBES, PROBE_SECONDS = ("/health/live", "/health/ready"), 0.25
+
+
+@dataclass
+class Watch:
+    """What was seen of a server under load, a few times a second.
+
+    Attributes:
+        latencies: of the probes, in seconds.
+        failed: probes that were not answered 200 within a second.
+        memory: in MB.
+    """
+
+    latencies: list[float] = field(default_factory=list)
+    failed: int = 0
+    memory: list[float] = field(default_factory=list)
+
+
+def main() -> None:
+    """Measure the peak, then overload, and print both."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.overload", description=__doc__)
+    parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder (default: artifacts)")
+    parser.add_argument("--model", default="after-lstm", help="model to serve (default: after-lstm)")
+    parser.add_argument("--sequences", type=int, default=512, help="sequences in a request (default: 512)")
+    parser.add_argument("--seconds", type=int, default=30, help="length of the overload (default: 30)")
+    options = parser.parse_args()
+    contestant = next(one for one in ours(options.artifacts, options.model) if one.name == "this service")
+    card = newest(options.artifacts / options.model).read_card()
+    body = contestant.body(random_sequences(options.sequences, card.timesteps, card.features))
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        with serving(
+            contestant,
+            Path(sys.executable).parent,
+            FIRST_PORT,
+            body,
+            core=SERVER_CORE,
+            variables={},
+            log=scratch / "server.log",
+        ) as server:
+            peak = statistics.median(
+                post(server.url, body, connections=8, seconds=3, core=LOAD_CORE, scratch=scratch).rate for _ in range(3)
+            )
+            offered = FACTOR * peak
+            watch = Watch()
+            stop = threading.Event()
+            watcher = threading.Thread(target=observe, args=(server, watch, stop))
+            watcher.start()
+            try:
+                ok, refused, other, seconds = overload(server, scratch, offered, options.seconds)
+            finally:
+                stop.set()
+                watcher.join()
+    came = (ok + refused + other) / seconds
+    half = len(watch.memory) // 2
+    print(f"peak       {peak:,.0f} answers/s of {options.sequences} sequence(s)")
+    print(f"offered    {came:,.0f} requests/s, {came / peak:.1f} times the peak, for {seconds:.0f} s")
+    print(f"goodput    {ok / seconds:,.0f} answers/s, {ok / seconds / peak:.2f} of the peak")
+    print(f"refused    {refused:,} with 429, {other} answered otherwise")
+    print(
+        f"probes     {len(watch.latencies)} answered, {watch.failed} failed; median "
+        f"{statistics.median(watch.latencies) * 1e3:.0f} ms, longest {max(watch.latencies) * 1e3:.0f} ms"
+    )
+    print(
+        f"memory     {max(watch.memory[:half]):.0f} MB at most in the first half, {max(watch.memory[half:]):.0f} later"
+    )
+
+
+def overload(server: Server, scratch: Path, offered: float, seconds: int) -> tuple[int, int, int, float]:
+    """Offer requests at a rate; returns how many were answered 200, 429 and otherwise, and in how many seconds."""
+    command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "60s"]
+    pause = CONNECTIONS / offered * 1e3
+    started = time.perf_counter()
+    outcome = subprocess.run(
+        [*command, "-s", str(SCRIPT), server.url],
+        env={**os.environ, "BODY": str(scratch / "body.json"), "PAUSE": f"{pause:.0f}"},
+        capture_output=True,
+        text=True,
+        timeout=seconds + 60,
+        check=True,
+    )
+    counts = re.findall(r"answered: (\d+) (\d+) (\d+)", outcome.stdout)
+    ok, refused, other = (sum(int(count[kind]) for count in counts) for kind in range(3))
+    return ok, refused, other, time.perf_counter() - started
+
+
+def observe(server: Server, watch: Watch, stop: threading.Event) -> None:
+    """Ask for health and look at memory until told to stop."""
+    base = server.url.removesuffix(server.contestant.path)
+    while not stop.wait(PROBE_SECONDS):
+        for probe in PROBES:
+            started = time.perf_counter()
+            try:
+                with urllib.request.urlopen(base + probe, timeout=1):  # noqa: S310 - http, to this machine
+                    watch.latencies.append(time.perf_counter() - started)
+            except OSError:  # an answer other than 2xx is one, too
+                watch.failed += 1
+        watch.memory.append(server.memory())
+
+
+if __name__ == "__main__":
+    main()

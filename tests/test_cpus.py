@@ -1,0 +1,48 @@
+"""Threads follow the limit of the container, not the CPUs of the machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from service.inference.cpus import cpu_limit, threads_allowed
+
+
+@pytest.fixture(autouse=True)
+def eight_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+def cgroups(tmp_path: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000"}, 8),
+        ({"cpu.max": "200000 100000"}, 2),
+        ({"cpu.max": "350000 100000"}, 3),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "1600000 100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "400000"}, 8),
+    ],
+)
+def test_the_quota_limits_the_cpus(tmp_path: Path, files: dict[str, str], expected: int) -> None:
+    """Of either version of control groups; none, where there is no such file."""
+    assert cpu_limit(cgroups(tmp_path, files)) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "workers", "expected"), [(0, 1, 4), (0, 2, 2), (0, 3, 1), (0, 9, 1), (1, 1, 1), (3, 1, 3), (16, 2, 2)]
+)
+def test_workers_share_the_cpus(tmp_path: Path, asked: int, workers: int, expected: int) -> None:
+    """Nobody gets more than there are, and everybody one."""
+    assert threads_allowed(asked, workers, cgroups(tmp_path, {"cpu.max": "400000 100000"})) == expected
