@@ -89,10 +89,19 @@ def measure(
         for number in range(rounds):
             results.engine_seconds.append(engine_seconds(artifact, bodies[512]))
             for scenario in SCENARIOS:
-                for server in servers:
-                    say(f"round {number + 1} of {rounds}: {scenario} on {server.contestant.name}")
-                    load = run(server, server.contestant.body(bodies[scenario.sequences]), scenario, seconds, scratch)
-                    results.outcomes[server.contestant.name].loads.setdefault(scenario, []).append(load)
+                for server in tuple(servers):
+                    name = server.contestant.name
+                    say(f"round {number + 1} of {rounds}: {scenario} on {name}")
+                    try:
+                        load = run(
+                            server, server.contestant.body(bodies[scenario.sequences]), scenario, seconds, scratch
+                        )
+                    except RuntimeError as error:
+                        say(f"{name} is left out: {error}\n{server.log.read_text(errors='replace')[-2000:]}")
+                        servers.remove(server)
+                        del results.outcomes[name]
+                    else:
+                        results.outcomes[name].loads.setdefault(scenario, []).append(load)
     return results
 
 

@@ -35,6 +35,7 @@ class Contestant:
         batching: whether it batches across requests; None where the framework has no such thing.
         python: the interpreter its environment needs; None for any Python 3.11.
         settings: what else its environment says.
+        freezes: whether its processes survive being stopped for a while.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Contestant:
     batching: bool | None = None
     python: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    freezes: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
@@ -182,6 +184,8 @@ def _triton(*, batching: bool) -> Contestant:
         body=_tensor_body,
         answers=_tensor_answers,
         batching=batching,
+        # Its processes share locks that they wait for with a deadline.
+        freezes=False,
     )
 
 

@@ -30,6 +30,7 @@ class Server:
         start: seconds from its start to its first answer.
         process: what was started; it may have started others.
         mark: an entry of their environment that no other process has.
+        log: what they print.
     """
 
     contestant: Contestant
@@ -37,6 +38,7 @@ class Server:
     start: float
     process: subprocess.Popen[bytes]
     mark: bytes
+    log: Path
 
     def memory(self) -> float:
         """Memory of its processes, in MB, what they share counted once (proportional set size)."""
@@ -48,7 +50,8 @@ class Server:
 
     def freeze(self) -> None:
         """Stop its processes where they are: idle servers, too, take time from the one that is measured."""
-        self._signal(signal.SIGSTOP)
+        if self.contestant.freezes:
+            self._signal(signal.SIGSTOP)
 
     def wake(self) -> None:
         """Let its processes go on."""
@@ -133,7 +136,7 @@ def serving(
                 if process.poll() is not None or time.perf_counter() - started > 120:
                     raise RuntimeError(f"{contestant.name} does not answer: see {log}")
                 time.sleep(0.01)
-            server = Server(contestant, url, time.perf_counter() - started, process, mark)
+            server = Server(contestant, url, time.perf_counter() - started, process, mark, log)
             try:
                 yield server
             finally:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.inference.artifact import Array
-from service.inference.batching import Batcher
+from service.inference.batching import INLINE_SECONDS, Batcher
 
 pytestmark = pytest.mark.anyio
 
@@ -28,12 +28,14 @@ class Doubler:
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
         self.outputs: list[set[str]] = []
+        self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
 
     def __call__(self, batch: Array, outputs: Collection[str]) -> dict[str, Array]:
         self.batches.append(batch[:, 0].tolist())
         self.outputs.append(set(outputs))
+        self.threads.add(threading.get_ident())
         if not self.gate.wait(timeout=10):
             raise TimeoutError("nobody opened the gate")
         if -1 in batch:
@@ -96,6 +98,18 @@ async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_toge
         run.batches.clear()
         await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in (1, 2, 3)))
         assert run.batches == together[0]
+
+
+async def test_many_small_requests_run_in_short_calls() -> None:
+    """However many wait: on the event loop, and none of the calls longer than one there may be."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._row_seconds = INLINE_SECONDS / 2
+        results = await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(9)))
+        assert [result.outputs["out"].item() for result in results] == [2 * i for i in range(9)]
+        assert run.batches[0] == [0]
+        assert len(run.batches[1]) == 2
+        assert run.threads == {threading.get_ident()}
 
 
 async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:

@@ -351,6 +351,8 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI, m
         assert refused.status_code == 429
         assert refused.headers["Retry-After"] == "1"
         assert refused.json() == {"detail": "expected at most 2 sequences waiting, got 2 before these 1"}
+        unread = await client.post("/predict", content=b"{", headers={"Content-Type": "application/json"})
+        assert unread.status_code == 429  # what there is no room for is not read, or it could cost others their time
         assert (await client.get("/health/live")).status_code == 200
         assert (await client.get("/health/ready")).status_code == 200
         late = await first
