@@ -134,6 +134,8 @@ def _bentoml(*, batching: bool) -> Contestant:
         answers=_row_answers if batching else _plain_answers,
         batching=batching,
         settings={"BENTOML_DO_NOT_TRACK": "1"},
+        # Its batching would learn that a batch takes as long as it was stopped.
+        freezes=False,
     )
 
 

@@ -15,7 +15,7 @@ from service.api.decoding import decode
 from service.api.numbers import dumps_rows
 from service.api.responses import documented
 from service.api.routing import JsonRequest, JsonResponse, JsonRoute, off_loop
-from service.api.selection import SelectionQuery
+from service.api.selection import SelectedModel
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.inference.card import Target
@@ -107,9 +107,9 @@ class PredictResponse(BaseModel):
         errors.DeadlineExceeded,
     ),
 )
-async def predict(body: PredictRequest, query: SelectionQuery, request: JsonRequest) -> Response:
+async def predict(body: PredictRequest, model: SelectedModel, request: JsonRequest) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
-    model, large, limit = query.of(request), request.large, request.app.state.settings.max_sequences
+    large, limit = request.large, request.app.state.settings.max_sequences
     if body.sequences is not None:
         sequences = await off_loop(decode, body.sequences, model.card, limit, "sequences[{}]", large=large)
     else:

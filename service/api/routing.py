@@ -22,6 +22,7 @@ T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 JSON = "application/json"
+NO_SELECTION = Selection()
 #: Bodies over this many bytes are decoded, and their answers encoded, in a thread.
 LARGE_BODY = 256 * 2**10
 
@@ -91,7 +92,7 @@ class JsonResponse(Response):
 
 
 class JsonRoute(APIRoute):
-    """A route that asks a model: its endpoint takes `body`, `query`, which selects the model, and `request`.
+    """A route that asks a model: its endpoint takes `body`, the `model` selected, and `request`.
 
     FastAPI documents it from the endpoint's signature like any other. Calling it takes three lines, and they are here:
     FastAPI's solver of dependencies, which could do far more, takes longer than a small model does.
@@ -99,16 +100,16 @@ class JsonRoute(APIRoute):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        hints = get_type_hints(self.endpoint)
-        self._body: type[BaseModel] = hints["body"]
-        self._query: type[Selection] = hints["query"]
+        self._body: type[BaseModel] = get_type_hints(self.endpoint)["body"]
         self.app = self._answer
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = JsonRequest(scope, receive)
         settings: Settings = request.app.state.settings
-        query = _validated(self._query, dict(request.query_params) if scope["query_string"] else {}, "query")
-        model = query.of(request)
+        selection = NO_SELECTION
+        if scope["query_string"]:
+            selection = _validated(Selection, dict(request.query_params), "query")
+        model = selection.of(request)
         model.admit()
         try:
             text = await request.read(settings.max_body)
@@ -116,7 +117,7 @@ class JsonRoute(APIRoute):
             return  # nobody is left to answer
         model.admit()  # again: others may have come while the body did
         body = _validated(self._body, await off_loop(_parsed, text, large=request.large), "body")
-        response: Response = await self.endpoint(body=body, query=query, request=request)
+        response: Response = await self.endpoint(body=body, model=model, request=request)
         await response(scope, receive, send)
 
 

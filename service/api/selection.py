@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.inference.model import Model
 from service.inference.repository import Repository
@@ -11,6 +11,8 @@ from service.inference.repository import Repository
 
 class Selection(BaseModel):
     """What the query string says of the model to ask."""
+
+    model_config = ConfigDict(frozen=True)
 
     model: str | None = Field(None, description="Model to ask; the default model if absent.")
     version: int | None = Field(None, description="Version to ask; the newest if absent.")
@@ -21,10 +23,7 @@ class Selection(BaseModel):
         return repository.get(self.model, self.version)
 
 
-SelectionQuery = Annotated[Selection, Query()]
-
-
-async def selected_model(query: SelectionQuery, request: Request) -> Model:
+async def selected_model(query: Annotated[Selection, Query()], request: Request) -> Model:
     """The model that the query string names."""
     return query.of(request)
 
