@@ -30,6 +30,8 @@ def cgroups(tmp_path: Path, files: dict[str, str]) -> Path:
         ({"cpu.max": "350000 100000"}, 3),
         ({"cpu.max": "50000 100000"}, 1),
         ({"cpu.max": "1600000 100000"}, 8),
+        ({"cpu.max": ""}, 8),
+        ({"cpu.max": "100000 0"}, 8),
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
         ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
         ({"cpu/cpu.cfs_quota_us": "400000"}, 8),

@@ -84,7 +84,7 @@ def graph_of(
 def run_before_and_after(model: onnx.ModelProto, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[str]]:
     def run() -> np.ndarray:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        return session.run(["y"], {"x": x.astype(np.float32)})[0]
+        return np.asarray(session.run(["y"], {"x": x.astype(np.float32)})[0])
 
     before = run()
     simplify(model)

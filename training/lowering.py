@@ -79,6 +79,8 @@ def _leave_out_zero_states(
 ) -> None:
     """Let an LSTM start from zero by itself, rather than from zeros expanded to the size of the batch."""
     for index in INITIAL_STATES:
+        if index >= len(node.input):
+            return
         state = node.input[index]
         while state in producers and producers[state].op_type in ("Unsqueeze", "Expand"):
             state = producers[state].input[0]

@@ -28,9 +28,9 @@ def cpu_limit(cgroups: Path = CGROUPS) -> int:
     if len(limit) != 2:
         limit = [_first_line(cgroups / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
     quota, period = limit
-    if quota.isdecimal() and period.isdecimal():  # not "max", not -1, not missing
-        return max(1, min(affinity, int(quota) // int(period)))
-    return affinity
+    if not (quota.isdecimal() and period.isdecimal() and int(period)):  # "max", -1, or missing: no limit
+        return affinity
+    return max(1, min(affinity, int(quota) // int(period)))
 
 
 def _first_line(path: Path) -> str:
