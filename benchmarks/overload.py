@@ -1,6 +1,7 @@
 """`python -m benchmarks.overload`: ten times what the service can do, for half a minute."""
 
 import argparse
+import math
 import os
 import re
 import statistics
@@ -75,17 +76,17 @@ def main() -> None:
                 watcher.join()
     came = (ok + refused + other) / seconds
     half = len(watch.memory) // 2
+    first, second = (max(part, default=math.nan) for part in (watch.memory[:half], watch.memory[half:]))
+    latencies = watch.latencies or [math.nan]
     print(f"peak       {peak:,.0f} answers/s of {options.sequences} sequence(s)")
     print(f"offered    {came:,.0f} requests/s, {came / peak:.1f} times the peak, for {seconds:.0f} s")
     print(f"goodput    {ok / seconds:,.0f} answers/s, {ok / seconds / peak:.2f} of the peak")
     print(f"refused    {refused:,} with 429, {other} answered otherwise")
     print(
         f"probes     {len(watch.latencies)} answered, {watch.failed} failed; median "
-        f"{statistics.median(watch.latencies) * 1e3:.0f} ms, longest {max(watch.latencies) * 1e3:.0f} ms"
+        f"{statistics.median(latencies) * 1e3:.0f} ms, longest {max(latencies) * 1e3:.0f} ms"
     )
-    print(
-        f"memory     {max(watch.memory[:half]):.0f} MB at most in the first half, {max(watch.memory[half:]):.0f} later"
-    )
+    print(f"memory     {first:.0f} MB at most in the first half, {second:.0f} later")
 
 
 def overload(server: Server, scratch: Path, offered: float, seconds: int) -> tuple[int, int, int, float]:

@@ -45,7 +45,7 @@ class Server:
         return sum(map(_pss, self.processes())) / 1e3
 
     def processes(self) -> list[int]:
-        """All its processes, daemons too: those that inherited the port from its environment."""
+        """All its processes, daemons too: those that inherited its mark."""
         return _marked(self.mark)
 
     def freeze(self) -> None:

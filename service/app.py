@@ -89,19 +89,24 @@ def create_app_or_exit(settings: Settings) -> FastAPI:
     return app
 
 
-async def answer_service_error(_: Request, error: Exception) -> JSONResponse:
+async def answer_service_error(request: Request, error: Exception) -> JSONResponse:
     """A domain error in FastAPI's shape."""
     assert isinstance(error, ServiceError)
-    return JSONResponse({"detail": str(error)}, error.status, headers=dict(error.headers))
+    return JSONResponse({"detail": str(error)}, error.status, headers={**error.headers, **_closing(request)})
 
 
-async def answer_validation_error(_: Request, error: Exception) -> JSONResponse:
+async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
     """FastAPI's own answer, less what it repeats of the request: a body may be megabytes of numbers."""
     assert isinstance(error, RequestValidationError)
     detail = [{key: item[key] for key in ("type", "loc", "msg")} for item in error.errors()]
-    return JSONResponse({"detail": jsonable_encoder(detail)}, 422)
+    return JSONResponse({"detail": jsonable_encoder(detail)}, 422, headers=_closing(request))
 
 
 async def answer_unexpected_error(_: Request, __: Exception) -> JSONResponse:
     """What is left: a defect, whose traceback is in the log and not in the answer."""
     return JSONResponse({"detail": "internal error"}, 500)
+
+
+def _closing(request: Request) -> dict[str, str]:
+    """Whoever waits to be told to send a body, and is refused instead, must not go on as if it had been sent."""
+    return {"Connection": "close"} if "expect" in request.headers else {}

@@ -269,7 +269,7 @@ async def test_answered_requests_are_not_kept_for_their_deadlines() -> None:
     async with batcher(run, timeout=3600) as b:
         for i in range(1000):
             await b.submit(rows(i), ["out"])
-        assert len(b._unanswered) == 1
+        assert not b._unanswered
 
 
 async def test_an_idle_batcher_takes_any_request() -> None:

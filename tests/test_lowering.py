@@ -64,6 +64,17 @@ def test_only_reshaping_that_multiplication_does_itself_is_left_out(rows: int) -
     assert kinds == (["MatMul"] if rows == FEATURES else ["Reshape", "MatMul", "Reshape"])
 
 
+def test_an_lstm_may_have_no_states_at_all() -> None:
+    """Then there is nothing to leave out."""
+    rng = np.random.default_rng(0)
+    weights = {"W": rng.standard_normal((1, 4 * UNITS, FEATURES)), "R": rng.standard_normal((1, 4 * UNITS, UNITS))}
+    nodes = [helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=UNITS)]
+    before, after, _ = run_before_and_after(
+        graph_of(nodes, weights, {}, input_shape=(4, 5, FEATURES)), rng.standard_normal((4, 5, FEATURES))
+    )
+    np.testing.assert_array_equal(after, before)
+
+
 def graph_of(
     nodes: Sequence[onnx.NodeProto],
     weights: dict[str, np.ndarray],

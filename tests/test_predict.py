@@ -236,6 +236,23 @@ async def test_an_encoded_body_is_refused(client: httpx.AsyncClient) -> None:
     assert response.json() == {"detail": "expected no content encoding, got gzip"}
 
 
+@pytest.mark.parametrize("depth", [4, 64, 65, 2000, 100_000])
+async def test_deep_nesting_is_told_at_once(client: httpx.AsyncClient, depth: int) -> None:
+    """It costs no more than its bytes, and is no array that anything could be made of."""
+    body = b'{"sequence": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
+    response = await client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 422
+    assert len(response.content) < 300
+
+
+async def test_who_waits_to_send_a_refused_body_is_let_go(client: httpx.AsyncClient) -> None:
+    """The connection closes: what came next on it would be taken for the body."""
+    headers = {"Content-Type": "text/plain", "Expect": "100-continue"}
+    response = await client.post("/predict", content=b"{}", headers=headers)
+    assert response.status_code == 415
+    assert response.headers["Connection"] == "close"
+
+
 async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.AsyncClient) -> None:
     """The answer stays small, whatever the body holds."""
     response = await client.post("/predict", json={str(index): 1 for index in range(50_000)})

@@ -53,8 +53,11 @@ def simplify(model: onnx.ModelProto) -> None:
     For a small model it takes as long as the model itself: half of the nodes.
     """
     graph = model.graph
-    producers = {output: node for node in graph.node for output in node.output}
-    constants = {initializer.name: initializer for initializer in graph.initializer}
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
+        return  # control flow, which no architecture here has, may use any value
+    producers = {output: node for node in graph.node for output in node.output if output}
+    inputs = {value.name for value in graph.input}  # may come with a default, which is no constant
+    constants = {initializer.name: initializer for initializer in graph.initializer if initializer.name not in inputs}
     shapes = _shapes(model)
     for node in graph.node:
         if node.op_type == "LSTM":
@@ -70,7 +73,10 @@ def _shapes(model: onnx.ModelProto) -> Mapping[str, Shape]:
     shapes = {initializer.name: tuple(initializer.dims) for initializer in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         dimensions = value.type.tensor_type.shape.dim
-        shapes[value.name] = tuple(dimension.dim_param or dimension.dim_value for dimension in dimensions)
+        shapes[value.name] = tuple(
+            dimension.dim_value if dimension.HasField("dim_value") else dimension.dim_param or f"{value.name}[{axis}]"
+            for axis, dimension in enumerate(dimensions)
+        )
     return shapes
 
 
@@ -104,6 +110,7 @@ def _multiply_without_reshaping(
         case (*leading, last), (rows, columns) if last == rows:
             if shapes.get(node.output[0]) == (*leading, columns):
                 node.op_type = "MatMul"
+                del node.attribute[:]
                 node.input[:] = [x, matrix]
 
 
@@ -113,7 +120,7 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
     kept = []
     for node in reversed(graph.node):  # sorted topologically: whoever uses a node comes after it
         if wanted.intersection(node.output):
-            wanted.update(node.input)
+            wanted.update(filter(None, node.input))
             kept.append(node)
     constants = [initializer for initializer in graph.initializer if initializer.name in wanted]
     del graph.node[:], graph.initializer[:]

@@ -11,13 +11,17 @@ import orjson
 from service.errors import InvalidInput
 from service.inference.artifact import Array
 
-#: Everything that numbers and the space around them are made of; without it, only an array's structure is left.
-NUMERIC = b"0123456789+-.eE \t\r\n"
+#: What numbers are made of, and the space that may be around them.
+NUMERIC, SPACE = b"0123456789+-.eE", b" \t\r\n"
+#: Whatever numbers are made of to a digit, so that it can be seen where numbers stand.
+DIGITS = bytes.maketrans(NUMERIC, b"0" * len(NUMERIC))
 #: Brackets to spaces, so that what stood on either side of one does not become one number.
 FLATTEN = bytes.maketrans(b"[]", b"  ")
 #: Stands for the array while the rest is parsed; and its JSON.
 PLACEHOLDER = "\0array"
 PLACEHOLDER_JSON = orjson.dumps(PLACEHOLDER)
+#: Deepest array: sequences, timesteps, features.
+DEPTH = 3
 #: How many forms of up to how many bytes are remembered: a client's requests differ in nothing but the numbers.
 REMEMBERED_FORMS, REMEMBERED_BYTES = 256, 1024
 
@@ -26,7 +30,7 @@ class Form(NamedTuple):
     """What a body is but for the numbers in its array.
 
     Attributes:
-        fields: all fields, that of the array among them. Shared by requests: not to be changed.
+        fields: all fields, that of the array among them; shared by requests, so not to be changed.
         name: the field whose value is the array.
         shape: shape of the array.
     """
@@ -47,7 +51,10 @@ def loads(body: bytes) -> Any:
     """
     start, stop = body.find(b"["), body.rfind(b"]") + 1
     text = body[start:stop]
-    parts = body[:start], text.translate(None, NUMERIC), body[stop:]
+    outline = text.translate(DIGITS, SPACE)
+    if b"0[" in outline or b"]0" in outline:  # a number where only a comma or a bracket may be
+        return orjson.loads(body)
+    parts = body[:start], outline.replace(b"0", b""), body[stop:]
     form = (remembered_form if sum(map(len, parts)) <= REMEMBERED_BYTES else form_of)(*parts)
     array = read_array(text, form.shape) if form else None
     if form is None or array is None:
@@ -64,7 +71,7 @@ def form_of(before: bytes, structure: bytes, after: bytes) -> Form | None:
         after: what stands behind it.
     """
     shape = regular_shape(structure)
-    if shape is None:
+    if shape is None or b"\\" in before or b"\\" in after:  # an escape might spell the placeholder
         return None
     try:
         fields = orjson.loads(before + PLACEHOLDER_JSON + after)
@@ -95,6 +102,8 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
     From the innermost list outwards, each level must be the first list of the level below over and over.
     """
     depth = len(structure) - len(structure.lstrip(b"["))
+    if depth > DEPTH:
+        return None
     unit = structure[depth - 1 : structure.find(b"]") + 1]
     if unit != b"[" + b"," * (len(unit) - 2) + b"]":
         return None
@@ -110,7 +119,7 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
 
 
 def dumps_rows(array: Array) -> list[bytes]:
-    """The JSON of each row of an array `(n, …)`: the encoder writes them all at once, and they are cut apart.
+    """The JSON of each row of an array `(n, …)`, n ≥ 1: the encoder writes them all at once, and they are cut apart.
 
     Raises:
         InvalidInput: a row is not finite, which JSON could not say.

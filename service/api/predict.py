@@ -162,9 +162,9 @@ def rows(predictions: Array, attention: Array | None, target: Target) -> list[by
 
 
 @cache
-def dumps_each(names: tuple[str, ...]) -> list[bytes]:
+def dumps_each(names: tuple[str, ...]) -> tuple[bytes, ...]:
     """The JSON of each name."""
-    return [orjson.dumps(name) for name in names]
+    return tuple(map(orjson.dumps, names))
 
 
 @cache

@@ -74,11 +74,11 @@ class _Request:
     taken: int = 0
     parts: list[_Part] = field(default_factory=list)
 
-    def finish(self, outcome: "_Part | Exception", *, last: bool) -> None:
+    def finish(self, outcome: "_Part | BaseException", *, last: bool) -> None:
         """Take what came of some of the rows; answer if they were the last, or if they failed."""
         if self.answer.done():
             return
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, BaseException):
             self.answer.set_exception(outcome)
             return
         self.parts.append(outcome)
@@ -123,7 +123,7 @@ class Batcher:
         self._max_queue = max_queue
         self._timeout = timeout
         self._queue: deque[_Request] = deque()
-        self._unanswered: deque[_Request] = deque()  # oldest first; those answered meanwhile go once they are
+        self._unanswered: dict[_Request, None] = {}  # oldest first
         self._timer: asyncio.TimerHandle | None = None
         self._rows = 0
         self._row_seconds = 2 * INLINE_SECONDS  # unknown yet, so that the first calls run in the thread
@@ -214,9 +214,7 @@ class Batcher:
 
     def _watch(self, request: _Request, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that a request is answered in time: with one timer for all of them, as most never need it."""
-        while self._unanswered and self._unanswered[0].answer.done():
-            self._unanswered.popleft()
-        self._unanswered.append(request)
+        self._unanswered[request] = None
         if self._timer is None:
             self._timer = loop.call_later(self._timeout, self._expire, loop)
 
@@ -224,14 +222,14 @@ class Batcher:
         """Give up the requests whose time is over, and wait for the next one's to be."""
         self._timer = None
         while self._unanswered:
-            request = self._unanswered[0]
+            request = next(iter(self._unanswered))
             left = request.submitted + self._timeout - time.perf_counter()
             if not request.answer.done():
                 if left > 0:
                     self._timer = loop.call_later(left, self._expire, loop)
                     return
                 request.answer.set_exception(DeadlineExceeded(f"no answer within {self._timeout:g} s"))
-            self._unanswered.popleft()
+            del self._unanswered[request]
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next call, or come to rest."""
@@ -248,7 +246,7 @@ class Batcher:
             call.add_done_callback(partial(self._called, loop, pieces))
 
     def _called(
-        self, loop: asyncio.AbstractEventLoop, pieces: list[_Piece], call: asyncio.Future[list[_Part | Exception]]
+        self, loop: asyncio.AbstractEventLoop, pieces: list[_Piece], call: asyncio.Future[list[_Part | BaseException]]
     ) -> None:
         self._deliver(pieces, call.result())
         self._next(loop)
@@ -268,6 +266,7 @@ class Batcher:
                 break
             request = self._queue.popleft()
             if request.answer.done():
+                self._unanswered.pop(request, None)
                 self._rows -= len(request.rows) - request.taken
                 continue
             rows = request.rows[request.taken : request.taken + room]
@@ -279,30 +278,32 @@ class Batcher:
                 self._queue.append(request)
         return pieces
 
-    def _execute(self, pieces: list[_Piece]) -> list[_Part | Exception]:
+    def _execute(self, pieces: list[_Piece]) -> list[_Part | BaseException]:
         """Run pieces in one call; if it fails, each alone, so that only the one at fault does."""
         try:
             return self._call(pieces)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs to whoever waits for these rows
+        except BaseException as error:  # noqa: BLE001 - whatever it is belongs to whoever waits for these rows
             if len(pieces) == 1:
                 return [error]
             return [outcome for piece in pieces for outcome in self._execute([piece])]
 
-    def _call(self, pieces: list[_Piece]) -> list[_Part | Exception]:
+    def _call(self, pieces: list[_Piece]) -> list[_Part | BaseException]:
         rows = pieces[0].rows if len(pieces) == 1 else np.concatenate([piece.rows for piece in pieces])
         outputs = {name for piece in pieces for name in piece.request.outputs}
         results, started, seconds = self._timed(rows, outputs)
-        parts: list[_Part | Exception] = []
+        parts: list[_Part | BaseException] = []
         stop = 0
         for piece in pieces:
             start, stop = stop, stop + len(piece.rows)
             parts.append(_Part({name: results[name][start:stop] for name in piece.request.outputs}, started, seconds))
         return parts
 
-    def _deliver(self, pieces: list[_Piece], outcomes: list[_Part | Exception]) -> None:
+    def _deliver(self, pieces: list[_Piece], outcomes: list[_Part | BaseException]) -> None:
         for piece, outcome in zip(pieces, outcomes, strict=True):
             self._rows -= len(piece.rows)
             piece.request.finish(outcome, last=piece.last)
+            if piece.request.answer.done():
+                self._unanswered.pop(piece.request, None)
 
 
 def _joined(parts: list[_Part]) -> Outputs:

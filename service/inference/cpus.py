@@ -35,6 +35,6 @@ def cpu_limit(cgroups: Path = CGROUPS) -> int:
 
 def _first_line(path: Path) -> str:
     try:
-        return path.read_text().strip()
-    except OSError:
+        return path.read_text().partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError):
         return ""
