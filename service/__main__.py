@@ -1,6 +1,7 @@
 """`python -m service`: settings to uvicorn."""
 
 import copy
+import math
 import sys
 from contextlib import suppress
 from functools import partial
@@ -25,6 +26,8 @@ def main() -> None:
         log_level=settings.log_level,
         log_config=log_config(settings.log_level),
         access_log=settings.access_log,
+        # By then whoever could be answered is; a client that never sends all of its request must not keep it running.
+        timeout_graceful_shutdown=math.ceil(settings.timeout),
     )
     if settings.workers == 1:
         server = uvicorn.Server(config)

@@ -100,6 +100,20 @@ def test_a_signal_stops_it_in_good_order(artifacts: Path, number: signal.Signals
     assert "Traceback" not in output
 
 
+def test_a_client_that_never_finishes_does_not_keep_it_running(artifacts: Path) -> None:
+    """It waits for the timeout of requests, and no longer."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--timeout", "1") as (url, process):
+        host, port = url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(
+                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n"
+            )
+            time.sleep(0.2)
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=15)
+    assert "Application shutdown complete." in output
+
+
 def test_a_client_that_leaves_while_sending_is_no_error(artifacts: Path) -> None:
     """Nothing of it in the log."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (url, process):
