@@ -54,7 +54,7 @@ def loads(body: bytes) -> Any:
     outline = text.translate(DIGITS, SPACE)
     if b"0[" in outline or b"]0" in outline:  # a number where only a comma or a bracket may be
         return orjson.loads(body)
-    parts = body[:start], outline.replace(b"0", b""), body[stop:]
+    parts = body[:start], outline.translate(None, b"0"), body[stop:]
     form = (remembered_form if sum(map(len, parts)) <= REMEMBERED_BYTES else form_of)(*parts)
     array = read_array(text, form.shape) if form else None
     if form is None or array is None:
