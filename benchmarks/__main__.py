@@ -16,15 +16,12 @@ import onnxruntime
 
 from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.load import Load, post
-from benchmarks.ours import ours, random_sequences
+from benchmarks.ours import newest, ours, random_sequences
 from benchmarks.report import Outcome, Results, Scenario, write
-from benchmarks.servers import Server, ask, install, serving
+from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, ask, install, serving
 from service.inference.artifact import ATTENTION, INPUT, PREDICTION, Artifact
-from service.inference.repository import versions_of
 
 SCENARIOS = (Scenario(1, 1), Scenario(1, 16), Scenario(1, 64), Scenario(32, 1), Scenario(512, 1))
-SERVER_CORE, LOAD_CORE = 0, 1
-FIRST_PORT = 8600
 TOLERANCE = 1e-5
 #: One wrong request among this many concurrent ones, so many times over.
 CONCURRENT, REPETITIONS = 9, 10
@@ -50,11 +47,6 @@ def main() -> None:
         if not options.only or any(contestant.name.startswith(name) for name in options.only)
     ]
     write(measure(contestants, artifact, options.rounds, options.seconds, options.environments), options.output)
-
-
-def newest(home: Path) -> Artifact:
-    """The version that the service would serve."""
-    return Artifact(home.resolve() / str(versions_of(home)[-1]))
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""The service itself, on either engine, and its limit, as contestants."""
+"""The service itself, on either engine, and its limit, as contestants; and what is asked of all."""
 
 import json
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.contestants import Answers, Contestant, Sequences
+from service.inference.artifact import Artifact
+from service.inference.repository import versions_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -41,6 +43,11 @@ def ours(artifacts: Path, model: str) -> tuple[Contestant, ...]:
         _contestant("this service", "service", *arguments),
         _contestant("this service, TensorFlow", "service", *arguments, "--engine", "tensorflow"),
     )
+
+
+def newest(home: Path) -> Artifact:
+    """The version that the service would serve."""
+    return Artifact(home.resolve() / str(versions_of(home)[-1]))
 
 
 def random_sequences(n: int, timesteps: int, features: int) -> Sequences:

@@ -14,10 +14,9 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.__main__ import FIRST_PORT, LOAD_CORE, SERVER_CORE, newest
 from benchmarks.load import post
-from benchmarks.ours import ours, random_sequences
-from benchmarks.servers import Server, serving
+from benchmarks.ours import newest, ours, random_sequences
+from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, serving
 
 SCRIPT = Path(__file__).with_name("overload.lua")
 FACTOR, CONNECTIONS = 10, 512

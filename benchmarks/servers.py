@@ -16,6 +16,8 @@ from benchmarks.contestants import Contestant
 
 ROOT = Path(__file__).parent.parent
 UV = (sys.executable, "-m", "uv")
+#: The first port of the contestants, the core that they share, and the one that is left to the load.
+FIRST_PORT, SERVER_CORE, LOAD_CORE = 8600, 0, 1
 #: The variable by which the processes of a server are known.
 MARK = "BENCHMARK_SERVER"
 

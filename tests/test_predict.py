@@ -384,9 +384,9 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI, m
 
 async def test_a_stopped_service_answers_503(small: FastAPI) -> None:
     """Once the models are gone there is nothing to ask."""
-    async with small.router.lifespan_context(small):
-        pass
     async with connect(small) as client:
+        async with small.router.lifespan_context(small):
+            assert (await client.post("/predict", json={"sequence": SEQUENCE})).status_code == 200
         response = await client.post("/predict", json={"sequence": SEQUENCE})
     assert response.status_code == 503
     assert response.json() == {"detail": "no model is loaded"}

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from service import errors
 from service.api.responses import documented
+from service.api.routing import JSON
 from service.api.selection import SelectedModel
 from service.inference.card import AttentionProfile
 
@@ -15,7 +16,6 @@ router = APIRouter(tags=["attention"])
 
 #: Media types of the profile, least preferred first, and the suffix of the chart that each is.
 CHARTS = {"image/png": "png", "image/svg+xml": "svg"}
-JSON = "application/json"
 
 
 class AttentionAnswer(AttentionProfile):

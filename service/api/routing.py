@@ -95,7 +95,8 @@ class JsonRoute(APIRoute):
     """A route that asks a model: its endpoint takes `body`, the `model` selected, and `request`.
 
     FastAPI documents it from the endpoint's signature like any other. Calling it takes three lines, and they are here:
-    FastAPI's solver of dependencies, which could do far more, takes longer than a small model does.
+    FastAPI's solver of dependencies, which could do far more, takes longer than a small model does. An app takes such a
+    route as it is: `include_router` would make another of it, which FastAPI calls.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
