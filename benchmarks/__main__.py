@@ -53,7 +53,7 @@ def measure(
     contestants: Sequence[Contestant], artifact: Artifact, rounds: int, seconds: int, environments: Path
 ) -> Results:
     """Start every contestant, check its answers, and load them in turns."""
-    card = artifact.read_card()
+    card = artifact.read().card()
     bodies = {n: random_sequences(n, card.timesteps, card.features) for n in {s.sequences for s in SCENARIOS}}
     variables = {"LOWERING": str(artifact.lowering_path), "SAVED_MODEL": str(artifact.directory)}
     results = Results()

@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30, help="length of the overload (default: 30)")
     options = parser.parse_args()
     contestant = next(one for one in ours(options.artifacts, options.model) if one.name == "this service")
-    card = newest(options.artifacts / options.model).read_card()
+    card = newest(options.artifacts / options.model).read().card()
     body = contestant.body(random_sequences(options.sequences, card.timesteps, card.features))
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)

@@ -1,10 +1,12 @@
 """`create_app`: the only place where the service's parts are wired together."""
 
-import gc
+import asyncio
 import importlib.util
 import logging
+import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
@@ -14,10 +16,10 @@ from fastapi.telemetry import TelemetryConfig
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.api import attention, operations, predict
+from service.api import attention, models, operations, predict
 from service.errors import ArtifactError, ServiceError
 from service.inference.cpus import threads_allowed
-from service.inference.model import Limits
+from service.inference.model import Limits, load_model
 from service.inference.repository import Repository
 from service.settings import Settings
 
@@ -29,7 +31,11 @@ Ask a sequence model what it predicts **and which timesteps it looked at**: one 
 * `POST /predict` answers predictions with the attention behind each.
 * `GET /attention` is the model's attention profile, as numbers or as a chart.
 * `GET /model` is the model card: shapes, labels, classes, metrics, and how it was trained.
+* `GET /models` lists the models and what has become of each of their versions.
 """
+
+#: Longest time that a thread that reads a large body, or loads a version, keeps the interpreter from the event loop.
+SWITCH_SECONDS = 0.0005
 
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
@@ -40,18 +46,24 @@ def create_app(settings: Settings) -> FastAPI:
     Raises:
         ArtifactError: there is nothing to serve.
     """
-    repository = Repository(
-        settings.artifacts,
-        default=settings.model,
+    load = partial(
+        load_model,
         engine=settings.engine,
         threads=threads_allowed(settings.threads, settings.workers),
         limits=Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
     )
-    repository.load()
+    repository = Repository(
+        settings.artifacts, load, default=settings.model, pins=settings.pin, keep=settings.keep_versions
+    )
+    repository.start()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watching = asyncio.create_task(repository.watch(settings.poll_interval))
         yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         await repository.close()
 
     app = FastAPI(
@@ -68,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_validation_error)
     app.add_exception_handler(Exception, answer_unexpected_error)
     # Rather than include_router, which makes FastAPI look for the route of each request twice; ahead of FastAPI's own.
-    app.router.routes[:0] = [route for part in (predict, attention, operations) for route in part.router.routes]
+    app.router.routes[:0] = [route for part in (predict, attention, models, operations) for route in part.router.routes]
     return app
 
 
@@ -77,16 +89,13 @@ def create_app_or_exit(settings: Settings) -> FastAPI:
 
     The exit code is the one after which uvicorn does not start the process again.
     """
+    # Python lets a thread that computes keep the interpreter for 5 ms; here another waits with requests.
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        app = create_app(settings)
+        return create_app(settings)
     except ArtifactError as error:
         logger.critical("%s", error)
         raise SystemExit(STARTUP_FAILURE) from None
-    # What is loaded by now stays for good. Left among the objects that the garbage collector looks through, it stops
-    # every request for some 35 ms several times a second.
-    gc.collect()
-    gc.freeze()
-    return app
 
 
 async def answer_service_error(request: Request, error: Exception) -> JSONResponse:

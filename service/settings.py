@@ -30,6 +30,17 @@ class Settings(BaseSettings):
     model: str | None = Field(
         None, description="model that answers where a request names none; not needed where there is only one"
     )
+    pin: dict[str, int] = Field(
+        {},
+        description="MODEL=VERSION: version of a model that answers instead of the newest, once for each model; "
+        "without it, the one that the file <model>/pin names",
+    )
+    keep_versions: int = Field(
+        2,
+        ge=1,
+        description="versions of a model that can be asked at a time: the one that answers, and the newest others",
+    )
+    poll_interval: float = Field(0.5, gt=0, description="time from one look for new versions to the next, in seconds")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
     engine: EngineChoice = Field(

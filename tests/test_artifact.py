@@ -18,7 +18,7 @@ def artifact(artifacts: Path, tmp_path: Path) -> Artifact:
 
 def test_the_digest_is_the_one_the_lowering_was_derived_from(artifact: Artifact) -> None:
     """The card and the files agree as training left them."""
-    lowering = artifact.read_card().lowering
+    lowering = artifact.read().card().lowering
     assert lowering is not None
     assert artifact.saved_model_digest() == lowering.source_digest
 
@@ -64,7 +64,7 @@ def test_a_broken_card_is_named(artifact: Artifact, content: bytes, message: str
     """The message names the file and the first field at fault."""
     artifact.card_path.write_bytes(content)
     with pytest.raises(ArtifactError, match=rf"card\.json is not a valid card: {message}"):
-        artifact.read_card()
+        artifact.read().card()
 
 
 def test_a_missing_file_is_named(artifact: Artifact) -> None:
@@ -72,14 +72,14 @@ def test_a_missing_file_is_named(artifact: Artifact) -> None:
     artifact.card_path.unlink()
     artifact.golden_path.unlink()
     with pytest.raises(ArtifactError, match=r"card\.json cannot be read: No such file"):
-        artifact.read_card()
+        artifact.read().card()
     with pytest.raises(ArtifactError, match=r"golden\.npz cannot be read: No such file"):
-        artifact.read_golden()
+        artifact.read().golden()
 
 
 def test_the_golden_example_has_a_row_of_each_array_for_each_sequence(artifact: Artifact) -> None:
     """Shapes are those of the contract."""
-    golden = artifact.read_golden()
+    golden = artifact.read().golden()
     n = len(golden.sequence)
     assert golden.sequence.shape == (n, 20, 2)
     assert golden.prediction.shape == (n, 1)
@@ -103,4 +103,4 @@ def test_a_damaged_golden_example_is_named(artifact: Artifact, damage: str) -> N
         case "pickled":
             np.savez(path, sequence=np.array([print], dtype=object), prediction=np.zeros(1), attention_vec=np.zeros(1))
     with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example"):
-        artifact.read_golden()
+        artifact.read().golden()

@@ -15,7 +15,7 @@ IMAGE_ELEMENT = "image/avif,image/webp,image/svg+xml,image/*;q=0.8"
 
 async def test_the_profile_is_the_cards(client: httpx.AsyncClient, artifacts: Path) -> None:
     """Labels, mean, spread, peak and the number of sequences."""
-    card = Artifact(artifacts / "after-lstm" / "1").read_card()
+    card = Artifact(artifacts / "after-lstm" / "1").read().card()
     response = await client.get("/attention")
     assert response.headers["Content-Type"] == "application/json"
     assert response.json() == {

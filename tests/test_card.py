@@ -12,7 +12,7 @@ from service.inference.card import ModelCard, Target
 
 @pytest.fixture
 def card(artifacts: Path) -> dict[str, Any]:
-    return Artifact(artifacts / "after-lstm" / "1").read_card().model_dump(mode="json")
+    return Artifact(artifacts / "after-lstm" / "1").read().card().model_dump(mode="json")
 
 
 def test_a_card_survives_the_way_through_json(card: dict[str, Any]) -> None:

@@ -74,7 +74,7 @@ def test_trained_models_agree_too(artifacts: Path, name: str) -> None:
     some 3e-6 from float64's, and the rounding of the attention alone accounts for 1e-6 to 2e-6 of that.
     """
     artifact = Artifact(artifacts / name / "1")
-    card = artifact.read_card()
+    card = artifact.read().card()
     x = np.random.default_rng(0).standard_normal((1000, card.timesteps, card.features)).astype(np.float32)
     onnx_engine = open_engine(artifact, card, "onnx", threads=1).run(x, SIGNATURES["attention"])
     tensorflow_engine = open_engine(artifact, card, "tensorflow", threads=1).run(x, SIGNATURES["attention"])
@@ -85,7 +85,7 @@ def test_trained_models_agree_too(artifacts: Path, name: str) -> None:
 def test_the_saved_model_has_both_signatures(artifacts: Path) -> None:
     """Plain TensorFlow loads it and finds the named outputs; `saved_model_cli` shows them."""
     version = artifacts / "after-lstm" / "1"
-    golden = Artifact(version).read_golden()
+    golden = Artifact(version).read().golden()
     signatures = tf.saved_model.load(str(version)).signatures
     assert set(signatures) == set(SIGNATURES)
     for name, outputs in SIGNATURES.items():

@@ -29,7 +29,7 @@ class Stuck:
 
 @pytest.fixture
 def model_of(artifacts: Path) -> Callable[[Stuck], Model]:
-    card = Artifact(artifacts / "after-lstm" / "1").read_card()
+    card = Artifact(artifacts / "after-lstm" / "1").read().card()
     return lambda engine: Model(card, 1, engine, Limits(max_batch=8, max_queue=16, timeout=0.05), {})
 
 

@@ -27,6 +27,6 @@ async def test_the_model_is_its_card_with_version_and_engine(
     client: httpx.AsyncClient, artifacts: Path, engine: EngineChoice
 ) -> None:
     """The card as written, and what serves it."""
-    card = Artifact(artifacts / "three" / "1").read_card()
+    card = Artifact(artifacts / "three" / "1").read().card()
     response = await client.get("/model?model=three")
     assert response.json() == {**card.model_dump(mode="json"), "version": 1, "engine": engine}

@@ -36,7 +36,7 @@ def with_value(value: Any, *, at: tuple[int, int]) -> list[list[Any]]:
 
 @pytest.fixture(scope="session")
 def golden(artifacts: Path) -> Golden:
-    return Artifact(artifacts / "after-lstm" / "1").read_golden()
+    return Artifact(artifacts / "after-lstm" / "1").read().golden()
 
 
 async def test_many_sequences_are_answered_in_order(client: httpx.AsyncClient, golden: Golden) -> None:
@@ -79,13 +79,13 @@ async def test_attention_can_be_left_out(client: httpx.AsyncClient) -> None:
 
 async def test_another_model_is_chosen_in_the_query(client: httpx.AsyncClient, artifacts: Path) -> None:
     """Several classes answer a probability each, and the name of the likeliest; raw units go in."""
-    golden = Artifact(artifacts / "three" / "1").read_golden()
+    golden = Artifact(artifacts / "three" / "1").read().golden()
     response = await client.post("/predict?model=three&version=1", json={"sequences": golden.sequence.tolist()})
     answer = response.json()
     assert answer["model"] == "three"
     predictions = np.array([row["prediction"] for row in answer["predictions"]])
     np.testing.assert_allclose(predictions, golden.prediction, rtol=0, atol=1e-6)
-    classes = Artifact(artifacts / "three" / "1").read_card().target.classes or ()
+    classes = Artifact(artifacts / "three" / "1").read().card().target.classes or ()
     assert set(classes) == {"low", "middle", "high"}
     assert [row["label"] for row in answer["predictions"]] == [classes[i] for i in predictions.argmax(axis=1)]
 

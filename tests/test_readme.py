@@ -102,7 +102,7 @@ def assert_alike(shown: object, answered: object) -> None:
 
 def test_the_default_model_is_the_seeds(walk: Walk) -> None:
     """What `make serve` trained: the recipe's accuracy, its peak, and attention that sums to 1 everywhere."""
-    card = Artifact(walk.project / "artifacts" / "after-lstm" / "1").read_card()
+    card = Artifact(walk.project / "artifacts" / "after-lstm" / "1").read().card()
     assert card.metrics["accuracy"] >= 0.999
     assert card.attention.peak == 10
     assert card.attention.sum_error <= 1e-5
@@ -112,14 +112,14 @@ def test_the_default_model_is_the_seeds(walk: Walk) -> None:
 
 def test_the_electricity_model_is_as_good_as_it_should_be(walk: Walk) -> None:
     """On real data, over all 1,029 test days; README's own code compared the service with this number."""
-    card = Artifact(walk.project / "artifacts" / "italy-power" / "1").read_card()
+    card = Artifact(walk.project / "artifacts" / "italy-power" / "1").read().card()
     assert card.attention.sequences == 1029
     assert card.metrics["accuracy"] >= 0.94
 
 
 def test_the_model_of_ones_own_data_finds_what_decides(walk: Walk) -> None:
     """The example's label is decided by the seventh month."""
-    card = Artifact(walk.project / "artifacts" / "weather" / "1").read_card()
+    card = Artifact(walk.project / "artifacts" / "weather" / "1").read().card()
     assert card.target.classes == ("cold", "warm")
     assert card.metrics["accuracy"] > 0.95
 

@@ -25,7 +25,7 @@ def train(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_card_tells_how_the_model_came_to_be(artifacts: Path) -> None:
     """Shape, target, metrics, profile, options and library versions."""
-    card = Artifact(artifacts / "three" / "1").read_card()
+    card = Artifact(artifacts / "three" / "1").read().card()
     assert (card.timesteps, card.features, card.architecture) == (6, 3, "after_lstm")
     assert (card.target.task, card.target.classes) == ("multiclass", ("high", "low", "middle"))
     assert card.metrics["accuracy"] > 0.9
@@ -68,7 +68,7 @@ def test_a_run_ends_in_a_summary(tmp_path: Path) -> None:
     outcome = train("--artifacts", str(tmp_path), "--name", "mine", "--architecture", "before_lstm", *SMALL)
     assert outcome.returncode == 0, outcome.stderr
     version = tmp_path / "mine" / "1"
-    card = Artifact(version).read_card()
+    card = Artifact(version).read().card()
     assert f"mine version 1: {version}" in outcome.stdout
     assert f"64 sequences: accuracy {card.metrics['accuracy']:.4f}" in outcome.stdout
     assert f"highest at timestep {card.attention.peak} " in outcome.stdout

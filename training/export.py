@@ -1,11 +1,5 @@
-"""Writing a trained model as a version that the service can serve, and publishing it by one rename."""
+"""Writing a trained model as a version that the service can serve, and publishing it."""
 
-import errno
-import os
-import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, INPUT, PREDICTION, SIGNATURES, Array, Artifact
+from service.inference.artifact import ATTENTION, ATTENTION_VEC, CHARTS, INPUT, PREDICTION, SIGNATURES, Array, Artifact
 from service.inference.card import ModelCard
-from service.inference.repository import CHARTS, open_verified, versions_of
+from service.inference.gate import open_verified
+from training import publishing
 from training.charts import bar_chart
+from training.errors import TrainingError
 from training.lowering import write_lowering
 
 #: Held-out sequences recorded as the golden example, and most that the lowering is checked on.
@@ -36,13 +32,14 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         The directory of the published version.
 
     Raises:
-        TrainingError: the lowering computes something else than the SavedModel.
+        TrainingError: the lowering computes something else than the SavedModel, or TensorFlow cannot write.
         ArtifactError: the service's own loader refuses what was written.
+        OSError: the version cannot be written.
     """
-    with _staging(home) as staged:
+    with publishing.staging(home) as staged:
         artifact = Artifact(staged)
         attend = _write_saved_model(model, staged)
-        artifact.extra.mkdir()
+        artifact.card_path.parent.mkdir()
         golden = sample[:GOLDEN_SEQUENCES]
         outputs = {name: value.numpy() for name, value in attend(tf.constant(golden)).items()}
         recorded: dict[str, Any] = {INPUT: golden, **{name: outputs[name] for name in (PREDICTION, ATTENTION_VEC)}}
@@ -52,10 +49,10 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
             chart = bar_chart(card.attention, card.timestep_labels, card.name, suffix)
             artifact.chart_path(suffix).write_bytes(chart)
         artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
+        artifact.write_sums()
         for engine in ("onnx", "tensorflow"):
             open_verified(artifact, engine, threads=1)
-        _flush([*staged.rglob("*"), staged])
-        return _rename_to_next_version(staged, home)
+        return publishing.publish(staged, home)
 
 
 def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experimental.GenericFunction:
@@ -81,39 +78,8 @@ def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experime
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
     functions = dict(zip(SIGNATURES, (predict, attend), strict=True))
-    tf.saved_model.save(module, str(directory), signatures=functions)
-    return attend
-
-
-@contextmanager
-def _staging(home: Path) -> Iterator[Path]:
-    """A directory beside the versions whose name readers ignore; gone afterwards if it was not published."""
-    staged = Path(tempfile.mkdtemp(prefix=".staging-", dir=home))
     try:
-        staged.chmod(0o755)  # mkdtemp's 0700 would hide a version from a service that runs as someone else
-        yield staged
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-
-
-def _rename_to_next_version(staged: Path, home: Path) -> Path:
-    while True:
-        published = home / str(max(versions_of(home), default=0) + 1)
-        try:
-            staged.rename(published)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            continue  # another training published that number first
-        _flush([home])
-        return published
-
-
-def _flush(paths: Iterable[Path]) -> None:
-    """Force files and directory entries to disk, so that what is visible after a power cut is also whole."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        tf.saved_model.save(module, str(directory), signatures=functions)
+    except tf.errors.OpError as error:  # such as a full disk, which TensorFlow does not raise as an OSError
+        raise TrainingError(f"TensorFlow cannot write to {directory}: {error.message}") from error
+    return attend

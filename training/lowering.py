@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf2onnx
 from onnx import numpy_helper
 
-from service.inference.artifact import INPUT, Array, Artifact
+from service.inference.artifact import INPUT, Array, Artifact, saved_model_digest
 from service.inference.card import Lowering
 from training.errors import TrainingError
 
@@ -44,7 +44,7 @@ def write_lowering(attend: tf.types.experimental.GenericFunction, artifact: Arti
     error = max(float(np.abs(lowered[name] - expected[name].numpy()).max()) for name in expected)
     if not error <= TOLERANCE:
         raise TrainingError(f"the lowering differs from the SavedModel by {error:.2g}, expected at most {TOLERANCE:g}")
-    return Lowering(opset=OPSET, error=error, source_digest=artifact.saved_model_digest())
+    return Lowering(opset=OPSET, error=error, source_digest=saved_model_digest(artifact.digests()))
 
 
 def simplify(model: onnx.ModelProto) -> None:

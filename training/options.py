@@ -5,17 +5,15 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError
-from pydantic_settings import CliApp, SettingsConfigDict
+from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict
+
+from service.inference.card import NAME_PATTERN
 
 Architecture = Literal["after_lstm", "before_lstm"]
 
 
-class Options(BaseModel):
-    """Train a sequence model with attention and publish it as the next version of <artifacts>/<name>/.
-
-    Without options: 300,000 synthetic sequences of 20 timesteps and 2 features whose label is written into
-    timestep 10, and one epoch of the after-LSTM attention model.
-    """
+class CommandLine(BaseModel):
+    """Options that are read from a command line."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -23,6 +21,32 @@ class Options(BaseModel):
         cli_kebab_case=True,
         cli_hide_none_type=True,
     )
+
+    @classmethod
+    def from_command_line(cls, arguments: Sequence[str]) -> Self:
+        """Read arguments, then the defaults.
+
+        Raises:
+            SystemExit: with a message that says which option is wrong, and how.
+        """
+        try:
+            return CliApp.run(cls, cli_args=list(arguments))
+        except ValidationError as error:
+            problems = (
+                f"--{'.'.join(map(str, item['loc'])).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
+                for item in error.errors()
+            )
+            raise SystemExit(
+                f"error: {'; '.join(problems)} (see {cls.model_config['cli_prog_name']} --help)"
+            ) from error
+
+
+class Options(CommandLine):
+    """Train a sequence model with attention and publish it as the next version of <artifacts>/<name>/.
+
+    Without options: 300,000 synthetic sequences of 20 timesteps and 2 features whose label is written into
+    timestep 10, and one epoch of the after-LSTM attention model. `python -m training prune` removes old versions.
+    """
 
     architecture: Architecture = Field("after_lstm", description="where attention sits")
     data: str = Field(
@@ -32,7 +56,7 @@ class Options(BaseModel):
     )
     name: str | None = Field(
         None,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=NAME_PATTERN,
         description="name of the model; the architecture's name if absent",
     )
     artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
@@ -58,18 +82,12 @@ class Options(BaseModel):
         """The name to publish under."""
         return self.name or self.architecture.replace("_", "-")
 
-    @classmethod
-    def from_command_line(cls, arguments: Sequence[str]) -> Self:
-        """Read flags, then the defaults.
 
-        Raises:
-            SystemExit: with a message that says which option is wrong, and how.
-        """
-        try:
-            return CliApp.run(cls, cli_args=list(arguments))
-        except ValidationError as error:
-            problems = (
-                f"--{'.'.join(map(str, item['loc'])).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
-                for item in error.errors()
-            )
-            raise SystemExit(f"error: {'; '.join(problems)} (see python -m training --help)") from error
+class Prune(CommandLine):
+    """Remove old versions of a model: all but the newest, and the one that is pinned by the file <model>/pin."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m training prune")
+
+    name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
+    keep: int = Field(ge=1, description="how many of the newest versions to keep")
+    artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")

@@ -1,4 +1,4 @@
-"""What whoever runs the service asks of it: health, and the model card."""
+"""Health: what keeps the service running asks it."""
 
 from typing import Literal
 
@@ -7,7 +7,6 @@ from pydantic import BaseModel, Field
 
 from service.api.responses import documented
 from service.api.selection import SelectedModel
-from service.inference.card import ModelCard
 
 router = APIRouter(tags=["operations"])
 
@@ -26,13 +25,6 @@ class Ready(BaseModel):
     version: int = Field(description="Its version.", examples=[3])
 
 
-class ModelAnswer(ModelCard):
-    """The model card, and what serves it."""
-
-    version: int = Field(description="Version that is served.", examples=[3])
-    engine: str = Field(description="What executes it: `onnx` or `tensorflow`.", examples=["onnx"])
-
-
 @router.get("/health/live", summary="Is the process alive?")
 async def live() -> Live:
     """Answers as long as the process does; a full queue changes nothing here."""
@@ -43,9 +35,3 @@ async def live() -> Live:
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
-
-
-@router.get("/model", summary="The model card", responses=documented())
-async def model(model: SelectedModel) -> ModelAnswer:
-    """Shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
-    return ModelAnswer(**dict(model.card), version=model.version, engine=model.engine.name)

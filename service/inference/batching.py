@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ Run = Callable[[Array, Collection[str]], Outputs]
 #: this are not worth it; and since reading one request takes about 0.2 ms, a batch of them does not make others wait
 #: much longer than its requests did already.
 INLINE_SECONDS: Final = 0.002
+#: Each size of call to warm up with is this many times smaller than the one before.
+WARM_UP_STEP: Final = 8
 #: Weight of the latest call in the running estimate of the seconds that one row takes.
 SMOOTHING: Final = 0.2
 
@@ -179,6 +182,18 @@ class Batcher:
             loop.call_soon(self._next, loop)
         return await request.answer
 
+    def warm_up(self, rows: Array, outputs: Collection[str]) -> None:
+        """Run calls of sizes up to the largest, before there are requests; learns how long they take.
+
+        Args:
+            rows: `(n, …)` to make them of.
+            outputs: names of the outputs wanted.
+        """
+        size = self._max_batch
+        while size:
+            self._timed(np.resize(rows, (size, *rows.shape[1:])), outputs)
+            size //= WARM_UP_STEP
+
     async def close(self) -> None:
         """Refuse new work, finish what was accepted, and free the thread."""
         self._closed = True
@@ -216,7 +231,11 @@ class Batcher:
         """See to it that a request is answered in time: with one timer for all of them, as most never need it."""
         self._unanswered[request] = None
         if self._timer is None:
-            self._timer = loop.call_later(self._timeout, self._expire, loop)
+            self._call_later(self._timeout, loop)
+
+    def _call_later(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
+        # By a weak reference: a timer that nobody needs any more must not keep the model in memory.
+        self._timer = loop.call_later(seconds, _expire_if_alive, weakref.ref(self), loop)
 
     def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
         """Give up the requests whose time is over, and wait for the next one's to be."""
@@ -226,7 +245,7 @@ class Batcher:
             left = request.submitted + self._timeout - time.perf_counter()
             if not request.answer.done():
                 if left > 0:
-                    self._timer = loop.call_later(left, self._expire, loop)
+                    self._call_later(left, loop)
                     return
                 request.answer.set_exception(DeadlineExceeded(f"no answer within {self._timeout:g} s"))
             del self._unanswered[request]
@@ -304,6 +323,11 @@ class Batcher:
             piece.request.finish(outcome, last=piece.last)
             if piece.request.answer.done():
                 self._unanswered.pop(piece.request, None)
+
+
+def _expire_if_alive(batcher: weakref.ref[Batcher], loop: asyncio.AbstractEventLoop) -> None:
+    if (alive := batcher()) is not None:
+        alive._expire(loop)
 
 
 def _joined(parts: list[_Part]) -> Outputs:

@@ -1,8 +1,11 @@
 """The model card: what a version's graph cannot say about itself. Training writes it, the service reads it."""
 
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+#: Plain names: they are directories, and parts of addresses.
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 Task = Literal["binary", "multiclass", "regression"]
 
@@ -82,7 +85,7 @@ class TrainingRecord(CardPart):
 class ModelCard(CardPart):
     """What a version's graph cannot say about itself."""
 
-    name: str = Field(description="Name of the model.", examples=["after-lstm"])
+    name: str = Field(pattern=NAME_PATTERN, description="Name of the model.", examples=["after-lstm"])
     created: AwareDatetime = Field(description="When the version was exported.")
     architecture: str = Field(description="Name of the architecture.", examples=["after_lstm"])
     timesteps: int = Field(ge=1, description="Timesteps in a sequence.", examples=[20])

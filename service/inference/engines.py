@@ -3,27 +3,51 @@
 Each engine imports its runtime when it is opened, so the service runs where only one of them is installed.
 """
 
+import gc
+import importlib
 import importlib.util
 import logging
 import os
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from service.errors import ArtifactError
-from service.inference.artifact import INPUT, SIGNATURES, Array, Artifact
+from service.inference.artifact import CARD, INPUT, LOWERING, SIGNATURES, Array, Contents, saved_model_digest
 from service.inference.card import ModelCard
 
 EngineChoice = Literal["auto", "onnx", "tensorflow"]
 
+ONNX_DTYPES: Final = {"tensor(float)": "float32"}
+
 logger = logging.getLogger(__name__)
 
 
+class Tensor(NamedTuple):
+    """What a graph says of an input or an output; axes that it leaves open are None."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Signature(NamedTuple):
+    """The inputs and outputs of a graph, by name."""
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+
+
 class Engine(Protocol):
-    """One loaded graph. `run` is safe to call from any one thread at a time."""
+    """One loaded graph. `run` is safe to call from several threads at a time."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """Those of the artifact's signatures that the graph has."""
+        ...
 
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         """Execute one forward pass.
@@ -41,19 +65,26 @@ class OnnxEngine:
 
     name = "onnx"
 
-    def __init__(self, lowering: Path, threads: int) -> None:
-        import onnxruntime
-
+    def __init__(self, path: Path, lowering: bytes, threads: int) -> None:
+        onnxruntime = _runtime("onnxruntime")
+        _share_threads(onnxruntime, threads)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
+        options.use_per_session_threads = False
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(lowering, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base than Exception
-            raise ArtifactError(f"{lowering} cannot be opened by ONNX Runtime: {_first_line(error)}") from error
+            raise ArtifactError(f"{path} cannot be opened by ONNX Runtime: {_first_line(error)}") from error
         self._run_options = onnxruntime.RunOptions()
         self._run_options.only_execute_path_to_fetches = True  # by default it computes what nobody asked for, too
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        inputs, outputs = (
+            {node.name: Tensor(ONNX_DTYPES.get(node.type, node.type), tuple(map(_axis, node.shape))) for node in nodes}
+            for nodes in (self._session.get_inputs(), self._session.get_outputs())
+        )
+        return {"attention": Signature(inputs, outputs)}
 
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         names = list(outputs)
@@ -71,8 +102,7 @@ class TensorFlowEngine:
     def __init__(self, directory: Path, threads: int) -> None:
         # TensorFlow prints its search for GPUs as errors; what matters is raised as an exception.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        import tensorflow
-
+        tensorflow = _runtime("tensorflow")
         _limit_threads(tensorflow, threads)
         self._constant = tensorflow.constant
         try:
@@ -83,6 +113,16 @@ class TensorFlowEngine:
                 f"{directory} is not a SavedModel with signatures {', '.join(SIGNATURES)}: {_first_line(error)}"
             ) from error
 
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        return {
+            name: Signature(
+                _tensors(function.structured_input_signature[1]),
+                _tensors(function.structured_outputs),
+            )
+            for name, function in self._signatures.items()
+        }
+
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         wanted = set(outputs)
         signature = next(name for name, names in SIGNATURES.items() if wanted.issubset(names))
@@ -90,14 +130,14 @@ class TensorFlowEngine:
         return {name: results[name].numpy() for name in outputs}
 
 
-def open_engine(artifact: Artifact, card: ModelCard, choice: EngineChoice, threads: int) -> Engine:
+def open_engine(contents: Contents, card: ModelCard, choice: EngineChoice, threads: int) -> Engine:
     """Open the engine that `choice` names for a version.
 
     `auto` runs the lowering where there is one and the SavedModel otherwise. A lowering that was not derived from
     the SavedModel beside it is refused rather than replaced by the slower engine: something happened to the files.
 
     Args:
-        artifact: the version.
+        contents: the version's files.
         card: its card.
         choice: which engine.
         threads: how many threads one call may use.
@@ -105,42 +145,63 @@ def open_engine(artifact: Artifact, card: ModelCard, choice: EngineChoice, threa
     Raises:
         ArtifactError: the version has nothing that the choice can run.
     """
-    if choice == "tensorflow":
-        if not _installed("tensorflow"):
-            raise ArtifactError(
-                "engine tensorflow needs TensorFlow, which is not installed: "
-                "pip install 'tensorflow>=2.21', or use --engine onnx"
-            )
-        return TensorFlowEngine(artifact.directory, threads)
-    if artifact.lowering_path.exists():
-        _check_lowering(artifact, card)
-        return OnnxEngine(artifact.lowering_path, threads)
-    if choice == "auto" and _installed("tensorflow"):
-        return TensorFlowEngine(artifact.directory, threads)
-    raise ArtifactError(
-        f"{artifact.lowering_path} is missing: export the version again, "
-        "or install TensorFlow and use --engine tensorflow"
-    )
+    _check_lowering(contents, card)
+    lowering = contents.files.get(LOWERING)
+    if lowering is not None and choice != "tensorflow":
+        return OnnxEngine(contents.directory / LOWERING, lowering, threads)
+    if choice == "onnx" or (choice == "auto" and not _installed("tensorflow")):
+        raise ArtifactError(
+            f"{contents.directory / LOWERING} is missing: export the version again, "
+            "or install TensorFlow and use --engine tensorflow"
+        )
+    if not _installed("tensorflow"):
+        raise ArtifactError(
+            "engine tensorflow needs TensorFlow, which is not installed: "
+            "pip install 'tensorflow>=2.21', or use --engine onnx"
+        )
+    return TensorFlowEngine(contents.directory, threads)
 
 
-def _check_lowering(artifact: Artifact, card: ModelCard) -> None:
+def _check_lowering(contents: Contents, card: ModelCard) -> None:
+    if LOWERING not in contents.files:
+        return
+    path = contents.directory / LOWERING
     if card.lowering is None:
         raise ArtifactError(
-            f"{artifact.lowering_path} is there, but {artifact.card_path} does not describe it: "
-            "export the version again, or use --engine tensorflow"
+            f"{path} is there, but {contents.directory / CARD} does not describe it: export the version again"
         )
-    digest = artifact.saved_model_digest()
+    digest = saved_model_digest(contents.digests)
     if digest != card.lowering.source_digest:
         raise ArtifactError(
-            f"{artifact.lowering_path} was not derived from the SavedModel beside it: expected digest "
-            f"{card.lowering.source_digest[:12]}, got {digest[:12]}: "
-            "export the version again, or use --engine tensorflow"
+            f"{path} was not derived from the SavedModel beside it: expected digest "
+            f"{card.lowering.source_digest[:12]}, got {digest[:12]}: export the version again"
         )
 
 
-def _limit_threads(tensorflow: object, threads: int) -> None:
+def _runtime(module: str) -> Any:
+    """Import what executes graphs.
+
+    What is loaded by then stays for good; models, which are opened afterwards, do not. Left among the objects that the
+    garbage collector looks through, it stops every request for some 35 ms several times a second.
+    """
+    if module not in sys.modules:
+        importlib.import_module(module)
+        gc.collect()
+        gc.freeze()
+    return sys.modules[module]
+
+
+def _share_threads(onnxruntime: Any, threads: int) -> None:
+    """One thread pool for all models and versions; it belongs to the process and is sized once."""
+    try:
+        onnxruntime.set_global_thread_pool_sizes(threads, 1)
+    except Exception as error:  # noqa: BLE001 - as above
+        logger.debug("ONNX Runtime keeps the threads that it has: %s", error)
+
+
+def _limit_threads(tensorflow: Any, threads: int) -> None:
     """TensorFlow's thread pools belong to the process and are sized once, before its first operation."""
-    threading = tensorflow.config.threading  # type: ignore[attr-defined]  # TensorFlow ships no types
+    threading = tensorflow.config.threading
     try:
         threading.set_intra_op_parallelism_threads(threads)
         threading.set_inter_op_parallelism_threads(1)
@@ -154,3 +215,12 @@ def _installed(module: str) -> bool:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
+
+
+def _axis(size: object) -> int | None:
+    """ONNX Runtime gives open axes a name, or none."""
+    return size if isinstance(size, int) else None
+
+
+def _tensors(specifications: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: Tensor(one.dtype.name, tuple(one.shape)) for name, one in specifications.items()}

@@ -1,13 +1,19 @@
 """One loaded version: its card, its engine and its batcher."""
 
-from collections.abc import Collection, Mapping
+import logging
+import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from service.errors import InvalidInput
-from service.inference.artifact import Array
+import numpy as np
+
+from service.errors import ArtifactError, InvalidInput
+from service.inference.artifact import ATTENTION, PREDICTION, Array, Artifact
 from service.inference.batching import Batcher, Result
-from service.inference.card import ModelCard
-from service.inference.engines import Engine
+from service.inference.engines import EngineChoice
+from service.inference.gate import Verified, open_verified
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,23 +35,40 @@ class Model:
     """One loaded version.
 
     Args:
-        card: what it says about itself.
+        verified: what it consists of.
         version: its number.
-        engine: what executes its graph.
         limits: what it takes on at a time.
-        charts: its attention profile as a bar chart, by file suffix.
+
+    Nothing needs to be closed for a version to be given up: whoever began a request on it holds it until that is
+    answered, and with the last of them go its memory and its thread.
     """
 
-    def __init__(
-        self, card: ModelCard, version: int, engine: Engine, limits: Limits, charts: Mapping[str, bytes]
-    ) -> None:
-        self.card = card
+    def __init__(self, verified: Verified, version: int, limits: Limits) -> None:
+        self.card = verified.card
         self.version = version
-        self.engine = engine
-        self.charts = charts
+        self.engine = verified.engine
+        self.charts = verified.charts
+        self.golden = verified.golden
         self._batcher = Batcher(
-            engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
+            verified.engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
         )
+
+    def warm_up(self) -> None:
+        """Run calls of the sizes that there will be, before anybody waits for one; from no matter which thread."""
+        self._batcher.warm_up(self.golden.sequence, (PREDICTION, ATTENTION))
+
+    def attention_moved_from(self, other: "Model") -> float | None:
+        """How far attention lies from another version's on this one's golden example.
+
+        Returns:
+            The total variation, from 0 (the same) to 1 (on other timesteps altogether), mean over the sequences; none
+            where the other takes sequences of another shape.
+        """
+        sequences = self.golden.sequence
+        if sequences.shape[1:] != (other.card.timesteps, other.card.features):
+            return None
+        before, after = (model.engine.run(sequences, (ATTENTION,))[ATTENTION] for model in (other, self))
+        return float(np.abs(after - before).sum(axis=1).mean() / 2)  # (n, timesteps) to one number
 
     def admit(self) -> None:
         """Refuse a request of whatever size while there is no room: before it costs the work of reading it.
@@ -81,3 +104,35 @@ class Model:
     async def close(self) -> None:
         """Finish what was accepted, then free the engine's thread."""
         await self._batcher.close()
+
+
+def load_model(artifact: Artifact, *, engine: EngineChoice, threads: int, limits: Limits) -> Model:
+    """Verify a version and make it ready to answer.
+
+    Args:
+        artifact: the version.
+        engine: what executes its graph.
+        threads: how many threads one call of the engine may use.
+        limits: what it takes on at a time.
+
+    Raises:
+        ArtifactError: it must not be served, and why.
+    """
+    start = time.perf_counter()
+    name, version = artifact.directory.parent.name, int(artifact.directory.name)
+    verified = open_verified(artifact, engine, threads)
+    if verified.card.name != name:
+        raise ArtifactError(
+            f"{artifact.card_path} names the model {verified.card.name!r}, its folder {name!r}: rename one"
+        )
+    model = Model(verified, version, limits)
+    model.warm_up()
+    logger.info(
+        "%s version %d: verified and warm in %.2f s; engine %s, %d thread(s)",
+        name,
+        version,
+        time.perf_counter() - start,
+        verified.engine.name,
+        threads,
+    )
+    return model

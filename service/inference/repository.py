@@ -1,21 +1,21 @@
-"""`artifacts/<model>/<version>/`: finds versions, verifies them, and says which one answers."""
+"""`artifacts/<model>/<version>/`: finds the models, keeps up with what is published, and says which one answers."""
 
+import asyncio
+import gc
 import logging
-import time
-from collections.abc import Mapping
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from service.errors import ArtifactError, Unavailable, UnknownModel
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Artifact
-from service.inference.card import ModelCard
-from service.inference.engines import Engine, EngineChoice, open_engine
-from service.inference.model import Limits, Model
-
-CHARTS = ("svg", "png")
-#: How far a replayed output may be from the recorded one: processors round differently by less, other weights by more.
-RTOL, ATOL = 1e-4, 1e-5
+from service.inference.artifact import Artifact
+from service.inference.card import NAME_PATTERN
+from service.inference.model import Model
+from service.inference.versions import Versions
 
 logger = logging.getLogger(__name__)
 
@@ -25,174 +25,183 @@ class Repository:
 
     Args:
         artifacts: the folder.
+        load: makes a verified model of a version, or raises ArtifactError.
         default: model that answers where a request names none; may be left out where there is only one.
-        engine: what executes the graphs.
-        threads: how many threads one call of an engine may use.
-        limits: what each model takes on at a time.
+        pins: versions that are to answer instead of the newest, by model.
+        keep: most versions of a model that can be asked at a time.
     """
 
     def __init__(
-        self, artifacts: Path, *, default: str | None, engine: EngineChoice, threads: int, limits: Limits
+        self,
+        artifacts: Path,
+        load: Callable[[Artifact], Model],
+        *,
+        default: str | None,
+        pins: Mapping[str, int],
+        keep: int,
     ) -> None:
         self._artifacts = artifacts
+        self._load = load
         self._default = default
-        self._engine: EngineChoice = engine
-        self._threads = threads
-        self._limits = limits
-        self._models: dict[str, Model] = {}
+        self._pins = pins
+        self._keep = keep
+        self._models: Mapping[str, Versions] = {}  # replaced and never changed: other threads read it
+        self._problem: str | None = None
 
-    def load(self) -> None:
-        """Load the newest version of each model that passes every check; older ones step in for broken ones.
+    def start(self) -> None:
+        """Load the version of each model that answers; the others follow with the first `update`.
 
         Raises:
-            ArtifactError: the default model cannot be served, or it is not clear which one that is.
+            ArtifactError: the default model cannot be served, or it is not clear which one that is, or a pin names
+                nothing.
         """
-        versions = discover(self._artifacts)
-        if not versions:
+        found = discover(self._artifacts)
+        if not found:
             raise ArtifactError(
                 f"no model in {self._artifacts}: train one with `python -m training --artifacts {self._artifacts}`, "
                 "or point --artifacts elsewhere"
             )
-        if self._default is None and len(versions) > 1:
-            raise ArtifactError(f"{self._artifacts} has {_list(versions)}: choose the default with --model")
-        self._default = self._default or next(iter(versions))
-        if self._default not in versions:
-            raise ArtifactError(f"no model {self._default!r} in {self._artifacts}: expected one of {_list(versions)}")
-        for name, numbers in versions.items():
-            try:
-                self._models[name] = self._newest(name, numbers)
-            except ArtifactError as error:
-                if name == self._default:
-                    raise
-                logger.error("%s is not served: %s", name, error)
+        if self._default is None and len(found) > 1:
+            raise ArtifactError(f"{self._artifacts} has {_list(found)}: choose the default with --model")
+        self._default = self._default or next(iter(found))
+        if self._default not in found:
+            raise ArtifactError(f"no model {self._default!r} in {self._artifacts}: expected one of {_list(found)}")
+        for name, number in self._pins.items():
+            if number not in found.get(name, ()):
+                expected = f"{name} has {_list(found[name])}" if name in found else f"expected one of {_list(found)}"
+                raise ArtifactError(f"no version to pin in {self._artifacts / name / str(number)}: {expected}")
+        self._serve(found, keep=1)
+        if self._models[self._default].current is None:
+            reasons = (
+                f"version {one.version}: {one.reason}" for one in self._models[self._default].statuses() if one.reason
+            )
+            raise ArtifactError(f"no version of {self._default!r} can be served: {'; '.join(reasons)}")
+
+    def update(self) -> None:
+        """Serve what is in the folder now. Called from one thread at a time."""
+        found = discover(self._artifacts)
+        # A folder that has become empty is more likely one that is not mounted than one that is meant to be.
+        problem = None if found or not self._models else f"no model in {self._artifacts} any more: all stay as they are"
+        if problem not in (None, self._problem):
+            logger.error("%s", problem)
+        self._problem = problem
+        if problem is None:
+            self._serve(found, self._keep)
+
+    async def watch(self, seconds: float) -> None:
+        """Keep up with the folder until cancelled.
+
+        Looking is done again and again, as network volumes do not tell when they change, and in a thread that gives way
+        to whatever answers requests.
+
+        Args:
+            seconds: from one look to the next.
+        """
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, "repository", _give_way) as executor:
+            while True:
+                try:
+                    await loop.run_in_executor(executor, self.update)
+                except Exception:  # whatever it was, what is served is served on, and the next look may do
+                    logger.exception("cannot keep up with %s", self._artifacts)
+                await asyncio.sleep(seconds)
 
     def get(self, name: str | None = None, version: int | None = None) -> Model:
         """The model that answers.
 
         Args:
             name: which model; the default where none is given.
-            version: which version; the newest where none is given.
+            version: which version; the one that answers for the model where none is given.
 
         Raises:
             UnknownModel: it is not served.
             Unavailable: nothing is loaded.
         """
-        if not self._models:
+        models = self._models
+        if not models:
             raise Unavailable("no model is loaded")
         name = name or self._default
-        model = self._models.get(name) if name else None
-        if model is None:
-            raise UnknownModel(f"no model {name!r}: expected one of {_list(self._models)}")
-        if version not in (None, model.version):
-            raise UnknownModel(f"model {name!r} has no version {version}: expected {model.version}")
-        return model
+        versions = models.get(name) if name else None
+        if versions is None:
+            raise UnknownModel(f"no model {name!r}: expected one of {_list(models)}")
+        return versions.get(version)
+
+    @property
+    def default(self) -> str | None:
+        """The model that answers where a request names none."""
+        return self._default
+
+    @property
+    def models(self) -> Mapping[str, Versions]:
+        """The versions of each model, by name."""
+        return self._models
 
     async def close(self) -> None:
         """Let every model finish what it accepted, and serve none."""
         models, self._models = self._models, {}
-        for model in models.values():
-            await model.close()
+        for versions in models.values():
+            await versions.close()
 
-    def _newest(self, name: str, numbers: list[int]) -> Model:
-        *newer, oldest = sorted(numbers, reverse=True)
-        for number in newer:
-            try:
-                return self._open(name, number)
-            except ArtifactError as error:
-                logger.error("%s version %d is rejected: %s", name, number, error)
-        return self._open(name, oldest)
+    def _serve(self, found: Mapping[str, list[int]], keep: int) -> None:
+        models = {
+            name: versions
+            for name, versions in self._models.items()
+            # A model whose directory is still there only has no version left.
+            if name in found or (self._artifacts / name).exists()
+        }
+        for name in self._models.keys() - models.keys():
+            logger.info("%s is not served any more: its directory is gone", name)
+        for name in found:
+            if name not in models:
+                models[name] = Versions(self._artifacts / name, self._open, pin=self._pins.get(name))
+        self._models = models
+        retired = False
+        for name, versions in models.items():
+            retired |= versions.update(found.get(name, ()), keep)
+        if retired:
+            gc.collect()  # TensorFlow's models are full of cycles
 
-    def _open(self, name: str, number: int) -> Model:
-        start = time.perf_counter()
-        artifact = Artifact(self._artifacts / name / str(number))
-        card, engine = open_verified(artifact, self._engine, self._threads)
-        if card.name != name:
-            raise ArtifactError(f"{artifact.card_path} names the model {card.name!r}, its folder {name!r}: rename one")
-        charts = {suffix: artifact.read(artifact.chart_path(suffix)) for suffix in CHARTS}
-        logger.info(
-            "%s version %d: verified in %.2f s; engine %s, %d thread(s)",
-            name,
-            number,
-            time.perf_counter() - start,
-            engine.name,
-            self._threads,
-        )
-        return Model(card, number, engine, self._limits, charts)
+    def _open(self, artifact: Artifact) -> Model:
+        if not artifact.directory.resolve().is_relative_to(self._artifacts.resolve()):
+            raise ArtifactError(f"{artifact.directory} is a link that leads out of {self._artifacts}")
+        return self._load(artifact)
 
 
 def discover(artifacts: Path) -> Mapping[str, list[int]]:
     """The version numbers of each model in a folder, models in alphabetical order.
 
-    Directories whose names are not plain integers, such as versions still being written, are passed over.
+    What is not named as a model or a version is, such as versions still being written, is passed over, and so is what
+    cannot be read, such as lost+found.
     """
-    if not artifacts.is_dir():
-        return {}
     found = {}
-    for model in sorted(artifacts.iterdir()):
-        try:
-            if model.is_dir() and (numbers := versions_of(model)):
+    try:
+        for model in sorted(artifacts.iterdir()):
+            if re.fullmatch(NAME_PATTERN, model.name) and (numbers := versions_of(model)):
                 found[model.name] = numbers
-        except PermissionError:  # lost+found, on many a volume
-            logger.warning("%s is passed over: it cannot be read", model)
+    except OSError as error:
+        logger.debug("%s cannot be read: %s", artifacts, error)
     return found
 
 
 def versions_of(model: Path) -> list[int]:
-    """The version numbers in one model's directory, smallest first."""
-    # str(int(…)) == name keeps one spelling for each number: no "007", no "٣".
-    return sorted(
-        int(path.name)
-        for path in model.iterdir()
-        if path.is_dir() and path.name.isdecimal() and str(int(path.name)) == path.name
-    )
-
-
-def open_verified(artifact: Artifact, engine: EngineChoice, threads: int) -> tuple[ModelCard, Engine]:
-    """Open a version and replay its golden example, prediction and attention both.
-
-    Raises:
-        ArtifactError: it must not be served, and why.
-    """
-    if not artifact.directory.is_dir():
-        raise ArtifactError(f"{artifact.directory} is not a directory")
-    card = artifact.read_card()
-    golden = artifact.read_golden()
-    if golden.sequence.shape[1:] != (card.timesteps, card.features) or not len(golden.sequence):
-        raise ArtifactError(
-            f"{artifact.golden_path}: expected sequences of shape (n, {card.timesteps}, {card.features}), "
-            f"got {golden.sequence.shape}"
-        )
-    if card.target.outputs not in (None, golden.prediction.shape[1]):
-        raise ArtifactError(
-            f"{artifact.card_path} describes a {card.target.task} target with {card.target.outputs} output(s), "
-            f"{artifact.golden_path} has {golden.prediction.shape[1]}"
-        )
-    opened = open_engine(artifact, card, engine, threads)
-    recorded = {
-        PREDICTION: golden.prediction,
-        ATTENTION: golden.attention_vec.mean(axis=-1),
-        ATTENTION_VEC: golden.attention_vec,
-    }
+    """The version numbers in one model's directory, smallest first; none if it cannot be read."""
     try:
-        replayed = opened.run(golden.sequence, recorded)
-    except Exception as error:  # whatever the runtime raises means the same: it cannot run this graph
-        raise ArtifactError(
-            f"{artifact.directory}: engine {opened.name} cannot run the golden example: {error}"
-        ) from error
-    for output, expected in recorded.items():
-        got = replayed[output]
-        if got.shape != expected.shape:
-            raise ArtifactError(
-                f"{artifact.directory} does not replay its golden example on engine {opened.name}: "
-                f"{output} has shape {got.shape}, expected {expected.shape}"
-            )
-        if not np.allclose(got, expected, rtol=RTOL, atol=ATOL):
-            raise ArtifactError(
-                f"{artifact.directory} does not replay its golden example on engine {opened.name}: "
-                f"{output} differs by {np.max(np.abs(got - expected)):.2g}"
-            )
-    return card, opened
+        # str(int(…)) == name keeps one spelling for each number: no "007", no "٣".
+        return sorted(
+            int(path.name)
+            for path in model.iterdir()
+            if path.name.isdecimal() and str(int(path.name)) == path.name and path.is_dir()
+        )
+    except OSError as error:
+        logger.debug("%s cannot be read: %s", model, error)
+        return []
 
 
-def _list(names: Mapping[str, object]) -> str:
-    return ", ".join(names)
+def _give_way() -> None:
+    """Let this thread have what the others leave of the processor."""
+    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+
+
+def _list(names: Iterable[object]) -> str:
+    return ", ".join(map(str, names))

@@ -1,0 +1,154 @@
+"""The gate: what a version must pass before it answers anybody."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from service.errors import ArtifactError
+from service.inference.artifact import (
+    ATTENTION,
+    ATTENTION_VEC,
+    CARD,
+    GOLDEN,
+    INPUT,
+    LOWERING,
+    PREDICTION,
+    SAVED_MODEL,
+    SIGNATURES,
+    Artifact,
+    Contents,
+    Golden,
+)
+from service.inference.card import ModelCard
+from service.inference.engines import Engine, EngineChoice, Tensor, open_engine
+from service.inference.graphs import check_onnx, check_saved_model
+
+#: How far a replayed output may be from the recorded one: processors round differently by less, other weights by more.
+RTOL, ATOL = 1e-4, 1e-5
+
+GRAPHS: Mapping[str, Callable[[bytes], None]] = {SAVED_MODEL: check_saved_model, LOWERING: check_onnx}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A version that has passed.
+
+    Attributes:
+        card: what it says about itself.
+        golden: inputs and outputs recorded at export.
+        charts: its attention profile as a bar chart, by file suffix.
+        engine: what executes its graph.
+    """
+
+    card: ModelCard
+    golden: Golden
+    charts: Mapping[str, bytes]
+    engine: Engine
+
+
+def open_verified(artifact: Artifact, choice: EngineChoice, threads: int) -> Verified:
+    """Open a version and find that it is whole, harmless, what its card says, and computes what it did at export.
+
+    Args:
+        artifact: the version.
+        choice: which engine is to execute it.
+        threads: how many threads one call may use.
+
+    Raises:
+        ArtifactError: it must not be served, and why.
+    """
+    stamp = artifact.stamp()
+    contents = artifact.read()
+    card, golden, charts = contents.card(), contents.golden(), contents.charts()
+    _check_golden(contents, card, golden)
+    _check_graphs(contents)
+    engine = open_engine(contents, card, choice, threads)
+    _check_signatures(contents, card, golden, engine)
+    _replay(contents, golden, engine)
+    if artifact.stamp() != stamp:  # TensorFlow reads the files itself
+        raise ArtifactError(f"{artifact.directory} changed while it was opened")
+    return Verified(card, golden, charts, engine)
+
+
+def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
+    if golden.sequence.shape[1:] != (card.timesteps, card.features) or not len(golden.sequence):
+        raise ArtifactError(
+            f"{contents.directory / GOLDEN}: expected sequences of shape (n, {card.timesteps}, {card.features}), "
+            f"got {golden.sequence.shape}"
+        )
+    if card.target.outputs not in (None, golden.prediction.shape[1]):
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes a {card.target.task} target with {card.target.outputs} output(s), "
+            f"{contents.directory / GOLDEN} has {golden.prediction.shape[1]}"
+        )
+
+
+def _check_graphs(contents: Contents) -> None:
+    """Neither graph may do more than compute, whichever will be executed."""
+    for name, check in GRAPHS.items():
+        if name == SAVED_MODEL or name in contents.files:
+            try:
+                check(contents.file(name))
+            except ValueError as error:
+                raise ArtifactError(f"{contents.directory / name} {error}") from error
+
+
+def _check_signatures(contents: Contents, card: ModelCard, golden: Golden, engine: Engine) -> None:
+    shapes = {
+        PREDICTION: (None, golden.prediction.shape[1]),
+        ATTENTION: (None, card.timesteps),
+        ATTENTION_VEC: (None, card.timesteps, golden.attention_vec.shape[2]),
+    }
+    for name, signature in engine.signatures.items():
+        inputs = {INPUT: (None, card.timesteps, card.features)}
+        outputs = {output: shapes[output] for output in SIGNATURES[name]}
+        for kind, got, expected in (("input", signature.inputs, inputs), ("output", signature.outputs, outputs)):
+            if got.keys() != expected.keys():
+                raise ArtifactError(
+                    f"{contents.directory}: signature {name} on engine {engine.name}: expected {kind}s "
+                    f"{', '.join(expected)}, got {', '.join(got)}"
+                )
+            for tensor, shape in expected.items():
+                if not _fits(got[tensor], shape):
+                    raise ArtifactError(
+                        f"{contents.directory}: signature {name} on engine {engine.name}: expected {kind} {tensor} of "
+                        f"float32 {shape}, got {got[tensor].dtype} {got[tensor].shape}"
+                    )
+
+
+def _fits(tensor: Tensor, shape: tuple[int | None, ...]) -> bool:
+    """Whether a tensor is float32 of a shape, or of one that the graph leaves open; the batch must be open."""
+    return (
+        tensor.dtype == "float32"
+        and len(tensor.shape) == len(shape)
+        and tensor.shape[0] is None
+        and all(got in (None, expected) for got, expected in zip(tensor.shape, shape, strict=True))
+    )
+
+
+def _replay(contents: Contents, golden: Golden, engine: Engine) -> None:
+    """The golden example must come out as recorded: prediction and attention both."""
+    recorded = {
+        PREDICTION: golden.prediction,
+        ATTENTION: golden.attention_vec.mean(axis=-1),
+        ATTENTION_VEC: golden.attention_vec,
+    }
+    try:
+        replayed = engine.run(golden.sequence, recorded)
+    except Exception as error:  # whatever the runtime raises means the same: it cannot run this graph
+        raise ArtifactError(
+            f"{contents.directory}: engine {engine.name} cannot run the golden example: {error}"
+        ) from error
+    for output, expected in recorded.items():
+        got = replayed[output]
+        if got.shape != expected.shape:
+            raise ArtifactError(
+                f"{contents.directory} does not replay its golden example on engine {engine.name}: "
+                f"{output} has shape {got.shape}, expected {expected.shape}"
+            )
+        if not np.allclose(got, expected, rtol=RTOL, atol=ATOL):
+            raise ArtifactError(
+                f"{contents.directory} does not replay its golden example on engine {engine.name}: "
+                f"{output} differs by {np.max(np.abs(got - expected)):.2g}"
+            )
