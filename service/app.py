@@ -16,7 +16,7 @@ from fastapi.telemetry import TelemetryConfig
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.api import attention, models, operations, predict
+from service.api import attention, operations, predict
 from service.errors import ArtifactError, ServiceError
 from service.inference.cpus import threads_allowed
 from service.inference.model import Limits, load_model
@@ -80,7 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_exception_handler(RequestValidationError, answer_validation_error)
     app.add_exception_handler(Exception, answer_unexpected_error)
     # Rather than include_router, which makes FastAPI look for the route of each request twice; ahead of FastAPI's own.
-    app.router.routes[:0] = [route for part in (predict, attention, models, operations) for route in part.router.routes]
+    app.router.routes[:0] = [route for part in (predict, attention, operations) for route in part.router.routes]
     return app
 
 

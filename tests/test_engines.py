@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import ArtifactError
 from service.inference.artifact import SIGNATURES, Artifact
-from service.inference.engines import EngineChoice, OnnxEngine, TensorFlowEngine, open_engine
+from service.inference.engines import Engine, EngineChoice, OnnxEngine, TensorFlowEngine, open_engine
 
 OUTPUTS = SIGNATURES["attention"]
 
@@ -27,23 +27,30 @@ def without_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorflow" else found(name))
 
 
+def opened(artifact: Artifact, choice: EngineChoice, threads: int) -> Engine:
+    """The engine of a version as it is, whatever was published."""
+    artifact.write_sums()
+    contents = artifact.read()
+    return open_engine(contents, contents.card(), choice, threads)
+
+
 def test_an_engine_returns_the_outputs_asked_for_and_no_others(artifact: Artifact, engine: EngineChoice) -> None:
     """Both signatures are reached, by what is wanted of them."""
-    opened = open_engine(artifact, artifact.read().card(), engine, threads=1)
+    engine_ = opened(artifact, engine, threads=1)
     sequences = np.zeros((3, 20, 2), dtype=np.float32)
     shapes = {"prediction": (3, 1), "attention": (3, 20), "attention_vec": (3, 20, 32)}
     for outputs in (["prediction"], ["prediction", "attention"], list(OUTPUTS)):
-        results = opened.run(sequences, outputs)
+        results = engine_.run(sequences, outputs)
         assert {name: value.shape for name, value in results.items()} == {name: shapes[name] for name in outputs}
 
 
 def test_batched_equals_unbatched(artifact: Artifact, engine: EngineChoice) -> None:
     """A sequence's prediction and attention do not depend on who else is in the batch."""
-    opened = open_engine(artifact, artifact.read().card(), engine, threads=1)
+    engine_ = opened(artifact, engine, threads=1)
     sequences = np.random.default_rng(0).standard_normal((50, 20, 2), dtype=np.float32)
-    together = opened.run(sequences, OUTPUTS)
+    together = engine_.run(sequences, OUTPUTS)
     for name in OUTPUTS:
-        alone = np.concatenate([opened.run(sequences[i : i + 1], OUTPUTS)[name] for i in range(len(sequences))])
+        alone = np.concatenate([engine_.run(sequences[i : i + 1], OUTPUTS)[name] for i in range(len(sequences))])
         np.testing.assert_allclose(together[name], alone, rtol=0, atol=1e-6)
 
 
@@ -51,33 +58,33 @@ def test_tensorflow_never_traces_again(artifact: Artifact) -> None:
     """Whatever the sizes of the batches: each trace would take seconds, and its memory for good."""
     from tensorflow.python.eager import context
 
-    opened = open_engine(artifact, artifact.read().card(), "tensorflow", threads=1)
-    opened.run(np.zeros((1, 20, 2), dtype=np.float32), OUTPUTS)
-    opened.run(np.zeros((1, 20, 2), dtype=np.float32), ["prediction"])
+    engine_ = opened(artifact, "tensorflow", threads=1)
+    engine_.run(np.zeros((1, 20, 2), dtype=np.float32), OUTPUTS)
+    engine_.run(np.zeros((1, 20, 2), dtype=np.float32), ["prediction"])
     traced = set(context.context().list_function_names())
     for batch in (1, 2, 3, 32, 33, 512):
         for outputs in (["prediction"], OUTPUTS):
-            opened.run(np.zeros((batch, 20, 2), dtype=np.float32), outputs)
+            engine_.run(np.zeros((batch, 20, 2), dtype=np.float32), outputs)
     assert set(context.context().list_function_names()) == traced
 
 
 def test_attention_is_the_mean_of_attention_vec_over_units(artifact: Artifact, engine: EngineChoice) -> None:
     """And both sum to 1 over the timesteps."""
-    opened = open_engine(artifact, artifact.read().card(), engine, threads=1)
-    results = opened.run(np.random.default_rng(0).standard_normal((50, 20, 2), dtype=np.float32), OUTPUTS)
+    engine_ = opened(artifact, engine, threads=1)
+    results = engine_.run(np.random.default_rng(0).standard_normal((50, 20, 2), dtype=np.float32), OUTPUTS)
     np.testing.assert_allclose(results["attention_vec"].mean(axis=-1), results["attention"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(results["attention_vec"].sum(axis=1), 1, rtol=0, atol=1e-5)
 
 
 def test_auto_prefers_the_lowering(artifact: Artifact) -> None:
     """The fast engine is the default one."""
-    assert isinstance(open_engine(artifact, artifact.read().card(), "auto", threads=1), OnnxEngine)
+    assert isinstance(opened(artifact, "auto", threads=1), OnnxEngine)
 
 
 def test_auto_runs_the_saved_model_where_there_is_no_lowering(artifact: Artifact) -> None:
     """A plain SavedModel with a card is served too."""
     artifact.lowering_path.unlink()
-    assert isinstance(open_engine(artifact, artifact.read().card(), "auto", threads=1), TensorFlowEngine)
+    assert isinstance(opened(artifact, "auto", threads=1), TensorFlowEngine)
 
 
 @pytest.mark.usefixtures("without_tensorflow")
@@ -86,17 +93,17 @@ def test_nothing_to_run_is_said_with_what_to_do(artifact: Artifact, choice: Engi
     """No lowering and no TensorFlow."""
     artifact.lowering_path.unlink()
     with pytest.raises(ArtifactError, match=r"model\.onnx is missing: export the version again, or install TensorFlow"):
-        open_engine(artifact, artifact.read().card(), choice, threads=1)
+        opened(artifact, choice, threads=1)
 
 
 @pytest.mark.usefixtures("without_tensorflow")
 def test_a_missing_tensorflow_is_said_with_what_to_do(artifact: Artifact) -> None:
     """The message says how to get it."""
     with pytest.raises(ArtifactError, match=r"not installed: pip install 'tensorflow>=2\.21'"):
-        open_engine(artifact, artifact.read().card(), "tensorflow", threads=1)
+        opened(artifact, "tensorflow", threads=1)
 
 
-@pytest.mark.parametrize("choice", ["auto", "onnx"])
+@pytest.mark.parametrize("choice", ["auto", "onnx", "tensorflow"])
 def test_a_lowering_of_another_saved_model_is_refused(
     artifact: Artifact, artifacts: Path, choice: EngineChoice
 ) -> None:
@@ -105,25 +112,27 @@ def test_a_lowering_of_another_saved_model_is_refused(
     shutil.rmtree(artifact.directory / "variables")
     shutil.copytree(other, artifact.directory / "variables")
     with pytest.raises(ArtifactError, match=r"model\.onnx was not derived from the SavedModel beside it"):
-        open_engine(artifact, artifact.read().card(), choice, threads=1)
+        opened(artifact, choice, threads=1)
 
 
 def test_a_lowering_that_the_card_does_not_know_is_refused(artifact: Artifact) -> None:
     """Where the card says there is none, a file of that name came from elsewhere."""
-    card = artifact.read().card().model_copy(update={"lowering": None})
+    contents = artifact.read()
+    card = contents.card().model_copy(update={"lowering": None})
     with pytest.raises(ArtifactError, match="does not describe it"):
-        open_engine(artifact, card, "auto", threads=1)
+        open_engine(contents, card, "auto", threads=1)
 
 
 def test_a_damaged_lowering_is_named(artifact: Artifact) -> None:
     """ONNX Runtime's own words follow."""
     artifact.lowering_path.write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match=r"model\.onnx cannot be opened by ONNX Runtime"):
-        open_engine(artifact, artifact.read().card(), "onnx", threads=1)
+        opened(artifact, "onnx", threads=1)
 
 
 def test_a_damaged_saved_model_is_named(artifact: Artifact) -> None:
     """TensorFlow's own words follow."""
+    artifact.lowering_path.unlink()
     (artifact.directory / "saved_model.pb").write_bytes(b"damaged")
     with pytest.raises(ArtifactError, match="is not a SavedModel with signatures serving_default, attention"):
-        open_engine(artifact, artifact.read().card(), "tensorflow", threads=1)
+        opened(artifact, "tensorflow", threads=1)

@@ -1,23 +1,24 @@
 """A model checks what comes against its card, and answers in time or says so."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.errors import DeadlineExceeded, InvalidInput
-from service.inference.artifact import Array, Artifact
+from service.inference.artifact import ATTENTION, Array, Artifact
+from service.inference.engines import Engine, Signature
+from service.inference.gate import Verified
 from service.inference.model import Limits, Model
-
-pytestmark = pytest.mark.anyio
 
 
 class Stuck:
     """An engine that answers only when released."""
 
     name = "stuck"
+    signatures: Mapping[str, Signature] = {}
 
     def __init__(self) -> None:
         self.released = threading.Event()
@@ -29,11 +30,13 @@ class Stuck:
 
 @pytest.fixture
 def model_of(artifacts: Path) -> Callable[[Stuck], Model]:
-    card = Artifact(artifacts / "after-lstm" / "1").read().card()
-    return lambda engine: Model(card, 1, engine, Limits(max_batch=8, max_queue=16, timeout=0.05), {})
+    contents = Artifact(artifacts / "after-lstm" / "1").read()
+    limits = Limits(max_batch=8, max_queue=16, timeout=0.05)
+    return lambda engine: Model(Verified(contents.card(), contents.golden(), contents.charts(), engine), 1, limits)
 
 
 @pytest.mark.parametrize("shape", [(1, 19, 2), (1, 20, 3), (20, 2), (0, 20, 2), (1, 1, 20, 2)])
+@pytest.mark.anyio
 async def test_another_shape_than_the_cards_never_reaches_the_queue(
     model_of: Callable[[Stuck], Model], shape: tuple[int, ...]
 ) -> None:
@@ -46,6 +49,7 @@ async def test_another_shape_than_the_cards_never_reaches_the_queue(
     await model.close()
 
 
+@pytest.mark.anyio
 async def test_an_answer_that_takes_too_long_is_given_up(model_of: Callable[[Stuck], Model]) -> None:
     """The caller is told; the next caller is served once the engine is free again."""
     engine = Stuck()
@@ -56,3 +60,28 @@ async def test_an_answer_that_takes_too_long_is_given_up(model_of: Callable[[Stu
     engine.released.set()
     assert (await model.predict(sequences, ["prediction"])).outputs["prediction"].shape == (1, 2)
     await model.close()
+
+
+def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
+    """Total variation on the new version's golden example: 1 where all of it is on other timesteps, 0 where none is."""
+
+    class Looking(Stuck):
+        def __init__(self, timestep: int) -> None:
+            super().__init__()
+            self.timestep = timestep
+
+        def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+            attention = np.zeros((len(sequences), 20), np.float32)
+            attention[:, self.timestep] = 0.75
+            attention[:, 0] += 0.25
+            return {ATTENTION: attention}
+
+    def model(name: str, engine: Engine) -> Model:
+        contents = Artifact(artifacts / name / "1").read()
+        verified = Verified(contents.card(), contents.golden(), {}, engine)
+        return Model(verified, 1, Limits(max_batch=8, max_queue=16, timeout=1))
+
+    third = model("after-lstm", Looking(3))
+    assert third.attention_moved_from(model("after-lstm", Looking(3))) == 0
+    assert third.attention_moved_from(model("after-lstm", Looking(4))) == 0.75
+    assert third.attention_moved_from(model("three", Looking(3))) is None

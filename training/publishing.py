@@ -71,7 +71,8 @@ def prune(home: Path, keep: int) -> list[int]:
     Raises:
         ArtifactError: the file `pin` holds something else than a version.
     """
-    removed = [number for number in versions_of(home)[:-keep] if number != pinned_version(home)]
+    pinned = pinned_version(home)
+    removed = [number for number in versions_of(home)[:-keep] if number != pinned]
     with staging(home) as bin_:
         for number in removed:
             (home / str(number)).rename(bin_ / str(number))  # gone at once, for readers

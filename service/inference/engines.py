@@ -67,24 +67,29 @@ class OnnxEngine:
 
     def __init__(self, path: Path, lowering: bytes, threads: int) -> None:
         onnxruntime = _runtime("onnxruntime")
-        _share_threads(onnxruntime, threads)
         options = onnxruntime.SessionOptions()
-        options.use_per_session_threads = False
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        if threads > 1:
+            _share_threads(onnxruntime, threads)
+            options.use_per_session_threads = False
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(lowering, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                lowering, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            inputs, outputs = (
+                {
+                    node.name: Tensor(ONNX_DTYPES.get(node.type, node.type), tuple(map(_axis, node.shape)))
+                    for node in nodes
+                }
+                for nodes in (self._session.get_inputs(), self._session.get_outputs())
+            )
         except Exception as error:  # ONNX Runtime's exceptions share no narrower base than Exception
             raise ArtifactError(f"{path} cannot be opened by ONNX Runtime: {_first_line(error)}") from error
+        self.signatures: Mapping[str, Signature] = {"attention": Signature(inputs, outputs)}
         self._run_options = onnxruntime.RunOptions()
         self._run_options.only_execute_path_to_fetches = True  # by default it computes what nobody asked for, too
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        inputs, outputs = (
-            {node.name: Tensor(ONNX_DTYPES.get(node.type, node.type), tuple(map(_axis, node.shape))) for node in nodes}
-            for nodes in (self._session.get_inputs(), self._session.get_outputs())
-        )
-        return {"attention": Signature(inputs, outputs)}
 
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         names = list(outputs)
@@ -108,20 +113,14 @@ class TensorFlowEngine:
         try:
             self._saved_model = tensorflow.saved_model.load(str(directory))
             self._signatures = {name: self._saved_model.signatures[name] for name in SIGNATURES}
+            self.signatures: Mapping[str, Signature] = {
+                name: Signature(_tensors(one.structured_input_signature[1]), _tensors(one.structured_outputs))
+                for name, one in self._signatures.items()
+            }
         except Exception as error:  # as above: TensorFlow raises whatever its parsers raise
             raise ArtifactError(
                 f"{directory} is not a SavedModel with signatures {', '.join(SIGNATURES)}: {_first_line(error)}"
             ) from error
-
-    @property
-    def signatures(self) -> Mapping[str, Signature]:
-        return {
-            name: Signature(
-                _tensors(function.structured_input_signature[1]),
-                _tensors(function.structured_outputs),
-            )
-            for name, function in self._signatures.items()
-        }
 
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         wanted = set(outputs)

@@ -45,7 +45,7 @@ SAVES: Final = frozenset(
 #: ONNX's own operators compute, and do nothing else; operators of other domains come from libraries.
 ONNX_DOMAINS: Final = frozenset({b"", b"ai.onnx"})
 #: How deep graphs, or attributes, may lie in each other.
-DEEPEST: Final = 32
+DEEPEST: Final = 16
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 

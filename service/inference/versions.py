@@ -160,8 +160,8 @@ class Versions:
         model, reason = loaded, None
         try:
             model = self._load(artifact)
-        except ArtifactError as error:
-            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - whatever a runtime makes of a version, the others are served on
+            reason = str(error) if isinstance(error, ArtifactError) else repr(error)
             if tried is None or tried.reason != reason:
                 outcome = "is rejected" if loaded is None else "stays as it was loaded"
                 logger.error("%s version %d %s: %s", self._home.name, number, outcome, reason)

@@ -1,0 +1,195 @@
+"""Graphs that compute pass; whatever could reach outside the model does not, wherever it is hidden."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+from service.inference.artifact import Artifact
+from service.inference.graphs import DEEPEST, check_onnx, check_saved_model
+
+
+@pytest.fixture
+def saved_model(artifacts: Path) -> SavedModel:
+    """The graph of after-lstm, to change."""
+    model = SavedModel()
+    model.ParseFromString((artifacts / "after-lstm" / "1" / "saved_model.pb").read_bytes())
+    return model
+
+
+@pytest.fixture
+def lowering(artifacts: Path) -> onnx.ModelProto:
+    """The lowering of after-lstm, to change."""
+    return onnx.load(Artifact(artifacts / "after-lstm" / "1").lowering_path)
+
+
+@pytest.mark.parametrize("name", ["after-lstm", "before-lstm", "three"])
+def test_what_training_exports_passes(artifacts: Path, name: str) -> None:
+    """Every operation of the architectures is one that computes."""
+    artifact = Artifact(artifacts / name / "1")
+    check_saved_model((artifact.directory / "saved_model.pb").read_bytes())
+    check_onnx(artifact.lowering_path.read_bytes())
+
+
+def into_a_signature(graph: MetaGraphDef) -> None:
+    function = next(one for one in graph.graph_def.library.function if "predict" in one.signature.name)
+    function.node_def.add(name="evil", op="ReadFile")
+
+
+def into_the_main_graph(graph: MetaGraphDef) -> None:
+    graph.graph_def.node.add(name="evil", op="ReadFile")
+
+
+def into_the_main_graph_without_a_name(graph: MetaGraphDef) -> None:
+    graph.graph_def.node.add(op="RestoreV2")
+
+
+def into_a_function_that_nobody_calls(graph: MetaGraphDef) -> None:
+    graph.graph_def.library.function.add(signature={"name": "unused"}).node_def.add(name="evil", op="WriteFile")
+
+
+def into_a_saver(graph: MetaGraphDef) -> None:
+    function = next(one for one in graph.graph_def.library.function if "traced_restore" in one.signature.name)
+    function.node_def.add(name="evil", op="PyFunc")
+
+
+def by_a_function_of_that_name(graph: MetaGraphDef) -> None:
+    graph.graph_def.library.function.add(signature={"name": "ReadFile"})
+    into_a_signature(graph)
+
+
+def reading_weights_when_asked(graph: MetaGraphDef) -> None:
+    function = next(one for one in graph.graph_def.library.function if "predict" in one.signature.name)
+    function.node_def.add(name="evil", op="RestoreV2")
+
+
+def calling_the_saver_when_asked(graph: MetaGraphDef) -> None:
+    saver = next(one for one in graph.graph_def.library.function if "traced_save" in one.signature.name)
+    function = next(one for one in graph.graph_def.library.function if "predict" in one.signature.name)
+    node = function.node_def.add(name="evil", op="StatefulPartitionedCall")
+    node.attr["f"].func.name = saver.signature.name
+
+
+def calling_the_saver_through_an_attribute_of_an_attribute(graph: MetaGraphDef) -> None:
+    saver = next(one for one in graph.graph_def.library.function if "traced_save" in one.signature.name)
+    function = next(one for one in graph.graph_def.library.function if "predict" in one.signature.name)
+    node = function.node_def.add(name="evil", op="Case")
+    node.attr["branches"].list.func.add(name="branch").attr["f"].func.name = saver.signature.name
+
+
+@pytest.mark.parametrize(
+    ("hide", "operation"),
+    [
+        (into_a_signature, "ReadFile"),
+        (into_the_main_graph, "ReadFile"),
+        (into_the_main_graph_without_a_name, "RestoreV2"),
+        (into_a_function_that_nobody_calls, "WriteFile"),
+        (into_a_saver, "PyFunc"),
+        (by_a_function_of_that_name, "ReadFile"),
+        (reading_weights_when_asked, "RestoreV2"),
+        (calling_the_saver_when_asked, "MergeV2Checkpoints|SaveV2|ShardedFilename|StaticRegexFullMatch|StringJoin"),
+        (
+            calling_the_saver_through_an_attribute_of_an_attribute,
+            "MergeV2Checkpoints|SaveV2|ShardedFilename|StaticRegexFullMatch|StringJoin",
+        ),
+    ],
+)
+def test_an_operation_that_may_reach_outside_is_found_wherever_it_hides(
+    saved_model: SavedModel, hide: Callable[[MetaGraphDef], None], operation: str
+) -> None:
+    """Anything but computing is refused; reading and writing weights is, but for whoever saves the model."""
+    hide(saved_model.meta_graphs[0])
+    with pytest.raises(ValueError, match=rf"holds the operation '({operation})', which may reach outside the model"):
+        check_saved_model(saved_model.SerializeToString())
+
+
+def test_every_occurrence_counts(saved_model: SavedModel) -> None:
+    """Of a field that comes twice one reader takes the first and another the last; here both are looked at."""
+    content = saved_model.SerializeToString()
+    into_a_signature(saved_model.meta_graphs[0])
+    evil = saved_model.SerializeToString()
+    for both in (content + evil, evil + content):
+        with pytest.raises(ValueError, match=r"holds the operation 'ReadFile'"):
+            check_saved_model(both)
+
+
+def test_a_saved_model_of_tensorflow_1_is_refused(saved_model: SavedModel) -> None:
+    """On loading it, TensorFlow would run the node that it names for restoring."""
+    saved_model.meta_graphs[0].ClearField("object_graph_def")
+    with pytest.raises(ValueError, match="lists no functions: expected a SavedModel of TensorFlow 2"):
+        check_saved_model(saved_model.SerializeToString())
+
+
+def test_attributes_that_lie_deep_in_each_other_are_refused(saved_model: SavedModel) -> None:
+    """Neither here nor in the runtime do they get to exhaust the stack."""
+    function = next(one for one in saved_model.meta_graphs[0].graph_def.library.function if one.node_def)
+    attributes = function.node_def.add(name="deep", op="Case").attr
+    for _ in range(DEEPEST):
+        called = attributes["f"].func
+        called.name = "f"
+        attributes = called.attr
+    saved_model.meta_graphs[0].object_graph_def.concrete_functions[function.signature.name].SetInParent()
+    with pytest.raises(ValueError, match="more than 16 deep"):
+        check_saved_model(saved_model.SerializeToString())
+
+
+@pytest.mark.parametrize("content", [b"", b"\x12\xff", b"text", b"\xff" * 11, b"\x12\x05\x12"])
+def test_what_is_no_saved_model_is_said(content: bytes) -> None:
+    """Cut off or made up."""
+    with pytest.raises(ValueError, match=r"holds no graph|starts no field|ends no number|expected .* bytes"):
+        check_saved_model(content)
+
+
+def in_another_file(model: onnx.ModelProto) -> None:
+    weights = model.graph.initializer[0]
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="/etc/passwd")
+
+
+def in_another_file_of_a_subgraph(model: onnx.ModelProto) -> None:
+    elsewhere = onnx.ModelProto(graph={"initializer": [model.graph.initializer[0]]})
+    in_another_file(elsewhere)
+    model.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=elsewhere.graph))
+
+
+def in_another_file_of_a_constant(model: onnx.ModelProto) -> None:
+    elsewhere = onnx.ModelProto(graph={"initializer": [model.graph.initializer[0]]})
+    in_another_file(elsewhere)
+    model.graph.node.append(helper.make_node("Constant", [], ["y"], value=elsewhere.graph.initializer[0]))
+
+
+@pytest.mark.parametrize("hide", [in_another_file, in_another_file_of_a_subgraph, in_another_file_of_a_constant])
+def test_weights_in_another_file_are_found(lowering: onnx.ModelProto, hide: Callable[[onnx.ModelProto], None]) -> None:
+    """They could be anybody's file, and come out as an answer."""
+    hide(lowering)
+    with pytest.raises(ValueError, match="keeps weights in another file"):
+        check_onnx(lowering.SerializeToString())
+
+
+def test_operators_of_libraries_are_found(lowering: onnx.ModelProto) -> None:
+    """In the graph and in the model's own functions."""
+    node = helper.make_node("Read", [], ["y"], domain="evil")
+    lowering.functions.add(name="f", domain="mine").node.append(node)
+    with pytest.raises(ValueError, match="holds an operator of the library 'evil'"):
+        check_onnx(lowering.SerializeToString())
+    lowering.ClearField("functions")
+    check_onnx(lowering.SerializeToString())
+    lowering.graph.node.append(node)
+    with pytest.raises(ValueError, match="holds an operator of the library 'evil'"):
+        check_onnx(lowering.SerializeToString())
+
+
+def test_graphs_that_lie_deep_in_each_other_are_refused(lowering: onnx.ModelProto) -> None:
+    """Neither here nor in the runtime do they get to exhaust the stack."""
+    graph = lowering.graph
+    for _ in range(DEEPEST):
+        outer = onnx.GraphProto()
+        outer.node.append(helper.make_node("If", ["x"], ["y"], then_branch=graph))
+        graph = outer
+    with pytest.raises(ValueError, match="has graphs more than 16 deep"):
+        check_onnx(onnx.ModelProto(graph=graph).SerializeToString())
