@@ -1,183 +1,227 @@
-"""Versions are found, verified, and chosen by the rules; a broken one is never served."""
+"""The models of a folder are found, kept up with, and chosen by the rules."""
 
-import json
+import asyncio
+import logging
+import os
 import shutil
+import threading
 from pathlib import Path
-from typing import Any, Protocol
 
-import numpy as np
 import pytest
 
 from service.errors import ArtifactError, Unavailable, UnknownModel
 from service.inference.artifact import Artifact
-from service.inference.engines import EngineChoice
-from service.inference.model import Limits
-from service.inference.repository import Repository, discover, open_verified
-
-LIMITS = Limits(max_batch=8, max_queue=16, timeout=5)
+from service.inference.model import Model
+from service.inference.repository import Repository, discover
+from tests.fakes import BAD, load
 
 
 @pytest.fixture
-def home(artifacts: Path, tmp_path: Path) -> Path:
-    """An artifacts folder of its own, with after-lstm in version 1."""
-    shutil.copytree(artifacts / "after-lstm" / "1", tmp_path / "after-lstm" / "1")
-    return tmp_path
+def home(tmp_path: Path) -> Path:
+    """An artifacts folder with version 1 of the model first."""
+    home = tmp_path / "artifacts"
+    add(home, "first", 1)
+    return home
 
 
-class Load(Protocol):
-    """Loads the repository of a folder."""
-
-    def __call__(self, home: Path, default: str | None = None) -> Repository: ...
-
-
-@pytest.fixture
-def load(engine: EngineChoice) -> Load:
-    """On either engine."""
-
-    def loaded(home: Path, default: str | None = None) -> Repository:
-        repository = Repository(home, default=default, engine=engine, threads=1, limits=LIMITS)
-        repository.load()
-        return repository
-
-    return loaded
+def add(home: Path, model: str, number: int | str, text: str = "good") -> None:
+    (home / model / str(number)).mkdir(parents=True, exist_ok=True)
+    (home / model / str(number) / "text").write_text(text)
 
 
-def add_version(home: Path, number: int | str, model: str = "after-lstm") -> Artifact:
-    source = home / "after-lstm" / "1"
-    artifact = Artifact(Path(shutil.copytree(source, home / model / str(number))))
-    edit_card(artifact, name=model)
-    return artifact
+def open_repository(
+    home: Path, default: str | None = None, pins: dict[str, int] | None = None, keep: int = 2
+) -> Repository:
+    return Repository(home, load, default=default, pins=pins or {}, keep=keep)
 
 
-def edit_card(artifact: Artifact, **fields: Any) -> None:
-    card = json.loads(artifact.card_path.read_text())
-    artifact.card_path.write_text(json.dumps({**card, **fields}))
-
-
-def test_the_largest_integer_is_the_newest(load: Load, home: Path) -> None:
-    """Ten is more than nine, whatever their names sort like."""
-    add_version(home, 9)
-    add_version(home, 10)
-    assert load(home).get().version == 10
+def started(home: Path, default: str | None = None, pins: dict[str, int] | None = None) -> Repository:
+    repository = open_repository(home, default, pins)
+    repository.start()
+    return repository
 
 
 def test_names_that_are_no_plain_integers_are_passed_over(home: Path) -> None:
     """Versions being written, and people's own folders, are not versions."""
     for name in (".staging-x", "2.tmp", "007", "-3", "latest", "٣"):
-        add_version(home, name)
-    (home / "after-lstm" / "5").write_text("a file")
+        add(home, "first", name)
+    (home / "first" / "5").write_text("a file")
     (home / "notes.txt").write_text("a file")
     (home / "empty").mkdir()
-    assert discover(home) == {"after-lstm": [1]}
+    assert discover(home) == {"first": [1]}
 
 
-def test_an_older_version_steps_in_for_a_broken_one(load: Load, home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The reason is logged."""
-    add_version(home, 2).card_path.write_text("{")
-    assert load(home).get().version == 1
-    assert "after-lstm version 2 is rejected" in caplog.text
-    assert "card.json is not a valid card" in caplog.text
+@pytest.mark.parametrize("name", [".hidden", "-rf", "a b", "a\nb", "ä", "a:b", "lost+found"])
+def test_names_that_are_not_plain_are_no_models(home: Path, name: str) -> None:
+    """They would be parts of addresses, of log lines and of commands."""
+    add(home, name, 1)
+    assert discover(home) == {"first": [1]}
 
 
-def test_no_folder_and_no_model_are_said_with_what_to_do(load: Load, tmp_path: Path) -> None:
+def test_no_folder_and_no_model_are_said_with_what_to_do(tmp_path: Path) -> None:
     """The message holds the command that trains one."""
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ArtifactError, match=r"no model in .*: train one with `python -m training --artifacts"):
-            load(folder)
+            started(folder)
 
 
-def test_an_unknown_default_is_said_with_the_choices(load: Load, home: Path) -> None:
+def test_an_unknown_default_is_said_with_the_choices(home: Path) -> None:
     """A misspelt name is answered with the right ones."""
-    with pytest.raises(ArtifactError, match=r"no model 'after-lsm' in .*: expected one of after-lstm"):
-        load(home, default="after-lsm")
+    with pytest.raises(ArtifactError, match=r"no model 'frist' in .*: expected one of first"):
+        started(home, default="frist")
 
 
-def test_several_models_need_a_default(load: Load, home: Path) -> None:
+def test_several_models_need_a_default(home: Path) -> None:
     """Which one answers must not depend on the alphabet."""
-    add_version(home, 1, model="other")
-    with pytest.raises(ArtifactError, match="has after-lstm, other: choose the default with --model"):
-        load(home)
-    repository = load(home, default="other")
-    assert repository.get().card.name == "other"
-    assert repository.get("after-lstm").card.name == "after-lstm"
+    add(home, "second", 4)
+    with pytest.raises(ArtifactError, match="has first, second: choose the default with --model"):
+        started(home)
+    repository = started(home, default="second")
+    assert repository.get().version == 4
+    assert repository.get("first").version == 1
 
 
-def test_a_broken_default_is_fatal_and_another_broken_model_is_not(load: Load, home: Path) -> None:
+def test_a_broken_default_is_fatal_and_another_broken_model_is_not(home: Path) -> None:
     """One model's files do not take the others down."""
-    add_version(home, 1, model="other").golden_path.unlink()
-    repository = load(home, default="after-lstm")
-    with pytest.raises(UnknownModel, match="no model 'other': expected one of after-lstm"):
-        repository.get("other")
-    with pytest.raises(ArtifactError, match=r"golden\.npz cannot be read"):
-        load(home, default="other")
+    add(home, "second", 1, BAD)
+    add(home, "second", 2, BAD)
+    repository = started(home, default="first")
+    with pytest.raises(Unavailable, match="no version of model 'second' can be served"):
+        repository.get("second")
+    with pytest.raises(ArtifactError, match=r"no version of 'second' can be served: version 2: .* version 1: .*is bad"):
+        started(home, default="second")
 
 
-def test_an_unknown_version_is_said_with_the_choices(load: Load, home: Path) -> None:
-    """The message names the version that is served."""
-    repository = load(home)
+@pytest.mark.parametrize(
+    ("pins", "expected"),
+    [({"first": 7}, r"first has 1, 2"), ({"frist": 1}, "expected one of first")],
+)
+def test_a_pin_to_nothing_is_fatal_at_the_start(home: Path, pins: dict[str, int], expected: str) -> None:
+    """Whoever mistyped it is still there to read it."""
+    add(home, "first", 2)
+    assert started(home, pins={"first": 1}).get().version == 1
+    with pytest.raises(ArtifactError, match=rf"no version to pin in .*: {expected}"):
+        started(home, pins=pins)
+
+
+def test_only_what_answers_is_loaded_before_the_service_starts(home: Path) -> None:
+    """The others follow: nobody waits for them."""
+    add(home, "first", 2)
+    repository = started(home)
+    with pytest.raises(UnknownModel, match="model 'first' has no version 1: expected 2"):
+        repository.get(version=1)
+    repository.update()
     assert repository.get(version=1).version == 1
-    with pytest.raises(UnknownModel, match="model 'after-lstm' has no version 2: expected 1"):
-        repository.get(version=2)
+
+
+def test_models_that_are_published_and_deleted_come_and_go(home: Path) -> None:
+    """While the service runs."""
+    repository = started(home)
+    add(home, "second", 3)
+    repository.update()
+    assert repository.get("second").version == 3
+    shutil.rmtree(home / "second")
+    repository.update()
+    with pytest.raises(UnknownModel, match="no model 'second': expected one of first"):
+        repository.get("second")
+
+
+def test_a_model_whose_directory_is_there_is_not_given_up(home: Path) -> None:
+    """Its versions are: whoever deletes all of them one by one may be about to publish."""
+    add(home, "second", 1)
+    repository = started(home, default="first")
+    shutil.rmtree(home / "first" / "1")
+    repository.update()
+    assert repository.get().version == 1
+
+
+def test_a_folder_that_is_not_there_any_more_changes_nothing(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A volume that is not mounted is no wish to stop serving; the log says so once."""
+    repository = started(home)
+    home.rename(home.with_name("elsewhere"))
+    for _ in range(2):
+        repository.update()
+    assert repository.get().version == 1
+    assert caplog.text.count("any more: all stay as they are") == 1
+    home.mkdir()
+    repository.update()
+    assert repository.get().version == 1
+    home.rmdir()
+    home.with_name("elsewhere").rename(home)
+    add(home, "first", 2)
+    repository.update()
+    assert repository.get().version == 2
+
+
+def test_a_version_that_is_a_link_out_of_the_folder_is_refused(home: Path, tmp_path: Path) -> None:
+    """One that leads to another version of the folder is served."""
+    repository = started(home)
+    add(tmp_path / "outside", "first", 1)
+    (home / "first" / "2").symlink_to(tmp_path / "outside" / "first" / "1")
+    repository.update()
+    assert repository.get().version == 1
+    reason = repository.models["first"].statuses()[0].reason
+    assert reason == f"{home / 'first' / '2'} is a link that leads out of {home}"
+    (home / "first" / "3").symlink_to(home / "first" / "1")
+    repository.update()
+    assert repository.get().version == 3
 
 
 @pytest.mark.anyio
-async def test_a_closed_repository_serves_nothing(load: Load, home: Path) -> None:
+async def test_what_is_published_is_served_while_the_loop_runs(home: Path) -> None:
+    """And loading it happens elsewhere, and behind everything else."""
+    threads: list[tuple[str, int]] = []
+
+    def noting(artifact: Artifact) -> Model:
+        nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        threads.append((threading.current_thread().name, nice))
+        return load(artifact)
+
+    repository = Repository(home, noting, default=None, pins={}, keep=2)
+    repository.start()
+    watching = asyncio.create_task(repository.watch(0.01))
+    add(home, "first", 2)
+    async with asyncio.timeout(10):
+        while repository.get().version != 2:
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    here, elsewhere = threads[0], threads[-1]
+    assert here[0] == "MainThread"
+    assert elsewhere[0].startswith("repository")
+    assert elsewhere[1] > here[1]
+
+
+@pytest.mark.anyio
+async def test_a_look_that_fails_is_not_the_last(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever went wrong is in the log, and what is served is served on."""
+    caplog.set_level(logging.ERROR, logger="service")
+    repository = started(home)
+    update = repository.update
+    failures = iter([OSError("stale file handle")])
+
+    def failing() -> None:
+        for error in failures:
+            raise error
+        update()
+
+    monkeypatch.setattr(repository, "update", failing)
+    watching = asyncio.create_task(repository.watch(0.01))
+    add(home, "first", 2)
+    async with asyncio.timeout(10):
+        while repository.get().version != 2:
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    assert "stale file handle" in caplog.text
+
+
+@pytest.mark.anyio
+async def test_a_closed_repository_serves_nothing(home: Path) -> None:
     """Who asks while the service stops is told that nothing is loaded."""
-    repository = load(home)
+    repository = started(home)
     await repository.close()
     with pytest.raises(Unavailable, match="no model is loaded"):
         repository.get()
-
-
-def test_a_card_of_another_model_is_refused(load: Load, home: Path) -> None:
-    """A version that was copied into the wrong model's folder is not served under its name."""
-    shutil.copytree(home / "after-lstm", home / "renamed")
-    with pytest.raises(ArtifactError, match="names the model 'after-lstm', its folder 'renamed': rename one"):
-        load(home, default="renamed")
-
-
-@pytest.mark.parametrize("output", ["prediction", "attention_vec"])
-def test_a_version_that_cannot_replay_its_golden_example_is_refused(
-    home: Path, engine: EngineChoice, output: str
-) -> None:
-    """Prediction and attention both count."""
-    artifact = Artifact(home / "after-lstm" / "1")
-    with np.load(artifact.golden_path) as golden:
-        arrays = dict(golden)
-    arrays[output] = arrays[output] * 0.99
-    np.savez(artifact.golden_path, **arrays)
-    with pytest.raises(ArtifactError, match=rf"does not replay its golden example on engine {engine}: "):
-        open_verified(artifact, engine, threads=1)
-
-
-def test_a_golden_example_of_another_shape_is_refused(home: Path, engine: EngineChoice) -> None:
-    """Outputs of the wrong shape do not pass by broadcasting."""
-    artifact = Artifact(home / "after-lstm" / "1")
-    with np.load(artifact.golden_path) as golden:
-        arrays = dict(golden)
-    np.savez(artifact.golden_path, **{**arrays, "prediction": arrays["prediction"][:, 0]})
-    with pytest.raises(ArtifactError, match=r"expected arrays of 3, 2 and 3 axes, got \(3, 1, 3\)"):
-        open_verified(artifact, engine, threads=1)
-    np.savez(artifact.golden_path, **{**arrays, "attention_vec": arrays["attention_vec"][..., :1]})
-    with pytest.raises(
-        ArtifactError, match=r"attention_vec has shape \(32, 20, 32\), expected \(32, 20, 1\)|attention differs"
-    ):
-        open_verified(artifact, engine, threads=1)
-    np.savez(artifact.golden_path, **{**arrays, "sequence": arrays["sequence"][:, :5]})
-    with pytest.raises(ArtifactError, match=r"expected sequences of shape \(n, 20, 2\), got \(32, 5, 2\)"):
-        open_verified(artifact, engine, threads=1)
-
-
-def test_a_card_that_contradicts_the_graph_is_refused(home: Path) -> None:
-    """A card that names three classes over one output would answer nonsense."""
-    artifact = Artifact(home / "after-lstm" / "1")
-    edit_card(artifact, target={"task": "multiclass", "classes": ["a", "b", "c"]})
-    with pytest.raises(ArtifactError, match=r"describes a multiclass target with 3 output\(s\), .*golden\.npz has 1"):
-        open_verified(artifact, "auto", threads=1)
-
-
-def test_a_missing_chart_is_named(load: Load, home: Path) -> None:
-    """Every file of the contract is there, or the version is not served."""
-    Artifact(home / "after-lstm" / "1").chart_path("svg").unlink()
-    with pytest.raises(ArtifactError, match=r"attention\.svg cannot be read"):
-        load(home)

@@ -1,0 +1,67 @@
+"""Versions without a graph: a directory with a text, and a model that knows it."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from service.errors import ArtifactError
+from service.inference.artifact import Array, Artifact
+from service.inference.engines import Signature
+from service.inference.model import Model
+
+BAD = "bad"
+
+
+class Echo:
+    """An engine whose attention is all on one timestep."""
+
+    name = "echo"
+    signatures: Mapping[str, Signature] = MappingProxyType({})
+
+    def __init__(self, timestep: int) -> None:
+        self.timestep = timestep
+
+    def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        attention = np.zeros((len(sequences), 4), np.float32)
+        attention[:, self.timestep] = 1
+        return dict.fromkeys(outputs, attention)
+
+
+class FakeModel(Model):
+    """A model of what its directory holds: a text and a timestep to look at."""
+
+    def __init__(self, version: int, text: str, timestep: int = 0) -> None:
+        self.version = version
+        self.text = text
+        self.engine = Echo(timestep)
+
+    def attention_moved_from(self, other: Model) -> float | None:
+        assert isinstance(self.engine, Echo)
+        assert isinstance(other.engine, Echo)
+        return float(self.engine.timestep != other.engine.timestep)
+
+    async def close(self) -> None:
+        pass
+
+
+def load(artifact: Artifact) -> Model:
+    """The fake of a version whose files are whole."""
+    try:
+        text = (artifact.directory / "text").read_text()
+    except OSError as error:
+        raise ArtifactError(f"text is missing: {error.strerror}") from error
+    if text == BAD:
+        raise ArtifactError(f"{artifact.directory / 'text'} is bad")
+    return FakeModel(int(artifact.directory.name), text, timestep=len(text) % 4)
+
+
+def write(home: Path, number: int, text: str) -> None:
+    (home / str(number)).mkdir(exist_ok=True)
+    (home / str(number) / "text").write_text(text)
+
+
+def text_of(model: Model) -> str:
+    assert isinstance(model, FakeModel)
+    return model.text

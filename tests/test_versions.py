@@ -1,0 +1,323 @@
+"""Which version answers follows from what is on disk, whatever the order in which it came about."""
+
+import gc
+import logging
+import shutil
+import tempfile
+import threading
+import weakref
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.errors import Unavailable, UnknownModel
+from service.inference.artifact import Artifact
+from service.inference.model import Model
+from service.inference.versions import PIN, Versions
+from tests.fakes import BAD, load, text_of, write
+
+
+def numbers(home: Path) -> list[int]:
+    return [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Versions:
+    return Versions(tmp_path, load, pin=None)
+
+
+def states(versions: Versions) -> dict[int, str]:
+    return {status.version: status.state for status in versions.statuses()}
+
+
+def test_the_newest_answers_and_some_older_ones_can_be_asked(versions: Versions, tmp_path: Path) -> None:
+    """Ten is more than nine, whatever their names sort like."""
+    for number in (2, 9, 10):
+        write(tmp_path, number, "good")
+    versions.update(numbers(tmp_path), keep=2)
+    assert versions.get().version == 10
+    assert versions.get(9).version == 9
+    with pytest.raises(UnknownModel, match=r"has no version 2: expected 9, 10"):
+        versions.get(2)
+    assert states(versions) == {10: "live", 9: "live", 2: "retired"}
+
+
+def test_a_broken_version_is_rejected_with_its_reason_until_its_files_change(
+    versions: Versions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not tried, and not complained of, again and again."""
+    write(tmp_path, 1, "good")
+    write(tmp_path, 2, BAD)
+    for _ in range(3):
+        versions.update([1, 2], keep=2)
+    assert versions.get().version == 1
+    assert states(versions) == {2: "rejected", 1: "live"}
+    assert versions.statuses()[0].reason == f"{tmp_path / '2' / 'text'} is bad"
+    assert caplog.text.count("version 2 is rejected") == 1
+    write(tmp_path, 2, "good again")
+    versions.update([1, 2], keep=2)
+    assert text_of(versions.get()) == "good again"
+
+
+def test_an_unexpected_failure_rejects_one_version_and_no_other(tmp_path: Path) -> None:
+    """Runtimes raise whatever they like."""
+
+    def fail(artifact: Artifact) -> Model:
+        if artifact.directory.name == "2":
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+        return load(artifact)
+
+    versions = Versions(tmp_path, fail, pin=None)
+    write(tmp_path, 1, "good")
+    write(tmp_path, 2, "good")
+    versions.update([1, 2], keep=2)
+    assert versions.get().version == 1
+    assert "invalid start byte" in str(versions.statuses()[0].reason)
+
+
+def test_what_happens_to_the_files_of_a_loaded_version_does_not_show(versions: Versions, tmp_path: Path) -> None:
+    """It answers as it was verified, and says what is wrong; whole again, it is what is on disk that answers."""
+    write(tmp_path, 1, "one")
+    write(tmp_path, 2, "two")
+    versions.update([1, 2], keep=2)
+    write(tmp_path, 2, BAD)
+    versions.update([1, 2], keep=2)
+    assert text_of(versions.get()) == "two"
+    assert versions.statuses()[0].state == "live"
+    assert "is bad" in str(versions.statuses()[0].reason)
+    write(tmp_path, 2, "two, written again")
+    versions.update([1, 2], keep=2)
+    assert text_of(versions.get()) == "two, written again"
+    assert versions.statuses()[0].reason is None
+
+
+def test_deleting_the_newest_rolls_back(versions: Versions, tmp_path: Path) -> None:
+    """Also to a version that had been retired."""
+    for number in (1, 2):
+        write(tmp_path, number, "good")
+    versions.update([1, 2], keep=1)
+    assert states(versions) == {2: "live", 1: "retired"}
+    shutil.rmtree(tmp_path / "2")
+    versions.update([1], keep=1)
+    assert versions.get().version == 1
+    assert states(versions) == {1: "live"}
+
+
+def test_the_last_version_is_not_given_up(versions: Versions, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """There is no moment in which none serves, and the log says why this one still does."""
+    write(tmp_path, 1, "good")
+    versions.update([1], keep=2)
+    shutil.rmtree(tmp_path / "1")
+    write(tmp_path, 2, BAD)
+    versions.update([2], keep=2)
+    assert versions.get().version == 1
+    assert versions.problem == f"no version in {tmp_path} can be loaded: version 1 stays"
+    assert versions.problem in caplog.text
+    assert states(versions) == {2: "rejected", 1: "live"}
+    write(tmp_path, 2, "good")
+    versions.update([2], keep=2)
+    assert versions.get().version == 2
+    assert versions.problem is None
+
+
+def test_where_none_can_be_loaded_none_is_served(versions: Versions, tmp_path: Path) -> None:
+    """Not yet, that is."""
+    write(tmp_path, 1, BAD)
+    versions.update([1], keep=2)
+    with pytest.raises(Unavailable, match=rf"no version of model '{tmp_path.name}' can be served"):
+        versions.get()
+
+
+def test_a_pinned_version_answers_and_newer_ones_can_be_asked(versions: Versions, tmp_path: Path) -> None:
+    """By the file, and without it the newest again."""
+    for number in (1, 2, 3):
+        write(tmp_path, number, "good")
+    (tmp_path / PIN).write_text("1\n")
+    versions.update([1, 2, 3], keep=2)
+    assert versions.get().version == 1
+    assert versions.get(3).version == 3
+    (tmp_path / PIN).unlink()
+    versions.update([1, 2, 3], keep=2)
+    assert versions.get().version == 3
+    assert states(versions) == {3: "live", 2: "live", 1: "retired"}
+
+
+def test_the_command_line_pins_over_the_file(tmp_path: Path) -> None:
+    """Flags win."""
+    for number in (1, 2, 3):
+        write(tmp_path, number, "good")
+    (tmp_path / PIN).write_text("1")
+    versions = Versions(tmp_path, load, pin=2)
+    versions.update([1, 2, 3], keep=2)
+    assert versions.get().version == 2
+
+
+def test_a_pin_that_is_being_written_changes_nothing(versions: Versions, tmp_path: Path) -> None:
+    """`echo 1 > pin` empties the file before it writes it."""
+    for number in (1, 2):
+        write(tmp_path, number, "good")
+    (tmp_path / PIN).write_text("1")
+    versions.update([1, 2], keep=2)
+    (tmp_path / PIN).write_text("")
+    versions.update([1, 2], keep=2)
+    assert versions.get().version == 1
+    assert versions.problem == f"{tmp_path / PIN}: expected the number of a version, got ''"
+
+
+@pytest.mark.parametrize(("pin", "reason"), [("7", "there is no such version"), ("2", "is bad")])
+def test_a_pinned_version_that_cannot_be_served_is_said(
+    versions: Versions, tmp_path: Path, pin: str, reason: str
+) -> None:
+    """The newest that can be answers meanwhile."""
+    write(tmp_path, 1, "good")
+    write(tmp_path, 2, BAD)
+    (tmp_path / PIN).write_text(pin)
+    versions.update([1, 2], keep=2)
+    assert versions.get().version == 1
+    assert str(versions.problem).startswith(f"pinned version {pin} cannot be served: ")
+    assert reason in str(versions.problem)
+
+
+def test_how_far_attention_moved_is_told(versions: Versions, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log and in the status of the version that took over."""
+    caplog.set_level(logging.INFO, logger="service")
+    write(tmp_path, 1, "a")
+    versions.update([1], keep=2)
+    write(tmp_path, 2, "ab")
+    versions.update([1, 2], keep=2)
+    assert [status.attention_moved for status in versions.statuses()] == [1.0, None]
+    assert "version 2 answers instead of version 1; attention moved by 1.0000 (total variation)" in caplog.text
+
+
+def test_a_retired_version_is_freed_once_nobody_uses_it(versions: Versions, tmp_path: Path) -> None:
+    """Not before: a request that began on it ends on it."""
+    gc.collect()
+    gc.freeze()
+    try:
+        write(tmp_path, 1, "good")
+        versions.update([1], keep=1)
+        used = versions.get()
+        freed = weakref.ref(used)
+        write(tmp_path, 2, "good")
+        assert versions.update([1, 2], keep=1)
+        assert versions.get().version == 2
+        assert text_of(used) == "good"
+        del used
+        assert freed() is None
+    finally:
+        gc.unfreeze()
+
+
+class Files(RuleBasedStateMachine):
+    """Publishing, breaking, mending, deleting, pinning and unpinning in any order, while somebody asks all the time."""
+
+    root: ClassVar[Path]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_disk: dict[int, str] = {}
+        self.loaded: dict[int, str] = {}
+        self.pin: int | None = None
+        self.keep = 2
+        self.stopped = threading.Event()
+        self.wrong: list[Any] = []
+
+    @initialize(keep=st.integers(1, 3))
+    def start(self, keep: int) -> None:
+        self.home = Path(tempfile.mkdtemp(dir=self.root))
+        self.keep = keep
+        self.versions = Versions(self.home, load, pin=None)
+        self.publish("good")
+        self.look()
+        self.thread = threading.Thread(target=self.ask)
+        self.thread.start()
+
+    def ask(self) -> None:
+        while not self.stopped.wait(0.0001):
+            try:
+                model = self.versions.get()
+                if text_of(model) == BAD:
+                    self.wrong.append(model.version)
+            except Exception as error:  # noqa: BLE001 - any is one too many
+                self.wrong.append(error)
+
+    @rule(text=st.sampled_from(["good", "better", BAD]))
+    def publish(self, text: str) -> None:
+        number = max([*numbers(self.home), *self.on_disk], default=0) + 1
+        write(self.home, number, text)
+        self.on_disk[number] = text
+
+    @precondition(lambda self: self.on_disk)
+    @rule(data=st.data(), text=st.sampled_from(["changed", "changed again", BAD]))
+    def change(self, data: st.DataObject, text: str) -> None:
+        number = data.draw(st.sampled_from(sorted(self.on_disk)))
+        write(self.home, number, text)
+        self.on_disk[number] = text
+
+    @precondition(lambda self: self.on_disk)
+    @rule(data=st.data())
+    def delete(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(sorted(self.on_disk)))
+        shutil.rmtree(self.home / str(number))
+        del self.on_disk[number]
+
+    @rule(pin=st.integers(1, 6))
+    def pin_one(self, pin: int) -> None:
+        (self.home / PIN).write_text(str(pin))
+        self.pin = pin
+
+    @rule()
+    def unpin(self) -> None:
+        (self.home / PIN).unlink(missing_ok=True)
+        self.pin = None
+
+    @rule()
+    def look(self) -> None:
+        """What the rules say, worked out another way than the code does."""
+        before = self.versions.current
+        self.versions.update(numbers(self.home), self.keep)
+        can = {
+            number: text if text != BAD else self.loaded[number]
+            for number, text in self.on_disk.items()
+            if text != BAD or number in self.loaded
+        }
+        newest_first = sorted(can, reverse=True)
+        kept = sorted(newest_first, key=lambda number: number != self.pin)[: self.keep]
+        if not kept and before is not None:  # the last one stays
+            assert self.versions.get() is before
+            assert self.versions.problem is not None
+            self.loaded = {before.version: text_of(before)} if before.version in self.on_disk else {}
+            return
+        self.loaded = {number: can[number] for number in kept}
+        assert self.versions.get().version == kept[0]
+        live = {status.version for status in self.versions.statuses() if status.state == "live"}
+        assert live == self.loaded.keys()
+        assert {number: text_of(self.versions.get(number)) for number in live} == self.loaded
+
+    @invariant()
+    def nobody_was_refused_or_got_what_is_bad(self) -> None:
+        assert self.wrong == []
+
+    def teardown(self) -> None:
+        self.stopped.set()
+        if hasattr(self, "thread"):
+            self.thread.join()
+
+
+def test_the_served_version_is_always_the_one_that_the_rules_say(tmp_path: Path) -> None:
+    """Whatever is done to the files, in whatever order, under load."""
+    Files.root = tmp_path
+    run_state_machine_as_test(
+        Files, settings=settings(max_examples=200, stateful_step_count=40, deadline=None, derandomize=True)
+    )
