@@ -36,15 +36,24 @@ def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+SMALL = {"sequences": 3000, "epochs": 3, "batch_size": 32, "learning_rate": 0.01}
+
+
 @pytest.fixture(scope="session")
 def artifacts(tmp_path_factory: pytest.TempPathFactory, three_classes: Path) -> Path:
     """A folder with three models, trained small: after-lstm and before-lstm (binary), and three (multiclass)."""
     folder = tmp_path_factory.mktemp("artifacts")
-    small = {"sequences": 3000, "epochs": 3, "batch_size": 32, "learning_rate": 0.01, "artifacts": folder}
+    small = {**SMALL, "artifacts": folder}
     run(Options(**small))
     run(Options(**small, architecture="before_lstm"))
     run(Options(**{**small, "epochs": 20}, name="three", data=str(three_classes)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another version of after-lstm: the same options, another seed."""
+    return run(Options(**SMALL, seed=1, artifacts=tmp_path_factory.mktemp("retrained")))
 
 
 @pytest.fixture(params=["onnx", "tensorflow"], scope="session")

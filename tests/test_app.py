@@ -35,6 +35,7 @@ async def test_every_route_and_parameter_is_described(document: dict[str, Any]) 
         "POST /predict",
         "GET /attention",
         "GET /model",
+        "GET /models",
         "GET /health/live",
         "GET /health/ready",
     }

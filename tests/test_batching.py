@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -277,6 +278,30 @@ async def test_an_idle_batcher_takes_any_request() -> None:
     run = Doubler()
     async with batcher(run, max_queue=2) as b:
         assert (await b.submit(rows(*range(5)), ["out"])).outputs["out"].shape == (5, 1)
+
+
+async def test_a_batcher_that_nobody_uses_is_freed_with_its_thread() -> None:
+    """At once, though requests had deadlines: versions come and go."""
+    threads = threading.active_count()
+    run = Doubler()
+    unused = Batcher(run, max_batch=8, max_queue=8, timeout=60)
+    await unused.submit(rows(1), ["out"])
+    assert run.threads != {threading.get_ident()}, "the first call, of which nothing is known, runs in a thread"
+    freed = weakref.ref(unused)
+    await until(unused._idle.is_set)
+    del unused
+    assert freed() is None
+    await until(lambda: threading.active_count() == threads)
+
+
+async def test_warming_up_runs_calls_up_to_the_largest() -> None:
+    """And teaches it how long calls take: the first request need not go to a thread."""
+    run = Doubler()
+    async with batcher(run, max_batch=64) as warm:
+        warm.warm_up(rows(1, 2, 3), ["out"])
+        assert [len(batch) for batch in run.batches[:3]] == [64, 8, 1]
+        await warm.submit(rows(1), ["out"])
+        assert run.threads == {threading.get_ident()}
 
 
 async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:

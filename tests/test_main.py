@@ -11,12 +11,13 @@ from collections.abc import Collection
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 import uvicorn
 
 from service.app import create_app
-from service.inference.artifact import Array, Artifact
-from service.inference.engines import EngineChoice
+from service.inference.artifact import PREDICTION, Array, Artifact
+from service.inference.engines import EngineChoice, open_engine
 from service.settings import Settings
 from tests.server import ROOT, free_port, running, serving, wait_until_ready
 
@@ -40,6 +41,68 @@ def test_it_serves_over_a_socket(artifacts: Path, engine: EngineChoice) -> None:
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--engine", engine) as (url, _):
         assert httpx.post(f"{url}/predict", json=BODY).json()["model"] == "after-lstm"
         assert httpx.get(f"{url}/model").json()["engine"] == engine
+
+
+def test_no_request_notices_that_versions_come_and_go(
+    artifacts: Path, retrained: Path, tmp_path: Path, engine: EngineChoice
+) -> None:
+    """Published, deleted and pinned under load: every answer is 200, from a version on disk, and that version's own."""
+    home = tmp_path / "after-lstm"
+    sources = [artifacts / "after-lstm" / "1", retrained]
+    contents = Artifact(retrained).read()
+    sequence = contents.golden().sequence[0]
+    expected: dict[int, float] = {}
+    stopped = threading.Event()
+    wrong: list[object] = []
+    seen: set[int] = set()
+
+    def publish(number: int) -> None:
+        source = sources[number % 2]
+        opened = open_engine(Artifact(source).read(), Artifact(source).read().card(), "onnx", threads=1)
+        expected[number] = float(opened.run(sequence[np.newaxis], [PREDICTION])[PREDICTION][0, 0])
+        shutil.copytree(source, tmp_path / "staged")
+        home.mkdir(exist_ok=True)
+        (tmp_path / "staged").rename(home / str(number))
+
+    def ask(url: str) -> None:
+        with httpx.Client() as client:
+            while not stopped.is_set():
+                answer = client.post(f"{url}/predict", json={"sequence": sequence.tolist()})
+                body = answer.json()
+                right = expected.get(body["version"]) if answer.status_code == 200 else None
+                if right is None or abs(body["predictions"][0]["prediction"] - right) > 1e-5:
+                    wrong.append(body)
+                else:
+                    seen.add(body["version"])
+
+    def await_version(number: int) -> None:
+        seen.discard(number)
+        deadline = time.monotonic() + 30
+        while number not in seen:
+            assert time.monotonic() < deadline, f"version {number} does not answer: {wrong}"
+            time.sleep(0.01)
+
+    publish(1)
+    with serving("--artifacts", str(tmp_path), "--engine", engine, "--poll-interval", "0.05") as (url, _):
+        threads = [threading.Thread(target=ask, args=[url]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            await_version(1)
+            for number in range(2, 7):
+                publish(number)
+                await_version(number)
+            shutil.rmtree(home / "6")
+            await_version(5)
+            (home / "pin").write_text("2")
+            await_version(2)
+            (home / "pin").unlink()
+            await_version(5)
+        finally:
+            stopped.set()
+            for thread in threads:
+                thread.join()
+    assert wrong == []
 
 
 def test_several_workers_serve_one_port(artifacts: Path) -> None:
@@ -145,14 +208,16 @@ def test_with_one_worker_it_is_the_only_line(tmp_path: Path) -> None:
     assert len(outcome.stderr.splitlines()) == 1
 
 
-def test_a_broken_version_is_the_only_line_too(artifacts: Path, tmp_path: Path) -> None:
-    """Where there is no older version to step in."""
+def test_broken_versions_are_told_one_by_one(artifacts: Path, tmp_path: Path) -> None:
+    """Where there is no older version to step in: a line for each, and one for the end of it."""
     version = Path(shutil.copytree(artifacts / "three" / "1", tmp_path / "three" / "1"))
     Artifact(version).card_path.write_text("{}")
     outcome = ended("--artifacts", str(tmp_path))
     assert outcome.returncode == 3
-    (line,) = outcome.stderr.splitlines()
-    assert "card.json is not a valid card: name: Field required" in line
+    rejected, end = outcome.stderr.splitlines()
+    assert "three version 1 is rejected: " in rejected
+    assert "card.json is not what was published" in rejected
+    assert f"no version of 'three' in {tmp_path} can be served" in end
 
 
 def test_a_wrong_flag_ends_in_a_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A model checks what comes against its card, and answers in time or says so."""
 
+import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -7,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import DeadlineExceeded, InvalidInput
+from service.errors import ArtifactError, DeadlineExceeded, InvalidInput
 from service.inference.artifact import ATTENTION, Array, Artifact
-from service.inference.engines import Engine, Signature
+from service.inference.engines import Engine, EngineChoice, Signature
 from service.inference.gate import Verified
-from service.inference.model import Limits, Model
+from service.inference.model import Limits, Model, load_model
 
 
 class Stuck:
@@ -85,3 +86,19 @@ def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
     assert third.attention_moved_from(model("after-lstm", Looking(3))) == 0
     assert third.attention_moved_from(model("after-lstm", Looking(4))) == 0.75
     assert third.attention_moved_from(model("three", Looking(3))) is None
+
+
+def test_a_version_of_another_model_is_refused(artifacts: Path, tmp_path: Path, engine: EngineChoice) -> None:
+    """One that was copied into the wrong model's folder is not served under its name."""
+    shutil.copytree(artifacts / "after-lstm" / "1", tmp_path / "renamed" / "1")
+    limits = Limits(max_batch=8, max_queue=16, timeout=1)
+    with pytest.raises(ArtifactError, match="names the model 'after-lstm', its folder 'renamed': rename one"):
+        load_model(Artifact(tmp_path / "renamed" / "1"), engine=engine, threads=1, limits=limits)
+
+
+def test_a_loaded_model_is_warm(artifacts: Path, engine: EngineChoice) -> None:
+    """It has run calls of the sizes that there will be; it knows its number and its engine."""
+    limits = Limits(max_batch=8, max_queue=16, timeout=1)
+    model = load_model(Artifact(artifacts / "three" / "1"), engine=engine, threads=1, limits=limits)
+    assert (model.version, model.engine.name) == (1, engine)
+    assert model._batcher._is_short(1)

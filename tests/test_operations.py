@@ -1,12 +1,16 @@
-"""Health, and the model card."""
+"""Health, the models and their versions, and the model card."""
 
+import shutil
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.app import create_app
 from service.inference.artifact import Artifact
 from service.inference.engines import EngineChoice
+from service.settings import Settings
+from tests.conftest import connect
 
 pytestmark = pytest.mark.anyio
 
@@ -29,4 +33,39 @@ async def test_the_model_is_its_card_with_version_and_engine(
     """The card as written, and what serves it."""
     card = Artifact(artifacts / "three" / "1").read().card()
     response = await client.get("/model?model=three")
-    assert response.json() == {**card.model_dump(mode="json"), "version": 1, "engine": engine}
+    assert response.json() == {**card.model_dump(mode="json"), "version": 1, "engine": engine, "rejected": []}
+
+
+async def test_every_model_and_version_is_listed(artifacts: Path, retrained: Path, tmp_path: Path) -> None:
+    """With what has become of it, and why."""
+    home = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    shutil.copytree(retrained, home / "after-lstm" / "2")
+    shutil.copytree(retrained, home / "after-lstm" / "3")
+    (home / "after-lstm" / "3" / "saved_model.pb").write_bytes(b"")
+    shutil.rmtree(home / "before-lstm")
+    app = create_app(Settings(artifacts=home, model="after-lstm", keep_versions=1, pin={"after-lstm": 1}))
+    async with connect(app) as client:
+        after, three = (await client.get("/models")).json()["models"]
+        assert (after["name"], after["default"], after["version"]) == ("after-lstm", True, 1)
+        assert [(one["version"], one["state"]) for one in after["versions"]] == [
+            (3, "retired"),
+            (2, "retired"),
+            (1, "live"),
+        ]
+        assert (three["name"], three["default"], three["version"]) == ("three", False, 1)
+    app = create_app(Settings(artifacts=home, model="after-lstm"))
+    app.state.repository.update()
+    async with connect(app) as client:
+        after = (await client.get("/models")).json()["models"][0]
+        broken, newest, older = after["versions"]
+        assert (broken["version"], broken["state"], broken["engine"]) == (3, "rejected", None)
+        assert "saved_model.pb is not what was published" in broken["reason"]
+        assert (newest["version"], newest["state"], newest["engine"]) == (2, "live", "onnx")
+        assert (older["version"], older["state"]) == (1, "live")
+        assert (await client.get("/model")).json()["rejected"] == [broken]
+        assert (await client.get("/model?version=1")).json()["version"] == 1
+        shutil.rmtree(home / "after-lstm" / "2")
+        app.state.repository.update()
+        after = (await client.get("/models")).json()["models"][0]
+        assert after["version"] == 1
+        assert 0 < after["versions"][1]["attention_moved"] < 1

@@ -58,7 +58,7 @@ class ServedModel(BaseModel):
     """One model, and its versions."""
 
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
-    default: bool = Field(description="Whether it answers where a request names no model.")
+    default: bool = Field(description="Whether it answers where a request names no model.", examples=[True])
     version: int | None = Field(description="Version that answers where a request names none.", examples=[3])
     problem: str | None = Field(description="Why that is not the version that was meant to be.", examples=[None])
     versions: list[Version] = Field(description="All versions in its directory, newest first.")

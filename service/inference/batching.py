@@ -193,6 +193,7 @@ class Batcher:
         while size:
             self._timed(np.resize(rows, (size, *rows.shape[1:])), outputs)
             size //= WARM_UP_STEP
+        _, _, self._row_seconds = self._timed(rows[:1], outputs)
 
     async def close(self) -> None:
         """Refuse new work, finish what was accepted, and free the thread."""

@@ -71,11 +71,8 @@ class Repository:
                 expected = f"{name} has {_list(found[name])}" if name in found else f"expected one of {_list(found)}"
                 raise ArtifactError(f"no version to pin in {self._artifacts / name / str(number)}: {expected}")
         self._serve(found, keep=1)
-        if self._models[self._default].current is None:
-            reasons = (
-                f"version {one.version}: {one.reason}" for one in self._models[self._default].statuses() if one.reason
-            )
-            raise ArtifactError(f"no version of {self._default!r} can be served: {'; '.join(reasons)}")
+        if self._models[self._default].current is None:  # the log says why
+            raise ArtifactError(f"no version of {self._default!r} in {self._artifacts} can be served")
 
     def update(self) -> None:
         """Serve what is in the folder now. Called from one thread at a time."""
