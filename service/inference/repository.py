@@ -197,7 +197,7 @@ def versions_of(model: Path) -> list[int]:
 def _give_way() -> None:
     """Let this thread have what the others leave of the processor."""
     if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _list(names: Iterable[object]) -> str:
