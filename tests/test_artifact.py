@@ -144,7 +144,7 @@ def test_a_version_of_very_many_files_is_refused(artifact: Artifact) -> None:
     """Looking at them again and again would be what hurts."""
     for number in range(artifact_module.MOST_FILES):
         (artifact.directory / "assets" / str(number)).touch()
-    with pytest.raises(ArtifactError, match="has more than 1000 files"):
+    with pytest.raises(ArtifactError, match="has more than 1000 files and directories"):
         artifact.read()
 
 

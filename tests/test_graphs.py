@@ -109,12 +109,30 @@ def test_an_operation_that_may_reach_outside_is_found_wherever_it_hides(
 
 def test_every_occurrence_counts(saved_model: SavedModel) -> None:
     """Of a field that comes twice one reader takes the first and another the last; here both are looked at."""
-    content = saved_model.SerializeToString()
+    good = saved_model.meta_graphs[0].graph_def.SerializeToString()
     into_a_signature(saved_model.meta_graphs[0])
-    evil = saved_model.SerializeToString()
-    for both in (content + evil, evil + content):
+    evil = saved_model.meta_graphs[0].graph_def.SerializeToString()
+    saved_model.meta_graphs[0].ClearField("graph_def")
+    rest = saved_model.meta_graphs[0].SerializeToString()
+
+    def field(number: int, content: bytes) -> bytes:
+        size, length = len(content), bytearray()
+        while size > 127:
+            length.append(size & 127 | 128)
+            size >>= 7
+        return bytes([number << 3 | 2, *length, size]) + content
+
+    for graphs in ((good, evil), (evil, good)):
+        both = b"".join(field(2, graph) for graph in graphs)
         with pytest.raises(ValueError, match=r"holds the operation 'ReadFile'"):
-            check_saved_model(both)
+            check_saved_model(field(2, both + rest))
+
+
+def test_several_meta_graphs_are_refused(saved_model: SavedModel) -> None:
+    """TensorFlow would load them as TensorFlow 1 did."""
+    saved_model.meta_graphs.add().CopyFrom(saved_model.meta_graphs[0])
+    with pytest.raises(ValueError, match="holds 2 graphs, expected 1"):
+        check_saved_model(saved_model.SerializeToString())
 
 
 def test_a_saved_model_of_tensorflow_1_is_refused(saved_model: SavedModel) -> None:
@@ -140,7 +158,7 @@ def test_attributes_that_lie_deep_in_each_other_are_refused(saved_model: SavedMo
 @pytest.mark.parametrize("content", [b"", b"\x12\xff", b"text", b"\xff" * 11, b"\x12\x05\x12"])
 def test_what_is_no_saved_model_is_said(content: bytes) -> None:
     """Cut off or made up."""
-    with pytest.raises(ValueError, match=r"holds no graph|starts no field|ends no number|expected .* bytes"):
+    with pytest.raises(ValueError, match=r"holds 0 graphs|starts no field|ends no number|expected .* bytes"):
         check_saved_model(content)
 
 

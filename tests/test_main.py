@@ -17,7 +17,8 @@ import uvicorn
 
 from service.app import create_app
 from service.inference.artifact import PREDICTION, Array, Artifact
-from service.inference.engines import EngineChoice, open_engine
+from service.inference.engines import EngineChoice
+from service.inference.gate import open_verified
 from service.settings import Settings
 from tests.server import ROOT, free_port, running, serving, wait_until_ready
 
@@ -43,14 +44,19 @@ def test_it_serves_over_a_socket(artifacts: Path, engine: EngineChoice) -> None:
         assert httpx.get(f"{url}/model").json()["engine"] == engine
 
 
+def prediction(artifact: Artifact, sequence: Array) -> float:
+    """What a version says of one sequence."""
+    engine = open_verified(artifact, "onnx", threads=1).engine
+    return float(engine.run(sequence[np.newaxis], [PREDICTION])[PREDICTION][0, 0])
+
+
 def test_no_request_notices_that_versions_come_and_go(
     artifacts: Path, retrained: Path, tmp_path: Path, engine: EngineChoice
 ) -> None:
     """Published, deleted and pinned under load: every answer is 200, from a version on disk, and that version's own."""
     home = tmp_path / "after-lstm"
     sources = [artifacts / "after-lstm" / "1", retrained]
-    contents = Artifact(retrained).read()
-    sequence = contents.golden().sequence[0]
+    sequence = Artifact(retrained).read().golden().sequence[0]
     expected: dict[int, float] = {}
     stopped = threading.Event()
     wrong: list[object] = []
@@ -58,8 +64,7 @@ def test_no_request_notices_that_versions_come_and_go(
 
     def publish(number: int) -> None:
         source = sources[number % 2]
-        opened = open_engine(Artifact(source).read(), Artifact(source).read().card(), "onnx", threads=1)
-        expected[number] = float(opened.run(sequence[np.newaxis], [PREDICTION])[PREDICTION][0, 0])
+        expected[number] = prediction(Artifact(source), sequence)
         shutil.copytree(source, tmp_path / "staged")
         home.mkdir(exist_ok=True)
         (tmp_path / "staged").rename(home / str(number))

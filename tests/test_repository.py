@@ -81,7 +81,9 @@ def test_several_models_need_a_default(home: Path) -> None:
     assert repository.get("first").version == 1
 
 
-def test_a_broken_default_is_fatal_and_another_broken_model_is_not(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_default_is_fatal_and_another_broken_model_is_not(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """One model's files do not take the others down."""
     add(home, "second", 1, BAD)
     add(home, "second", 2, BAD)

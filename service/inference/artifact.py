@@ -40,7 +40,8 @@ VARIABLES: Final = "variables/"
 #: The suffixes of the charts.
 CHARTS: Final = ("svg", "png")
 
-#: Most files of a version, and most bytes of one of them; the checks that tell what is wrong must not be what hurts.
+#: Most files and directories of a version, and most bytes of a file: what tells that something is wrong must not be
+#: what hurts.
 MOST_FILES: Final = 1000
 MOST_BYTES: Final = 2**30
 MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**20}
@@ -128,6 +129,8 @@ class Artifact:
             if name not in files:
                 raise ArtifactError(f"{self.directory / name} is missing: {self.sums_path} lists it")
             if name.startswith(VARIABLES):  # only TensorFlow reads them, and they may be large
+                if files[name].stat().st_size > MOST_BYTES:
+                    raise ArtifactError(f"{self.directory / name} is too large: expected at most {MOST_BYTES} bytes")
                 digests[name] = self._digest(name)
             else:
                 contents[name] = self._read(name)
@@ -163,15 +166,17 @@ class Artifact:
         root = self.directory.resolve()
         files: dict[str, os.DirEntry[str]] = {}
         try:
-            for entry in _walk(self.directory):
+            for number, entry in enumerate(_walk(self.directory)):
+                if number == MOST_FILES:
+                    raise ArtifactError(f"{self.directory} has more than {MOST_FILES} files and directories")
+                if entry.is_dir(follow_symlinks=False):
+                    continue
                 name = Path(entry.path).relative_to(self.directory).as_posix()
                 if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
                     raise ArtifactError(f"{entry.path} is a link that leads out of the version")
                 if not entry.is_file():
                     raise ArtifactError(f"{entry.path} is not a file")
                 files[name] = entry
-                if len(files) > MOST_FILES:
-                    raise ArtifactError(f"{self.directory} has more than {MOST_FILES} files")
         except OSError as error:
             raise ArtifactError(f"{error.filename or self.directory} cannot be read: {error.strerror}") from error
         return files
@@ -303,5 +308,4 @@ def _walk(directory: Path) -> "Iterator[os.DirEntry[str]]":
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(entry.path)
-                else:
-                    yield entry
+                yield entry

@@ -58,10 +58,9 @@ def check_saved_model(saved_model: bytes) -> None:
         ValueError: it holds an operation that may do more; or it is no SavedModel, or one of TensorFlow 1.
     """
     meta_graphs = list(_messages(saved_model, 2))
-    if not meta_graphs:
-        raise ValueError("holds no graph")
-    for meta_graph in meta_graphs:
-        _check_meta_graph(meta_graph)
+    if len(meta_graphs) != 1:  # with several, too, TensorFlow loads it as one of TensorFlow 1
+        raise ValueError(f"holds {len(meta_graphs)} graphs, expected 1")
+    _check_meta_graph(meta_graphs[0])
 
 
 def check_onnx(model: bytes) -> None:
