@@ -118,11 +118,10 @@ def _check_signatures(contents: Contents, card: ModelCard, golden: Golden, engin
 
 
 def _fits(tensor: Tensor, shape: tuple[int | None, ...]) -> bool:
-    """Whether a tensor is float32 of a shape, or of one that the graph leaves open; the batch must be open."""
+    """Whether a tensor is float32 of a shape, in which the batch is open; the graph may leave open other axes, too."""
     return (
         tensor.dtype == "float32"
         and len(tensor.shape) == len(shape)
-        and tensor.shape[0] is None
         and all(got in (None, expected) for got, expected in zip(tensor.shape, shape, strict=True))
     )
 
