@@ -111,7 +111,7 @@ def test_a_link_may_lead_within_the_version_and_not_out_of_it(artifact: Artifact
         artifact.read()
 
 
-@pytest.mark.parametrize("kind", ["pipe", "directory", "dangling link"])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "dangling link", "link to itself"])
 def test_what_is_no_file_is_named_and_does_not_hang(artifact: Artifact, kind: str) -> None:
     """Opening a named pipe would wait for whoever writes to it."""
     artifact.card_path.unlink()
@@ -122,20 +122,28 @@ def test_what_is_no_file_is_named_and_does_not_hang(artifact: Artifact, kind: st
             artifact.card_path.mkdir()
         case "dangling link":
             artifact.card_path.symlink_to("nowhere")
-    with pytest.raises(ArtifactError, match=r"card\.json is (not a file|missing)"):
+        case "link to itself":
+            artifact.card_path.symlink_to(artifact.card_path.name)
+    with pytest.raises(ArtifactError, match=r"card\.json is (not a file|missing)|card\.json cannot be read"):
         artifact.read()
+    assert artifact.stamp() == artifact.stamp()
 
 
 def test_what_is_too_large_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """A card of gigabytes is not read into memory, and a golden example not unpacked to them."""
     with artifact.card_path.open("ab") as card:
-        card.truncate(2**34)  # sparse
+        card.truncate(2**21)
     with pytest.raises(ArtifactError, match=r"card\.json is too large: expected at most 1048576 bytes"):
         artifact.read()
+    with (artifact.directory / "variables" / "variables.index").open("ab") as variables:
+        variables.truncate(2**34)  # sparse
+    with pytest.raises(ArtifactError, match=r"is too large: expected at most 1073741824 bytes"):
+        artifact.read()
+    (artifact.directory / "variables" / "variables.index").write_bytes(b"")
     artifact.card_path.write_text("{}")
     np.savez_compressed(artifact.golden_path, sequence=np.zeros(10**7, np.float32))
     artifact.write_sums()
-    monkeypatch.setattr(artifact_module, "MOST_BYTES", 10**6)
+    monkeypatch.setattr(artifact_module, "MOST_GOLDEN_BYTES", 10**6)
     with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example: expected at most 1000000 bytes"):
         artifact.read().golden()
 
@@ -209,7 +217,7 @@ def test_the_golden_example_has_a_row_of_each_array_for_each_sequence(artifact: 
     assert golden.attention_vec.shape == (n, 20, 32)
 
 
-@pytest.mark.parametrize("damage", ["empty", "truncated", "not an archive", "lacks an array", "pickled"])
+@pytest.mark.parametrize("damage", ["empty", "truncated", "not an archive", "lacks an array", "pickled", "float16"])
 def test_a_damaged_golden_example_is_named(artifact: Artifact, damage: str) -> None:
     """Whatever happened to it, the message names the file; nothing in it is executed."""
     path = artifact.golden_path
@@ -223,6 +231,9 @@ def test_a_damaged_golden_example_is_named(artifact: Artifact, damage: str) -> N
             path.write_bytes(b"text")
         case "lacks an array":
             np.savez(path, sequence=np.zeros(1))
+        case "float16":
+            half = np.zeros(1, np.float16)
+            np.savez(path, sequence=half, prediction=half, attention_vec=half)
         case "pickled":
             np.savez(path, sequence=np.array([print], dtype=object), prediction=np.zeros(1), attention_vec=np.zeros(1))
     artifact.write_sums()

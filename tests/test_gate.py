@@ -15,7 +15,16 @@ import pytest
 import tensorflow as tf
 
 from service.errors import ArtifactError
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, INPUT, PREDICTION, Artifact, saved_model_digest
+from service.inference import gate
+from service.inference.artifact import (
+    ATTENTION,
+    ATTENTION_VEC,
+    INPUT,
+    PREDICTION,
+    Artifact,
+    Contents,
+    saved_model_digest,
+)
 from service.inference.engines import EngineChoice, TensorFlowEngine
 from service.inference.gate import open_verified
 
@@ -94,7 +103,7 @@ def test_a_graph_that_reads_a_file_is_refused_and_the_file_never_read(
         open_verified(artifact, engine, threads=1)
     assert read == [False]
     with opened(secret) as read:  # without the gate it would have been
-        TensorFlowEngine(artifact.directory, threads=1).run(sequence, [PREDICTION])
+        TensorFlowEngine(artifact.directory, artifact.directory, threads=1).run(sequence, [PREDICTION])
     assert read == [True]
 
 
@@ -201,19 +210,34 @@ def test_a_lowering_for_one_batch_size_is_refused(artifact: Artifact) -> None:
         open_verified(artifact, "onnx", threads=1)
 
 
-def test_a_version_that_changes_while_it_is_opened_is_refused(
+def test_what_changes_after_it_was_checked_is_not_what_runs(
     artifact: Artifact, engine: EngineChoice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorFlow reads the files itself, after they have been checked."""
-    replay = np.allclose
+    """Engines get what was checked, not what lies there by now."""
 
-    def and_touch(*arrays: Any, **options: Any) -> bool:
-        os.utime(artifact.directory / "saved_model.pb")
-        return replay(*arrays, **options)
+    def and_exchange(contents: Contents) -> None:
+        check(contents)
+        for name in ("saved_model.pb", "assets.extra/model.onnx"):
+            (artifact.directory / name).write_bytes(b"something else")
 
-    monkeypatch.setattr(np, "allclose", and_touch)
-    with pytest.raises(ArtifactError, match="changed while it was opened"):
-        open_verified(artifact, engine, threads=1)
+    check = gate._check_graphs
+    monkeypatch.setattr(gate, "_check_graphs", and_exchange)
+    open_verified(artifact, engine, threads=1)
+
+
+def test_variables_that_change_after_they_were_checked_are_refused(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are too large to be kept in memory, so they are checked again once they are copied."""
+
+    def and_exchange(contents: Contents) -> None:
+        check(contents)
+        (artifact.directory / "variables" / "variables.data-00000-of-00001").write_bytes(b"something else")
+
+    check = gate._check_graphs
+    monkeypatch.setattr(gate, "_check_graphs", and_exchange)
+    with pytest.raises(ArtifactError, match=r"variables\.data-00000-of-00001 changed while it was read"):
+        open_verified(artifact, "tensorflow", threads=1)
 
 
 def test_a_missing_chart_is_named(artifact: Artifact) -> None:

@@ -189,15 +189,36 @@ def test_weights_in_another_file_are_found(lowering: onnx.ModelProto, hide: Call
         check_onnx(lowering.SerializeToString())
 
 
-def test_operators_of_libraries_are_found(lowering: onnx.ModelProto) -> None:
-    """In the graph and in the model's own functions."""
-    node = helper.make_node("Read", [], ["y"], domain="evil")
-    lowering.functions.add(name="f", domain="mine").node.append(node)
-    with pytest.raises(ValueError, match="holds an operator of the library 'evil'"):
-        check_onnx(lowering.SerializeToString())
-    lowering.ClearField("functions")
+def test_functions_and_training_are_refused(lowering: onnx.ModelProto) -> None:
+    """A lowering is one graph of operators."""
     check_onnx(lowering.SerializeToString())
-    lowering.graph.node.append(node)
+    for field in (lowering.functions, lowering.training_info):
+        field.add()
+        with pytest.raises(ValueError, match="holds functions, expected one graph of operators"):
+            check_onnx(lowering.SerializeToString())
+        del field[:]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        b"\xba\x80\x80\x80\x10",  # field 7 for a reader that keeps 32 bits
+        b"\xba\x80\x80\x80\x80\x00",  # longer than any reader of 32 bits looks
+        b"\x02",  # field 0
+    ],
+)
+def test_a_tag_that_others_may_read_otherwise_is_refused(lowering: onnx.ModelProto, tag: bytes) -> None:
+    """ONNX Runtime would find a graph where there seems to be an unknown field."""
+    content = lowering.SerializeToString()
+    with pytest.raises(ValueError, match=r"ends no number|starts no field"):
+        check_onnx(content + tag + b"\x00")
+    with pytest.raises(ValueError, match="holds 0 graphs, expected 1"):
+        check_onnx(b"")
+
+
+def test_operators_of_libraries_are_found(lowering: onnx.ModelProto) -> None:
+    """They may do whatever their library does."""
+    lowering.graph.node.append(helper.make_node("Read", [], ["y"], domain="evil"))
     with pytest.raises(ValueError, match="holds an operator of the library 'evil'"):
         check_onnx(lowering.SerializeToString())
 

@@ -201,6 +201,14 @@ def test_only_what_nobody_is_writing_any_more_is_cleaned_up(tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["notes"]
 
 
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_number_that_is_no_version_is_passed_over(tmp_path: Path, kind: str) -> None:
+    """What was trained for hours is not lost to it."""
+    add_version(tmp_path)
+    (tmp_path / "2").touch() if kind == "file" else (tmp_path / "2").symlink_to("nowhere")
+    assert add_version(tmp_path) == tmp_path / "3"
+
+
 def test_a_number_taken_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of two trainings that end at once, each gets its own version."""
     theirs = add_version(tmp_path)
@@ -258,6 +266,18 @@ def test_pruning_keeps_the_newest_and_the_pinned(tmp_path: Path) -> None:
     assert whole(tmp_path) == [2, 5, 6]
     assert not leftovers(tmp_path)
     assert prune(tmp_path, keep=9) == []
+
+
+def test_pruning_does_not_count_broken_versions(tmp_path: Path) -> None:
+    """Or what is left might be nothing that can be served."""
+    for _ in range(4):
+        add_version(tmp_path)
+    (tmp_path / "4" / "saved_model.pb").write_text("broken")
+    (tmp_path / "9").mkdir()
+    assert prune(tmp_path, keep=1) == [1, 2]
+    assert versions_of(tmp_path) == [3, 4, 9]
+    (tmp_path / "3" / "saved_model.pb").write_text("broken")
+    assert prune(tmp_path, keep=1) == []
 
 
 def test_pruning_is_a_command(tmp_path: Path) -> None:

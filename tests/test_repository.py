@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from service.errors import ArtifactError, Unavailable, UnknownModel
+from service.inference import repository as repository_module
 from service.inference.artifact import Artifact
 from service.inference.model import Model
-from service.inference.repository import Repository, discover
+from service.inference.repository import Repository, discover, versions_of
 from tests.fakes import BAD, load
 
 
@@ -43,7 +44,7 @@ def started(home: Path, default: str | None = None, pins: dict[str, int] | None 
 
 def test_names_that_are_no_plain_integers_are_passed_over(home: Path) -> None:
     """Versions being written, and people's own folders, are not versions."""
-    for name in (".staging-x", "2.tmp", "007", "-3", "latest", "٣"):
+    for name in (".staging-x", "2.tmp", "007", "0", "9" * 30, "-3", "latest", "٣"):
         add(home, "first", name)
     (home / "first" / "5").write_text("a file")
     (home / "notes.txt").write_text("a file")
@@ -168,6 +169,25 @@ def test_a_version_that_is_a_link_out_of_the_folder_is_refused(home: Path, tmp_p
     (home / "first" / "3").symlink_to(home / "first" / "1")
     repository.update()
     assert repository.get().version == 3
+
+
+def test_a_model_that_cannot_be_read_for_a_while_stays_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all its versions; and the other models are kept up with."""
+    add(home, "first", 2)
+    add(home, "second", 1)
+    repository = started(home, default="first")
+    repository.update()
+
+    def stale(model: Path) -> list[int]:
+        if model.name == "first":
+            raise OSError(116, "Stale file handle")
+        return versions_of(model)
+
+    monkeypatch.setattr(repository_module, "versions_of", stale)
+    add(home, "second", 2)
+    repository.update()
+    assert repository.get("first", 1).version == 1
+    assert repository.get("second").version == 2
 
 
 @pytest.mark.anyio

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -21,7 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.errors import Unavailable, UnknownModel
+from service.errors import ArtifactError, Unavailable, UnknownModel
 from service.inference.artifact import Artifact
 from service.inference.model import Model
 from service.inference.versions import PIN, Versions
@@ -173,6 +174,57 @@ def test_a_pin_that_is_being_written_changes_nothing(versions: Versions, tmp_pat
     versions.update([1, 2], keep=2)
     assert versions.get().version == 1
     assert versions.problem == f"{tmp_path / PIN}: expected the number of a version, got ''"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "bytes", "number too long", "directory"])
+def test_a_pin_that_is_none_is_said_and_does_no_harm(tmp_path: Path, kind: str) -> None:
+    """It neither makes the service wait nor shows what is in somebody's file."""
+    home = tmp_path / "home"
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    home.mkdir()
+    write(home, 1, "good")
+    match kind:
+        case "pipe":
+            os.mkfifo(home / PIN)
+        case "link":
+            (home / PIN).symlink_to(secret)
+        case "bytes":
+            (home / PIN).write_bytes(b"\xff")
+        case "number too long":
+            (home / PIN).write_text("9" * 5000)
+        case "directory":
+            (home / PIN).mkdir()
+    versions = Versions(home, load, pin=None)
+    versions.update([1], keep=2)
+    assert versions.get().version == 1
+    assert str(home / PIN) in str(versions.problem) or "there is no such version" in str(versions.problem)
+    assert "secret" not in str(versions.problem).removeprefix(str(home))
+
+
+def test_a_reason_can_be_shown_whatever_a_file_is_called(tmp_path: Path) -> None:
+    """Names of files need be no text."""
+
+    def fail(_: Artifact) -> Model:
+        raise ArtifactError("\udcff\n is not a file")
+
+    versions = Versions(tmp_path, fail, pin=None)
+    write(tmp_path, 1, "good")
+    versions.update([1], keep=2)
+    assert versions.statuses()[0].reason == "\\xdcff\\x0a is not a file"
+
+
+def test_another_directory_of_the_same_number_is_another_version(versions: Versions, tmp_path: Path) -> None:
+    """The one that was deleted does not live on in it."""
+    write(tmp_path, 1, "one")
+    write(tmp_path, 2, "two")
+    versions.update([1, 2], keep=2)
+    write(tmp_path, 3, BAD)
+    shutil.rmtree(tmp_path / "2")
+    (tmp_path / "3").rename(tmp_path / "2")
+    versions.update([1, 2], keep=2)
+    assert versions.get().version == 1
+    assert states(versions) == {2: "rejected", 1: "live"}
 
 
 @pytest.mark.parametrize(("pin", "reason"), [("7", "there is no such version"), ("2", "is bad")])

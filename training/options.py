@@ -84,7 +84,7 @@ class Options(CommandLine):
 
 
 class Prune(CommandLine):
-    """Remove old versions of a model: all but the newest, and the one that is pinned by the file <model>/pin."""
+    """Remove old versions of a model: all but the newest whole ones, and the one that the file <model>/pin names."""
 
     model_config = SettingsConfigDict(cli_prog_name="python -m training prune")
 

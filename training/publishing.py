@@ -7,8 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 
+from service.errors import ArtifactError
+from service.inference.artifact import Artifact
 from service.inference.repository import versions_of
 from service.inference.versions import pinned_version
 
@@ -46,24 +49,26 @@ def publish(staged: Path, home: Path) -> Path:
         The directory of the published version.
     """
     _flush([*staged.rglob("*"), staged])
+    number = max(versions_of(home), default=0)
     while True:
-        published = home / str(max(versions_of(home), default=0) + 1)
+        number += 1
+        published = home / str(number)
         try:
             staged.rename(published)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            continue  # another training published that number first
+            continue  # another training published that number first, or something else has that name
         _flush([home])
         return published
 
 
 def prune(home: Path, keep: int) -> list[int]:
-    """Remove all versions but the newest, and the one that the file `pin` names.
+    """Remove all versions older than the newest whole ones, but not the one that the file `pin` names.
 
     Args:
         home: directory of the model's versions.
-        keep: how many of the newest to keep.
+        keep: how many of the newest to keep, not counting those that are broken.
 
     Returns:
         The versions removed, oldest first.
@@ -72,7 +77,9 @@ def prune(home: Path, keep: int) -> list[int]:
         ArtifactError: the file `pin` holds something else than a version.
     """
     pinned = pinned_version(home)
-    removed = [number for number in versions_of(home)[:-keep] if number != pinned]
+    numbers = versions_of(home)
+    kept = list(islice(filter(lambda number: _is_whole(home / str(number)), reversed(numbers)), keep))
+    removed = [number for number in numbers if kept and number < kept[-1] and number != pinned]
     with staging(home) as bin_:
         for number in removed:
             (home / str(number)).rename(bin_ / str(number))  # gone at once, for readers
@@ -86,6 +93,14 @@ def remove_leftovers(home: Path) -> None:
             lock = _lock(staged)
             shutil.rmtree(staged, ignore_errors=True)
             os.close(lock)
+
+
+def _is_whole(version: Path) -> bool:
+    try:
+        Artifact(version).read()
+    except ArtifactError:
+        return False
+    return True
 
 
 def _claim(home: Path) -> tuple[Path, int]:

@@ -4,12 +4,13 @@ import hashlib
 import io
 import os
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,12 @@ VARIABLES: Final = "variables/"
 #: The suffixes of the charts.
 CHARTS: Final = ("svg", "png")
 
-#: Most files and directories of a version, and most bytes of a file: what tells that something is wrong must not be
-#: what hurts.
+#: Most files and directories of a version, most bytes of all its files, of some, and of what is in the golden example:
+#: what tells that something is wrong must not be what hurts.
 MOST_FILES: Final = 1000
 MOST_BYTES: Final = 2**30
 MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**20}
+MOST_GOLDEN_BYTES: Final = 2**26
 
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -62,6 +64,18 @@ class Golden:
     sequence: Array
     prediction: Array
     attention_vec: Array
+
+
+class Stamp(NamedTuple):
+    """By what a version is known again.
+
+    Attributes:
+        directory: differs once it is another directory; none where it cannot be read.
+        files: differs once any of the files does.
+    """
+
+    directory: object
+    files: object
 
 
 @dataclass(frozen=True)
@@ -103,17 +117,18 @@ class Artifact:
         lines = (f"{digest}  {name}\n" for name, digest in self.digests().items() if name != SUMS)
         self.sums_path.write_text("".join(lines))
 
-    def stamp(self) -> object:
-        """Something that differs once any of the files does: their sizes, times and inodes, but not their contents."""
-        stamps = []
+    def stamp(self) -> "Stamp":
+        """What differs once any of the files does, found without reading them."""
         try:
-            for name, entry in self._files().items():
-                status = entry.stat()
-                times = (status.st_mtime_ns, status.st_ctime_ns)
-                stamps.append((name, status.st_ino, status.st_mode, status.st_size, *times))
+            directory = self.directory.stat()
+            statuses = {name: entry.stat() for name, entry in self._files().items()}
         except (ArtifactError, OSError) as error:
-            return str(error)
-        return sorted(stamps)
+            return Stamp(None, str(error))
+        files = frozenset(
+            (name, one.st_ino, one.st_mode, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+            for name, one in statuses.items()
+        )
+        return Stamp((directory.st_dev, directory.st_ino), files)
 
     def read(self) -> "Contents":
         """Read the files, and find that they are those that were published.
@@ -129,8 +144,6 @@ class Artifact:
             if name not in files:
                 raise ArtifactError(f"{self.directory / name} is missing: {self.sums_path} lists it")
             if name.startswith(VARIABLES):  # only TensorFlow reads them, and they may be large
-                if files[name].stat().st_size > MOST_BYTES:
-                    raise ArtifactError(f"{self.directory / name} is too large: expected at most {MOST_BYTES} bytes")
                 digests[name] = self._digest(name)
             else:
                 contents[name] = self._read(name)
@@ -163,8 +176,9 @@ class Artifact:
 
     def _files(self) -> "dict[str, os.DirEntry[str]]":
         """The files by name, that is by path within the version."""
-        root = self.directory.resolve()
+        root = os.path.realpath(self.directory)
         files: dict[str, os.DirEntry[str]] = {}
+        size = 0
         try:
             for number, entry in enumerate(_walk(self.directory)):
                 if number == MOST_FILES:
@@ -172,11 +186,14 @@ class Artifact:
                 if entry.is_dir(follow_symlinks=False):
                     continue
                 name = Path(entry.path).relative_to(self.directory).as_posix()
-                if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
+                if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
                     raise ArtifactError(f"{entry.path} is a link that leads out of the version")
                 if not entry.is_file():
                     raise ArtifactError(f"{entry.path} is not a file")
                 files[name] = entry
+                size += entry.stat().st_size
+                if size > MOST_BYTES:
+                    raise ArtifactError(f"{self.directory} is too large: expected at most {MOST_BYTES} bytes")
         except OSError as error:
             raise ArtifactError(f"{error.filename or self.directory} cannot be read: {error.strerror}") from error
         return files
@@ -240,10 +257,10 @@ class Contents:
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 size = sum(member.file_size for member in archive.infolist())
-            if size > MOST_BYTES:
-                raise ValueError(f"expected at most {MOST_BYTES} bytes in it, got {size}")
+            if size > MOST_GOLDEN_BYTES:
+                raise ValueError(f"expected at most {MOST_GOLDEN_BYTES} bytes in it, got {size}")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                golden = Golden(*(arrays[name].astype(np.float32) for name in (INPUT, PREDICTION, ATTENTION_VEC)))
+                golden = Golden(*(arrays[name] for name in (INPUT, PREDICTION, ATTENTION_VEC)))
         except (
             AttributeError,
             RuntimeError,
@@ -256,6 +273,9 @@ class Contents:
             zlib.error,
         ) as error:
             raise ArtifactError(f"{path} is not a golden example: {error}") from error
+        dtypes = {array.dtype.name for array in vars(golden).values()}
+        if dtypes != {"float32"}:
+            raise ArtifactError(f"{path} is not a golden example: expected float32, got {', '.join(sorted(dtypes))}")
         axes = (golden.sequence.ndim, golden.prediction.ndim, golden.attention_vec.ndim)
         if axes != (3, 2, 3):
             raise ArtifactError(f"{path} is not a golden example: expected arrays of 3, 2 and 3 axes, got {axes}")
@@ -268,6 +288,26 @@ class Contents:
             ArtifactError: one is missing.
         """
         return {suffix: self.file(chart_name(suffix)) for suffix in CHARTS}
+
+    def write_saved_model(self, directory: Path) -> None:
+        """Write the SavedModel, as it was published, where nobody else can change it.
+
+        Raises:
+            ArtifactError: the variables have changed since they were read.
+            OSError: it cannot be written.
+        """
+        for name, digest in self.digests.items():
+            if name.startswith(f"{EXTRA}/"):
+                continue
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name in self.files:
+                path.write_bytes(self.files[name])
+                continue
+            shutil.copyfile(self.directory / name, path)
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    raise ArtifactError(f"{self.directory / name} changed while it was read")
 
     def file(self, name: str) -> bytes:
         """The bytes of a file.

@@ -9,6 +9,7 @@ import importlib.util
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -104,14 +105,14 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(self, directory: Path, threads: int) -> None:
+    def __init__(self, copy: Path, directory: Path, threads: int) -> None:
         # TensorFlow prints its search for GPUs as errors; what matters is raised as an exception.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         tensorflow = _runtime("tensorflow")
         _limit_threads(tensorflow, threads)
         self._constant = tensorflow.constant
         try:
-            self._saved_model = tensorflow.saved_model.load(str(directory))
+            self._saved_model = tensorflow.saved_model.load(str(copy))
             self._signatures = {name: self._saved_model.signatures[name] for name in SIGNATURES}
             self.signatures: Mapping[str, Signature] = {
                 name: Signature(_tensors(one.structured_input_signature[1]), _tensors(one.structured_outputs))
@@ -158,7 +159,10 @@ def open_engine(contents: Contents, card: ModelCard, choice: EngineChoice, threa
             "engine tensorflow needs TensorFlow, which is not installed: "
             "pip install 'tensorflow>=2.21', or use --engine onnx"
         )
-    return TensorFlowEngine(contents.directory, threads)
+    # What TensorFlow reads must be what was checked, whatever happens to the version meanwhile.
+    with tempfile.TemporaryDirectory() as private:
+        contents.write_saved_model(Path(private))
+        return TensorFlowEngine(Path(private), contents.directory, threads)
 
 
 def _check_lowering(contents: Contents, card: ModelCard) -> None:

@@ -67,13 +67,15 @@ def check_onnx(model: bytes) -> None:
     """See to it that an ONNX model computes, from what it holds itself, and does nothing else.
 
     Raises:
-        ValueError: it holds an operator of a library, or keeps weights in other files; or it is no ONNX model.
+        ValueError: it holds an operator of a library or functions, or keeps weights in other files; or it is no ONNX
+            model.
     """
-    for graph in _messages(model, 7):
-        _check_onnx_graph(graph, DEEPEST)
-    for function in _messages(model, 25):
-        for node in _messages(function, 7):
-            _check_onnx_node(node, DEEPEST)
+    graphs = list(_messages(model, 7))
+    if len(graphs) != 1:
+        raise ValueError(f"holds {len(graphs)} graphs, expected 1")
+    if any(number in (20, 25) for number, _ in _fields(memoryview(model))):
+        raise ValueError("holds functions, expected one graph of operators")
+    _check_onnx_graph(graphs[0], DEEPEST)
 
 
 class _Node(NamedTuple):
@@ -224,14 +226,16 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """
     at, end = 0, len(message)
     while at < end:
-        tag, at = _varint(message, at)
+        tag, at = _varint(message, at, bits=32)
         number, kind = tag >> 3, tag & 7
+        if not number:
+            raise ValueError(f"byte {at} starts no field")
         if kind == _VARINT:
-            value, at = _varint(message, at)
+            value, at = _varint(message, at, bits=64)
             yield number, value
             continue
         if kind == _BYTES:
-            length, at = _varint(message, at)
+            length, at = _varint(message, at, bits=32)
         elif kind in (_FIXED32, _FIXED64):
             length = 4 if kind == _FIXED32 else 8
         else:
@@ -242,15 +246,18 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
         at += length
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
+def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
+    """A number of variable length, and where it ends.
+
+    Of larger ones, and of longer ways to write it than it needs at most, other readers drop what they have no room for,
+    and so might read something else.
+    """
     value = shift = 0
-    while True:
-        if at == len(message) or shift > 63:
-            raise ValueError(f"byte {at} ends no number")
+    while at < len(message) and shift < bits:
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        if byte < 0x80 and not value >> bits:
             return value, at
         shift += 7
+    raise ValueError(f"byte {at} ends no number")

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from service.errors import ArtifactError, Unavailable, UnknownModel
@@ -16,6 +17,8 @@ from service.inference.artifact import Artifact
 from service.inference.card import NAME_PATTERN
 from service.inference.model import Model
 from service.inference.versions import Versions
+
+VERSION = re.compile("[1-9][0-9]{0,17}")
 
 logger = logging.getLogger(__name__)
 
@@ -95,13 +98,16 @@ class Repository:
             seconds: from one look to the next.
         """
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "repository", _give_way) as executor:
+        executor = ThreadPoolExecutor(1, "repository", _give_way)
+        try:
             while True:
                 try:
                     await loop.run_in_executor(executor, self.update)
                 except Exception:  # whatever it was, what is served is served on, and the next look may do
                     logger.exception("cannot keep up with %s", self._artifacts)
                 await asyncio.sleep(seconds)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)  # a version that is being loaded holds up nobody
 
     def get(self, name: str | None = None, version: int | None = None) -> Model:
         """The model that answers.
@@ -140,26 +146,27 @@ class Repository:
             await versions.close()
 
     def _serve(self, found: Mapping[str, list[int]], keep: int) -> None:
-        models = {
-            name: versions
-            for name, versions in self._models.items()
-            # A model whose directory is still there only has no version left.
-            if name in found or (self._artifacts / name).exists()
-        }
-        for name in self._models.keys() - models.keys():
-            logger.info("%s is not served any more: its directory is gone", name)
-        for name in found:
-            if name not in models:
-                models[name] = Versions(self._artifacts / name, self._open, pin=self._pins.get(name))
-        self._models = models
+        models = dict(self._models)
+        for name in found.keys() - models.keys():
+            models[name] = Versions(self._artifacts / name, self._open, pin=self._pins.get(name))
         retired = False
+        for name in self._models.keys() - found.keys():
+            if not os.path.lexists(self._artifacts / name):
+                logger.info("%s is not served any more: its directory is gone", name)
+                del models[name]
+                retired = True
+        self._models = models
         for name, versions in models.items():
-            retired |= versions.update(found.get(name, ()), keep)
+            try:
+                numbers = found[name] if name in found else versions_of(self._artifacts / name)
+                retired |= versions.update(numbers, keep)
+            except OSError as error:
+                logger.error("%s stays as it is: %s", name, error)
         if retired:
             gc.collect()  # TensorFlow's models are full of cycles
 
     def _open(self, artifact: Artifact) -> Model:
-        if not artifact.directory.resolve().is_relative_to(self._artifacts.resolve()):
+        if not Path(os.path.realpath(artifact.directory)).is_relative_to(os.path.realpath(self._artifacts)):
             raise ArtifactError(f"{artifact.directory} is a link that leads out of {self._artifacts}")
         return self._load(artifact)
 
@@ -173,25 +180,23 @@ def discover(artifacts: Path) -> Mapping[str, list[int]]:
     found = {}
     try:
         for model in sorted(artifacts.iterdir()):
-            if re.fullmatch(NAME_PATTERN, model.name) and (numbers := versions_of(model)):
-                found[model.name] = numbers
+            if re.fullmatch(NAME_PATTERN, model.name) and model.is_dir():
+                with suppress(OSError):
+                    if numbers := versions_of(model):
+                        found[model.name] = numbers
     except OSError as error:
         logger.debug("%s cannot be read: %s", artifacts, error)
     return found
 
 
 def versions_of(model: Path) -> list[int]:
-    """The version numbers in one model's directory, smallest first; none if it cannot be read."""
-    try:
-        # str(int(…)) == name keeps one spelling for each number: no "007", no "٣".
-        return sorted(
-            int(path.name)
-            for path in model.iterdir()
-            if path.name.isdecimal() and str(int(path.name)) == path.name and path.is_dir()
-        )
-    except OSError as error:
-        logger.debug("%s cannot be read: %s", model, error)
-        return []
+    """The version numbers in one model's directory, smallest first.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    # One spelling for each number: no "007", no "٣"; and none that is too long to be one.
+    return sorted(int(path.name) for path in model.iterdir() if VERSION.fullmatch(path.name) and path.is_dir())
 
 
 def _give_way() -> None:

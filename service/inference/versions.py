@@ -1,19 +1,21 @@
 """The versions of one model: which are loaded, and which one answers."""
 
 import logging
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from service.errors import ArtifactError, Unavailable, UnknownModel
-from service.inference.artifact import Artifact
+from service.inference.artifact import Artifact, Stamp
 from service.inference.model import Model
 
 State = Literal["loading", "live", "rejected", "retired"]
 
 #: File in a model's directory that holds the number of the version that is to answer, instead of the newest.
 PIN: Final = "pin"
+LONGEST_PIN: Final = 20
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class Status:
 class _Tried(NamedTuple):
     """What came of opening a version, and of which files."""
 
-    stamp: object
+    stamp: Stamp
     model: Model | None
     reason: str | None
 
@@ -154,14 +156,19 @@ class Versions:
         tried = self._tried.get(number)
         if tried is not None and tried.stamp == stamp:
             return tried.model
-        loaded = tried.model if tried is not None else None
+        deleted = (
+            tried is not None
+            and None not in (stamp.directory, tried.stamp.directory)
+            and (stamp.directory != tried.stamp.directory)
+        )
+        loaded = tried.model if tried is not None and not deleted else None
         if loaded is None:
             self._report(Status(number, "loading"))
         model, reason = loaded, None
         try:
             model = self._load(artifact)
         except Exception as error:  # noqa: BLE001 - whatever a runtime makes of a version, the others are served on
-            reason = str(error) if isinstance(error, ArtifactError) else repr(error)
+            reason = _printable(str(error) if isinstance(error, ArtifactError) else repr(error))
             if tried is None or tried.reason != reason:
                 outcome = "is rejected" if loaded is None else "stays as it was loaded"
                 logger.error("%s version %d %s: %s", self._home.name, number, outcome, reason)
@@ -217,11 +224,18 @@ def pinned_version(home: Path) -> int | None:
         ArtifactError: it holds something else.
     """
     try:
-        text = (home / PIN).read_text(errors="replace").strip()
+        # Neither through a link to somebody's file nor from a pipe, which would have us wait.
+        with open(home / PIN, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            text = file.read(LONGEST_PIN).strip()
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise ArtifactError(f"{home / PIN} cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{home / PIN} cannot be read: {getattr(error, 'strerror', 'it is no text')}") from error
     if not text.isascii() or not text.isdecimal():
-        raise ArtifactError(f"{home / PIN}: expected the number of a version, got {text[:20]!r}")
+        raise ArtifactError(f"{home / PIN}: expected the number of a version, got {text!r}")
     return int(text)
+
+
+def _printable(text: str) -> str:
+    """A reason as it can be logged and answered: names of files may hold anything."""
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text[:2000])
