@@ -147,8 +147,9 @@ class Repository:
 
     def _serve(self, found: Mapping[str, list[int]], keep: int) -> None:
         models = dict(self._models)
-        for name in found.keys() - models.keys():
-            models[name] = Versions(self._artifacts / name, self._open, pin=self._pins.get(name))
+        for name in found:
+            if name not in models:
+                models[name] = Versions(self._artifacts / name, self._open, pin=self._pins.get(name))
         retired = False
         for name in self._models.keys() - found.keys():
             if not os.path.lexists(self._artifacts / name):
