@@ -19,6 +19,9 @@ from service.inference.model import Model
 from service.inference.versions import Versions
 
 VERSION = re.compile("[1-9][0-9]{0,17}")
+#: Of the thread that loads versions. The greater, the less others notice, and the later a version appears on a processor
+#: that is busy: with 10, TensorFlow's take 2 s.
+NICENESS = 10
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +206,9 @@ def versions_of(model: Path) -> list[int]:
 def _give_way() -> None:
     """Let this thread have what the others leave of the processor."""
     if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        thread = threading.get_native_id()
+        niceness = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, NICENESS))  # less than it was takes a privilege
 
 
 def _list(names: Iterable[object]) -> str:
