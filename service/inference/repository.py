@@ -19,8 +19,8 @@ from service.inference.model import Model
 from service.inference.versions import Versions
 
 VERSION = re.compile("[1-9][0-9]{0,17}")
-#: Of the thread that loads versions. The greater, the less others notice, and the later a version appears on a processor
-#: that is busy: with 10, TensorFlow's take 2 s.
+#: Of the thread that loads versions. The greater, the less others notice, and the later a version appears on a busy
+#: processor: with 10, TensorFlow's take 2 s.
 NICENESS = 10
 
 logger = logging.getLogger(__name__)
