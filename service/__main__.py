@@ -3,8 +3,10 @@
 import copy
 import math
 import sys
+import tempfile
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
@@ -17,8 +19,21 @@ from service.settings import Settings
 def main() -> None:
     """Serve until told to stop."""
     settings = Settings.from_command_line(sys.argv[1:])
+    if settings.workers == 1:
+        serve(settings, None)
+    else:
+        with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
+            serve(settings, Path(shared))
+
+
+def serve(settings: Settings, shared: Path | None) -> None:
+    """Serve in one process, or in several that have a folder for what they tell each other.
+
+    Raises:
+        SystemExit: it did not start.
+    """
     config = uvicorn.Config(
-        partial(create_app_or_exit, settings),
+        partial(create_app_or_exit, settings, shared),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -29,7 +44,7 @@ def main() -> None:
         # By then whoever could be answered is; a client that never sends all of its request must not keep it running.
         timeout_graceful_shutdown=math.ceil(settings.timeout),
     )
-    if settings.workers == 1:
+    if shared is None:
         server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):  # raised again once the server has stopped in good order
             server.run()

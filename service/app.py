@@ -7,20 +7,19 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
-from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.api import attention, operations, predict
-from service.errors import ArtifactError, ServiceError
+from service.api import attention, failures, kserve, model_repository, oip, operations, predict, tfserving
+from service.errors import ArtifactError
 from service.inference.cpus import threads_allowed
 from service.inference.model import Limits, load_model
 from service.inference.repository import Repository
+from service.inference.unloaded import Unloaded
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -40,8 +39,12 @@ SWITCH_SECONDS = 0.0005
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
     """Load the models and build the app that serves them.
+
+    Args:
+        settings: all that there is to choose.
+        shared: a folder in which the worker processes of one service tell each other; none where there is one process.
 
     Raises:
         ArtifactError: there is nothing to serve.
@@ -53,7 +56,12 @@ def create_app(settings: Settings) -> FastAPI:
         limits=Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
     )
     repository = Repository(
-        settings.artifacts, load, default=settings.model, pins=settings.pin, keep=settings.keep_versions
+        settings.artifacts,
+        load,
+        default=settings.model,
+        pins=settings.pin,
+        keep=settings.keep_versions,
+        unloaded=Unloaded(shared),
     )
     repository.start()
 
@@ -76,15 +84,26 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.repository = repository
     app.state.settings = settings
-    app.add_exception_handler(ServiceError, answer_service_error)
-    app.add_exception_handler(RequestValidationError, answer_validation_error)
-    app.add_exception_handler(Exception, answer_unexpected_error)
+    failures.add_handlers(app)
     # Rather than include_router, which makes FastAPI look for the route of each request twice; ahead of FastAPI's own.
-    app.router.routes[:0] = [route for part in (predict, attention, operations) for route in part.router.routes]
+    # They are tried in this order: those first that are asked most.
+    routers = (
+        predict.router,
+        tfserving.asking,
+        kserve.asking,
+        oip.asking,
+        attention.router,
+        operations.router,
+        tfserving.router,
+        kserve.router,
+        oip.router,
+        model_repository.router,
+    )
+    app.router.routes[:0] = [route for router in routers for route in router.routes]
     return app
 
 
-def create_app_or_exit(settings: Settings) -> FastAPI:
+def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
     """`create_app` for a server process: where nothing can be served, log one line that says what to do, and exit.
 
     The exit code is the one after which uvicorn does not start the process again.
@@ -92,30 +111,7 @@ def create_app_or_exit(settings: Settings) -> FastAPI:
     # Python lets a thread that computes keep the interpreter for 5 ms; here another waits with requests.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
-        return create_app(settings)
+        return create_app(settings, shared)
     except ArtifactError as error:
         logger.critical("%s", error)
         raise SystemExit(STARTUP_FAILURE) from None
-
-
-async def answer_service_error(request: Request, error: Exception) -> JSONResponse:
-    """A domain error in FastAPI's shape."""
-    assert isinstance(error, ServiceError)
-    return JSONResponse({"detail": str(error)}, error.status, headers={**error.headers, **_closing(request)})
-
-
-async def answer_validation_error(request: Request, error: Exception) -> JSONResponse:
-    """FastAPI's own answer, less what it repeats of the request: a body may be megabytes of numbers."""
-    assert isinstance(error, RequestValidationError)
-    detail = [{key: item[key] for key in ("type", "loc", "msg")} for item in error.errors()]
-    return JSONResponse({"detail": jsonable_encoder(detail)}, 422, headers=_closing(request))
-
-
-async def answer_unexpected_error(_: Request, __: Exception) -> JSONResponse:
-    """What is left: a defect, whose traceback is in the log and not in the answer."""
-    return JSONResponse({"detail": "internal error"}, 500)
-
-
-def _closing(request: Request) -> dict[str, str]:
-    """Whoever waits to be told to send a body, and is refused instead, must not go on as if it had been sent."""
-    return {"Connection": "close"} if "expect" in request.headers else {}

@@ -20,6 +20,12 @@ class InvalidInput(ServiceError):
     status = 422
 
 
+class Forbidden(ServiceError):
+    """The service was told not to let clients do this."""
+
+    status = 403
+
+
 class UnknownModel(ServiceError):
     """No such model, or no such version of it, is served."""
 

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         description="versions of a model that can be asked at a time: the one that answers, and the newest others",
     )
     poll_interval: float = Field(0.5, gt=0, description="time from one look for new versions to the next, in seconds")
+    model_control: bool = Field(default=True, description="let clients load and unload models, by /v2/repository")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
     engine: EngineChoice = Field(

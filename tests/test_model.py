@@ -34,7 +34,7 @@ class Stuck:
 def model_of(artifacts: Path) -> Callable[[Stuck], Model]:
     contents = Artifact(artifacts / "after-lstm" / "1").read()
     limits = Limits(max_batch=8, max_queue=16, timeout=0.05)
-    return lambda engine: Model(Verified(contents.card(), contents.golden(), contents.charts(), engine), 1, limits)
+    return lambda engine: Model(Verified(contents.card(), contents.golden(), contents.charts(), {}, engine), 1, limits)
 
 
 @pytest.mark.parametrize("shape", [(1, 19, 2), (1, 20, 3), (20, 2), (0, 20, 2), (1, 1, 20, 2)])
@@ -80,7 +80,7 @@ def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
 
     def model(name: str, engine: Engine) -> Model:
         contents = Artifact(artifacts / name / "1").read()
-        verified = Verified(contents.card(), contents.golden(), {}, engine)
+        verified = Verified(contents.card(), contents.golden(), {}, {}, engine)
         return Model(verified, 1, Limits(max_batch=8, max_queue=16, timeout=1))
 
     third = model("after-lstm", Looking(3))

@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from service.api.predict import rows
 from service.app import create_app
 from service.inference.artifact import Array, Artifact, Golden
-from service.inference.card import Target
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
@@ -391,11 +389,3 @@ async def test_a_stopped_service_answers_503(small: FastAPI) -> None:
         response = await client.post("/predict", json={"sequence": SEQUENCE})
     assert response.status_code == 503
     assert response.json() == {"detail": "no model is loaded"}
-
-
-def test_a_regression_answers_numbers_without_labels() -> None:
-    """One output is a number, several are a list."""
-    one = rows(np.array([[1.5], [2.5]], dtype=np.float32), None, Target(task="regression"))
-    assert list(map(json.loads, one)) == [{"prediction": 1.5}, {"prediction": 2.5}]
-    (two,) = rows(np.array([[1.5, 2.5]], dtype=np.float32), None, Target(task="regression"))
-    assert json.loads(two) == {"prediction": [1.5, 2.5]}

@@ -14,6 +14,7 @@ from service.inference import repository as repository_module
 from service.inference.artifact import Artifact
 from service.inference.model import Model
 from service.inference.repository import Repository, discover, versions_of
+from service.inference.unloaded import Unloaded
 from tests.fakes import BAD, load
 
 
@@ -33,13 +34,24 @@ def add(home: Path, model: str, number: int | str, text: str = "good") -> None:
 def open_repository(
     home: Path, default: str | None = None, pins: dict[str, int] | None = None, keep: int = 2
 ) -> Repository:
-    return Repository(home, load, default=default, pins=pins or {}, keep=keep)
+    return Repository(home, load, default=default, pins=pins or {}, keep=keep, unloaded=Unloaded(None))
 
 
 def started(home: Path, default: str | None = None, pins: dict[str, int] | None = None) -> Repository:
     repository = open_repository(home, default, pins)
     repository.start()
     return repository
+
+
+async def until_version_2_answers(repository: Repository, home: Path) -> None:
+    watching = asyncio.create_task(repository.watch(0.01))
+    add(home, "first", 2)
+    async with asyncio.timeout(10):
+        while repository.get().version != 2:
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
 
 
 def test_names_that_are_no_plain_integers_are_passed_over(home: Path) -> None:
@@ -200,16 +212,9 @@ async def test_what_is_published_is_served_while_the_loop_runs(home: Path) -> No
         threads.append((threading.current_thread().name, nice))
         return load(artifact)
 
-    repository = Repository(home, noting, default=None, pins={}, keep=2)
+    repository = Repository(home, noting, default=None, pins={}, keep=2, unloaded=Unloaded(None))
     repository.start()
-    watching = asyncio.create_task(repository.watch(0.01))
-    add(home, "first", 2)
-    async with asyncio.timeout(10):
-        while repository.get().version != 2:
-            await asyncio.sleep(0.01)
-    watching.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await watching
+    await until_version_2_answers(repository, home)
     here, elsewhere = threads[0], threads[-1]
     assert here[0] == "MainThread"
     assert elsewhere[0].startswith("repository")
@@ -232,12 +237,7 @@ async def test_a_look_that_fails_is_not_the_last(
         update()
 
     monkeypatch.setattr(repository, "update", failing)
-    watching = asyncio.create_task(repository.watch(0.01))
-    add(home, "first", 2)
-    async with asyncio.timeout(10):
-        while repository.get().version != 2:
-            await asyncio.sleep(0.01)
-    watching.cancel()
+    await until_version_2_answers(repository, home)
     assert "stale file handle" in caplog.text
 
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
 from service import errors
-from service.api.responses import documented
+from service.api.failures import ASKING, documented
 from service.api.routing import JSON
 from service.api.selection import SelectedModel
 from service.inference.card import AttentionProfile
@@ -34,7 +34,7 @@ class AttentionAnswer(AttentionProfile):
     response_model=AttentionAnswer,
     responses={
         200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in CHARTS}},
-        **documented(errors.NotAcceptable),
+        **documented(*ASKING, errors.NotAcceptable),
     },
 )
 async def attention(

@@ -35,7 +35,7 @@ def decode(sequences: object, card: ModelCard, limit: int, where: str) -> Array:
             return sequences
         sequences = sequences.tolist()  # to be told what is wrong with it
     if not isinstance(sequences, list):
-        raise InvalidInput(f"expected a list of sequences, got {_kind(sequences)}")
+        raise InvalidInput(f"expected a list of sequences, got {kind(sequences)}")
     if len(sequences) > limit:
         raise TooLarge(f"expected at most {limit} sequences, got {len(sequences)}")
     if not sequences:
@@ -65,17 +65,17 @@ def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> 
 
 def _problem(sequence: object, card: ModelCard) -> str:
     if not isinstance(sequence, list):
-        return f": expected a list of {card.timesteps} timesteps, got {_kind(sequence)}"
+        return f": expected a list of {card.timesteps} timesteps, got {kind(sequence)}"
     if len(sequence) != card.timesteps:
         return f": expected {card.timesteps} timesteps, got {len(sequence)}"
     for t, step in enumerate(sequence):
         if not isinstance(step, list):
-            return f"[{t}]: expected a list of {card.features} features, got {_kind(step)}"
+            return f"[{t}]: expected a list of {card.features} features, got {kind(step)}"
         if len(step) != card.features:
             return f"[{t}]: expected {card.features} features, got {len(step)}"
         for f, value in enumerate(step):
             if type(value) not in NUMBERS:
-                return f"[{t}][{f}]: expected a finite number, got {_kind(value)}"
+                return f"[{t}][{f}]: expected a finite number, got {kind(value)}"
             if not _finite(value):
                 return f"[{t}][{f}]: expected a finite float32, got {value:g}"
     raise AssertionError("called for a sequence that fits")
@@ -90,7 +90,8 @@ def _array(numbers: Any) -> Array:
         return np.array(numbers, dtype=np.float32)
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
+    """What messages call a parsed value."""
     match value:
         case None:
             return "null"

@@ -118,16 +118,37 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
     return shape if unit == structure else None
 
 
-def dumps_rows(array: Array) -> list[bytes]:
-    """The JSON of each row of an array `(n, …)`, n ≥ 1: the encoder writes them all at once, and they are cut apart.
+def dumps(array: Array) -> bytes:
+    """The JSON of an array `(n, …)`.
 
     Raises:
         InvalidInput: a row is not finite, which JSON could not say.
     """
     text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in text:
-        index = int(np.argwhere(~np.isfinite(array))[0, 0])
+        require_finite(array)
+    return text
+
+
+def require_finite(array: Array) -> None:
+    """See to it that a model's output `(n, …)` is one.
+
+    Raises:
+        InvalidInput: a row is not finite.
+    """
+    finite = np.isfinite(array)
+    if not finite.all():
+        index = int(np.argwhere(~finite)[0, 0])
         raise InvalidInput(f"sequence {index}: expected values that the model can handle, got an answer not finite")
+
+
+def dumps_rows(array: Array) -> list[bytes]:
+    """The JSON of each row of an array `(n, …)`, n ≥ 1: the encoder writes them all at once, and they are cut apart.
+
+    Raises:
+        InvalidInput: a row is not finite, which JSON could not say.
+    """
+    text = dumps(array)
     opening, closing = b"[" * (array.ndim - 1), b"]" * (array.ndim - 1)
     rows = text[array.ndim : -array.ndim].split(closing + b"," + opening)
     return [opening + row + closing for row in rows] if opening else rows

@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from service.api.responses import documented
+from service.api.failures import ASKING, documented
 from service.api.selection import SelectedModel
 from service.inference.card import ModelCard
 from service.inference.repository import Repository
@@ -34,7 +34,7 @@ class Version(BaseModel):
     version: int = Field(description="Its number.", examples=[3])
     state: State = Field(
         description="`loading`: being verified. `live`: can be asked. `rejected`: failed, see `reason`; tried again "
-        "once its files change. `retired`: newer ones have taken its place.",
+        "once its files change. `retired`: newer ones have taken its place. `unloaded`: somebody asked for that.",
         examples=["live"],
     )
     reason: str | None = Field(
@@ -84,7 +84,7 @@ async def live() -> Live:
     return Live()
 
 
-@router.get("/health/ready", summary="Can the model be asked?", responses=documented())
+@router.get("/health/ready", summary="Can the model be asked?", responses=documented(*ASKING))
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
@@ -108,7 +108,7 @@ async def models(request: Request) -> ModelsAnswer:
     )
 
 
-@router.get("/model", summary="The model card", responses=documented())
+@router.get("/model", summary="The model card", responses=documented(*ASKING))
 async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     """Shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
     repository: Repository = request.app.state.repository

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from functools import cache
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,15 +9,13 @@ import orjson
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from service import errors
 from service.api.decoding import decode
-from service.api.numbers import dumps_rows
-from service.api.responses import documented
-from service.api.routing import JsonRequest, JsonResponse, JsonRoute, off_loop
+from service.api.failures import POSTING, documented
+from service.api.routing import BodyRequest, JsonResponse, JsonRoute, are_large, off_loop
+from service.api.rows import Prediction, rows
 from service.api.selection import SelectedModel
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
-from service.inference.card import Target
 from service.inference.model import Model
 
 router = APIRouter(route_class=JsonRoute, tags=["predict"])
@@ -71,22 +68,6 @@ class PredictRequest(BaseModel):
         return body
 
 
-class Prediction(BaseModel):
-    """What the model says of one sequence, and where it looked."""
-
-    prediction: float | list[float] = Field(
-        description="Probability of the second class (binary), one probability per class (multiclass), or the number "
-        "predicted (regression; a list where there are several).",
-        examples=[0.98],
-    )
-    label: str | None = Field(None, description="The likeliest class; absent for regression.", examples=["1"])
-    attention: list[float] | list[list[float]] | None = Field(
-        None,
-        description="Weight of each timestep, `(timesteps)`; with `full`, `(timesteps, units)`; absent with `none`.",
-        examples=[[0.005, 0.99, 0.005]],
-    )
-
-
 class PredictResponse(BaseModel):
     """Predictions in the order of the sequences."""
 
@@ -100,14 +81,9 @@ class PredictResponse(BaseModel):
     summary="Predict, and show where the model looked",
     response_model=PredictResponse,
     response_model_exclude_none=True,
-    responses=documented(
-        errors.TooLarge,
-        errors.UnsupportedMediaType,
-        errors.QueueFull,
-        errors.DeadlineExceeded,
-    ),
+    responses=documented(*POSTING),
 )
-async def predict(body: PredictRequest, model: SelectedModel, request: JsonRequest) -> Response:
+async def predict(body: PredictRequest, model: SelectedModel, request: BodyRequest) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
     large, limit = request.large, request.app.state.settings.max_sequences
     if body.sequences is not None:
@@ -119,14 +95,8 @@ async def predict(body: PredictRequest, model: SelectedModel, request: JsonReque
     attention = OUTPUTS[body.attention]
     result = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))
     answered = time.perf_counter()
-    content = await off_loop(encode, model, result.outputs, attention, large=large)
-    timing = server_timing(
-        decode=decoded - request.received,
-        queue=result.queue,
-        inference=result.inference,
-        encode=time.perf_counter() - answered,
-    )
-    return JsonResponse(content, timing)
+    content = await off_loop(encode, model, result.outputs, attention, large=are_large(result.outputs.values()))
+    return JsonResponse(content, server_timing(request.received, decoded, result, answered))
 
 
 def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) -> bytes:
@@ -138,36 +108,3 @@ def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) ->
     head = orjson.dumps({"model": model.card.name, "version": model.version})
     predictions = rows(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target)
     return b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions))
-
-
-def rows(predictions: Array, attention: Array | None, target: Target) -> list[bytes]:
-    """The JSON of each sequence's prediction, made without a Python object for each number.
-
-    Args:
-        predictions: `(n, outputs)`.
-        attention: `(n, timesteps)`, `(n, timesteps, units)` or none.
-        target: what the outputs mean.
-    """
-    columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
-    if target.classes is not None:
-        labels = dumps_each(target.classes)
-        if target.task == "binary":
-            columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
-        else:
-            columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
-    if attention is not None:
-        columns["attention"] = dumps_rows(attention)
-    template = row_template(*columns)
-    return [template % values for values in zip(*columns.values(), strict=True)]
-
-
-@cache
-def dumps_each(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """The JSON of each name."""
-    return tuple(map(orjson.dumps, names))
-
-
-@cache
-def row_template(*names: str) -> bytes:
-    """An object with these fields, their values left to be filled in."""
-    return b"{" + b",".join(b'"%b":%%b' % name.encode() for name in names) + b"}"

@@ -1,60 +1,77 @@
-"""Routes that take JSON: the body is read once at the edge, and the endpoint is called without FastAPI's solver."""
+"""Routes that ask a model: the body is read once at the edge, and the endpoint is called without FastAPI's solver."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, get_type_hints
 
 import orjson
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from service.api.numbers import loads
-from service.api.selection import Selection
+from service.api.selection import Selection, model_in_path
+from service.api.validation import validated
 from service.errors import TooLarge, UnsupportedMediaType
+from service.inference.artifact import Array
+from service.inference.model import Model
 from service.settings import Settings
 
 T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 
 JSON = "application/json"
 NO_SELECTION = Selection()
-#: Bodies over this many bytes are decoded, and their answers encoded, in a thread.
-LARGE_BODY = 256 * 2**10
+#: JSON of more bytes is decoded in a thread, and so are more numbers encoded.
+LARGE_BODY, LARGE_OUTPUTS = 256 * 2**10, 32 * 2**10
 
 
 async def off_loop(call: Callable[..., T], *args: Any, large: bool) -> T:
-    """Call what takes time in proportion to a body: in a thread if the body is large, so that others go on."""
+    """Call what takes time in proportion to its data: in a thread if they are large, so that others go on."""
     return await asyncio.to_thread(call, *args) if large else call(*args)
 
 
-class JsonRequest(Request):
-    """A request whose JSON body is read under a size limit.
+def are_large(outputs: Iterable[Array]) -> bool:
+    """Whether there is so much to encode that it belongs in a thread."""
+    return sum(output.size for output in outputs) > LARGE_OUTPUTS
+
+
+class BodyRequest(Request):
+    """A request whose body is read under a size limit.
 
     Attributes:
-        large: whether the body is so large that work on it belongs in a thread.
+        large: whether its JSON is so large that work on it belongs in a thread.
         received: when all of the body was here, by `time.perf_counter`.
+        binary: what follows the JSON.
     """
 
     large: bool
     received: float
+    binary: bytes = b""
 
-    async def read(self, limit: int) -> bytes:
-        """Read the body.
+    def require_json(self) -> None:
+        """Refuse a body that is something else.
 
         Raises:
             UnsupportedMediaType: it is not declared to be JSON.
+        """
+        declared = next((value for name, value in self.scope["headers"] if name == b"content-type"), b"none")
+        media_type = declared.partition(b";")[0].strip().lower()
+        if media_type != JSON.encode():
+            raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type.decode('latin-1')}")
+
+    async def read(self, limit: int) -> list[bytes]:
+        """Read the body, in the pieces in which it comes.
+
+        Raises:
+            UnsupportedMediaType: it is compressed.
             TooLarge: it has, or says that it has, more than `limit` bytes.
             ClientDisconnect: the client left before all of it was here.
         """
         headers: dict[bytes, bytes] = dict(self.scope["headers"])
-        media_type = headers.get(b"content-type", b"none").partition(b";")[0].strip().lower()
-        if media_type != JSON.encode():
-            raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type.decode('latin-1')}")
         encoding = headers.get(b"content-encoding", b"identity")
         if encoding != b"identity":
             raise UnsupportedMediaType(f"expected no content encoding, got {encoding.decode('latin-1')}")
@@ -74,7 +91,7 @@ class JsonRequest(Request):
             chunks.append(chunk)
         self.large = size > LARGE_BODY
         self.received = time.perf_counter()
-        return b"".join(chunks)
+        return chunks
 
 
 class JsonResponse(Response):
@@ -91,7 +108,7 @@ class JsonResponse(Response):
         ]
 
 
-class JsonRoute(APIRoute):
+class ModelRoute(APIRoute):
     """A route that asks a model: its endpoint takes `body`, the `model` selected, and `request`.
 
     FastAPI documents it from the endpoint's signature like any other. Calling it takes three lines, and they are here:
@@ -105,35 +122,59 @@ class JsonRoute(APIRoute):
         self.app = self._answer
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = JsonRequest(scope, receive)
+        request = BodyRequest(scope, receive)
         settings: Settings = request.app.state.settings
-        selection = NO_SELECTION
-        if scope["query_string"]:
-            selection = _validated(Selection, dict(request.query_params), "query")
-        model = selection.of(request)
+        model = self.select(request)
         model.admit()
         try:
-            text = await request.read(settings.max_body)
+            chunks = await request.read(settings.max_body)
         except ClientDisconnect:
             return  # nobody is left to answer
         model.admit()  # again: others may have come while the body did
-        body = _validated(self._body, await off_loop(_parsed, text, large=request.large), "body")
+        body = await self.parse(request, model, chunks)
         response: Response = await self.endpoint(body=body, model=model, request=request)
         await response(scope, receive, send)
 
+    def select(self, request: BodyRequest) -> Model:
+        """The model to ask."""
+        raise NotImplementedError
 
-def _parsed(text: bytes) -> Any:
+    async def parse(self, request: BodyRequest, model: Model, chunks: list[bytes]) -> BaseModel:
+        """The body as what the endpoint takes."""
+        return await self.parse_json(b"".join(chunks), large=request.large)
+
+    async def parse_json(self, text: bytes, *, large: bool) -> BaseModel:
+        """JSON as what the endpoint takes."""
+        return validated(self._body, await off_loop(parsed, text, large=large), "body")
+
+
+class JsonRoute(ModelRoute):
+    """A native route: JSON declared as such; the query names the model."""
+
+    def select(self, request: BodyRequest) -> Model:
+        request.require_json()
+        selection = NO_SELECTION
+        if request.scope["query_string"]:
+            selection = validated(Selection, dict(request.query_params), "query")
+        return selection.of(request)
+
+
+class ProtocolRoute(ModelRoute):
+    """A protocol's route: the path names the model, and clients say nothing or anything of the content type."""
+
+    def select(self, request: BodyRequest) -> Model:
+        return model_in_path(request)
+
+
+def parsed(text: bytes) -> Any:
+    """Parse JSON as `numbers.loads` does.
+
+    Raises:
+        RequestValidationError: it is not JSON.
+    """
     try:
         return loads(text)
     except orjson.JSONDecodeError as error:
         message = f"expected JSON (which has no NaN and no Infinity), got: {error.msg}"
         problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": message}
         raise RequestValidationError([problem]) from error
-
-
-def _validated(expected: type[M], value: object, where: str) -> M:
-    try:
-        return expected.model_validate(value)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False)
-        raise RequestValidationError([{**problem, "loc": (where, *problem["loc"])} for problem in problems]) from error

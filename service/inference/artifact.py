@@ -65,6 +65,16 @@ class Golden:
     prediction: Array
     attention_vec: Array
 
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The shape of each tensor of the signatures, by name; the batch, which is open, is None."""
+        return {
+            INPUT: (None, *self.sequence.shape[1:]),
+            PREDICTION: (None, *self.prediction.shape[1:]),
+            ATTENTION: (None, *self.attention_vec.shape[1:2]),
+            ATTENTION_VEC: (None, *self.attention_vec.shape[1:]),
+        }
+
 
 class Stamp(NamedTuple):
     """By what a version is known again.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from service.inference.artifact import (
 from service.inference.card import ModelCard
 from service.inference.engines import Engine, EngineChoice, Tensor, open_engine
 from service.inference.graphs import check_onnx, check_saved_model
+from service.inference.signatures import SignatureDefinition, read_signatures
+
+T = TypeVar("T")
 
 #: How far a replayed output may be from the recorded one: processors round differently by less, other weights by more.
 RTOL, ATOL = 1e-4, 1e-5
@@ -38,12 +42,14 @@ class Verified:
         card: what it says about itself.
         golden: inputs and outputs recorded at export.
         charts: its attention profile as a bar chart, by file suffix.
+        signatures: the SavedModel's own definitions of its signatures, by name.
         engine: what executes its graph.
     """
 
     card: ModelCard
     golden: Golden
     charts: Mapping[str, bytes]
+    signatures: Mapping[str, SignatureDefinition]
     engine: Engine
 
 
@@ -62,10 +68,11 @@ def open_verified(artifact: Artifact, choice: EngineChoice, threads: int) -> Ver
     card, golden, charts = contents.card(), contents.golden(), contents.charts()
     _check_golden(contents, card, golden)
     _check_graphs(contents)
+    signatures = _of_graph(contents, SAVED_MODEL, read_signatures)
     engine = open_engine(contents, card, choice, threads)
-    _check_signatures(contents, card, golden, engine)
+    _check_signatures(contents, golden, engine)
     _replay(contents, golden, engine)
-    return Verified(card, golden, charts, engine)
+    return Verified(card, golden, charts, signatures, engine)
 
 
 def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
@@ -85,21 +92,20 @@ def _check_graphs(contents: Contents) -> None:
     """Neither graph may do more than compute, whichever will be executed."""
     for name, check in GRAPHS.items():
         if name == SAVED_MODEL or name in contents.files:
-            try:
-                check(contents.file(name))
-            except ValueError as error:
-                raise ArtifactError(f"{contents.directory / name} {error}") from error
+            _of_graph(contents, name, check)
 
 
-def _check_signatures(contents: Contents, card: ModelCard, golden: Golden, engine: Engine) -> None:
-    shapes = {
-        PREDICTION: (None, golden.prediction.shape[1]),
-        ATTENTION: (None, card.timesteps),
-        ATTENTION_VEC: (None, card.timesteps, golden.attention_vec.shape[2]),
-    }
+def _of_graph(contents: Contents, name: str, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(contents.file(name))
+    except ValueError as error:
+        raise ArtifactError(f"{contents.directory / name} {error}") from error
+
+
+def _check_signatures(contents: Contents, golden: Golden, engine: Engine) -> None:
     for name, signature in engine.signatures.items():
-        inputs = {INPUT: (None, card.timesteps, card.features)}
-        outputs = {output: shapes[output] for output in SIGNATURES[name]}
+        inputs = {INPUT: golden.shapes[INPUT]}
+        outputs = {output: golden.shapes[output] for output in SIGNATURES[name]}
         for kind, got, expected in (("input", signature.inputs, inputs), ("output", signature.outputs, outputs)):
             if got.keys() != expected.keys():
                 raise ArtifactError(

@@ -1,13 +1,14 @@
 """What a version's graphs may do: compute. Whatever could reach outside the model is refused before anything runs.
 
-Both formats are protocol buffers. Of each only a few fields matter here, and they are read without the protobuf
-package: importing it takes longer than all that is done to a version before it is served. Fields that should come once
-are looked at each time they come, so that a file cannot show one graph here and another to the runtime.
+Of both formats, which are protocol buffers, only a few fields matter here. Fields that should come once are looked at
+each time they come, so that a file cannot show one graph here and another to the runtime.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
+
+from service.inference.wire import fields, messages, strings
 
 #: TensorFlow operations that compute outputs from inputs and weights, and do nothing else.
 COMPUTES: Final = frozenset(
@@ -47,8 +48,6 @@ ONNX_DOMAINS: Final = frozenset({b"", b"ai.onnx"})
 #: How deep graphs, or attributes, may lie in each other.
 DEEPEST: Final = 16
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-
 
 @lru_cache(maxsize=8)  # trained again with the same options, a model has other weights and the same graph
 def check_saved_model(saved_model: bytes) -> None:
@@ -57,7 +56,7 @@ def check_saved_model(saved_model: bytes) -> None:
     Raises:
         ValueError: it holds an operation that may do more; or it is no SavedModel, or one of TensorFlow 1.
     """
-    meta_graphs = list(_messages(saved_model, 2))
+    meta_graphs = list(messages(saved_model, 2))
     if len(meta_graphs) != 1:  # with several, too, TensorFlow loads it as one of TensorFlow 1
         raise ValueError(f"holds {len(meta_graphs)} graphs, expected 1")
     _check_meta_graph(meta_graphs[0])
@@ -70,10 +69,10 @@ def check_onnx(model: bytes) -> None:
         ValueError: it holds an operator of a library or functions, or keeps weights in other files; or it is no ONNX
             model.
     """
-    graphs = list(_messages(model, 7))
+    graphs = list(messages(model, 7))
     if len(graphs) != 1:
         raise ValueError(f"holds {len(graphs)} graphs, expected 1")
-    if any(number in (20, 25) for number, _ in _fields(memoryview(model))):
+    if any(number in (20, 25) for number, _ in fields(memoryview(model))):
         raise ValueError("holds functions, expected one graph of operators")
     _check_onnx_graph(graphs[0], DEEPEST)
 
@@ -88,7 +87,7 @@ class _Node(NamedTuple):
     @classmethod
     def of(cls, message: memoryview) -> "_Node":
         node = cls([], [], [])
-        for number, value in _fields(message):
+        for number, value in fields(message):
             if number in (1, 2, 5) and isinstance(value, memoryview):
                 if number == 5:
                     node.attributes.append(value)
@@ -98,25 +97,25 @@ class _Node(NamedTuple):
 
 
 def _check_meta_graph(meta_graph: memoryview) -> None:
-    graphs = list(_messages(meta_graph, 2))
-    main = [_Node.of(node) for graph in graphs for node in _messages(graph, 1)]
+    graphs = list(messages(meta_graph, 2))
+    main = [_Node.of(node) for graph in graphs for node in messages(graph, 1)]
     functions: dict[str, list[_Node]] = {}
-    for function in (one for graph in graphs for library in _messages(graph, 2) for one in _messages(library, 1)):
-        nodes = list(map(_Node.of, _messages(function, 3)))
-        for name in (name for signature in _messages(function, 1) for name in _strings(signature, 1)):
+    for function in (one for graph in graphs for library in messages(graph, 2) for one in messages(library, 1)):
+        nodes = list(map(_Node.of, messages(function, 3)))
+        for name in (name for signature in messages(function, 1) for name in strings(signature, 1)):
             functions.setdefault(name, []).extend(nodes)
     # What TensorFlow 2 calls is listed; a SavedModel without such a list is one of TensorFlow 1, which on loading runs
     # whatever node it names.
     called = [
-        name for objects in _messages(meta_graph, 7) for entry in _messages(objects, 2) for name in _strings(entry, 1)
+        name for objects in messages(meta_graph, 7) for entry in messages(objects, 2) for name in strings(entry, 1)
     ]
     if not called:
         raise ValueError("lists no functions: expected a SavedModel of TensorFlow 2")
     savers = {
         name.partition(":")[0]
-        for saver in _messages(meta_graph, 3)
+        for saver in messages(meta_graph, 3)
         for field in (2, 3)
-        for name in _strings(saver, field)
+        for name in strings(saver, field)
     }
     runs = [node for node in main if not node.names or not savers.issuperset(node.names)]
     reached = _reachable([*called, *_called_by(runs)], functions)
@@ -155,109 +154,50 @@ def _functions_in(attributes: Iterable[memoryview], deepest: int) -> Iterator[st
     """Names of the functions in attributes, which may have attributes themselves."""
     if not deepest:
         raise ValueError(f"has attributes more than {DEEPEST} deep in each other")
-    for value in (value for attribute in attributes for value in _messages(attribute, 2)):
-        for number, part in _fields(value):
+    for value in (value for attribute in attributes for value in messages(attribute, 2)):
+        for number, part in fields(value):
             functions = []
             if number == 10 and isinstance(part, memoryview):
                 functions = [part]
             elif number == 1 and isinstance(part, memoryview):
-                functions = list(_messages(part, 9))
+                functions = list(messages(part, 9))
             for function in functions:
-                yield from _strings(function, 1)
-                yield from _functions_in(_messages(function, 2), deepest - 1)
+                yield from strings(function, 1)
+                yield from _functions_in(messages(function, 2), deepest - 1)
 
 
 def _check_onnx_graph(graph: memoryview, deepest: int) -> None:
     if not deepest:
         raise ValueError(f"has graphs more than {DEEPEST} deep in each other")
-    for node in _messages(graph, 1):
+    for node in messages(graph, 1):
         _check_onnx_node(node, deepest)
-    for tensor in _messages(graph, 5):
+    for tensor in messages(graph, 5):
         _check_onnx_tensor(tensor)
-    for sparse in _messages(graph, 15):
+    for sparse in messages(graph, 15):
         _check_sparse_onnx_tensor(sparse)
 
 
 def _check_onnx_node(node: memoryview, deepest: int) -> None:
-    for domain in _messages(node, 7):
+    for domain in messages(node, 7):
         if bytes(domain) not in ONNX_DOMAINS:
             name = bytes(domain[:80]).decode(errors="replace")
             raise ValueError(f"holds an operator of the library {name!r}, which may reach outside the model")
-    for attribute in _messages(node, 5):
-        for tensor in (*_messages(attribute, 5), *_messages(attribute, 10)):
+    for attribute in messages(node, 5):
+        for tensor in (*messages(attribute, 5), *messages(attribute, 10)):
             _check_onnx_tensor(tensor)
-        for sparse in (*_messages(attribute, 22), *_messages(attribute, 23)):
+        for sparse in (*messages(attribute, 22), *messages(attribute, 23)):
             _check_sparse_onnx_tensor(sparse)
-        for graph in (*_messages(attribute, 6), *_messages(attribute, 11)):
+        for graph in (*messages(attribute, 6), *messages(attribute, 11)):
             _check_onnx_graph(graph, deepest - 1)
 
 
 def _check_sparse_onnx_tensor(sparse: memoryview) -> None:
     for part in (1, 2):  # values and indices
-        for tensor in _messages(sparse, part):
+        for tensor in messages(sparse, part):
             _check_onnx_tensor(tensor)
 
 
 def _check_onnx_tensor(tensor: memoryview) -> None:
     # external_data, and data_location, which is 0 where the data is in the model
-    if any(number == 13 or (number == 14 and value) for number, value in _fields(tensor)):
+    if any(number == 13 or (number == 14 and value) for number, value in fields(tensor)):
         raise ValueError("keeps weights in another file, which may be any")
-
-
-def _strings(message: memoryview, field: int) -> Iterator[str]:
-    for value in _messages(message, field):
-        yield str(value, errors="replace")
-
-
-def _messages(message: bytes | memoryview, field: int) -> Iterator[memoryview]:
-    """Each occurrence of a field that holds a message, a string or bytes."""
-    for number, value in _fields(memoryview(message)):
-        if number == field:
-            if isinstance(value, int):
-                raise ValueError(f"field {field} is a number")
-            yield value
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message, by number, as https://protobuf.dev/programming-guides/encoding says.
-
-    Raises:
-        ValueError: it is not a message.
-    """
-    at, end = 0, len(message)
-    while at < end:
-        tag, at = _varint(message, at, bits=32)
-        number, kind = tag >> 3, tag & 7
-        if not number:
-            raise ValueError(f"byte {at} starts no field")
-        if kind == _VARINT:
-            value, at = _varint(message, at, bits=64)
-            yield number, value
-            continue
-        if kind == _BYTES:
-            length, at = _varint(message, at, bits=32)
-        elif kind in (_FIXED32, _FIXED64):
-            length = 4 if kind == _FIXED32 else 8
-        else:
-            raise ValueError(f"byte {at} starts no field")
-        if at + length > end:
-            raise ValueError(f"expected {length} bytes from byte {at} on, got {end - at}")
-        yield number, message[at : at + length]
-        at += length
-
-
-def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends.
-
-    Of larger ones, and of longer ways to write it than it needs at most, other readers drop what they have no room for,
-    and so might read something else.
-    """
-    value = shift = 0
-    while at < len(message) and shift < bits:
-        byte = message[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80 and not value >> bits:
-            return value, at
-        shift += 7
-    raise ValueError(f"byte {at} ends no number")

@@ -49,6 +49,7 @@ class Model:
         self.engine = verified.engine
         self.charts = verified.charts
         self.golden = verified.golden
+        self.signatures = verified.signatures
         self._batcher = Batcher(
             verified.engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
         )

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from service.errors import ArtifactError, Unavailable, UnknownModel
+from service.errors import ArtifactError, DeadlineExceeded, Unavailable, UnknownModel
 from service.inference.artifact import Artifact
 from service.inference.card import NAME_PATTERN
 from service.inference.model import Model
+from service.inference.unloaded import Unloaded
 from service.inference.versions import Versions
 
 VERSION = re.compile("[1-9][0-9]{0,17}")
@@ -35,9 +36,10 @@ class Repository:
         default: model that answers where a request names none; may be left out where there is only one.
         pins: versions that are to answer instead of the newest, by model.
         keep: most versions of a model that can be asked at a time.
+        unloaded: models that are not to be served until somebody asks for them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name; they are what the settings say of a folder
         self,
         artifacts: Path,
         load: Callable[[Artifact], Model],
@@ -45,14 +47,17 @@ class Repository:
         default: str | None,
         pins: Mapping[str, int],
         keep: int,
+        unloaded: Unloaded,
     ) -> None:
         self._artifacts = artifacts
         self._load = load
         self._default = default
         self._pins = pins
         self._keep = keep
+        self._unloaded = unloaded
         self._models: Mapping[str, Versions] = {}  # replaced and never changed: other threads read it
         self._problem: str | None = None
+        self._executor = ThreadPoolExecutor(1, "repository", _give_way)
 
     def start(self) -> None:
         """Load the version of each model that answers; the others follow with the first `update`.
@@ -77,7 +82,7 @@ class Repository:
                 expected = f"{name} has {_list(found[name])}" if name in found else f"expected one of {_list(found)}"
                 raise ArtifactError(f"no version to pin in {self._artifacts / name / str(number)}: {expected}")
         self._serve(found, keep=1)
-        if self._models[self._default].current is None:  # the log says why
+        if self._models[self._default].current is None and self._default not in self._unloaded:  # the log says why
             raise ArtifactError(f"no version of {self._default!r} in {self._artifacts} can be served")
 
     def update(self) -> None:
@@ -100,17 +105,46 @@ class Repository:
         Args:
             seconds: from one look to the next.
         """
-        loop = asyncio.get_running_loop()
-        executor = ThreadPoolExecutor(1, "repository", _give_way)
-        try:
-            while True:
-                try:
-                    await loop.run_in_executor(executor, self.update)
-                except Exception:  # whatever it was, what is served is served on, and the next look may do
-                    logger.exception("cannot keep up with %s", self._artifacts)
-                await asyncio.sleep(seconds)
-        finally:
-            executor.shutdown(wait=False, cancel_futures=True)  # a version that is being loaded holds up nobody
+        while True:
+            try:
+                await self._look()
+            except Exception:  # whatever it was, what is served is served on, and the next look may do
+                logger.exception("cannot keep up with %s", self._artifacts)
+            await asyncio.sleep(seconds)
+
+    async def load(self, name: str, timeout: float) -> None:
+        """Serve what is in a model's directory now, also if it was unloaded.
+
+        Args:
+            name: the model.
+            timeout: longest time to wait for it, in seconds; it is loaded nevertheless.
+
+        Raises:
+            UnknownModel: there is no such model.
+            Unavailable: none of its versions can be served.
+            DeadlineExceeded: it takes longer.
+        """
+        if name not in discover(self._artifacts):
+            raise self._unknown(name)
+        self._unloaded.discard(name)
+        await self._look_within(timeout)
+        self.get(name)
+
+    async def unload(self, name: str, timeout: float) -> None:
+        """Serve a model no more, until it is loaded again; what was accepted is finished.
+
+        Args:
+            name: the model.
+            timeout: longest time to wait for that, in seconds; it happens nevertheless.
+
+        Raises:
+            UnknownModel: there is no such model.
+            DeadlineExceeded: it takes longer.
+        """
+        if name not in self._models:
+            raise self._unknown(name)
+        self._unloaded.add(name)
+        await self._look_within(timeout)
 
     def get(self, name: str | None = None, version: int | None = None) -> Model:
         """The model that answers.
@@ -129,7 +163,7 @@ class Repository:
         name = name or self._default
         versions = models.get(name) if name else None
         if versions is None:
-            raise UnknownModel(f"no model {name!r}: expected one of {_list(models)}")
+            raise self._unknown(name)
         return versions.get(version)
 
     @property
@@ -144,6 +178,7 @@ class Repository:
 
     async def close(self) -> None:
         """Let every model finish what it accepted, and serve none."""
+        self._executor.shutdown(wait=False, cancel_futures=True)  # a version that is being loaded holds up nobody
         models, self._models = self._models, {}
         for versions in models.values():
             await versions.close()
@@ -163,11 +198,23 @@ class Repository:
         for name, versions in models.items():
             try:
                 numbers = found[name] if name in found else versions_of(self._artifacts / name)
-                retired |= versions.update(numbers, keep)
+                retired |= versions.unload(numbers) if name in self._unloaded else versions.update(numbers, keep)
             except OSError as error:
                 logger.error("%s stays as it is: %s", name, error)
         if retired:
             gc.collect()  # TensorFlow's models are full of cycles
+
+    async def _look(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self.update)
+
+    async def _look_within(self, timeout: float) -> None:
+        try:
+            await asyncio.wait_for(self._look(), timeout)
+        except TimeoutError:
+            raise DeadlineExceeded(f"not done within {timeout:g} s, and going on") from None
+
+    def _unknown(self, name: str | None) -> UnknownModel:
+        return UnknownModel(f"no model {name!r}: expected one of {_list(self._models)}")
 
     def _open(self, artifact: Artifact) -> Model:
         if not Path(os.path.realpath(artifact.directory)).is_relative_to(os.path.realpath(self._artifacts)):

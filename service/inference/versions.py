@@ -11,7 +11,7 @@ from service.errors import ArtifactError, Unavailable, UnknownModel
 from service.inference.artifact import Artifact, Stamp
 from service.inference.model import Model
 
-State = Literal["loading", "live", "rejected", "retired"]
+State = Literal["loading", "live", "rejected", "retired", "unloaded"]
 
 #: File in a model's directory that holds the number of the version that is to answer, instead of the newest.
 PIN: Final = "pin"
@@ -27,7 +27,7 @@ class Status:
     Attributes:
         version: its number.
         state: `loading` while it is verified, `live` while it can be asked, `rejected` if it failed, `retired` if newer
-            ones have taken its place.
+            ones have taken its place, `unloaded` if somebody asked for that.
         reason: why it was rejected; of a live version, why its files cannot be loaded as they are now.
         engine: what executes it, where it is live.
         attention_moved: how far attention lies from the version that answered before (total variation on this
@@ -86,7 +86,7 @@ class Versions:
         """
         current = self._current
         if current is None:
-            raise Unavailable(f"no version of model {self._home.name!r} can be served")
+            raise Unavailable(f"no version of model {self._home.name!r} can be served: {self._why_not()}")
         if version is None:
             return current
         live = self._live
@@ -142,6 +142,22 @@ class Versions:
             logger.error("%s: %s", self._home.name, problem)
         self.problem = problem
         return self._retire_all_but(live, numbers)
+
+    def unload(self, numbers: Collection[int]) -> bool:
+        """Give up every version, until the next `update`; what was accepted is finished.
+
+        Args:
+            numbers: the versions on disk.
+
+        Returns:
+            Whether a model was given up.
+        """
+        before, self._live, self._current = self._live, {}, None
+        self._tried, self._moved, self.problem = {}, {}, None
+        self._statuses = {number: Status(number, "unloaded") for number in numbers}
+        if before:
+            logger.info("%s is unloaded", self._home.name)
+        return bool(before)
 
     async def close(self) -> None:
         """Let every version finish what it accepted, and serve none."""
@@ -212,6 +228,12 @@ class Versions:
         if model is not None:
             return Status(number, "live", reason, model.engine.name, self._moved.get(number))
         return Status(number, "retired" if tried is None else "rejected", reason)
+
+    def _why_not(self) -> str:
+        newest = next(iter(self.statuses()), None)
+        if newest is None:
+            return "there is none"
+        return f"version {newest.version} is {newest.state}" + (f": {newest.reason}" if newest.reason else "")
 
     def _report(self, status: Status) -> None:
         self._statuses = {**self._statuses, status.version: status}

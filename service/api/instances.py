@@ -1,0 +1,62 @@
+"""Sequences as TensorFlow Serving's clients post them, and KServe's and MLflow's after them."""
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from service.api.decoding import decode
+from service.errors import InvalidInput
+from service.inference.artifact import INPUT, Array
+from service.inference.card import ModelCard
+
+
+class Instances(BaseModel):
+    """Sequences in rows (`instances`) or in columns (`inputs`), never both."""
+
+    instances: Any = Field(
+        None,
+        description='One entry a sequence: the sequence, or `{"sequence": …}`.',
+        examples=[[[[0.1, -0.2]] * 20]],
+    )
+    inputs: Any = Field(
+        None,
+        description='All sequences, or `{"sequence": […]}`.',
+        examples=[{INPUT: [[[0.1, -0.2]] * 20]}],
+    )
+
+
+def sequences_of(body: Instances, card: ModelCard, limit: int) -> Array:
+    """The sequences that a body has in either form.
+
+    Args:
+        body: what was posted.
+        card: the shape to expect.
+        limit: most sequences.
+
+    Returns:
+        `(n, timesteps, features)`.
+
+    Raises:
+        TooLarge: more than `limit` sequences.
+        InvalidInput: it has both forms or neither, or at the first element that is not as expected.
+    """
+    if body.instances is None and body.inputs is None:
+        raise InvalidInput("Missing 'inputs' or 'instances' key")
+    if body.instances is not None and body.inputs is not None:
+        raise InvalidInput("expecting only one of 'inputs' or 'instances' keys to exist, got both")
+    if isinstance(body.inputs, dict):
+        return decode(_input_of(body.inputs, "inputs"), card, limit, f"inputs.{INPUT}[{{}}]")
+    if body.inputs is not None:
+        return decode(body.inputs, card, limit, "inputs[{}]")
+    instances = body.instances
+    if isinstance(instances, list) and instances and isinstance(instances[0], dict):
+        instances = [_input_of(instance, f"instances[{index}]") for index, instance in enumerate(instances)]
+        return decode(instances, card, limit, f"instances[{{}}].{INPUT}")
+    return decode(instances, card, limit, "instances[{}]")
+
+
+def _input_of(named: object, where: str) -> object:
+    if not isinstance(named, dict) or named.keys() != {INPUT}:
+        got = f"the keys {', '.join(map(repr, named))[:80]}" if isinstance(named, dict) else "none"
+        raise InvalidInput(f"{where}: expected an object with the key {INPUT!r} and no other, got {got}")
+    return named[INPUT]

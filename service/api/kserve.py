@@ -1,0 +1,79 @@
+"""`/v1`: what KServe's V1 protocol has beside TensorFlow Serving's: the list of models, `:explain`, and a sign of life.
+
+See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from service.api.failures import POSTING, documented_in_protocol
+from service.api.instances import Instances, sequences_of
+from service.api.routing import BodyRequest, JsonResponse, ProtocolRoute, are_large, off_loop
+from service.api.rows import Prediction, rows
+from service.api.selection import NAMED, PathModel
+from service.api.timing import server_timing
+from service.inference.artifact import ATTENTION, PREDICTION, Array
+from service.inference.card import Target
+from service.inference.repository import Repository
+
+asking = APIRouter(tags=["KServe V1"], route_class=ProtocolRoute)
+router = APIRouter(tags=["KServe V1"])
+
+
+class ModelList(BaseModel):
+    """The models that can be asked for."""
+
+    models: list[str] = Field(description="Their names.", examples=[["after-lstm"]])
+
+
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"] = Field("alive", description="Always `alive`.")
+
+
+class Explanations(BaseModel):
+    """What the model says of each sequence, and where it looked."""
+
+    explanations: list[Prediction] = Field(description="One for each sequence.")
+
+
+@asking.post(
+    "/v1/models/{model}:explain",
+    summary="KServe: explain",
+    response_model=Explanations,
+    response_model_exclude_none=True,
+    responses=documented_in_protocol(*POSTING),
+    dependencies=NAMED,
+)
+async def explain(body: Instances, model: PathModel, request: BodyRequest) -> Response:
+    """Predictions, each with the attention of the same forward pass."""
+    limit = request.app.state.settings.max_sequences
+    sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
+    decoded = time.perf_counter()
+    result = await model.predict(sequences, (PREDICTION, ATTENTION))
+    answered = time.perf_counter()
+    content = await off_loop(encode, result.outputs, model.card.target, large=are_large(result.outputs.values()))
+    return JsonResponse(content, server_timing(request.received, decoded, result, answered))
+
+
+def encode(outputs: Mapping[str, Array], target: Target) -> bytes:
+    """Outputs of a model to the JSON of an answer."""
+    return b'{"explanations":[%b]}' % b",".join(rows(outputs[PREDICTION], outputs[ATTENTION], target))
+
+
+@router.get("/v1/models", summary="KServe: models")
+async def models(request: Request) -> ModelList:
+    """The names of all models, whether they can be asked or not."""
+    repository: Repository = request.app.state.repository
+    return ModelList(models=sorted(repository.models))
+
+
+@router.get("/", summary="KServe: is the process alive?")
+async def alive() -> Alive:
+    """Answers as long as the process does."""
+    return Alive()

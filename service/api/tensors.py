@@ -1,0 +1,174 @@
+"""Tensors of the Open Inference Protocol to arrays and back, as JSON or as binary data.
+
+The latter as
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md documents it:
+little-endian, row-major, after the JSON.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import numpy as np
+from pydantic import BaseModel, FailFast, Field, StrictInt, WithJsonSchema
+
+from service.api.decoding import NUMBERS, decode, kind
+from service.errors import InvalidInput, TooLarge
+from service.inference.artifact import INPUT, Array
+from service.inference.card import ModelCard
+
+#: The protocol's numeric datatypes; what arrives in another than FP32, which the model computes in, is converted.
+DATATYPES: Final[Mapping[str, np.dtype[Any]]] = {
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+DATATYPE: Final = "FP32"
+#: Most axes that are worth reading.
+MOST_AXES: Final = 32
+
+DATA_SCHEMA: dict[str, Any] = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "array"}]}}
+
+Parameters = dict[str, Any]
+
+
+class RequestInput(BaseModel):
+    """A tensor that was sent."""
+
+    name: str = Field(description=f"Always `{INPUT}`.", examples=[INPUT])
+    shape: Annotated[list[StrictInt], FailFast()] = Field(
+        max_length=MOST_AXES, description="`[n, timesteps, features]`.", examples=[[1, 20, 2]]
+    )
+    datatype: str = Field(
+        description=f"`{DATATYPE}`, or another that is converted: {', '.join(DATATYPES)}.", examples=[DATATYPE]
+    )
+    parameters: Parameters = Field(
+        default_factory=dict, description="`binary_data_size`: bytes of it after the JSON.", examples=[{}]
+    )
+    data: Annotated[Any, WithJsonSchema(DATA_SCHEMA)] = Field(
+        None,
+        description="Its elements, row by row, flat or nested; absent where they are binary.",
+        examples=[[0.1] * 40],
+    )
+
+
+def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: int) -> Array:
+    """A tensor to sequences that the model can run, without a copy of binary data that are FP32 already.
+
+    Args:
+        tensor: what was sent.
+        binary: what came after the JSON.
+        card: the shape to expect.
+        limit: most sequences.
+
+    Returns:
+        `(n, timesteps, features)`.
+
+    Raises:
+        TooLarge: more than `limit` sequences.
+        InvalidInput: name, datatype, shape or size are not as expected, or an element is not; and which.
+    """
+    if tensor.name != INPUT:
+        raise InvalidInput(f"inputs[0].name: expected {INPUT!r}, got {tensor.name[:80]!r}")
+    dtype = DATATYPES.get(tensor.datatype)
+    if dtype is None:
+        raise InvalidInput(
+            f"{INPUT}.datatype: expected {DATATYPE}, or one that can be converted ({', '.join(DATATYPES)}), "
+            f"got {tensor.datatype[:80]!r}"
+        )
+    _check_shape(tensor.shape, card, limit)
+    _check_byte_order(tensor.parameters)
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        if binary:
+            raise InvalidInput(f"{INPUT}: expected no bytes after the JSON, got {len(binary)}")
+        numbers = _from_json(tensor, dtype, card, limit)
+    elif tensor.data is not None:
+        raise InvalidInput(f"{INPUT}: expected either data or the parameter binary_data_size, got both")
+    else:
+        numbers = _from_bytes(tensor, dtype, binary, size)
+    return _as_float32(numbers)
+
+
+def _check_shape(shape: list[int], card: ModelCard, limit: int) -> None:
+    expected = [card.timesteps, card.features]
+    if shape[1:] != expected or shape[0] < 1:
+        raise InvalidInput(
+            f"{INPUT}.shape: expected [n, {card.timesteps}, {card.features}] with n of at least 1, got {shape}"
+        )
+    if shape[0] > limit:
+        raise TooLarge(f"expected at most {limit} sequences, got {shape[0]}")
+
+
+def _check_byte_order(parameters: Parameters) -> None:
+    """The protocol knows one order of bytes, but some who have the other say so, and would get nonsense."""
+    for name, value in parameters.items():
+        if name.lower().replace("_", "") in ("endianness", "endian", "byteorder") and value not in (
+            "little",
+            "<",
+            "LE",
+        ):
+            raise InvalidInput(f"{INPUT}.parameters.{name[:80]}: expected 'little', got {str(value)[:80]!r}")
+
+
+def _from_bytes(tensor: RequestInput, dtype: np.dtype[Any], binary: bytes, size: object) -> Any:
+    expected = math.prod(tensor.shape) * dtype.itemsize
+    if type(size) is not int or size != expected:
+        raise InvalidInput(
+            f"{INPUT}.parameters.binary_data_size: expected {expected} bytes for {tensor.datatype} of shape "
+            f"{tensor.shape}, got {str(size)[:80]}"
+        )
+    if len(binary) != expected:
+        raise InvalidInput(f"{INPUT}: expected {expected} bytes after the JSON, got {len(binary)}")
+    return np.frombuffer(binary, dtype).reshape(tensor.shape)
+
+
+def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limit: int) -> Any:
+    data = tensor.data
+    if not isinstance(data, list):
+        raise InvalidInput(f"{INPUT}.data: expected a list of numbers, got {kind(data)}")
+    if data and isinstance(data[0], list):
+        if len(data) != tensor.shape[0]:
+            raise InvalidInput(f"{INPUT}.data: expected {tensor.shape[0]} sequences, as in its shape, got {len(data)}")
+        return _cast(decode(data, card, limit, INPUT + "[{}]"), dtype, tensor.datatype)
+    count = math.prod(tensor.shape)
+    if len(data) != count:
+        raise InvalidInput(f"{INPUT}.data: expected {count} numbers for shape {tensor.shape}, got {len(data)}")
+    if not set(map(type, data)) <= NUMBERS:
+        decode(np.array(data, dtype=object).reshape(tensor.shape).tolist(), card, limit, INPUT + "[{}]")  # names which
+    return _cast(np.array(data, dtype=np.float64).reshape(tensor.shape), dtype, tensor.datatype)
+
+
+def _cast(numbers: Any, dtype: np.dtype[Any], datatype: str) -> Any:
+    """Numbers from JSON as what their datatype says that they are."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+            return numbers.astype(dtype)
+    limits = np.iinfo(dtype)
+    wrong = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers > limits.max)
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        raise InvalidInput(f"{INPUT}{_index(place)}: expected {datatype}, got {numbers[place]:g}")
+    return numbers.astype(np.float32)
+
+
+def _as_float32(numbers: Any) -> Array:
+    with np.errstate(over="ignore"):
+        array: Array = numbers.astype(np.float32, copy=False)
+    finite = np.isfinite(array)
+    if not finite.all():
+        place = tuple(np.argwhere(~finite)[0].tolist())
+        raise InvalidInput(f"{INPUT}{_index(place)}: expected a finite float32, got {numbers[place]:g}")
+    return array
+
+
+def _index(place: tuple[int, ...]) -> str:
+    return "".join(f"[{index}]" for index in place)
