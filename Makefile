@@ -24,8 +24,14 @@ serve: install
 train: install
 	$(BIN)/python -m training --name $(MODEL)
 
-test: lint
+test: lint .venv/kserve_client/installed
 	$(BIN)/python -m pytest
+
+# KServe's client, in an environment of its own: it wants older versions of what the service and training use.
+.venv/kserve_client/installed: tests/kserve_client/requirements.txt .venv/installed
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes tests/kserve_client/requirements.txt
+	touch $@
 
 lint: install
 	$(BIN)/ruff format --check .
@@ -37,9 +43,11 @@ format: install
 	$(BIN)/ruff check --fix .
 
 # Names, versions and hashes for every Python and platform; no download addresses.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --no-header
 lock: install
-	$(BIN)/uv pip compile --quiet pyproject.toml --all-extras --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	$(LOCK) pyproject.toml --all-extras --output-file requirements.lock
+	$(LOCK) tests/kserve_client/requirements.in --output-file tests/kserve_client/requirements.txt
 
 # Needs wrk and util-linux' taskset; installs the peers below .venv/peers.
 bench: install

@@ -1,0 +1,162 @@
+"""The clients that people have already, unmodified and from their own packages, over a real socket."""
+
+import asyncio
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import numpy as np
+import pytest
+import requests
+from tritonclient import http as triton
+from tritonclient.http import aio as triton_aio
+from tritonclient.utils import InferenceServerException
+
+from service.inference.artifact import Array, Artifact
+from service.inference.engines import EngineChoice
+from tests.server import ROOT, serving
+
+KSERVE = ROOT / "tests" / "kserve_client" / "ask.py"
+KSERVE_PYTHON = ROOT / ".venv" / "kserve_client" / "bin" / "python"
+MODEL = "after-lstm"
+
+
+class Served(NamedTuple):
+    """A service, sequences `(n, timesteps, features)`, and what `POST /predict` answers to them."""
+
+    url: str
+    sequences: Array
+    prediction: Array
+    attention: Array
+
+
+@pytest.fixture(scope="module")
+def served(artifacts: Path, engine: EngineChoice) -> Iterator[Served]:
+    sequences = Artifact(artifacts / MODEL / "1").read().golden().sequence[:7]
+    with serving("--artifacts", str(artifacts), "--model", MODEL, "--engine", engine) as (url, _):
+        answer = httpx.post(f"{url}/predict", json={"sequences": sequences.tolist()}).json()["predictions"]
+        prediction = np.array([[row["prediction"]] for row in answer], dtype=np.float32)
+        yield Served(url, sequences, prediction, np.array([row["attention"] for row in answer], dtype=np.float32))
+
+
+def assert_same(answer: Any, expected: Array) -> None:
+    np.testing.assert_allclose(np.array(answer), expected, rtol=0, atol=1e-6)
+
+
+def tensor(module: Any, sequences: Array, *, binary: bool = True) -> Any:
+    tensor = module.InferInput("sequence", list(sequences.shape), "FP32")
+    tensor.set_data_from_numpy(sequences, binary_data=binary)
+    return tensor
+
+
+def test_tritons_client_with_its_defaults(served: Served) -> None:
+    """Binary both ways, all outputs."""
+    with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        result = client.infer(MODEL, [tensor(triton, served.sequences)])
+        assert_same(result.as_numpy("prediction"), served.prediction)
+        assert_same(result.as_numpy("attention"), served.attention)
+        assert_same(result.as_numpy("attention_vec").mean(axis=2), served.attention)
+        labels = result.get_output("attention")["parameters"]["timestep_labels"]
+        assert json.loads(labels) == [str(step) for step in range(20)]
+
+
+def test_tritons_client_with_json(served: Served) -> None:
+    """Both ways, the outputs asked for, with an id."""
+    outputs = [triton.InferRequestedOutput(name, binary_data=False) for name in ("attention", "prediction")]
+    with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        result = client.infer(
+            MODEL,
+            [tensor(triton, served.sequences, binary=False)],
+            outputs=outputs,
+            model_version="1",
+            request_id="forty-two",
+        )
+    assert_same(result.as_numpy("prediction"), served.prediction)
+    assert_same(result.as_numpy("attention"), served.attention)
+    answer = result.get_response()
+    assert [output["name"] for output in answer["outputs"]] == ["attention", "prediction"]
+    assert (answer["id"], answer["model_name"], answer["model_version"]) == ("forty-two", MODEL, "1")
+
+
+def test_tritons_asynchronous_client(served: Served) -> None:
+    """Several requests at a time, each with its own answer."""
+
+    async def ask() -> None:
+        async with triton_aio.InferenceServerClient(served.url.removeprefix("http://")) as client:
+            results = await asyncio.gather(
+                *(client.infer(MODEL, [tensor(triton_aio, served.sequences[i : i + 1])]) for i in range(7))
+            )
+        for i, result in enumerate(results):
+            assert_same(result.as_numpy("prediction"), served.prediction[i : i + 1])
+            assert_same(result.as_numpy("attention"), served.attention[i : i + 1])
+
+    asyncio.run(ask())
+
+
+def test_tritons_client_about_the_server_and_its_models(served: Served) -> None:
+    """Health, metadata, the repository; and errors that it can read."""
+    with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready(MODEL)
+        assert client.is_model_ready(MODEL, "1")
+        assert not client.is_model_ready(MODEL, "7")
+        assert not client.is_model_ready("unknown")
+        assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+        assert client.get_model_metadata(MODEL)["inputs"] == [
+            {"name": "sequence", "datatype": "FP32", "shape": [-1, 20, 2]}
+        ]
+        index = client.get_model_repository_index()
+        assert {"name": MODEL, "version": "1", "state": "READY", "reason": ""} in index
+        client.unload_model("three")
+        assert not client.is_model_ready("three")
+        client.load_model("three")
+        assert client.is_model_ready("three")
+        with pytest.raises(InferenceServerException, match=r"sequence\.shape: expected \[n, 20, 2\]"):
+            client.infer(MODEL, [tensor(triton, served.sequences[:, :9])])
+        with pytest.raises(InferenceServerException, match="no model 'unknown'"):
+            client.infer("unknown", [tensor(triton, served.sequences)])
+
+
+def test_kserves_client(served: Served) -> None:
+    """Both protocols; the second in JSON and in binary."""
+    outcome = subprocess.run(
+        [KSERVE_PYTHON, KSERVE, served.url],
+        input=json.dumps(served.sequences.tolist()),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    answers = json.loads(outcome.stdout)
+    assert answers["live_v1"] is answers["ready_v1"] is answers["live_v2"] is answers["ready_v2"] is True
+    assert answers["model_ready_v2"] is True
+    assert answers["unknown_ready_v2"] is False
+    assert_same(answers["predict_v1"]["predictions"], served.prediction)
+    explanations = answers["explain_v1"]["explanations"]
+    assert_same([[row["prediction"]] for row in explanations], served.prediction)
+    assert_same([row["attention"] for row in explanations], served.attention)
+    for form in ("json", "binary"):
+        assert_same(answers[form]["prediction"], served.prediction)
+        assert_same(answers[form]["attention"], served.attention)
+        assert answers[form]["id"] == "42"
+
+
+def test_requests_as_tensorflow_serving_documents_them(served: Served) -> None:
+    """JSON posted as text without a content type, as its guides do."""
+    url = f"{served.url}/v1/models/{MODEL}"
+    rows = requests.post(f"{url}:predict", data=json.dumps({"instances": served.sequences.tolist()}), timeout=30)
+    rows.raise_for_status()
+    assert_same(rows.json()["predictions"], served.prediction)
+    body = {"signature_name": "attention", "inputs": {"sequence": served.sequences.tolist()}}
+    columns = requests.post(f"{url}/versions/1:predict", json=body, timeout=30)
+    columns.raise_for_status()
+    assert_same(columns.json()["outputs"]["prediction"], served.prediction)
+    assert_same(columns.json()["outputs"]["attention"], served.attention)
+    assert requests.get(url, timeout=30).json()["model_version_status"] == [
+        {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    ]
