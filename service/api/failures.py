@@ -94,7 +94,9 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
     if _in_protocol(request.scope["path"]):
         first = problems[0]
         place = ".".join(str(part) for part in first["loc"] if part not in ("body", "path"))
-        got = f", got {first['input']!r:.80}" if isinstance(first.get("input"), str | int | float | None) else ""
+        if first["type"] == "json_invalid":
+            place = f"position {place}"
+        got = f", got {first['input']!r:.80}" if isinstance(first.get("input", {}), str | int | float | None) else ""
         return _answer(request, 400, (f"{place}: " if place else "") + first["msg"] + got)
     detail = [{key: item[key] for key in ("type", "loc", "msg")} for item in problems]
     return _answer(request, 422, jsonable_encoder(detail))

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from service.api.decoding import decode
+from service.api.decoding import decode, kind
 from service.errors import InvalidInput
 from service.inference.artifact import INPUT, Array
 from service.inference.card import ModelCard
@@ -57,6 +57,6 @@ def sequences_of(body: Instances, card: ModelCard, limit: int) -> Array:
 
 def _input_of(named: object, where: str) -> object:
     if not isinstance(named, dict) or named.keys() != {INPUT}:
-        got = f"the keys {', '.join(map(repr, named))[:80]}" if isinstance(named, dict) else "none"
+        got = f"the keys {', '.join(map(repr, named))[:80]}" if isinstance(named, dict) else kind(named)
         raise InvalidInput(f"{where}: expected an object with the key {INPUT!r} and no other, got {got}")
     return named[INPUT]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from service import errors
 from service.api.failures import ASKING, documented_in_protocol
-from service.api.routing import BodyRequest, parsed
+from service.api.routing import JSON, BodyRequest, parsed
 from service.api.tensors import Parameters
 from service.api.validation import M, validated
 from service.errors import Forbidden, InvalidInput
@@ -60,9 +60,15 @@ class Controlled(BaseModel):
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
 
 
+def takes(body: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI entry of a JSON body that may be left out."""
+    return {"requestBody": {"content": {JSON: {"schema": body.model_json_schema()}}}}
+
+
 @router.post(
     "/index",
     summary="Model repository: list",
+    openapi_extra=takes(IndexRequest),
     responses=documented_in_protocol(errors.InvalidInput, errors.TooLarge, errors.UnsupportedMediaType),
 )
 async def index(request: Request) -> list[IndexEntry]:
@@ -83,9 +89,10 @@ async def index(request: Request) -> list[IndexEntry]:
 
 
 CONTROL: Any = {
+    "openapi_extra": takes(ControlRequest),
     "responses": documented_in_protocol(
         *ASKING, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded, errors.Forbidden
-    )
+    ),
 }
 
 

@@ -236,7 +236,8 @@ INFER: Any = {
                 "description": "Bytes of the JSON, where tensors follow it.",
                 "schema": {"type": "integer", "minimum": 0},
             }
-        ]
+        ],
+        "requestBody": {"content": {"application/octet-stream": BINARY}},
     },
 }
 

@@ -151,24 +151,26 @@ def _cast(numbers: Any, dtype: np.dtype[Any], datatype: str) -> Any:
     """Numbers from JSON as what their datatype says that they are."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
-            return numbers.astype(dtype)
-    limits = np.iinfo(dtype)
-    wrong = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers > limits.max)
-    if wrong.any():
-        place = tuple(np.argwhere(wrong)[0].tolist())
-        raise InvalidInput(f"{INPUT}{_index(place)}: expected {datatype}, got {numbers[place]:g}")
-    return numbers.astype(np.float32)
+            cast = numbers.astype(dtype)
+        wrong = ~np.isfinite(cast)
+    else:
+        limits = np.iinfo(dtype)
+        cast = numbers
+        wrong = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers > limits.max)
+    _refuse(wrong, numbers, "a finite " + datatype if dtype.kind == "f" else datatype)
+    return cast
 
 
 def _as_float32(numbers: Any) -> Array:
     with np.errstate(over="ignore"):
         array: Array = numbers.astype(np.float32, copy=False)
-    finite = np.isfinite(array)
-    if not finite.all():
-        place = tuple(np.argwhere(~finite)[0].tolist())
-        raise InvalidInput(f"{INPUT}{_index(place)}: expected a finite float32, got {numbers[place]:g}")
+    _refuse(~np.isfinite(array), numbers, "a finite FP32")
     return array
 
 
-def _index(place: tuple[int, ...]) -> str:
-    return "".join(f"[{index}]" for index in place)
+def _refuse(wrong: Any, numbers: Any, expected: str) -> None:
+    """Name the first element at fault, if there is one."""
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        index = "".join(f"[{axis}]" for axis in place)
+        raise InvalidInput(f"{INPUT}{index}: expected {expected}, got {numbers[place]:g}")

@@ -1,0 +1,113 @@
+"""`/v2/repository`: models are listed, loaded and unloaded."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.settings import Settings
+from tests.conftest import connect
+from tests.infer import as_json
+
+pytestmark = pytest.mark.anyio
+
+BODY = as_json(np.zeros((1, 20, 2)))
+
+
+@pytest.fixture
+def app(artifacts: Path, tmp_path: Path) -> FastAPI:
+    home = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
+    return create_app(Settings(artifacts=home, model="after-lstm"))
+
+
+def entry(name: str, state: str = "READY", reason: str = "") -> dict[str, str]:
+    return {"name": name, "version": "1", "state": state, "reason": reason}
+
+
+async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """The others are; and whoever looks is told."""
+    others = [entry("before-lstm"), entry("three")]
+    assert (await client.post("/v2/repository/index")).json() == [entry("after-lstm"), *others]
+    response = await client.post("/v2/repository/models/after-lstm/unload")
+    assert (response.status_code, response.json()) == (200, {"name": "after-lstm"})
+    unloaded = entry("after-lstm", "UNAVAILABLE", "unloaded")
+    assert (await client.post("/v2/repository/index")).json() == [unloaded, *others]
+    assert (await client.post("/v2/repository/index", json={"ready": True})).json() == others
+    message = "no version of model 'after-lstm' can be served: version 1 is unloaded"
+    response = await client.post("/v2/models/after-lstm/infer", json=BODY)
+    assert (response.status_code, response.json()) == (503, {"error": message})
+    response = await client.post("/predict", json={"sequence": [[0.0, 0.0]] * 20})
+    assert (response.status_code, response.json()) == (503, {"detail": message})
+    assert (await client.get("/health/ready")).status_code == 503
+    assert (await client.get("/health/live")).status_code == 200
+    status = (await client.get("/v1/models/after-lstm")).json()
+    assert (status["ready"], status["model_version_status"][0]["state"]) == (False, "END")
+    app.state.repository.update()  # the next look at the folder changes nothing
+    assert (await client.get("/v2/models/after-lstm/ready")).status_code == 503
+    response = await client.post("/v2/repository/models/after-lstm/load", content="{}")
+    assert (response.status_code, response.json()) == (200, {"name": "after-lstm"})
+    assert (await client.post("/v2/models/after-lstm/infer", json=BODY)).status_code == 200
+
+
+async def test_what_was_accepted_before_is_answered(client: httpx.AsyncClient) -> None:
+    """Unloading takes nothing away from anybody."""
+    body = as_json(np.zeros((2000, 20, 2)), outputs=[{"name": "prediction"}])
+    asked = [asyncio.create_task(client.post("/v2/models/three/infer", json=as_json(np.zeros((1, 12, 3)))))]
+    asked += [asyncio.create_task(client.post("/v2/models/after-lstm/infer", json=body)) for _ in range(4)]
+    await asyncio.sleep(0.05)
+    assert (await client.post("/v2/repository/models/after-lstm/unload")).status_code == 200
+    assert {response.status_code for response in await asyncio.gather(*asked)} <= {200, 400, 503}
+    assert asked[1].result().status_code == 200
+
+
+async def test_loading_looks_for_new_versions_at_once(client: httpx.AsyncClient, app: FastAPI, retrained: Path) -> None:
+    """Without waiting for the next look."""
+    shutil.copytree(retrained, app.state.settings.artifacts / "after-lstm" / "2")
+    assert (await client.post("/v2/repository/models/after-lstm/load")).status_code == 200
+    assert (await client.get("/v2/models/after-lstm")).json()["versions"] == ["2", "1"]
+
+
+async def test_what_cannot_be_loaded_is_told_why(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """With the reason for its rejection."""
+    await client.post("/v2/repository/models/three/unload")
+    (app.state.settings.artifacts / "three" / "1" / "saved_model.pb").write_bytes(b"")
+    response = await client.post("/v2/repository/models/three/load")
+    assert response.status_code == 503
+    assert "version 1 is rejected: " in response.json()["error"]
+    assert "saved_model.pb is not what was published" in response.json()["error"]
+
+
+@pytest.mark.parametrize("action", ["load", "unload"])
+async def test_what_cannot_be_done_is_refused(client: httpx.AsyncClient, action: str) -> None:
+    """Unknown models, bodies that are no requests."""
+    response = await client.post(f"/v2/repository/models/four/{action}")
+    error = "no model 'four': expected one of after-lstm, before-lstm, three"
+    assert (response.status_code, response.json()) == (404, {"error": error})
+    for content in ("[]", '{"parameters": 1}', "{"):
+        response = await client.post(f"/v2/repository/models/three/{action}", content=content)
+        assert response.status_code == 400
+        assert response.json()["error"]
+
+
+async def test_a_model_cannot_be_sent(client: httpx.AsyncClient) -> None:
+    """It comes from the folder, verified; Triton's overrides are refused, not ignored."""
+    response = await client.post("/v2/repository/models/three/load", json={"parameters": {"file:1/model.onnx": "AA=="}})
+    assert response.status_code == 400
+    assert "expected no parameters, as models are loaded as they were published" in response.json()["error"]
+
+
+async def test_control_can_be_denied(artifacts: Path) -> None:
+    """By a setting; listing goes on."""
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm", model_control=False))
+    async with connect(app) as client:
+        for action in ("load", "unload"):
+            response = await client.post(f"/v2/repository/models/three/{action}")
+            assert response.status_code == 403
+            assert "--model-control" in response.json()["error"]
+        assert (await client.post("/v2/repository/index")).status_code == 200
+        assert (await client.get("/v2/models/three/ready")).status_code == 200

@@ -1,0 +1,257 @@
+"""`/v2`: the Open Inference Protocol, checked against the document that it publishes; on both engines."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import numpy as np
+import orjson
+import pytest
+import yaml
+
+from service.app import create_app
+from service.inference.artifact import Artifact, Golden
+from service.inference.engines import EngineChoice
+from service.settings import Settings
+from tests.conftest import connect
+from tests.infer import LENGTH, as_json, binary, tensors
+
+pytestmark = pytest.mark.anyio
+
+PUBLISHED = yaml.safe_load((Path(__file__).parent / "specifications" / "open_inference_rest.yaml").read_text())
+URL = "/v2/models/after-lstm"
+ALL = ("prediction", "attention", "attention_vec")
+
+
+@pytest.fixture(scope="session")
+def golden(artifacts: Path) -> Golden:
+    return Artifact(artifacts / "after-lstm" / "1").read().golden()
+
+
+def expected(golden: Golden) -> dict[str, Any]:
+    return {
+        "prediction": golden.prediction,
+        "attention": golden.attention_vec.mean(axis=2),
+        "attention_vec": golden.attention_vec,
+    }
+
+
+def conforms(answer: object, schema: str) -> None:
+    """See to it that the published document accepts an answer."""
+    document = {"$ref": f"#/components/schemas/{schema}", "components": PUBLISHED["components"]}
+    jsonschema.validate(answer, document)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("path", [URL, f"{URL}/versions/1"])
+async def test_json_is_answered_with_all_outputs(
+    client: httpx.AsyncClient, golden: Golden, path: str, *, nested: bool
+) -> None:
+    """Flat or nested, with the outputs recorded at export."""
+    more = {"tensor": {"data": golden.sequence.tolist()}} if nested else {}
+    response = await client.post(f"{path}/infer", json=as_json(golden.sequence, **more))
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/json"
+    answer = response.json()
+    conforms(answer, "inference_response")
+    assert (answer["model_name"], answer["model_version"], "id" in answer) == ("after-lstm", "1", False)
+    assert tuple(output["name"] for output in answer["outputs"]) == ALL
+    for output in answer["outputs"]:
+        wanted = expected(golden)[output["name"]]
+        assert (output["datatype"], output["shape"]) == ("FP32", list(wanted.shape))
+        np.testing.assert_allclose(output["data"], wanted.ravel(), rtol=0, atol=1e-6)
+
+
+async def test_the_outputs_asked_for_are_answered_in_their_order_with_the_id(
+    client: httpx.AsyncClient, golden: Golden
+) -> None:
+    """And no others; each says what its entries stand for."""
+    outputs = [{"name": "attention"}, {"name": "prediction"}]
+    response = await client.post(f"{URL}/infer", json=as_json(golden.sequence[:1], id="42", outputs=outputs))
+    answer = response.json()
+    conforms(answer, "inference_response")
+    assert answer["id"] == "42"
+    attention, prediction = answer["outputs"]
+    assert (attention["name"], prediction["name"]) == ("attention", "prediction")
+    assert json.loads(attention["parameters"]["timestep_labels"]) == [str(step) for step in range(20)]
+    assert json.loads(prediction["parameters"]["classes"]) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {"parameters": {"binary_data_output": True}},
+        {"outputs": [{"name": name, "parameters": {"binary_data": True}} for name in ALL]},
+    ],
+)
+async def test_binary_is_answered_in_binary(client: httpx.AsyncClient, golden: Golden, outputs: dict[str, Any]) -> None:
+    """All outputs at once, or one by one."""
+    response = await client.post(f"{URL}/infer", **binary(golden.sequence, **outputs))
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "application/octet-stream"
+    assert response.headers["Server-Timing"].startswith("decode;dur=")
+    for name, array in tensors(response).items():
+        np.testing.assert_allclose(array, expected(golden)[name], rtol=0, atol=1e-6)
+
+
+async def test_json_and_binary_may_be_mixed(client: httpx.AsyncClient, golden: Golden) -> None:
+    """What an output says of itself wins over what the request says of all."""
+    outputs = [{"name": "prediction", "parameters": {"binary_data": False}}, {"name": "attention"}]
+    request = binary(golden.sequence, outputs=outputs, parameters={"binary_data_output": True})
+    response = await client.post(f"{URL}/infer", **request)
+    length = int(response.headers[LENGTH])
+    prediction, attention = orjson.loads(response.content[:length])["outputs"]
+    np.testing.assert_allclose(prediction["data"], golden.prediction.ravel(), rtol=0, atol=1e-6)
+    assert attention["parameters"]["binary_data_size"] == len(response.content) - length
+    from_json = await client.post(
+        f"{URL}/infer", json=as_json(golden.sequence, parameters={"binary_data_output": True})
+    )
+    np.testing.assert_allclose(tensors(from_json)["prediction"], golden.prediction, rtol=0, atol=1e-6)
+
+
+async def test_bytes_alone_are_sequences(client: httpx.AsyncClient, golden: Golden) -> None:
+    """The extension's raw request: no JSON at all, all outputs in binary."""
+    response = await client.post(f"{URL}/infer", content=golden.sequence.tobytes(), headers={LENGTH: "0"})
+    for name, array in tensors(response).items():
+        np.testing.assert_allclose(array, expected(golden)[name], rtol=0, atol=1e-6)
+    response = await client.post(f"{URL}/infer", content=golden.sequence.tobytes()[:-1], headers={LENGTH: "0"})
+    assert (response.status_code, response.json()["error"]) == (
+        400,
+        "expected FP32 sequences of 160 bytes, 20 timesteps of 2 features, got 5119 bytes",
+    )
+
+
+async def test_a_body_in_any_pieces_is_the_same_body(client: httpx.AsyncClient, golden: Golden) -> None:
+    """Wherever the network cuts it."""
+    request = binary(golden.sequence, parameters={"binary_data_output": True})
+    whole = tensors(await client.post(f"{URL}/infer", **request))
+
+    async def pieces(size: int) -> Any:
+        content = request["content"]
+        for at in range(0, len(content), size):
+            yield content[at : at + size]
+
+    for size in (1, 7, 100, 1000):
+        response = await client.post(f"{URL}/infer", content=pieces(size), headers=request["headers"])
+        for name, array in tensors(response).items():
+            np.testing.assert_allclose(array, whole[name], rtol=0, atol=1e-6)
+
+
+async def test_concurrent_binary_requests_get_their_own_answers(client: httpx.AsyncClient, golden: Golden) -> None:
+    """Among others."""
+
+    async def ask(index: int) -> None:
+        row = slice(index % 32, index % 32 + 1)
+        response = await client.post(
+            f"{URL}/infer", **binary(golden.sequence[row], parameters={"binary_data_output": True})
+        )
+        np.testing.assert_allclose(tensors(response)["prediction"], golden.prediction[row], rtol=0, atol=1e-6)
+
+    await asyncio.gather(*(ask(index) for index in range(64)))
+
+
+SEQUENCES = np.zeros((1, 20, 2))
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "inputs: Field required"),
+        ({"inputs": []}, "inputs: List should have at least 1 item"),
+        ({"inputs": [1]}, "inputs.0: Input should be a valid dictionary"),
+        (as_json(SEQUENCES, id=42), "id: Input should be a valid string, got 42"),
+        (as_json(SEQUENCES, tensor={"shape": [1, 20.5, 2]}), "inputs.0.shape.1: Input should be a valid integer"),
+        (as_json(SEQUENCES, tensor={"name": "x"}), "inputs[0].name: expected 'sequence', got 'x'"),
+        (as_json(SEQUENCES, outputs=[{"name": "x"}]), "expected each of prediction, attention, attention_vec at most"),
+        (as_json(SEQUENCES, outputs=[{"name": "attention"}] * 2), "at most once, got 'attention'"),
+        (
+            as_json(SEQUENCES, outputs=[{"name": "attention", "parameters": {"classification": 3}}]),
+            "outputs.attention: expected no parameter classification",
+        ),
+        (
+            as_json(SEQUENCES, outputs=[{"name": "attention", "parameters": {"binary_data": 1}}]),
+            "parameters.binary_data: expected true or false, got '1'",
+        ),
+        (as_json(SEQUENCES, parameters={"binary_data_output": "yes"}), "expected true or false, got 'yes'"),
+    ],
+)
+async def test_a_wrong_request_is_told_what_was_expected(
+    client: httpx.AsyncClient, body: dict[str, Any], message: str
+) -> None:
+    """With 400, in the protocol's shape."""
+    response = await client.post(f"{URL}/infer", json=body)
+    assert response.status_code == 400
+    conforms(response.json(), "inference_error_response")
+    assert message in response.json()["error"]
+
+
+async def test_malformed_json_is_refused(client: httpx.AsyncClient) -> None:
+    """With 400."""
+    response = await client.post(f"{URL}/infer", content=b"{")
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("position 1: expected JSON")
+
+
+async def test_the_server_says_what_it_speaks(client: httpx.AsyncClient) -> None:
+    """With and without a slash."""
+    for path in ("/v2", "/v2/"):
+        answer = (await client.get(path)).json()
+        conforms(answer, "metadata_server_response")
+        assert answer["name"] == "attention-service"
+        assert answer["extensions"] == ["binary_tensor_data", "model_repository"]
+
+
+async def test_the_model_says_what_it_takes(client: httpx.AsyncClient, engine: EngineChoice) -> None:
+    """Names, datatypes and shapes of its tensors, and the versions that can be asked."""
+    for path in (URL, f"{URL}/versions/1"):
+        answer = (await client.get(path)).json()
+        conforms(answer, "metadata_model_response")
+        assert answer == {
+            "name": "after-lstm",
+            "versions": ["1"],
+            "platform": {"onnx": "onnx_onnxv1", "tensorflow": "tensorflow_savedmodel"}[engine],
+            "inputs": [{"name": "sequence", "datatype": "FP32", "shape": [-1, 20, 2]}],
+            "outputs": [
+                {"name": "prediction", "datatype": "FP32", "shape": [-1, 1]},
+                {"name": "attention", "datatype": "FP32", "shape": [-1, 20]},
+                {"name": "attention_vec", "datatype": "FP32", "shape": [-1, 20, 32]},
+            ],
+        }
+
+
+async def test_health(client: httpx.AsyncClient) -> None:
+    """Of the process, the service and the models."""
+    assert (await client.get("/v2/health/live")).json() == {"live": True}
+    assert (await client.get("/v2/health/ready")).json() == {"ready": True}
+    for path in (URL, f"{URL}/versions/1"):
+        assert (await client.get(f"{path}/ready")).json() == {"name": "after-lstm", "ready": True}
+    assert (await client.get(f"{URL}/versions/7/ready")).status_code == 404
+    assert (await client.get("/v2/models/four/ready")).status_code == 404
+
+
+async def test_what_is_unknown_is_told_in_the_protocols_shape(client: httpx.AsyncClient) -> None:
+    """Models, versions and paths."""
+    for path, message in (
+        ("/v2/models/four", "no model 'four': expected one of after-lstm, before-lstm, three"),
+        (f"{URL}/versions/7", "model 'after-lstm' has no version 7: expected 1"),
+        ("/v2/nowhere", "Not Found"),
+    ):
+        response = await client.get(path)
+        conforms(response.json(), "metadata_model_error_response")
+        assert (response.status_code, response.json()) == (404, {"error": message})
+
+
+async def test_limits(artifacts: Path) -> None:
+    """Too many sequences and too large a body are 413, before and after the body is read."""
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm", max_sequences=2, max_body=2000))
+    async with connect(app) as client:
+        for request in (binary(np.zeros((3, 20, 2))), {"json": as_json(np.zeros((3, 20, 2), np.int8))}):
+            response = await client.post(f"{URL}/infer", **request)
+            assert (response.status_code, response.json()) == (413, {"error": "expected at most 2 sequences, got 3"})
+        response = await client.post(f"{URL}/infer", **binary(np.zeros((100, 20, 2))))
+        assert response.status_code == 413
+        await app.state.repository.close()
+        assert (await client.get("/v2/health/ready")).status_code == 503
