@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from benchmarks.contestants import CONTESTANTS, Contestant
+from benchmarks.contestants import CONTESTANTS, Body, Contestant
 from benchmarks.load import Load, post
 from benchmarks.ours import newest, ours, random_sequences
 from benchmarks.report import Outcome, Results, Scenario, write
@@ -97,7 +97,7 @@ def measure(
     return results
 
 
-def run(server: Server, body: bytes, scenario: Scenario, seconds: int, scratch: Path) -> Load:
+def run(server: Server, body: Body, scenario: Scenario, seconds: int, scratch: Path) -> Load:
     """Load one server for some seconds, the others standing still."""
     server.wake()
     try:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,25 @@ Answers = tuple[list[float], list[list[float]]]
 """One prediction a sequence, and one attention weight a timestep of each."""
 
 
+class Body(NamedTuple):
+    """What is posted.
+
+    Attributes:
+        content: all of it.
+        json_length: how much of it is JSON, where binary tensors follow; None where it is nothing else.
+    """
+
+    content: bytes
+    json_length: int | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers to post it with."""
+        if self.json_length is None:
+            return {"Content-Type": "application/json"}
+        return {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(self.json_length)}
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A server to start in its own environment and to post sequences to.
@@ -29,7 +48,7 @@ class Contestant:
         name: what the tables call it.
         folder: its working directory; requirements.txt there is its environment.
         command: a program in the environment's bin, and its arguments.
-        path: the route that takes a POST of application/json.
+        path: the route that takes a POST.
         body: sequences (n, timesteps, features) as a request body.
         answers: a response body as predictions and rows of attention.
         batching: whether it batches across requests; None where the framework has no such thing.
@@ -42,7 +61,7 @@ class Contestant:
     folder: Path
     command: tuple[str, ...]
     path: str
-    body: Callable[[Sequences], bytes]
+    body: Callable[[Sequences], Body]
     answers: Callable[[bytes], Answers]
     batching: bool | None = None
     python: str | None = None
@@ -55,11 +74,11 @@ class Contestant:
         return {"BATCHING": "1" if self.batching else "0", **self.settings}
 
 
-def _json(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
+def _json(value: object) -> Body:
+    return Body(json.dumps(value, separators=(",", ":")).encode())
 
 
-def _plain_body(sequences: Sequences) -> bytes:
+def _plain_body(sequences: Sequences) -> Body:
     return _json({"sequences": sequences.tolist()})
 
 
@@ -68,7 +87,7 @@ def _plain_answers(body: bytes) -> Answers:
     return answer["prediction"], answer["attention"]
 
 
-def _instances_body(sequences: Sequences) -> bytes:
+def _instances_body(sequences: Sequences) -> Body:
     return _json({"instances": sequences.tolist()})
 
 
@@ -84,20 +103,43 @@ def _columns(rows: list[dict[str, Any]]) -> Answers:
     return [row["prediction"] for row in rows], [row["attention"] for row in rows]
 
 
-def _tensor_body(sequences: Sequences) -> bytes:
+def tensor_body(sequences: Sequences) -> Body:
+    """Sequences as the Open Inference Protocol has them in JSON."""
     tensor = {
         "name": "sequence",
         "shape": sequences.shape,
         "datatype": "FP32",
         "data": sequences.ravel().tolist(),
     }
-    return _json({"inputs": [tensor]})
+    return _json({"inputs": [tensor], "outputs": [{"name": "prediction"}, {"name": "attention"}]})
 
 
-def _tensor_answers(body: bytes) -> Answers:
+def tensor_answers(body: bytes) -> Answers:
+    """What the Open Inference Protocol answers in JSON."""
     outputs = {output["name"]: output for output in json.loads(body)["outputs"]}
     attention = outputs["attention"]
     return outputs["prediction"]["data"], np.reshape(attention["data"], attention["shape"]).tolist()
+
+
+def binary_body(sequences: Sequences) -> Body:
+    """Sequences as the Open Inference Protocol has them in binary, to be answered in binary."""
+    content = sequences.astype("<f4").tobytes()
+    parameters = {"binary_data_size": len(content)}
+    tensor = {"name": "sequence", "shape": sequences.shape, "datatype": "FP32", "parameters": parameters}
+    outputs = [{"name": name, "parameters": {"binary_data": True}} for name in ("prediction", "attention")]
+    head = _json({"inputs": [tensor], "outputs": outputs}).content
+    return Body(head + content, len(head))
+
+
+def binary_answers(body: bytes) -> Answers:
+    """What the Open Inference Protocol answers in binary."""
+    answer, at = json.JSONDecoder().raw_decode(body.decode("latin-1"))
+    arrays = {}
+    for output in answer["outputs"]:
+        size = output["parameters"]["binary_data_size"]
+        arrays[output["name"]] = np.frombuffer(body[at : at + size], "<f4").reshape(output["shape"])
+        at += size
+    return arrays["prediction"].ravel().tolist(), arrays["attention"].tolist()
 
 
 def _handwritten() -> Contestant:
@@ -139,14 +181,14 @@ def _bentoml(*, batching: bool) -> Contestant:
     )
 
 
-def _mlserver(*, batching: bool) -> Contestant:
+def _mlserver(*, batching: bool, binary: bool = False) -> Contestant:
     return Contestant(
-        name=_named("mlserver", batching=batching),
+        name=_named("mlserver", batching=batching, binary=binary),
         folder=HERE / "mlserver",
         command=("python", "serve.py"),
         path="/v2/models/attention/infer",
-        body=_tensor_body,
-        answers=_tensor_answers,
+        body=binary_body if binary else tensor_body,
+        answers=binary_answers if binary else tensor_answers,
         batching=batching,
     )
 
@@ -175,24 +217,24 @@ def _rayserve(*, batching: bool) -> Contestant:
     )
 
 
-def _triton(*, batching: bool) -> Contestant:
+def _triton(*, batching: bool, binary: bool = False) -> Contestant:
     return Contestant(
-        name=_named("triton", batching=batching),
+        name=_named("triton", batching=batching, binary=binary),
         folder=HERE / "triton",
         # Its Triton is linked against Debian's libpython.
         python="/usr/bin/python3.11",
         command=("python", "serve.py"),
         path="/v2/models/attention/infer",
-        body=_tensor_body,
-        answers=_tensor_answers,
+        body=binary_body if binary else tensor_body,
+        answers=binary_answers if binary else tensor_answers,
         batching=batching,
         # Its processes share locks that they wait for with a deadline.
         freezes=False,
     )
 
 
-def _named(name: str, *, batching: bool) -> str:
-    return f"{name}, batching" if batching else name
+def _named(name: str, *, batching: bool, binary: bool = False) -> str:
+    return name + ", binary" * binary + ", batching" * batching
 
 
 CONTESTANTS = (
@@ -203,9 +245,11 @@ CONTESTANTS = (
     _bentoml(batching=True),
     _mlserver(batching=False),
     _mlserver(batching=True),
+    _mlserver(batching=False, binary=True),
     _kserve(),
     _rayserve(batching=False),
     _rayserve(batching=True),
     _triton(batching=False),
     _triton(batching=True),
+    _triton(batching=False, binary=True),
 )

@@ -6,6 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.contestants import Body
+
 SCRIPT = Path(__file__).with_name("post.lua")
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
@@ -27,14 +29,15 @@ class Load:
     failed: int
 
 
-def post(url: str, body: bytes, *, connections: int, seconds: int, core: int, scratch: Path) -> Load:
+def post(url: str, body: Body, *, connections: int, seconds: int, core: int, scratch: Path) -> Load:
     """Post a body over some connections for some seconds.
 
     Raises:
         RuntimeError: wrk failed, or printed what this does not understand.
     """
-    path = scratch / "body.json"
-    path.write_bytes(body)
+    path = scratch / "body"
+    path.write_bytes(body.content)
+    length = "" if body.json_length is None else str(body.json_length)
     command = [
         "taskset",
         "-c",
@@ -48,7 +51,7 @@ def post(url: str, body: bytes, *, connections: int, seconds: int, core: int, sc
     ]
     outcome = subprocess.run(
         [*command, "10s", "-s", str(SCRIPT), url],
-        env={**os.environ, "BODY": str(path)},
+        env={**os.environ, "BODY": str(path), "JSON_LENGTH": length},
         capture_output=True,
         text=True,
         timeout=seconds + 60,

@@ -2,21 +2,31 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.contestants import Answers, Contestant, Sequences
+from benchmarks.contestants import (
+    Answers,
+    Body,
+    Contestant,
+    Sequences,
+    binary_answers,
+    binary_body,
+    tensor_answers,
+    tensor_body,
+)
 from service.inference.artifact import Artifact
 from service.inference.repository import versions_of
 
 ROOT = Path(__file__).parent.parent
 
 
-def _body(sequences: Sequences) -> bytes:
+def _body(sequences: Sequences) -> Body:
     # One sequence is posted as people post one.
     named = {"sequence": sequences[0].tolist()} if len(sequences) == 1 else {"sequences": sequences.tolist()}
-    return json.dumps(named, separators=(",", ":")).encode()
+    return Body(json.dumps(named, separators=(",", ":")).encode())
 
 
 def _answers(body: bytes) -> Answers:
@@ -38,9 +48,13 @@ def _contestant(name: str, module: str, *arguments: str) -> Contestant:
 def ours(artifacts: Path, model: str) -> tuple[Contestant, ...]:
     """The limit first, then the service on each engine."""
     arguments = ("--artifacts", str(artifacts.resolve()), "--model", model)
+    service = _contestant("this service", "service", *arguments)
+    v2 = replace(service, path=f"/v2/models/{model}/infer")
     return (
         _contestant("limit", "benchmarks.limit", *arguments),
-        _contestant("this service", "service", *arguments),
+        service,
+        replace(v2, name="this service, V2", body=tensor_body, answers=tensor_answers),
+        replace(v2, name="this service, V2 binary", body=binary_body, answers=binary_answers),
         _contestant("this service, TensorFlow", "service", *arguments, "--engine", "tensorflow"),
     )
 

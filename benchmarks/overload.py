@@ -6,7 +6,6 @@ import os
 import re
 import statistics
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.load import post
 from benchmarks.ours import newest, ours, random_sequences
-from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, serving
+from benchmarks.servers import LOAD_CORE, Server, serving_alone
 
 SCRIPT = Path(__file__).with_name("overload.lua")
 FACTOR, CONNECTIONS = 10, 512
@@ -51,15 +50,7 @@ def main() -> None:
     body = contestant.body(random_sequences(options.sequences, card.timesteps, card.features))
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        with serving(
-            contestant,
-            Path(sys.executable).parent,
-            FIRST_PORT,
-            body,
-            core=SERVER_CORE,
-            variables={},
-            log=scratch / "server.log",
-        ) as server:
+        with serving_alone(contestant, body, scratch) as server:
             peak = statistics.median(
                 post(server.url, body, connections=8, seconds=3, core=LOAD_CORE, scratch=scratch).rate for _ in range(3)
             )
@@ -95,7 +86,7 @@ def overload(server: Server, scratch: Path, offered: float, seconds: int) -> tup
     started = time.perf_counter()
     outcome = subprocess.run(
         [*command, "-s", str(SCRIPT), server.url],
-        env={**os.environ, "BODY": str(scratch / "body.json"), "PAUSE": f"{pause:.0f}"},
+        env={**os.environ, "BODY": str(scratch / "body"), "PAUSE": f"{pause:.0f}"},
         capture_output=True,
         text=True,
         timeout=seconds + 60,

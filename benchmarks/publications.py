@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.contestants import Body
 from benchmarks.load import Load, parse
 from benchmarks.ours import ours, random_sequences
-from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, ask, serving
+from benchmarks.servers import LOAD_CORE, Server, ask, serving_alone
 from service.inference.artifact import Artifact
 from service.inference.repository import versions_of
 from training.publishing import publish, staging
@@ -81,16 +81,8 @@ def main() -> None:
         moments = [add(sources, home)]
         contestant = next(one for one in ours(home.parent, options.model) if one.name == wanted)
         body = contestant.body(random_sequences(1, card.timesteps, card.features))
-        (scratch / "body.json").write_bytes(body)
-        with serving(
-            contestant,
-            Path(sys.executable).parent,
-            FIRST_PORT,
-            body,
-            core=SERVER_CORE,
-            variables={},
-            log=scratch / "server.log",
-        ) as server:
+        (scratch / "body").write_bytes(body.content)
+        with serving_alone(contestant, body, scratch) as server:
             with traffic(server, scratch) as before:
                 time.sleep(options.steady)
             memory = []
@@ -115,7 +107,7 @@ def add(sources: list[Path], home: Path) -> float:
 
 def await_version(server: Server, number: int) -> None:
     """Return once a version answers."""
-    body = (server.log.parent / "body.json").read_bytes()
+    body = Body((server.log.parent / "body").read_bytes())
     deadline = time.monotonic() + 60
     while f'"version":{number},'.encode() not in ask(server.url, body)[1]:
         if time.monotonic() > deadline:
@@ -141,7 +133,7 @@ def traffic(server: Server, scratch: Path) -> Iterator[list[Traffic]]:
     ]
     with subprocess.Popen(
         [*command, "-s", str(SCRIPT), server.url],
-        env={**os.environ, "BODY": str(scratch / "body.json")},
+        env={**os.environ, "BODY": str(scratch / "body")},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

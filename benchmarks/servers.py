@@ -8,11 +8,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contestants import Contestant
+from benchmarks.contestants import Body, Contestant
 
 ROOT = Path(__file__).parent.parent
 UV = (sys.executable, "-m", "uv")
@@ -64,14 +64,14 @@ class Server:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def ask(self, body: bytes, timeout: float = 10) -> tuple[int, bytes]:
+    def ask(self, body: Body, timeout: float = 10) -> tuple[int, bytes]:
         """Post a body; returns the status, 0 where there was none, and the answer."""
         return ask(self.url, body, timeout)
 
 
-def ask(url: str, body: bytes, timeout: float = 10) -> tuple[int, bytes]:
+def ask(url: str, body: Body, timeout: float = 10) -> tuple[int, bytes]:
     """Post a body; returns the status, 0 where there was none, and the answer."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - http, to this machine
+    request = urllib.request.Request(url, body.content, body.headers)  # noqa: S310 - http, to this machine
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
             return response.status, response.read()
@@ -101,7 +101,7 @@ def serving(
     contestant: Contestant,
     bin_directory: Path,
     port: int,
-    body: bytes,
+    body: Body,
     *,
     core: int,
     variables: Mapping[str, str],
@@ -145,6 +145,13 @@ def serving(
                 server.wake()  # or it could not hear that it is to stop
         finally:
             _stop(process, mark)
+
+
+def serving_alone(contestant: Contestant, body: Body, scratch: Path) -> AbstractContextManager[Server]:
+    """Run a contestant of this environment, as `serving` does."""
+    python = Path(sys.executable).parent
+    log = scratch / "server.log"
+    return serving(contestant, python, FIRST_PORT, body, core=SERVER_CORE, variables={}, log=log)
 
 
 def _stop(process: subprocess.Popen[bytes], mark: bytes) -> None:
