@@ -14,7 +14,7 @@ from fastapi.telemetry import TelemetryConfig
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.api import attention, failures, kserve, model_repository, oip, operations, predict, tfserving
+from service.api import attention, failures, invocations, kserve, model_repository, oip, operations, predict, tfserving
 from service.errors import ArtifactError
 from service.inference.cpus import threads_allowed
 from service.inference.model import Limits, load_model
@@ -92,12 +92,14 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
         tfserving.asking,
         kserve.asking,
         oip.asking,
+        invocations.asking,
         attention.router,
         operations.router,
         tfserving.router,
         kserve.router,
         oip.router,
         model_repository.router,
+        invocations.router,
     )
     app.router.routes[:0] = [route for router in routers for route in router.routes]
     return app

@@ -32,6 +32,8 @@ PROTOCOL_ROUTES = {
     "POST /v1/models/{model}:explain",
     "POST /v1/models/{model}:predict",
     "POST /v1/models/{model}:regress",
+    "GET /ping",
+    "POST /invocations",
     "POST /v2/models/{model}/infer",
     "POST /v2/models/{model}/versions/{version}/infer",
     "POST /v2/repository/index",

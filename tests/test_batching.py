@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -302,6 +303,40 @@ async def test_warming_up_runs_calls_up_to_the_largest() -> None:
         assert [len(batch) for batch in run.batches[:3]] == [64, 8, 1]
         await warm.submit(rows(1), ["out"])
         assert run.threads == {threading.get_ident()}
+
+
+def spin(seconds: float) -> None:
+    """Compute for some time of this thread."""
+    started = time.thread_time()
+    while time.thread_time() - started < seconds:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("cost", "longest"),
+    [
+        (lambda size: 1e-6 * size**2, 8),  # a large run takes longer for each row
+        (lambda size: 2e-3, 64),  # noqa: ARG005 - it is to begin a run that takes time
+    ],
+)
+async def test_a_large_call_is_run_in_steps_where_that_takes_less_time(
+    cost: Callable[[int], float], longest: int
+) -> None:
+    """Everyone's rows come out all the same."""
+    run = Doubler()
+
+    def costly(batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+        spin(cost(len(batch)))
+        return run(batch, outputs)
+
+    made = Batcher(costly, max_batch=64, max_queue=1000, timeout=60)
+    made.warm_up(rows(1, 2, 3), ["out"])
+    run.batches.clear()
+    values = [float(value) for value in range(150)]
+    result = await made.submit(rows(*values), ["out"])
+    np.testing.assert_array_equal(result.outputs["out"], rows(*values) * 2)
+    assert max(map(len, run.batches)) == longest
+    await made.close()
 
 
 async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:

@@ -120,6 +120,23 @@ def test_several_workers_serve_one_port(artifacts: Path) -> None:
         assert process.wait(timeout=30) == 0
 
 
+def test_a_model_is_unloaded_in_all_workers(artifacts: Path) -> None:
+    """Whichever of them was asked to; and loaded again."""
+    model = "/v2/models/after-lstm/ready"
+
+    def answers(url: str) -> set[int]:
+        return {httpx.get(url + model).status_code for _ in range(20)}  # a connection each, so that all are asked
+
+    arguments = ("--artifacts", str(artifacts), "--model", "three", "--workers", "3", "--poll-interval", "0.05")
+    with serving(*arguments) as (url, _):
+        for action, status in (("unload", 503), ("load", 200)):
+            assert httpx.post(f"{url}/v2/repository/models/after-lstm/{action}").status_code == 200
+            deadline = time.monotonic() + 30
+            while answers(url) != {status}:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+
+
 def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path, engine: EngineChoice) -> None:
     """Told to stop while the engine works, the server answers first."""
     app = create_app(Settings(artifacts=artifacts, model="after-lstm", engine=engine))

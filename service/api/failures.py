@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from service import errors
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
-PROTOCOLS = frozenset({"v1", "v2", "invocations"})
+PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
 
 
 class Problem(BaseModel):

@@ -1,13 +1,25 @@
 """Sequences as TensorFlow Serving's clients post them, and KServe's and MLflow's after them."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field
 
 from service.api.decoding import decode, kind
+from service.api.numbers import dumps, dumps_rows
+from service.api.rows import row_template
 from service.errors import InvalidInput
-from service.inference.artifact import INPUT, Array
+from service.inference.artifact import INPUT, SIGNATURES, Array
 from service.inference.card import ModelCard
+
+DEFAULT_SIGNATURE: Final = "serving_default"
+
+SignatureName = Annotated[
+    str,
+    Field(
+        description="`serving_default` answers the prediction, `attention` the attention, too.", examples=["attention"]
+    ),
+]
 
 
 class Instances(BaseModel):
@@ -60,3 +72,30 @@ def _input_of(named: object, where: str) -> object:
         got = f"the keys {', '.join(map(repr, named))[:80]}" if isinstance(named, dict) else kind(named)
         raise InvalidInput(f"{where}: expected an object with the key {INPUT!r} and no other, got {got}")
     return named[INPUT]
+
+
+def outputs_of(signature: str) -> tuple[str, ...]:
+    """The outputs that a signature names.
+
+    Raises:
+        InvalidInput: there is no such signature.
+    """
+    if signature not in SIGNATURES:
+        raise InvalidInput(f'Serving signature name: "{signature}" not found in signature def')
+    return SIGNATURES[signature]
+
+
+def encode_outputs(body: Instances, outputs: Mapping[str, Array]) -> bytes:
+    """Outputs `(n, …)` as JSON, in rows or in columns, as the sequences came; a single one without its name.
+
+    Raises:
+        InvalidInput: a sequence is so large that its answer is not finite.
+    """
+    if len(outputs) == 1:
+        (only,) = outputs.values()
+        return dumps(only)
+    template = row_template(*outputs)
+    if body.instances is None:
+        return template % tuple(map(dumps, outputs.values()))
+    rows = zip(*map(dumps_rows, outputs.values()), strict=True)
+    return b"[%b]" % b",".join(template % values for values in rows)

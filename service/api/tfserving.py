@@ -8,10 +8,15 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.failures import ASKING, POSTING, ProtocolErrorAnswer, documented_in_protocol
-from service.api.instances import Instances, sequences_of
-from service.api.numbers import dumps, dumps_rows
+from service.api.instances import (
+    DEFAULT_SIGNATURE,
+    Instances,
+    SignatureName,
+    encode_outputs,
+    outputs_of,
+    sequences_of,
+)
 from service.api.routing import BodyRequest, JsonResponse, ProtocolRoute, are_large, off_loop
-from service.api.rows import row_template
 from service.api.selection import NAMED, VERSIONED, PathModel, Selection
 from service.api.timing import server_timing
 from service.api.validation import validated
@@ -35,11 +40,7 @@ STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
 class PredictBody(Instances):
     """Sequences, and what to say of them."""
 
-    signature_name: str = Field(
-        "serving_default",
-        description="`serving_default` answers the prediction, `attention` the attention, too.",
-        examples=["attention"],
-    )
+    signature_name: SignatureName = DEFAULT_SIGNATURE
 
 
 class PredictRows(BaseModel):
@@ -157,35 +158,20 @@ PREDICT: Any = {
 @asking.post("/{model}/versions/{version}:predict", **PREDICT, dependencies=VERSIONED)
 async def predict(body: PredictBody, model: PathModel, request: BodyRequest) -> Response:
     """Predictions of a signature: `serving_default`, or `attention` for the attention of the same forward pass."""
-    outputs = SIGNATURES.get(body.signature_name)
-    if outputs is None:
-        raise InvalidInput(f'Serving signature name: "{body.signature_name}" not found in signature def')
+    outputs = outputs_of(body.signature_name)
     limit = request.app.state.settings.max_sequences
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences, outputs)
     answered = time.perf_counter()
-    encode = encode_columns if body.instances is None else encode_rows
-    content = await off_loop(encode, result.outputs, large=are_large(result.outputs.values()))
+    content = await off_loop(encode, body, result.outputs, large=are_large(result.outputs.values()))
     return JsonResponse(content, server_timing(request.received, decoded, result, answered))
 
 
-def encode_rows(outputs: Mapping[str, Array]) -> bytes:
-    """Outputs `(n, …)` to the JSON of an answer in rows."""
-    if len(outputs) == 1:
-        (only,) = outputs.values()
-        return b'{"predictions":%b}' % dumps(only)
-    template = row_template(*outputs)
-    rows = zip(*map(dumps_rows, outputs.values()), strict=True)
-    return b'{"predictions":[%b]}' % b",".join(template % values for values in rows)
-
-
-def encode_columns(outputs: Mapping[str, Array]) -> bytes:
-    """Outputs `(n, …)` to the JSON of an answer in columns."""
-    if len(outputs) == 1:
-        (only,) = outputs.values()
-        return b'{"outputs":%b}' % dumps(only)
-    return b'{"outputs":%b}' % (row_template(*outputs) % tuple(map(dumps, outputs.values())))
+def encode(body: PredictBody, outputs: Mapping[str, Array]) -> bytes:
+    """Outputs `(n, …)` to the JSON of an answer."""
+    field = "outputs" if body.instances is None else "predictions"
+    return b'{"%b":%b}' % (field.encode(), encode_outputs(body, outputs))
 
 
 UNSUPPORTED: Any = {
