@@ -50,6 +50,13 @@ def running(
                 process.communicate(timeout=30)
 
 
+def execute(command: Sequence[str], cwd: Path) -> str:
+    """Run a command to its end; returns what it printed, and fails if it does."""
+    outcome = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    assert outcome.returncode == 0, f"{command[-1]}\n{outcome.stdout}{outcome.stderr}"
+    return outcome.stdout
+
+
 def wait_until_ready(url: str, process: subprocess.Popen[str], timeout: float = 60) -> None:
     """Return once the service answers; fail if its process ends or takes too long."""
     deadline = time.monotonic() + timeout

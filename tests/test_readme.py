@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 
 from service.inference.artifact import Artifact
 from service.settings import Settings
-from tests.server import ROOT, free_port, running, wait_until_ready
+from tests.server import ROOT, execute, free_port, running, wait_until_ready
 from training.options import Options
 
 README = (ROOT / "README.md").read_text()
@@ -70,12 +69,6 @@ def serves(block: str) -> str | None:
     if "-m service" in block:
         return block.split("--port ")[1].strip()
     return None
-
-
-def execute(command: list[str], cwd: Path) -> str:
-    outcome = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-    assert outcome.returncode == 0, f"{command[-1]}\n{outcome.stderr}"
-    return outcome.stdout
 
 
 def test_the_answers_are_those_shown(walk: Walk) -> None:

@@ -1,0 +1,46 @@
+"""docs/protocols.md: every line in it is run as it is written, and every route is in it."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.settings import Settings
+from tests.server import ROOT, execute, serving
+
+TEXT = (ROOT / "docs" / "protocols.md").read_text()
+#: Definitions, then the commands in the tables' last column; Markdown escapes bars there.
+(DEFINITIONS,) = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+COMMANDS = [line.replace(r"\|", "|") for line in re.findall(r"^\|.*\| `(.*)` \|$", TEXT, re.MULTILINE)]
+#: Routes that answer that they are not spoken.
+NOT_SPOKEN = re.compile(r"/labels/|:classify|:regress")
+
+
+@pytest.fixture(scope="module")
+def url(artifacts: Path) -> Iterator[str]:
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (url, _):
+        yield url
+
+
+def test_every_line_is_answered(url: str, tmp_path: Path) -> None:
+    """With 200, in the order in which they stand; with JSON, unless bytes were asked for."""
+    assert len(COMMANDS) == 28
+    definitions = DEFINITIONS.replace("http://127.0.0.1:8000", url)
+    for command in COMMANDS:
+        line = definitions + command.replace("curl -s", "curl -s --fail-with-body")
+        answer = execute(["bash", "-euo", "pipefail", "-c", line], tmp_path)
+        assert "-o answer.bin" in command or json.loads(answer) is not None
+    assert (tmp_path / "answer.bin").read_bytes().startswith(b'{"model_name":"after-lstm"')
+
+
+def test_every_route_is_there(artifacts: Path) -> None:
+    """Of the protocols, whose paths are not those of the native API."""
+    paths = create_app(Settings(artifacts=artifacts, model="after-lstm")).openapi()["paths"]
+    native = {"/predict", "/attention", "/model", "/models", "/health/live", "/health/ready"}
+    asked = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
+    for path in paths.keys() - native:
+        if not NOT_SPOKEN.search(path) and "/versions/{version}" not in path:
+            assert path.replace("{model}", "after-lstm") in asked
