@@ -181,14 +181,14 @@ def _bentoml(*, batching: bool) -> Contestant:
     )
 
 
-def _mlserver(*, batching: bool, binary: bool = False) -> Contestant:
+def _mlserver(*, batching: bool) -> Contestant:
     return Contestant(
-        name=_named("mlserver", batching=batching, binary=binary),
+        name=_named("mlserver", batching=batching),
         folder=HERE / "mlserver",
         command=("python", "serve.py"),
         path="/v2/models/attention/infer",
-        body=binary_body if binary else tensor_body,
-        answers=binary_answers if binary else tensor_answers,
+        body=tensor_body,
+        answers=tensor_answers,
         batching=batching,
     )
 
@@ -245,7 +245,6 @@ CONTESTANTS = (
     _bentoml(batching=True),
     _mlserver(batching=False),
     _mlserver(batching=True),
-    _mlserver(batching=False, binary=True),
     _kserve(),
     _rayserve(batching=False),
     _rayserve(batching=True),

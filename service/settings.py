@@ -55,7 +55,7 @@ class Settings(BaseSettings):
         description="threads that one call of an engine may use, in each worker: at most the CPUs that the container's "
         "limit leaves each worker, and all of those where it is 0",
     )
-    workers: int = Field(1, ge=1, description="server processes")
+    workers: int = Field(1, ge=1, description="server processes; several need a writable temporary folder")
     max_batch: int = Field(512, ge=1, description="most sequences in one call of an engine")
     max_sequences: int = Field(8192, ge=1, description="most sequences in one request; more are answered 413")
     max_queue: int = Field(
