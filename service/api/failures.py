@@ -123,7 +123,7 @@ def _answer(request: Request, status: int, what: Any, headers: Mapping[str, str]
 
 
 def _in_protocol(path: str) -> bool:
-    return path.split("/", 2)[1] in PROTOCOLS
+    return path.lstrip("/").partition("/")[0] in PROTOCOLS
 
 
 def _protocol_status(status: int) -> int:

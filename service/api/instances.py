@@ -81,7 +81,7 @@ def outputs_of(signature: str) -> tuple[str, ...]:
         InvalidInput: there is no such signature.
     """
     if signature not in SIGNATURES:
-        raise InvalidInput(f'Serving signature name: "{signature}" not found in signature def')
+        raise InvalidInput(f'Serving signature name: "{signature[:80]}" not found in signature def')
     return SIGNATURES[signature]
 
 

@@ -15,6 +15,7 @@ from service import __version__, errors
 from service.api.failures import ASKING, POSTING, documented_in_protocol
 from service.api.numbers import require_finite
 from service.api.routing import (
+    LARGE_BINARY,
     LARGE_BODY,
     BodyRequest,
     JsonResponse,
@@ -154,7 +155,7 @@ class InferRoute(ProtocolRoute):
         text, request.binary = cut(chunks, length)
         if not length:
             return raw_request(model.card, len(request.binary))
-        request.large = length > LARGE_BODY
+        request.large = length > LARGE_BODY or size - length > LARGE_BINARY
         return await self.parse_json(text, large=request.large)
 
 
@@ -257,8 +258,9 @@ async def infer(body: InferRequest, model: PathModel, request: BodyRequest) -> R
     decoded = time.perf_counter()
     result = await model.predict(sequences, wanted)
     answered = time.perf_counter()
-    as_json = [result.outputs[name] for name, binary in wanted.items() if not binary]
-    text, tensors = await off_loop(encode, model, body.id, result.outputs, wanted, large=are_large(as_json))
+    as_json = (result.outputs[name] for name, binary in wanted.items() if not binary)
+    large = are_large(as_json) or sum(output.nbytes for output in result.outputs.values()) > LARGE_BINARY
+    text, tensors = await off_loop(encode, model, body.id, result.outputs, wanted, large=large)
     timing = server_timing(request.received, decoded, result, answered)
     return TensorResponse(text, tensors, timing) if tensors else JsonResponse(text, timing)
 

@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 JSON = "application/json"
 NO_SELECTION = Selection()
-#: JSON of more bytes is decoded in a thread, and so are more numbers encoded.
-LARGE_BODY, LARGE_OUTPUTS = 256 * 2**10, 32 * 2**10
+#: JSON of more bytes is decoded in a thread, and so are more numbers encoded; and what is binary of more bytes.
+LARGE_BODY, LARGE_OUTPUTS, LARGE_BINARY = 256 * 2**10, 32 * 2**10, 2**20
 
 
 async def off_loop(call: Callable[..., T], *args: Any, large: bool) -> T:
@@ -35,7 +35,7 @@ async def off_loop(call: Callable[..., T], *args: Any, large: bool) -> T:
 
 
 def are_large(outputs: Iterable[Array]) -> bool:
-    """Whether there is so much to encode that it belongs in a thread."""
+    """Whether there is so much to encode as JSON that it belongs in a thread."""
     return sum(output.size for output in outputs) > LARGE_OUTPUTS
 
 
@@ -43,7 +43,7 @@ class BodyRequest(Request):
     """A request whose body is read under a size limit.
 
     Attributes:
-        large: whether its JSON is so large that work on it belongs in a thread.
+        large: whether it is so large that work on it belongs in a thread.
         received: when all of the body was here, by `time.perf_counter`.
         binary: what follows the JSON.
     """
