@@ -43,6 +43,8 @@ def serve(settings: Settings, shared: Path | None) -> None:
         access_log=settings.access_log,
         # By then whoever could be answered is; a client that never sends all of its request must not keep it running.
         timeout_graceful_shutdown=math.ceil(settings.timeout),
+        # A worker that is busy is not one that hangs.
+        timeout_worker_healthcheck=math.ceil(settings.timeout),
     )
     if shared is None:
         server = uvicorn.Server(config)

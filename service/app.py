@@ -79,6 +79,7 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
+        redirect_slashes=False,
         # Without OpenTelemetry's SDK nobody can receive any, but FastAPI looks for whoever might with each request.
         telemetry=None if importlib.util.find_spec("opentelemetry.sdk") else NO_TELEMETRY,
     )

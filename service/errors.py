@@ -69,6 +69,12 @@ class DeadlineExceeded(ServiceError):
     status = 504
 
 
+class UnfinishedBody(DeadlineExceeded):
+    """The body stopped coming."""
+
+    headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
+
+
 class ArtifactError(ServiceError):
     """A version, or the folder of versions, cannot be served; raised while loading, never by a request."""
 

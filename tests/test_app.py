@@ -26,6 +26,7 @@ PROTOCOL_ROUTES = {
     "GET /v2/models/{model}/versions/{version}/ready",
     "POST /v1/models/{model}/labels/{label}:{method}",
     "POST /v1/models/{model}/versions/{version}:classify",
+    "POST /v1/models/{model}/versions/{version}:explain",
     "POST /v1/models/{model}/versions/{version}:predict",
     "POST /v1/models/{model}/versions/{version}:regress",
     "POST /v1/models/{model}:classify",

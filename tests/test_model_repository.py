@@ -2,7 +2,9 @@
 
 import asyncio
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -38,7 +40,7 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
     unloaded = entry("after-lstm", "UNAVAILABLE", "unloaded")
     assert (await client.post("/v2/repository/index")).json() == [unloaded, *others]
     assert (await client.post("/v2/repository/index", json={"ready": True})).json() == others
-    message = "no version of model 'after-lstm' can be served: version 1 is unloaded"
+    message = "model 'after-lstm' is unloaded"
     response = await client.post("/v2/models/after-lstm/infer", json=BODY)
     assert (response.status_code, response.json()) == (503, {"error": message})
     response = await client.post("/predict", json={"sequence": [[0.0, 0.0]] * 20})
@@ -54,15 +56,26 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
     assert (await client.post("/v2/models/after-lstm/infer", json=BODY)).status_code == 200
 
 
-async def test_what_was_accepted_before_is_answered(client: httpx.AsyncClient) -> None:
-    """Unloading takes nothing away from anybody."""
-    body = as_json(np.zeros((2000, 20, 2)), outputs=[{"name": "prediction"}])
-    asked = [asyncio.create_task(client.post("/v2/models/three/infer", json=as_json(np.zeros((1, 12, 3)))))]
-    asked += [asyncio.create_task(client.post("/v2/models/after-lstm/infer", json=body)) for _ in range(4)]
-    await asyncio.sleep(0.05)
+async def test_what_was_accepted_before_is_answered(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """Unloading takes nothing away from anybody, and other models are served meanwhile."""
+    batcher = app.state.repository.get()._batcher
+    run, begun, released = batcher._run, threading.Event(), threading.Event()
+
+    def slow(sequences: Any, outputs: Any) -> Any:
+        begun.set()
+        assert released.wait(timeout=30)
+        return run(sequences, outputs)
+
+    batcher._run = slow
+    many = as_json(np.zeros((2000, 20, 2)), outputs=[{"name": "prediction"}])  # in a thread
+    accepted = asyncio.create_task(client.post("/v2/models/after-lstm/infer", json=many))
+    assert await asyncio.to_thread(begun.wait, 30)
     assert (await client.post("/v2/repository/models/after-lstm/unload")).status_code == 200
-    assert {response.status_code for response in await asyncio.gather(*asked)} <= {200, 400, 503}
-    assert asked[1].result().status_code == 200
+    assert (await client.post("/v2/models/after-lstm/infer", json=BODY)).status_code == 503
+    assert (await client.post("/v2/models/three/infer", json=as_json(np.zeros((1, 6, 3))))).status_code == 200
+    assert not accepted.done()
+    released.set()
+    assert (await accepted).status_code == 200
 
 
 async def test_loading_looks_for_new_versions_at_once(client: httpx.AsyncClient, app: FastAPI, retrained: Path) -> None:
@@ -80,6 +93,31 @@ async def test_what_cannot_be_loaded_is_told_why(client: httpx.AsyncClient, app:
     assert response.status_code == 503
     assert "version 1 is rejected: " in response.json()["error"]
     assert "saved_model.pb is not what was published" in response.json()["error"]
+
+
+async def test_a_folder_that_has_vanished_keeps_nobody_from_unloading(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """And what is not there cannot be loaded; once it is back, it can."""
+    home = app.state.settings.artifacts
+    home.rename(home.with_name("away"))
+    assert (await client.post("/v2/repository/models/after-lstm/unload")).status_code == 200
+    assert (await client.get("/v2/models/after-lstm/ready")).status_code == 503
+    assert (await client.get("/v2/models/three/ready")).status_code == 200
+    assert entry("after-lstm", "UNAVAILABLE", "unloaded") in (await client.post("/v2/repository/index")).json()
+    response = await client.post("/v2/repository/models/after-lstm/load")
+    assert (response.status_code, response.json()["error"]) == (
+        404,
+        "no model 'after-lstm': expected one of none",
+    )
+    home.with_name("away").rename(home)
+    assert (await client.post("/v2/repository/models/after-lstm/load")).status_code == 200
+    assert (await client.get("/v2/models/after-lstm/ready")).status_code == 200
+
+
+async def test_there_is_a_limit_to_what_can_be_said(client: httpx.AsyncClient) -> None:
+    """Far below that of sequences."""
+    for path in ("index", "models/three/load", "models/three/unload"):
+        response = await client.post(f"/v2/repository/{path}", content=b" " * (64 * 2**10 + 1))
+        assert response.status_code == 413
 
 
 @pytest.mark.parametrize("action", ["load", "unload"])

@@ -11,6 +11,7 @@ import numpy as np
 import orjson
 import pytest
 import yaml
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.inference.artifact import Artifact, Golden
@@ -173,9 +174,9 @@ SEQUENCES = np.zeros((1, 20, 2))
         ),
         (
             as_json(SEQUENCES, outputs=[{"name": "attention", "parameters": {"binary_data": 1}}]),
-            "parameters.binary_data: expected true or false, got '1'",
+            "parameters.binary_data: expected true or false, got 1",
         ),
-        (as_json(SEQUENCES, parameters={"binary_data_output": "yes"}), "expected true or false, got 'yes'"),
+        (as_json(SEQUENCES, parameters={"binary_data_output": "yes"}), 'expected true or false, got "yes"'),
     ],
 )
 async def test_a_wrong_request_is_told_what_was_expected(
@@ -186,6 +187,37 @@ async def test_a_wrong_request_is_told_what_was_expected(
     assert response.status_code == 400
     conforms(response.json(), "inference_error_response")
     assert message in response.json()["error"]
+
+
+@pytest.mark.parametrize("value", ["[" * 1000 + "]" * 1000, "[" + "[]," * 10**6 + "[]]"])
+async def test_parameters_of_any_depth_and_length_are_refused(client: httpx.AsyncClient, value: str) -> None:
+    """Without a look at all of them."""
+    for body in (
+        as_json(SEQUENCES, parameters={"binary_data_output": "@"}),
+        as_json(SEQUENCES, outputs=[{"name": "attention", "parameters": {"binary_data": "@"}}]),
+        as_json(SEQUENCES, tensor={"data": None, "parameters": {"binary_data_size": "@"}}),
+        as_json(SEQUENCES, tensor={"parameters": {"endianness": "@"}}),
+    ):
+        response = await client.post(f"{URL}/infer", content=json.dumps(body).replace('"@"', value))
+        assert response.status_code in (400, 413)
+        assert len(response.json()["error"]) < 200
+
+
+async def test_an_answer_that_is_not_finite_is_an_error(
+    client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In JSON and in binary."""
+    batcher = app.state.repository.get()._batcher
+    run = batcher._run
+
+    def broken(sequences: Any, outputs: Any) -> dict[str, Any]:
+        return {name: output * np.float32(np.nan) for name, output in run(sequences, outputs).items()}
+
+    monkeypatch.setattr(batcher, "_run", broken)
+    for request in ({"json": as_json(SEQUENCES)}, binary(SEQUENCES, parameters={"binary_data_output": True})):
+        response = await client.post(f"{URL}/infer", **request)
+        assert response.status_code == 400
+        assert "got an answer not finite" in response.json()["error"]
 
 
 async def test_malformed_json_is_refused(client: httpx.AsyncClient) -> None:

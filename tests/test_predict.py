@@ -251,6 +251,14 @@ async def test_who_waits_to_send_a_refused_body_is_let_go(client: httpx.AsyncCli
     assert response.headers["Connection"] == "close"
 
 
+async def test_more_lists_than_sequences_can_have_are_refused_before_they_are_made(client: httpx.AsyncClient) -> None:
+    """They would take much longer to parse than numbers do."""
+    body = b'{"sequences": [' + b"[]," * 300_000 + b"[]]}"
+    response = await client.post("/predict", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 413
+    assert "expected at most 189416 lists, objects and fields in the body, got 300004" in response.json()["detail"]
+
+
 async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.AsyncClient) -> None:
     """The answer stays small, whatever the body holds."""
     response = await client.post("/predict", json={str(index): 1 for index in range(50_000)})

@@ -163,7 +163,7 @@ PAIRS: list[tuple[str, str | None, int, Any]] = [
         f"GET {URL}/versions/latest",
         None,
         400,
-        {"error": "version: Input should be a valid integer, unable to parse string as an integer, got 'latest'"},
+        {"error": 'version: Input should be a valid integer, unable to parse string as an integer, got "latest"'},
     ),
     (f"POST {URL}/versions/1", "{}", 405, {"error": "Method Not Allowed"}),
     ("GET /v1/nowhere", None, 404, {"error": "Not Found"}),
@@ -215,6 +215,25 @@ async def test_an_element_at_fault_is_named(client: httpx.AsyncClient, wrap: Any
     response = await client.post(f"{URL}:predict", json=wrap(sequence))
     error = f"{place}[3][1]: expected a finite number, got null"
     assert (response.status_code, response.json()) == (400, {"error": error})
+
+
+async def test_an_empty_signature_name_is_the_default(client: httpx.AsyncClient) -> None:
+    """As in TensorFlow Serving."""
+    response = await client.post(f"{URL}:predict", json={"instances": [SEQUENCE], "signature_name": ""})
+    assert response.json().keys() == {"predictions"}
+
+
+async def test_a_slash_too_many_is_not_found(client: httpx.AsyncClient) -> None:
+    """And leads nowhere else."""
+    response = await client.get(f"{URL}/")
+    assert (response.status_code, response.json()) == (404, {"error": "Not Found"})
+
+
+async def test_a_version_that_nobody_could_have_is_refused(client: httpx.AsyncClient) -> None:
+    """Without repeating thousands of digits."""
+    response = await client.get(f"{URL}/versions/{10**3000}")
+    assert response.status_code == 400
+    assert len(response.json()["error"]) < 200
 
 
 async def test_the_metadata_are_the_saved_models_own(client: httpx.AsyncClient, artifacts: Path) -> None:

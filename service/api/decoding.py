@@ -1,5 +1,6 @@
 """Posted sequences to one float32 array that fits the card, with errors that name the element at fault."""
 
+import json
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -88,6 +89,13 @@ def _finite(numbers: Any) -> bool:
 def _array(numbers: Any) -> Array:
     with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
         return np.array(numbers, dtype=np.float32)
+
+
+def shown(value: object) -> str:
+    """What messages show of a parsed value: as JSON, unless it is long or may hold others."""
+    if isinstance(value, list | dict):
+        return kind(value)
+    return json.dumps(value[:80] if isinstance(value, str) else value)
 
 
 def kind(value: object) -> str:

@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from service import errors
+from service.api.decoding import shown
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
@@ -66,6 +68,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.ServiceError, _answer_service_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_unexpected_error)
     app.openapi = partial(_openapi, app.openapi)  # type: ignore[method-assign] # FastAPI's documented way to do so
 
@@ -96,7 +99,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
         place = ".".join(str(part) for part in first["loc"] if part not in ("body", "path"))
         if first["type"] == "json_invalid":
             place = f"position {place}"
-        got = f", got {first['input']!r:.80}" if isinstance(first.get("input", {}), str | int | float | None) else ""
+        got = f", got {shown(first['input'])}" if isinstance(first.get("input", {}), str | int | float | None) else ""
         return _answer(request, 400, (f"{place}: " if place else "") + first["msg"] + got)
     detail = [{key: item[key] for key in ("type", "loc", "msg")} for item in problems]
     return _answer(request, 422, jsonable_encoder(detail))
@@ -106,6 +109,11 @@ async def _answer_http_error(request: Request, error: Exception) -> JSONResponse
     """What the router says: no such path, or no such method."""
     assert isinstance(error, HTTPException)
     return _answer(request, error.status_code, error.detail, error.headers)
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    """The client left before its request was here."""
+    return Response(status_code=400)
 
 
 async def _answer_unexpected_error(request: Request, _: Exception) -> JSONResponse:

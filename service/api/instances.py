@@ -80,6 +80,7 @@ def outputs_of(signature: str) -> tuple[str, ...]:
     Raises:
         InvalidInput: there is no such signature.
     """
+    signature = signature or DEFAULT_SIGNATURE
     if signature not in SIGNATURES:
         raise InvalidInput(f'Serving signature name: "{signature[:80]}" not found in signature def')
     return SIGNATURES[signature]

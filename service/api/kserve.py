@@ -5,7 +5,7 @@ See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-pr
 
 import time
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -14,7 +14,7 @@ from service.api.failures import POSTING, documented_in_protocol
 from service.api.instances import Instances, sequences_of
 from service.api.routing import BodyRequest, JsonResponse, ProtocolRoute, are_large, off_loop
 from service.api.rows import Prediction, rows
-from service.api.selection import NAMED, PathModel
+from service.api.selection import NAMED, VERSIONED, PathModel
 from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, PREDICTION, Array
 from service.inference.card import Target
@@ -42,14 +42,16 @@ class Explanations(BaseModel):
     explanations: list[Prediction] = Field(description="One for each sequence.")
 
 
-@asking.post(
-    "/v1/models/{model}:explain",
-    summary="KServe: explain",
-    response_model=Explanations,
-    response_model_exclude_none=True,
-    responses=documented_in_protocol(*POSTING),
-    dependencies=NAMED,
-)
+EXPLAIN: Any = {
+    "summary": "KServe: explain",
+    "response_model": Explanations,
+    "response_model_exclude_none": True,
+    "responses": documented_in_protocol(*POSTING),
+}
+
+
+@asking.post("/v1/models/{model}:explain", **EXPLAIN, dependencies=NAMED)
+@asking.post("/v1/models/{model}/versions/{version}:explain", **EXPLAIN, dependencies=VERSIONED)
 async def explain(body: Instances, model: PathModel, request: BodyRequest) -> Response:
     """Predictions, each with the attention of the same forward pass."""
     limit = request.app.state.settings.max_sequences

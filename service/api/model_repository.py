@@ -4,10 +4,10 @@ See https://github.com/triton-inference-server/server/blob/main/docs/protocol/ex
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Path, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from service import errors
 from service.api.failures import ASKING, documented_in_protocol
@@ -18,6 +18,9 @@ from service.errors import Forbidden, InvalidInput
 from service.inference.repository import Repository
 from service.inference.versions import State
 from service.settings import Settings
+
+#: Largest body: there is not much to say.
+MOST_BYTES: Final = 64 * 2**10
 
 router = APIRouter(prefix="/v2/repository", tags=["Model repository"])
 
@@ -34,7 +37,7 @@ STATES: Mapping[State, Literal["READY", "LOADING", "UNAVAILABLE"]] = {
 class IndexRequest(BaseModel):
     """Which versions to list."""
 
-    ready: bool = Field(default=False, description="Only those that can be asked.", examples=[True])
+    ready: StrictBool = Field(default=False, description="Only those that can be asked.", examples=[True])
 
 
 class IndexEntry(BaseModel):
@@ -69,7 +72,9 @@ def takes(body: type[BaseModel]) -> dict[str, Any]:
     "/index",
     summary="Model repository: list",
     openapi_extra=takes(IndexRequest),
-    responses=documented_in_protocol(errors.InvalidInput, errors.TooLarge, errors.UnsupportedMediaType),
+    responses=documented_in_protocol(
+        errors.InvalidInput, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded
+    ),
 )
 async def index(request: Request) -> list[IndexEntry]:
     """Every version on disk and whether it can be asked; takes `{"ready": true}` for those alone."""
@@ -125,6 +130,7 @@ async def _controllable(request: Request) -> Settings:
 
 async def optional(request: Request, expected: type[M]) -> M:
     """A JSON body, which may be left out."""
-    chunks = await BodyRequest(request.scope, request.receive).read(request.app.state.settings.max_body)
+    settings: Settings = request.app.state.settings
+    chunks = await BodyRequest(request.scope, request.receive).read(MOST_BYTES, settings.timeout)
     text = b"".join(chunks)
     return validated(expected, parsed(text) if text.strip() else {}, "body")

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from service import __version__, errors
+from service.api.decoding import shown
 from service.api.failures import ASKING, POSTING, documented_in_protocol
 from service.api.numbers import require_finite
 from service.api.routing import (
@@ -156,7 +157,7 @@ class InferRoute(ProtocolRoute):
         if not length:
             return raw_request(model.card, len(request.binary))
         request.large = length > LARGE_BODY or size - length > LARGE_BINARY
-        return await self.parse_json(text, large=request.large)
+        return await self.parse_json(request, model, text)
 
 
 def _header_length(declared: list[bytes]) -> int:
@@ -290,7 +291,7 @@ def requested_outputs(body: InferRequest) -> dict[str, bool]:
 def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise InvalidInput(f"parameters.{name}: expected true or false, got {str(value)[:80]!r}")
+        raise InvalidInput(f"parameters.{name}: expected true or false, got {shown(value)}")
     return value
 
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.numbers import loads
 from service.api.selection import Selection, model_in_path
 from service.api.validation import validated
-from service.errors import TooLarge, UnsupportedMediaType
+from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
 from service.inference.artifact import Array
 from service.inference.model import Model
 from service.settings import Settings
@@ -27,6 +27,8 @@ JSON = "application/json"
 NO_SELECTION = Selection()
 #: JSON of more bytes is decoded in a thread, and so are more numbers encoded; and what is binary of more bytes.
 LARGE_BODY, LARGE_OUTPUTS, LARGE_BINARY = 256 * 2**10, 32 * 2**10, 2**20
+#: Lists, objects and fields in JSON that are not worth counting.
+LARGE_STRUCTURE = 1000
 
 
 async def off_loop(call: Callable[..., T], *args: Any, large: bool) -> T:
@@ -63,35 +65,51 @@ class BodyRequest(Request):
         if media_type != JSON.encode():
             raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type.decode('latin-1')}")
 
-    async def read(self, limit: int) -> list[bytes]:
+    async def read(self, limit: int, timeout: float) -> list[bytes]:
         """Read the body, in the pieces in which it comes.
+
+        Args:
+            limit: most bytes.
+            timeout: longest time from the first of them to the last, in seconds.
 
         Raises:
             UnsupportedMediaType: it is compressed.
             TooLarge: it has, or says that it has, more than `limit` bytes.
+            UnfinishedBody: it stops coming.
             ClientDisconnect: the client left before all of it was here.
         """
         headers: dict[bytes, bytes] = dict(self.scope["headers"])
-        encoding = headers.get(b"content-encoding", b"identity")
+        encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding != b"identity":
             raise UnsupportedMediaType(f"expected no content encoding, got {encoding.decode('latin-1')}")
         declared = headers.get(b"content-length", b"")
         if declared.isdigit() and int(declared) > limit:
             raise TooLarge(f"expected a body of at most {limit} bytes, got {int(declared)}")
         chunks: list[bytes] = []
-        size, more = 0, True
-        while more:
-            received = await self.receive()
-            if received["type"] == "http.disconnect":
-                raise ClientDisconnect
-            chunk, more = received.get("body", b""), received.get("more_body", False)
-            size += len(chunk)
-            if size > limit:
-                raise TooLarge(f"expected a body of at most {limit} bytes, got more")
-            chunks.append(chunk)
+        more = await self._receive_into(chunks)
+        size = len(chunks[0])
+        if more:
+            try:
+                async with asyncio.timeout(timeout):
+                    while more and size <= limit:
+                        more = await self._receive_into(chunks)
+                        size += len(chunks[-1])
+            except TimeoutError:
+                raise UnfinishedBody(f"expected all of the body within {timeout:g} s, got {size} bytes") from None
+        if size > limit:
+            raise TooLarge(f"expected a body of at most {limit} bytes, got more")
         self.large = size > LARGE_BODY
         self.received = time.perf_counter()
         return chunks
+
+    async def _receive_into(self, chunks: list[bytes]) -> bool:
+        """Wait for another piece of the body; returns whether there are more."""
+        received = await self.receive()
+        if received["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(received.get("body", b""))
+        more: bool = received.get("more_body", False)
+        return more
 
 
 class JsonResponse(Response):
@@ -126,10 +144,7 @@ class ModelRoute(APIRoute):
         settings: Settings = request.app.state.settings
         model = self.select(request)
         model.admit()
-        try:
-            chunks = await request.read(settings.max_body)
-        except ClientDisconnect:
-            return  # nobody is left to answer
+        chunks = await request.read(settings.max_body, settings.timeout)
         model.admit()  # again: others may have come while the body did
         body = await self.parse(request, model, chunks)
         response: Response = await self.endpoint(body=body, model=model, request=request)
@@ -141,11 +156,19 @@ class ModelRoute(APIRoute):
 
     async def parse(self, request: BodyRequest, model: Model, chunks: list[bytes]) -> BaseModel:
         """The body as what the endpoint takes."""
-        return await self.parse_json(b"".join(chunks), large=request.large)
+        return await self.parse_json(request, model, b"".join(chunks))
 
-    async def parse_json(self, text: bytes, *, large: bool) -> BaseModel:
-        """JSON as what the endpoint takes."""
-        return validated(self._body, await off_loop(parsed, text, large=large), "body")
+    async def parse_json(self, request: BodyRequest, model: Model, text: bytes) -> BaseModel:
+        """JSON as what the endpoint takes.
+
+        Raises:
+            TooLarge: it has more lists, objects and fields than the sequences that are allowed could have.
+            RequestValidationError: it is not JSON, or something else than expected.
+        """
+        if not request.large:
+            return validated(self._body, parsed(text), "body")
+        most = request.app.state.settings.max_sequences * (model.card.timesteps + 3) + LARGE_STRUCTURE
+        return validated(self._body, await asyncio.to_thread(_parsed_if_plausible, text, most), "body")
 
 
 class JsonRoute(ModelRoute):
@@ -164,6 +187,14 @@ class ProtocolRoute(ModelRoute):
 
     def select(self, request: BodyRequest) -> Model:
         return model_in_path(request)
+
+
+def _parsed_if_plausible(text: bytes, most: int) -> Any:
+    # Each is an object to make while nobody else gets the interpreter; to count them takes a fraction of that.
+    count = len(text) - len(text.translate(None, b"[{:"))
+    if count > most:
+        raise TooLarge(f"expected at most {most} lists, objects and fields in the body, got {count}")
+    return parsed(text)
 
 
 def parsed(text: bytes) -> Any:

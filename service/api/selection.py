@@ -16,7 +16,9 @@ class Selection(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     model: str | None = Field(None, description="Model to ask; the default model if absent.")
-    version: int | None = Field(None, description="Version to ask; the one that answers for the model if absent.")
+    version: int | None = Field(
+        None, lt=10**18, description="Version to ask; the one that answers for the model if absent."
+    )
 
     def of(self, request: Request) -> Model:
         """The model selected, among those that the service has."""
@@ -44,7 +46,7 @@ async def _named(model: Annotated[str, Path(description="Name of the model.")]) 
     """Documents a part of the path."""
 
 
-async def _versioned(version: Annotated[int, Path(description="Version of the model.")]) -> None:
+async def _versioned(version: Annotated[int, Path(lt=10**18, description="Version of the model.")]) -> None:
     """Documents a part of the path."""
 
 

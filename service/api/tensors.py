@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import numpy as np
 from pydantic import BaseModel, FailFast, Field, StrictInt, WithJsonSchema
 
-from service.api.decoding import NUMBERS, decode, kind
+from service.api.decoding import NUMBERS, decode, kind, shown
 from service.errors import InvalidInput, TooLarge
 from service.inference.artifact import INPUT, Array
 from service.inference.card import ModelCard
@@ -116,7 +116,7 @@ def _check_byte_order(parameters: Parameters) -> None:
             "<",
             "LE",
         ):
-            raise InvalidInput(f"{INPUT}.parameters.{name[:80]}: expected 'little', got {str(value)[:80]!r}")
+            raise InvalidInput(f"{INPUT}.parameters.{name[:80]}: expected 'little', got {shown(value)}")
 
 
 def _from_bytes(tensor: RequestInput, dtype: np.dtype[Any], binary: bytes, size: object) -> Any:
@@ -124,7 +124,7 @@ def _from_bytes(tensor: RequestInput, dtype: np.dtype[Any], binary: bytes, size:
     if type(size) is not int or size != expected:
         raise InvalidInput(
             f"{INPUT}.parameters.binary_data_size: expected {expected} bytes for {tensor.datatype} of shape "
-            f"{tensor.shape}, got {str(size)[:80]}"
+            f"{tensor.shape}, got {shown(size)}"
         )
     if len(binary) != expected:
         raise InvalidInput(f"{INPUT}: expected {expected} bytes after the JSON, got {len(binary)}")
@@ -138,7 +138,8 @@ def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limi
     if data and isinstance(data[0], list):
         if len(data) != tensor.shape[0]:
             raise InvalidInput(f"{INPUT}.data: expected {tensor.shape[0]} sequences, as in its shape, got {len(data)}")
-        return _cast(decode(data, card, limit, INPUT + "[{}]"), dtype, tensor.datatype)
+        numbers = decode(data, card, limit, INPUT + "[{}]")
+        return numbers if tensor.datatype == DATATYPE else _cast(np.array(data, np.float64), dtype, tensor.datatype)
     count = math.prod(tensor.shape)
     if len(data) != count:
         raise InvalidInput(f"{INPUT}.data: expected {count} numbers for shape {tensor.shape}, got {len(data)}")
@@ -156,7 +157,8 @@ def _cast(numbers: Any, dtype: np.dtype[Any], datatype: str) -> Any:
     else:
         limits = np.iinfo(dtype)
         cast = numbers
-        wrong = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers > limits.max)
+        # Unlike the limits themselves, one more than the largest is a float64.
+        wrong = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers >= limits.max + 1)
     _refuse(wrong, numbers, "a finite " + datatype if dtype.kind == "f" else datatype)
     return cast
 
@@ -173,4 +175,4 @@ def _refuse(wrong: Any, numbers: Any, expected: str) -> None:
     if wrong.any():
         place = tuple(np.argwhere(wrong)[0].tolist())
         index = "".join(f"[{axis}]" for axis in place)
-        raise InvalidInput(f"{INPUT}{index}: expected {expected}, got {numbers[place]:g}")
+        raise InvalidInput(f"{INPUT}{index}: expected {expected}, got {numbers[place].item()!r}")

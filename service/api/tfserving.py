@@ -242,7 +242,7 @@ async def status(model: Annotated[str, Path(description="Name of the model.")], 
 )
 async def version_status(
     model: Annotated[str, Path(description="Name of the model.")],
-    version: Annotated[int, Path(description="Version of the model.")],
+    version: Annotated[int, Path(lt=10**18, description="Version of the model.")],
     request: Request,
 ) -> GetModelStatusResponse:
     """What has become of one version of a model."""

@@ -7,9 +7,10 @@ import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from service.errors import ArtifactError, DeadlineExceeded, Unavailable, UnknownModel
@@ -23,6 +24,8 @@ VERSION = re.compile("[1-9][0-9]{0,17}")
 #: Of the thread that loads versions. The greater, the less others notice, and the later a version appears on a busy
 #: processor: with 10, TensorFlow's take 2 s.
 NICENESS = 10
+#: Longest time until a process notices that another was told to load or unload a model.
+CONTROL_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +98,10 @@ class Repository:
         self._problem = problem
         if problem is None:
             self._serve(found, self._keep)
+        else:
+            for name, versions in self._models.items():
+                if name in self._unloaded:
+                    versions.unload([status.version for status in versions.statuses()])
 
     async def watch(self, seconds: float) -> None:
         """Keep up with the folder until cancelled.
@@ -110,10 +117,10 @@ class Repository:
                 await self._look()
             except Exception:  # whatever it was, what is served is served on, and the next look may do
                 logger.exception("cannot keep up with %s", self._artifacts)
-            await asyncio.sleep(seconds)
+            await self._pause(seconds)
 
     async def load(self, name: str, timeout: float) -> None:
-        """Serve what is in a model's directory now, also if it was unloaded.
+        """Serve what is in a model's directory now, in all processes, also if it was unloaded.
 
         Args:
             name: the model.
@@ -124,27 +131,34 @@ class Repository:
             Unavailable: none of its versions can be served.
             DeadlineExceeded: it takes longer.
         """
-        if name not in discover(self._artifacts):
-            raise self._unknown(name)
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(None, discover, self._artifacts)
+        if name not in found:
+            raise _unknown(name, found)
         self._unloaded.discard(name)
-        await self._look_within(timeout)
-        self.get(name)
+        async with _within(timeout):
+            await asyncio.shield(self._look())
+            self.get(name)
+            while self._unloaded.elsewhere(name):
+                await asyncio.sleep(CONTROL_SECONDS / 10)
 
     async def unload(self, name: str, timeout: float) -> None:
-        """Serve a model no more, until it is loaded again; what was accepted is finished.
+        """Serve a model no more, in any process, until it is loaded again; what was accepted is finished.
 
         Args:
             name: the model.
-            timeout: longest time to wait for that, in seconds; it happens nevertheless.
+            timeout: longest time to wait until its memory is free, in seconds; it is freed nevertheless.
 
         Raises:
             UnknownModel: there is no such model.
+            Unavailable: the other processes cannot be told.
             DeadlineExceeded: it takes longer.
         """
         if name not in self._models:
-            raise self._unknown(name)
+            raise _unknown(name, self._models)
         self._unloaded.add(name)
-        await self._look_within(timeout)
+        async with _within(timeout):
+            await asyncio.shield(self._look())
 
     def get(self, name: str | None = None, version: int | None = None) -> Model:
         """The model that answers.
@@ -162,8 +176,10 @@ class Repository:
             raise Unavailable("no model is loaded")
         name = name or self._default
         versions = models.get(name) if name else None
-        if versions is None:
-            raise self._unknown(name)
+        if versions is None or name is None:
+            raise _unknown(name, models)
+        if name in self._unloaded:
+            raise Unavailable(f"model {name!r} is unloaded")
         return versions.get(version)
 
     @property
@@ -198,7 +214,9 @@ class Repository:
         for name, versions in models.items():
             try:
                 numbers = found[name] if name in found else versions_of(self._artifacts / name)
-                retired |= versions.unload(numbers) if name in self._unloaded else versions.update(numbers, keep)
+                unloaded = name in self._unloaded
+                retired |= versions.unload(numbers) if unloaded else versions.update(numbers, keep)
+                self._unloaded.note(name, unloaded=unloaded)
             except OSError as error:
                 logger.error("%s stays as it is: %s", name, error)
         if retired:
@@ -207,19 +225,27 @@ class Repository:
     async def _look(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self.update)
 
-    async def _look_within(self, timeout: float) -> None:
-        try:
-            await asyncio.wait_for(self._look(), timeout)
-        except TimeoutError:
-            raise DeadlineExceeded(f"not done within {timeout:g} s, and going on") from None
-
-    def _unknown(self, name: str | None) -> UnknownModel:
-        return UnknownModel(f"no model {name!r}: expected one of {_list(self._models)}")
+    async def _pause(self, seconds: float) -> None:
+        """Wait for the next look; another process may be told to load or unload a model before."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if any((name in self._unloaded) != versions.unloaded for name, versions in self._models.items()):
+                return
+            await asyncio.sleep(min(left, CONTROL_SECONDS))
 
     def _open(self, artifact: Artifact) -> Model:
         if not Path(os.path.realpath(artifact.directory)).is_relative_to(os.path.realpath(self._artifacts)):
             raise ArtifactError(f"{artifact.directory} is a link that leads out of {self._artifacts}")
         return self._load(artifact)
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded(f"not done within {seconds:g} s, and going on") from None
 
 
 def discover(artifacts: Path) -> Mapping[str, list[int]]:
@@ -256,6 +282,10 @@ def _give_way() -> None:
         thread = threading.get_native_id()
         niceness = os.getpriority(os.PRIO_PROCESS, thread)
         os.setpriority(os.PRIO_PROCESS, thread, max(niceness, NICENESS))  # less than it was takes a privilege
+
+
+def _unknown(name: str | None, known: Iterable[str]) -> UnknownModel:
+    return UnknownModel(f"no model {name!r}: expected one of {_list(known) or 'none'}")
 
 
 def _list(names: Iterable[object]) -> str:

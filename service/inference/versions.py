@@ -67,6 +67,7 @@ class Versions:
 
     def __init__(self, home: Path, load: Callable[[Artifact], Model], *, pin: int | None) -> None:
         self.problem: str | None = None
+        self.unloaded = False
         self._home = home
         self._load = load
         self._pin = self._pinned = pin
@@ -115,6 +116,7 @@ class Versions:
         Returns:
             Whether a model was given up.
         """
+        self.unloaded = False
         self._tried = {number: tried for number, tried in self._tried.items() if number in numbers}
         problem = None
         try:
@@ -152,6 +154,7 @@ class Versions:
         Returns:
             Whether a model was given up.
         """
+        self.unloaded = True
         before, self._live, self._current = self._live, {}, None
         self._tried, self._moved, self.problem = {}, {}, None
         self._statuses = {number: Status(number, "unloaded") for number in numbers}
