@@ -5,6 +5,7 @@ See https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally.
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -20,9 +21,8 @@ from service.api.instances import (
     outputs_of,
     sequences_of,
 )
-from service.api.routing import BodyRequest, JsonResponse, ProtocolRoute, are_large, off_loop
+from service.api.routing import BodyRequest, ProtocolRoute, off_loop, respond
 from service.api.selection import PathModel
-from service.api.timing import server_timing
 from service.inference.artifact import Array
 from service.inference.repository import Repository
 
@@ -68,9 +68,7 @@ async def invocations(body: Invocation, model: PathModel, request: BodyRequest) 
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences, outputs)
-    answered = time.perf_counter()
-    content = await off_loop(encode, body, result.outputs, large=are_large(result.outputs.values()))
-    return JsonResponse(content, server_timing(request.received, decoded, result, answered))
+    return await respond(request, decoded, result, partial(encode, body))
 
 
 def encode(body: Invocation, outputs: Mapping[str, Array]) -> bytes:

@@ -5,6 +5,7 @@ See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-pr
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -12,10 +13,9 @@ from pydantic import BaseModel, Field
 
 from service.api.failures import POSTING, documented_in_protocol
 from service.api.instances import Instances, sequences_of
-from service.api.routing import BodyRequest, JsonResponse, ProtocolRoute, are_large, off_loop
+from service.api.routing import BodyRequest, ProtocolRoute, off_loop, respond
 from service.api.rows import Prediction, rows
 from service.api.selection import NAMED, VERSIONED, PathModel
-from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, PREDICTION, Array
 from service.inference.card import Target
 from service.inference.repository import Repository
@@ -58,12 +58,10 @@ async def explain(body: Instances, model: PathModel, request: BodyRequest) -> Re
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences, (PREDICTION, ATTENTION))
-    answered = time.perf_counter()
-    content = await off_loop(encode, result.outputs, model.card.target, large=are_large(result.outputs.values()))
-    return JsonResponse(content, server_timing(request.received, decoded, result, answered))
+    return await respond(request, decoded, result, partial(encode, model.card.target))
 
 
-def encode(outputs: Mapping[str, Array], target: Target) -> bytes:
+def encode(target: Target, outputs: Mapping[str, Array]) -> bytes:
     """Outputs of a model to the JSON of an answer."""
     return b'{"explanations":[%b]}' % b",".join(rows(outputs[PREDICTION], outputs[ATTENTION], target))
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,10 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 
 from service.api.decoding import decode
 from service.api.failures import POSTING, documented
-from service.api.routing import BodyRequest, JsonResponse, JsonRoute, are_large, off_loop
+from service.api.routing import BodyRequest, JsonRoute, off_loop, respond
 from service.api.rows import Prediction, rows
 from service.api.selection import SelectedModel
-from service.api.timing import server_timing
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.inference.model import Model
 
@@ -94,12 +94,10 @@ async def predict(body: PredictRequest, model: SelectedModel, request: BodyReque
     decoded = time.perf_counter()
     attention = OUTPUTS[body.attention]
     result = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))
-    answered = time.perf_counter()
-    content = await off_loop(encode, model, result.outputs, attention, large=are_large(result.outputs.values()))
-    return JsonResponse(content, server_timing(request.received, decoded, result, answered))
+    return await respond(request, decoded, result, partial(encode, model, attention))
 
 
-def encode(model: Model, outputs: Mapping[str, Array], attention: str | None) -> bytes:
+def encode(model: Model, attention: str | None, outputs: Mapping[str, Array]) -> bytes:
     """Outputs of a model to the JSON of an answer; `attention` names the output to answer as such.
 
     Raises:

@@ -15,9 +15,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.numbers import loads
 from service.api.selection import Selection, model_in_path
+from service.api.timing import server_timing
 from service.api.validation import validated
 from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
 from service.inference.artifact import Array
+from service.inference.batching import Outputs, Result
 from service.inference.model import Model
 from service.settings import Settings
 
@@ -124,6 +126,20 @@ class JsonResponse(Response):
             (b"content-length", b"%d" % len(content)),
             (b"server-timing", timing.encode()),
         ]
+
+
+async def respond(request: BodyRequest, decoded: float, result: Result, encode: Callable[[Outputs], bytes]) -> Response:
+    """Answer what a model said, as JSON.
+
+    Args:
+        request: what is answered.
+        decoded: when the model was asked, by `time.perf_counter`, in seconds.
+        result: what it said.
+        encode: its outputs to the JSON of an answer.
+    """
+    answered = time.perf_counter()
+    content = await off_loop(encode, result.outputs, large=are_large(result.outputs.values()))
+    return JsonResponse(content, server_timing(request.received, decoded, result, answered))
 
 
 class ModelRoute(APIRoute):

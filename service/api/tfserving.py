@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, NoReturn
 
 from fastapi import APIRouter, Path, Request, Response
@@ -16,9 +17,8 @@ from service.api.instances import (
     outputs_of,
     sequences_of,
 )
-from service.api.routing import BodyRequest, JsonResponse, ProtocolRoute, are_large, off_loop
+from service.api.routing import BodyRequest, ProtocolRoute, off_loop, respond
 from service.api.selection import NAMED, VERSIONED, PathModel, Selection
-from service.api.timing import server_timing
 from service.api.validation import validated
 from service.errors import InvalidInput, UnknownModel
 from service.inference.artifact import SIGNATURES, Array
@@ -163,9 +163,7 @@ async def predict(body: PredictBody, model: PathModel, request: BodyRequest) -> 
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences, outputs)
-    answered = time.perf_counter()
-    content = await off_loop(encode, body, result.outputs, large=are_large(result.outputs.values()))
-    return JsonResponse(content, server_timing(request.received, decoded, result, answered))
+    return await respond(request, decoded, result, partial(encode, body))
 
 
 def encode(body: PredictBody, outputs: Mapping[str, Array]) -> bytes:
@@ -174,23 +172,20 @@ def encode(body: PredictBody, outputs: Mapping[str, Array]) -> bytes:
     return b'{"%b":%b}' % (field.encode(), encode_outputs(body, outputs))
 
 
-UNSUPPORTED: Any = {
-    "status_code": 400,
-    "response_model": ProtocolErrorAnswer,
-    "responses": documented_in_protocol(*ASKING),
-}
+UNSUPPORTED: Any = {"status_code": 400, "response_model": ProtocolErrorAnswer}
+EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*ASKING)}
 
 
-@router.post("/{model}:classify", summary="TensorFlow Serving: classify", **UNSUPPORTED, dependencies=NAMED)
-@router.post("/{model}:regress", summary="TensorFlow Serving: regress", **UNSUPPORTED, dependencies=NAMED)
+@router.post("/{model}:classify", summary="TensorFlow Serving: classify", **EXAMPLES, dependencies=NAMED)
+@router.post("/{model}:regress", summary="TensorFlow Serving: regress", **EXAMPLES, dependencies=NAMED)
 @router.post(
     "/{model}/versions/{version}:classify",
     summary="TensorFlow Serving: classify",
-    **UNSUPPORTED,
+    **EXAMPLES,
     dependencies=VERSIONED,
 )
 @router.post(
-    "/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **UNSUPPORTED, dependencies=VERSIONED
+    "/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **EXAMPLES, dependencies=VERSIONED
 )
 async def refuse_examples(request: Request) -> NoReturn:
     """Answers 400: it takes Example protos, which a model of sequences has no signature for; use `:predict`."""
