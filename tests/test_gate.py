@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from google.protobuf.internal import encoder
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from service.errors import ArtifactError
 from service.inference import gate
@@ -196,6 +198,17 @@ def test_a_saved_model_with_other_outputs_is_refused(
     sign(artifact)
     with pytest.raises(ArtifactError, match=message):
         open_verified(artifact, "tensorflow", threads=1)
+
+
+def test_damaged_signature_definitions_are_refused(artifact: Artifact, engine: EngineChoice) -> None:
+    """Although only whoever asks for the metadata would notice."""
+    path = artifact.directory / "saved_model.pb"
+    (meta_graph,) = SavedModel.FromString(path.read_bytes()).meta_graphs
+    content = meta_graph.SerializeToString() + b"\x2a\x02\x12\x7f"  # an entry that ends too early
+    path.write_bytes(b"\x12" + encoder._VarintBytes(len(content)) + content)
+    sign(artifact)
+    with pytest.raises(ArtifactError, match=r"saved_model\.pb expected 127 bytes"):
+        open_verified(artifact, engine, threads=1)
 
 
 def test_a_lowering_for_one_batch_size_is_refused(artifact: Artifact) -> None:

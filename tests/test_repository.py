@@ -241,6 +241,19 @@ async def test_a_look_that_fails_is_not_the_last(
     assert "stale file handle" in caplog.text
 
 
+def test_a_process_that_starts_again_does_not_load_what_was_unloaded(home: Path) -> None:
+    """Not even where it is the default; the others are served."""
+    unloaded = Unloaded(None)
+    unloaded.add("first")
+    repository = Repository(home, load, default="first", pins={}, keep=2, unloaded=unloaded)
+    repository.start()
+    with pytest.raises(Unavailable, match="model 'first' is unloaded"):
+        repository.get()
+    unloaded.discard("first")
+    repository.update()
+    assert repository.get().version == 1
+
+
 @pytest.mark.anyio
 async def test_a_closed_repository_serves_nothing(home: Path) -> None:
     """Who asks while the service stops is told that nothing is loaded."""
