@@ -29,8 +29,9 @@ WARM_UP_STEP: Final = 8
 #: How often each of them is made.
 WARM_UP_ROUNDS: Final = 3
 #: A call is run in steps of the next smaller size unless that takes so many times longer, for each row: what fits the
-#: processor's caches is mostly faster by a tenth to a quarter, but for an engine that takes long to begin a run.
-STRIDE_SLACK: Final = 1.15
+#: processor's caches is mostly faster by a tenth to a quarter, though among others' work it may look slower than it is;
+#: an engine that takes long to begin a run is slower by far.
+STRIDE_SLACK: Final = 1.5
 #: Weight of the latest call in the running estimate of the seconds that one row takes.
 SMOOTHING: Final = 0.2
 

@@ -74,6 +74,8 @@ class OnnxEngine:
         if threads > 1:
             _share_threads(onnxruntime, threads)
             options.use_per_session_threads = False
+        # Plans of how to lay out memory, one for each size of batch, would take memory of their own and save little.
+        options.enable_mem_pattern = False
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(
