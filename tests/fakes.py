@@ -43,7 +43,7 @@ class FakeModel(Model):
         return float(self.engine.timestep != other.engine.timestep)
 
     async def close(self) -> None:
-        pass
+        """It has nothing to finish."""
 
 
 def load(artifact: Artifact) -> Model:

@@ -21,12 +21,12 @@ from service.api.instances import (
     outputs_of,
     sequences_of,
 )
-from service.api.routing import BodyRequest, ProtocolRoute, off_loop, respond
+from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
 from service.api.selection import PathModel
 from service.inference.artifact import Array
 from service.inference.repository import Repository
 
-asking = APIRouter(tags=["MLflow"], route_class=ProtocolRoute)
+asking = APIRouter(tags=["MLflow"], route_class=ModelRoute)
 router = APIRouter(tags=["MLflow"])
 
 

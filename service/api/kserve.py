@@ -13,14 +13,14 @@ from pydantic import BaseModel, Field
 
 from service.api.failures import POSTING, documented_in_protocol
 from service.api.instances import Instances, sequences_of
-from service.api.routing import BodyRequest, ProtocolRoute, off_loop, respond
+from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
 from service.api.rows import Prediction, rows
 from service.api.selection import NAMED, VERSIONED, PathModel
 from service.inference.artifact import ATTENTION, PREDICTION, Array
 from service.inference.card import Target
 from service.inference.repository import Repository
 
-asking = APIRouter(tags=["KServe V1"], route_class=ProtocolRoute)
+asking = APIRouter(tags=["KServe V1"], route_class=ModelRoute)
 router = APIRouter(tags=["KServe V1"])
 
 

@@ -20,7 +20,7 @@ from service.api.routing import (
     LARGE_BODY,
     BodyRequest,
     JsonResponse,
-    ProtocolRoute,
+    ModelRoute,
     are_large,
     off_loop,
 )
@@ -141,7 +141,7 @@ class ModelMetadata(BaseModel):
     outputs: list[MetadataTensor] = Field(description="Tensors that it answers.")
 
 
-class InferRoute(ProtocolRoute):
+class InferRoute(ModelRoute):
     """`/infer`, whose body may have bytes after its JSON."""
 
     async def parse(self, request: BodyRequest, model: Model, chunks: list[bytes]) -> BaseModel:

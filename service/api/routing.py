@@ -167,8 +167,8 @@ class ModelRoute(APIRoute):
         await response(scope, receive, send)
 
     def select(self, request: BodyRequest) -> Model:
-        """The model to ask."""
-        raise NotImplementedError
+        """The model to ask: the one in the path, else the default; whatever the content type is said to be."""
+        return model_in_path(request)
 
     async def parse(self, request: BodyRequest, model: Model, chunks: list[bytes]) -> BaseModel:
         """The body as what the endpoint takes."""
@@ -196,13 +196,6 @@ class JsonRoute(ModelRoute):
         if request.scope["query_string"]:
             selection = validated(Selection, dict(request.query_params), "query")
         return selection.of(request)
-
-
-class ProtocolRoute(ModelRoute):
-    """A protocol's route: the path names the model, and clients say nothing or anything of the content type."""
-
-    def select(self, request: BodyRequest) -> Model:
-        return model_in_path(request)
 
 
 def _parsed_if_plausible(text: bytes, most: int) -> Any:

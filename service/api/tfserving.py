@@ -17,7 +17,7 @@ from service.api.instances import (
     outputs_of,
     sequences_of,
 )
-from service.api.routing import BodyRequest, ProtocolRoute, off_loop, respond
+from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
 from service.api.selection import NAMED, VERSIONED, PathModel, Selection
 from service.api.validation import validated
 from service.errors import InvalidInput, UnknownModel
@@ -121,7 +121,7 @@ class GetModelMetadataResponse(BaseModel):
     )
 
 
-class PredictRoute(ProtocolRoute):
+class PredictRoute(ModelRoute):
     """`:predict`, in whose words a model is not found."""
 
     def select(self, request: BodyRequest) -> Model:

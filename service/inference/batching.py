@@ -243,6 +243,7 @@ class Batcher:
         return results, started, seconds
 
     def _run_in_strides(self, rows: Array, outputs: Collection[str]) -> Outputs:
+        """Run rows in steps of the size that pays."""
         if len(rows) <= self._stride:
             return self._run(rows, outputs)
         starts = range(0, len(rows), self._stride)
