@@ -24,10 +24,15 @@ class Target(CardPart):
         None, description="Class names in the order of the model's outputs; none for regression.", examples=[["0", "1"]]
     )
 
+    names: tuple[str, ...] | None = Field(
+        None, description="Name of each number that is predicted; none for classes.", examples=[None]
+    )
+
     @property
     def outputs(self) -> int | None:
-        """How many numbers the model answers for a sequence, where the task decides that."""
-        return {"binary": 1, "multiclass": len(self.classes or ()), "regression": None}[self.task]
+        """How many numbers the model answers for a sequence; none where the card of a regression does not name them."""
+        regression = len(self.names) if self.names else None
+        return {"binary": 1, "multiclass": len(self.classes or ()), "regression": regression}[self.task]
 
     @model_validator(mode="after")
     def _classes_fit_task(self) -> Self:
@@ -36,6 +41,8 @@ class Target(CardPart):
         if not fits[self.task]:
             expected = {"binary": "2 classes", "multiclass": "at least 3 classes", "regression": "no classes"}
             raise ValueError(f"a {self.task} target has {expected[self.task]}, got {count}")
+        if self.names is not None and self.task != "regression":
+            raise ValueError(f"a {self.task} target has classes rather than names, got {', '.join(self.names)}")
         return self
 
 
@@ -53,6 +60,68 @@ class AttentionProfile(CardPart):
     peak: int = Field(ge=0, description="Index of the timestep with the highest mean attention.", examples=[2])
     sum_error: float = Field(
         ge=0, description="Largest distance from 1 of any sequence's attention sum.", examples=[2.4e-7]
+    )
+
+
+class Importance(CardPart):
+    """How much the prediction depends on each timestep: permutation importance, over held-out sequences."""
+
+    metric: str = Field(description="Metric whose drop is measured; higher is better.", examples=["accuracy"])
+    drop: tuple[float, ...] = Field(
+        description="Per timestep, how far the metric drops once its values are exchanged between sequences.",
+        examples=[[0.0, 0.01, 0.49, 0.0]],
+    )
+    spread: tuple[float, ...] = Field(
+        description="Standard deviation of that drop, over the repetitions.", examples=[[0.0, 0.001, 0.002, 0.0]]
+    )
+    sequences: int = Field(ge=1, description="How many sequences it was measured on.", examples=[5000])
+    repetitions: int = Field(ge=1, description="How many times each timestep was exchanged.", examples=[1])
+
+    @property
+    def mass(self) -> tuple[float, ...] | None:
+        """The share of each timestep in all drops; none where the metric never drops."""
+        positive = [max(drop, 0.0) for drop in self.drop]
+        total = sum(positive)
+        return tuple(drop / total for drop in positive) if total > 0 else None
+
+
+class Agreement(CardPart):
+    """Whether attention lies where importance does."""
+
+    rank_correlation: float | None = Field(
+        ge=-1,
+        le=1,
+        description="Spearman's rank correlation of mean attention and importance over the timesteps; none where "
+        "either is the same everywhere.",
+        examples=[0.63],
+    )
+    top: tuple[int, ...] = Field(
+        description="The most important timesteps: a tenth of all, at least one.", examples=[[2]]
+    )
+    attention: float = Field(ge=0, description="Share of attention that lies on them.", examples=[0.6])
+    importance: float | None = Field(
+        ge=0, description="Share of importance that lies on them; none where no timestep has any.", examples=[0.98]
+    )
+
+
+class Repeats(CardPart):
+    """What other seeds come to: each is a model of its own, trained on the same data; the first is this version."""
+
+    seeds: tuple[int, ...] = Field(description="Seed of each training.", examples=[[0, 1, 2]])
+    metrics: dict[str, tuple[float, ...]] = Field(
+        description="Metrics on held-out data, one value a seed.", examples=[{"accuracy": [0.999, 1.0, 0.998]}]
+    )
+    attention: tuple[float, ...] = Field(
+        description="Mean of the attention profiles, per timestep.", examples=[[0.1, 0.2, 0.6, 0.1]]
+    )
+    attention_spread: tuple[float, ...] = Field(
+        description="Standard deviation of the attention profiles, over the seeds.", examples=[[0.01, 0.02, 0.1, 0.01]]
+    )
+    importance: tuple[float, ...] = Field(
+        description="Mean of the importances, per timestep.", examples=[[0.0, 0.01, 0.49, 0.0]]
+    )
+    importance_spread: tuple[float, ...] = Field(
+        description="Standard deviation of the importances, over the seeds.", examples=[[0.0, 0.01, 0.001, 0.0]]
     )
 
 
@@ -88,13 +157,20 @@ class ModelCard(CardPart):
     name: str = Field(pattern=NAME_PATTERN, description="Name of the model.", examples=["after-lstm"])
     created: AwareDatetime = Field(description="When the version was exported.")
     architecture: str = Field(description="Name of the architecture.", examples=["after_lstm"])
-    timesteps: int = Field(ge=1, description="Timesteps in a sequence.", examples=[20])
+    timesteps: int = Field(ge=1, description="Timesteps in a sequence; with `variable_length` at most.", examples=[20])
     features: int = Field(ge=1, description="Features at each timestep.", examples=[2])
     timestep_labels: tuple[str, ...] = Field(description="One label per timestep.", examples=[["0", "1", "2", "3"]])
     feature_labels: tuple[str, ...] = Field(description="One label per feature.", examples=[["0", "1"]])
+    variable_length: bool = Field(
+        default=False, description="Whether sequences may have fewer timesteps.", examples=[False]
+    )
+    missing_values: bool = Field(default=False, description="Whether values may be missing (null).", examples=[False])
     target: Target = Field(description="What the model predicts.")
     metrics: dict[str, float] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
     attention: AttentionProfile = Field(description="Attention profile over held-out data.")
+    importance: Importance | None = Field(None, description="Importance of the timesteps, to compare attention with.")
+    agreement: Agreement | None = Field(None, description="Whether attention lies where importance does.")
+    repeats: Repeats | None = Field(None, description="What other seeds come to, where some were tried.")
     training: TrainingRecord = Field(description="How the version came to be.")
     lowering: Lowering | None = Field(None, description="The ONNX graph beside the SavedModel, where there is one.")
 
@@ -106,6 +182,9 @@ class ModelCard(CardPart):
             "attention.mean": (len(self.attention.mean), self.timesteps),
             "attention.spread": (len(self.attention.spread), self.timesteps),
         }
+        if self.importance is not None:
+            lengths["importance.drop"] = (len(self.importance.drop), self.timesteps)
+            lengths["importance.spread"] = (len(self.importance.spread), self.timesteps)
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")
