@@ -1,25 +1,31 @@
-"""`python -m training`: options, then train, then publish; `python -m training prune` removes what has become old."""
+"""`python -m training`: options, then train, then publish; or, by its first argument, compare or prune versions."""
 
 import logging
 import os
 import sys
 from pathlib import Path
+from statistics import mean, pstdev
 
 from service.errors import ArtifactError
 from service.inference.artifact import Artifact
+from service.inference.card import ModelCard
 from service.inference.repository import versions_of
+from training.compare import compare
 from training.errors import TrainingError
-from training.options import Options, Prune
+from training.options import Compare, Options, Prune
 from training.publishing import prune
 
 
 def main() -> None:
     """Do what the command line asks for."""
     try:
-        if sys.argv[1:2] == ["prune"]:
-            print(pruned(Prune.from_command_line(sys.argv[2:])))
-        else:
-            print(trained(Options.from_command_line(sys.argv[1:])))
+        match sys.argv[1:]:
+            case ["prune", *arguments]:
+                print(pruned(Prune.from_command_line(arguments)))
+            case ["compare", *arguments]:
+                print(compare(Compare.from_command_line(arguments)))
+            case arguments:
+                print(trained(Options.from_command_line(arguments)))
     except (TrainingError, ArtifactError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
 
@@ -49,20 +55,46 @@ def summary(published: Path) -> str:
     profile, record = card.attention, card.training
     assert card.lowering is not None, "publish() writes the lowering"
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
+    shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
     rows = {
-        "trained on": f"{record.sequences:,} sequences of {card.timesteps} × {card.features} in {record.seconds:.1f} s "
-        f"({card.architecture}, {record.parameters:,} weights)",
+        "trained on": f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
+        f"({card.architecture}, {record.parameters:,} weights, epoch {record.best_epoch} of {record.epochs})",
         "held out": f"{profile.sequences:,} sequences: {metrics}",
         "attention": f"highest at timestep {card.timestep_labels[profile.peak]} "
         f"({profile.mean[profile.peak]:.3f} of 1); every sequence sums to 1 within {profile.sum_error:.0e}",
+        "importance": _importance(card),
+        "seeds": _seeds(card),
         "lowering": f"ONNX opset {card.lowering.opset}, within {card.lowering.error:.0e} of the SavedModel",
         "chart": str(Artifact(published).chart_path("svg")),
     }
     lines = [
         f"{card.name} version {published.name}: {published}",
-        *(f"  {name:<11} {text}" for name, text in rows.items()),
+        *(f"  {name:<11} {text}" for name, text in rows.items() if text),
     ]
     return "\n".join(lines)
+
+
+def _importance(card: ModelCard) -> str:
+    importance, agreement = card.importance, card.agreement
+    assert importance is not None
+    assert agreement is not None
+    if importance.mass is None:
+        return f"none: {importance.metric} never drops when a timestep's values are exchanged between sequences"
+    top = ", ".join(card.timestep_labels[t] for t in agreement.top)
+    correlation = "none" if agreement.rank_correlation is None else f"{agreement.rank_correlation:.2f}"
+    return (
+        f"{agreement.importance:.3f} of 1 at timestep {top}, where {agreement.attention:.3f} of attention is; "
+        f"rank correlation {correlation}"
+    )
+
+
+def _seeds(card: ModelCard) -> str:
+    if card.repeats is None:
+        return ""
+    metrics = ", ".join(
+        f"{name} {mean(values):.4f} ± {pstdev(values):.4f}" for name, values in card.repeats.metrics.items()
+    )
+    return f"{len(card.repeats.seeds)}: {metrics}; attention differs by up to ±{max(card.repeats.attention_spread):.3f}"
 
 
 def _list(numbers: list[int]) -> str:

@@ -1,16 +1,24 @@
 """Judging a model on data that its fit did not see."""
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
 
-from service.inference.artifact import ATTENTION_VEC, PREDICTION, Array
-from service.inference.card import AttentionProfile, Task
-from training.data import Indices, Split
+from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION, Array
+from service.inference.card import Agreement, AttentionProfile, Importance, Target
+from training.data import Rows, Split
 from training.errors import TrainingError
+from training.importance import agreement, importance
+from training.metrics import ProfileSum, metrics
 
 BATCH_SIZE = 1024
+
+#: A model's outputs for sequences `(batch, timesteps, features)`, by name.
+Forward = Callable[[Array], Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -19,58 +27,67 @@ class Evaluation:
 
     metrics: dict[str, float]
     profile: AttentionProfile
+    importance: Importance
+    agreement: Agreement
 
 
-def evaluate(model: keras.Model, test: Split, task: Task) -> Evaluation:
-    """Predict held-out sequences once; both the metrics and the attention profile come from that pass.
+def forward(model: keras.Model) -> Forward:
+    """A model's forward pass, as one function over any number of sequences."""
+    specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
+    run = tf.function(lambda sequences: model(sequences, training=False), input_signature=[specification])
+    return lambda sequences: {name: output.numpy() for name, output in run(tf.constant(sequences)).items()}
+
+
+def predict(run: Forward, x: Rows) -> Array:
+    """Predictions `(n, outputs)` for sequences `(n, timesteps, features)`."""
+    return np.concatenate([run(some)[PREDICTION] for some in _batches(x)])
+
+
+def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Evaluation:
+    """Judge a model: what it predicts, where it looks, and whether that is where what it predicts comes from.
 
     Args:
         model: as `models.build` makes it, trained.
         test: held-out sequences.
-        task: decides the metrics.
+        target: decides the metrics.
+        seed: decides which sequences exchange values for the importance.
 
     Raises:
         TrainingError: the model answers what is not finite.
     """
-    outputs = model.predict(test.x, batch_size=BATCH_SIZE, verbose=0)
-    if not all(np.isfinite(output).all() for output in outputs.values()):
-        raise TrainingError("training diverged: the model's answers are not finite; try a smaller --learning-rate")
-    attention = outputs[ATTENTION_VEC].mean(axis=-1)  # (n, timesteps)
-    return Evaluation(metrics(outputs[PREDICTION], test.y, task), profile(attention))
+    run = forward(model)
+    predictions, profile, on_marked = [], ProfileSum(test.x.shape[1]), []
+    for start, some in zip(range(0, len(test), BATCH_SIZE), _batches(test.x), strict=True):
+        outputs = run(some)
+        if not all(np.isfinite(output).all() for output in outputs.values()):
+            raise TrainingError("training diverged: the model's answers are not finite; try a smaller --learning-rate")
+        attention = outputs[ATTENTION_VEC].mean(axis=-1)  # (batch, timesteps)
+        predictions.append(outputs[PREDICTION])
+        profile.add(attention)
+        if test.marked is not None:
+            on_marked.append(marked_attention(attention, test.marked[start : start + BATCH_SIZE]))
+    outcome = metrics(np.concatenate(predictions), test.y, target)
+    if on_marked:
+        mass, peak = np.concatenate(on_marked).mean(axis=0).tolist()
+        outcome |= {"attention on marked": mass, "peak on marked": peak}
+    found = importance(lambda x: predict(run, x), test, target, np.random.default_rng(seed))
+    return Evaluation(outcome, profile.result(), found, agreement(profile.result().mean, found))
 
 
-def metrics(predictions: Array, labels: Indices, task: Task) -> dict[str, float]:
-    """Accuracy and mean cross-entropy, in nats.
-
-    Args:
-        predictions: `(n, 1)` probabilities of class 1 (binary), or `(n, classes)` (multiclass).
-        labels: `(n,)` class indices.
-        task: `binary` or `multiclass`.
-    """
-    p = predictions.astype(np.float64)
-    if task == "binary":
-        p = np.hstack([1 - p, p])
-        chosen = predictions[:, 0] >= 0.5
-    else:
-        chosen = predictions.argmax(axis=1)
-    of_label = p[np.arange(len(labels)), labels]
-    return {
-        "accuracy": float(np.mean(chosen == labels)),
-        "loss": float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
-    }
+def _batches(x: Rows) -> Iterator[Array]:
+    return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
 
 
-def profile(attention: Array) -> AttentionProfile:
-    """Average attention over sequences.
+def marked_attention(attention: Array, marked: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How much of each sequence's attention is on the marked timesteps, and whether its peak is.
 
     Args:
-        attention: `(n, timesteps)`, each row summing to 1.
+        attention: `(n, timesteps)`.
+        marked: `(n, timesteps)`.
+
+    Returns:
+        `(n, 2)`.
     """
-    mean = attention.mean(axis=0, dtype=np.float64)
-    return AttentionProfile(
-        sequences=len(attention),
-        mean=tuple(mean.tolist()),
-        spread=tuple(attention.std(axis=0, dtype=np.float64).tolist()),
-        peak=int(mean.argmax()),
-        sum_error=float(np.abs(attention.sum(axis=1, dtype=np.float64) - 1).max()),
-    )
+    mass = np.where(marked, attention, 0).sum(axis=1, dtype=np.float64)
+    peak = np.take_along_axis(marked, attention.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
+    return np.stack([mass, peak.astype(np.float64)], axis=1)

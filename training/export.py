@@ -46,8 +46,7 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         np.savez(artifact.golden_path, **recorded)
         lowering = write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES])
         for suffix in CHARTS:
-            chart = bar_chart(card.attention, card.timestep_labels, card.name, suffix)
-            artifact.chart_path(suffix).write_bytes(chart)
+            artifact.chart_path(suffix).write_bytes(bar_chart(card, suffix))
         artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
         artifact.write_sums()
         for engine in ("onnx", "tensorflow"):

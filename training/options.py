@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict
 
 from service.inference.card import NAME_PATTERN
 
-Architecture = Literal["after_lstm", "before_lstm"]
+Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
 
 
 class CommandLine(BaseModel):
@@ -20,6 +20,7 @@ class CommandLine(BaseModel):
         cli_prog_name="python -m training",
         cli_kebab_case=True,
         cli_hide_none_type=True,
+        cli_implicit_flags=True,
     )
 
     @classmethod
@@ -45,10 +46,18 @@ class Options(CommandLine):
     """Train a sequence model with attention and publish it as the next version of <artifacts>/<name>/.
 
     Without options: 300,000 synthetic sequences of 20 timesteps and 2 features whose label is written into
-    timestep 10, and one epoch of the after-LSTM attention model. `python -m training prune` removes old versions.
+    timestep 10, and one epoch of the after-LSTM attention model. `python -m training compare` prints
+    versions side by side, `python -m training prune` removes old ones.
     """
 
-    architecture: Architecture = Field("after_lstm", description="where attention sits")
+    architecture: Architecture = Field(
+        "after_lstm",
+        description="where attention sits and how it scores: over the states or the inputs of an LSTM, one distribution "
+        "per unit; or additive (Bahdanau) or multiplicative (Luong), one distribution for the last state",
+    )
+    shared_attention: bool = Field(
+        default=False, description="after_lstm, before_lstm: one distribution for all units, the mean of theirs"
+    )
     data: str = Field(
         "recurrent",
         description="what to train on: recurrent (synthetic), aeon:NAME (a classification data set of the aeon "
@@ -62,20 +71,53 @@ class Options(CommandLine):
     artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
     epochs: int = Field(1, ge=1, description="passes over the training data")
     batch_size: int = Field(128, ge=1, description="sequences in one step of the optimizer")
+    patience: int | None = Field(
+        None,
+        ge=1,
+        description="stop once the loss on the validation data has not been lower for so many epochs",
+    )
+    balanced: bool = Field(
+        default=False, description="let all classes count the same together, however many sequences they have"
+    )
+    class_weight: dict[str, PositiveFloat] = Field(
+        default={}, description="CLASS=WEIGHT: what a sequence of a class counts, once for each class; 1 if absent"
+    )
     learning_rate: float = Field(0.001, gt=0, description="step size of Adam")
     units: int = Field(32, ge=1, description="units of the LSTM")
     validation_split: float = Field(
         0.1,
         ge=0,
         lt=1,
-        description="fraction of the training data kept out of the fit, to validate on after each epoch",
+        description="fraction of the training data kept out of the fit, to validate on after each epoch: the epoch with "
+        "the lowest loss there is the one that is published",
     )
     test_split: float = Field(0.2, gt=0, lt=1, description=".npz data: fraction to hold out for the card's metrics")
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")
+    repeats: int = Field(
+        1,
+        ge=1,
+        description="how many seeds to train with, counting from --seed: the first is published, and tells how far "
+        "metrics, attention and importance differ between them",
+    )
+    resume: bool = Field(
+        default=False, description="go on where a training with the same options was killed, to the same weights"
+    )
+    tensorboard: Path | None = Field(None, description="folder to write TensorBoard's logs to")
     sequences: int = Field(300_000, ge=10, description="recurrent data: how many sequences")
     timesteps: int = Field(20, ge=1, description="recurrent data: timesteps in a sequence")
     features: int = Field(2, ge=1, description="recurrent data: features at each timestep")
     attention_column: int = Field(10, ge=0, description="recurrent data: timestep that the label is written into")
+
+    @model_validator(mode="after")
+    def _patience_needs_validation(self) -> Self:
+        if self.patience is not None and self.validation_split == 0:
+            raise ValueError("--patience needs validation data: expected a --validation-split above 0, got 0")
+        return self
+
+    @property
+    def seeds(self) -> range:
+        """The seeds to train with."""
+        return range(self.seed, self.seed + self.repeats)
 
     @property
     def model_name(self) -> str:
@@ -90,4 +132,15 @@ class Prune(CommandLine):
 
     name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
     keep: int = Field(ge=1, description="how many of the newest versions to keep")
+    artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")
+
+
+class Compare(CommandLine):
+    """Print versions of a model side by side."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m training compare")
+
+    name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
+    versions: tuple[PositiveInt, ...] = Field(default=(), description="which versions, such as 1,3; the newest if absent")
+    last: int = Field(4, ge=1, description="how many of the newest")
     artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")

@@ -1,21 +1,35 @@
 """One training run, from options to a published version."""
 
+import logging
 import math
 import tempfile
-import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from service.inference.card import ModelCard, TrainingRecord
+from service.inference.card import ModelCard, Repeats, TrainingRecord
 from training import data, export, models, train
-from training.evaluate import evaluate
+from training.checkpoints import Checkpoints
+from training.data import Data
+from training.evaluate import Evaluation, evaluate
 from training.options import Options
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
+
+logger = logging.getLogger(__name__)
+
+
+class Trained(NamedTuple):
+    """A model, how it was fitted, and how good it is."""
+
+    model: keras.Model
+    fitted: train.Fitted
+    evaluation: Evaluation
 
 
 def run(options: Options) -> Path:
@@ -36,36 +50,68 @@ def run(options: Options) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):
         pass  # before the fit: hours of it should not end in a folder that is read-only
+    checkpoints = Checkpoints(home, options, dataset)
+    if not options.resume:
+        checkpoints.discard()
+    elif not checkpoints:
+        logger.warning("nothing to resume: %s has no checkpoint of these options and data; from the beginning", home)
+    trained = [_train(dataset, options, seed, checkpoints) for seed in options.seeds]
+    first = trained[0]
+    card = _card(dataset, options, first)
+    if len(trained) > 1:
+        card = card.model_copy(update={"repeats": _repeats(options, [one.evaluation for one in trained])})
+    published = export.publish(first.model, card, dataset.test.x[: export.CHECKED_SEQUENCES], home)
+    checkpoints.discard()
+    return published
+
+
+def _train(dataset: Data, options: Options, seed: int, checkpoints: Checkpoints) -> Trained:
     keras.backend.clear_session()  # layer names count from 1 in every run of a process
-    keras.utils.set_random_seed(options.seed)
+    keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
+    model = models.build(dataset, options)
+    fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
+    return Trained(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
-    model = models.build(
-        options.architecture, dataset.train.x, dataset.target, options.units, standardise=dataset.standardise
-    )
-    start = time.perf_counter()
-    fitted = train.fit(model, dataset.train, dataset.target.task, options)
-    seconds = time.perf_counter() - start
-    evaluation = evaluate(model, dataset.test, dataset.target.task)
 
-    timesteps, features = dataset.train.x.shape[1:]
-    card = ModelCard(
+def _card(dataset: Data, options: Options, trained: Trained) -> ModelCard:
+    model, fitted, evaluation = trained
+    _, timesteps, features = dataset.train.x.shape
+    return ModelCard(
         name=options.model_name,
         created=datetime.now(UTC),
         architecture=options.architecture,
         timesteps=timesteps,
         features=features,
-        timestep_labels=tuple(map(str, range(timesteps))),
-        feature_labels=tuple(map(str, range(features))),
+        timestep_labels=dataset.timestep_labels,
+        feature_labels=dataset.feature_labels,
+        variable_length=dataset.variable_length,
+        missing_values=dataset.missing_values,
         target=dataset.target,
         metrics=evaluation.metrics,
         attention=evaluation.profile,
+        importance=evaluation.importance,
+        agreement=evaluation.agreement,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),
             libraries={name: version(name) for name in LIBRARIES},
-            sequences=fitted,
+            sequences=fitted.sequences,
             parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-            seconds=seconds,
+            epochs=fitted.epochs,
+            best_epoch=fitted.epoch,
+            seconds=fitted.seconds,
         ),
     )
-    return export.publish(model, card, dataset.test.x, home)
+
+
+def _repeats(options: Options, evaluations: list[Evaluation]) -> Repeats:
+    attention = np.array([evaluation.profile.mean for evaluation in evaluations])
+    importance = np.array([evaluation.importance.drop for evaluation in evaluations])
+    return Repeats(
+        seeds=tuple(options.seeds),
+        metrics={name: tuple(one.metrics[name] for one in evaluations) for name in evaluations[0].metrics},
+        attention=tuple(attention.mean(axis=0).tolist()),
+        attention_spread=tuple(attention.std(axis=0).tolist()),
+        importance=tuple(importance.mean(axis=0).tolist()),
+        importance_spread=tuple(importance.std(axis=0).tolist()),
+    )

@@ -1,87 +1,168 @@
 """Fitting a model."""
 
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from service.inference.artifact import PREDICTION
-from service.inference.card import Task
-from training.data import Split
-from training.evaluate import BATCH_SIZE
+from service.inference.card import Target
+from training.batches import Batches, batches_of
+from training.checkpoints import Checkpoint, Progress
+from training.data import Data, Indices
+from training.errors import TrainingError
+from training.evaluate import forward, predict
+from training.metrics import metrics
 from training.options import Options
+from training.reports import Report
 
-#: Loss and metric per task; labels are class indices.
-OBJECTIVES: dict[Task, tuple[str, str]] = {
-    "binary": ("binary_crossentropy", "binary_accuracy"),
-    "multiclass": ("sparse_categorical_crossentropy", "sparse_categorical_accuracy"),
-}
-#: Optimizer steps per call from Python. A step takes a millisecond or so, about as long as the call itself.
-STEPS_PER_CALL = 100
+# Keras ships no types.
+Tensor = Any
+#: The loss of each sequence, `(batch,)`, from what is right and what is predicted, `(batch, outputs)`.
+Losses = Callable[[Tensor, Tensor], Tensor]
+#: Makes some steps of the optimizer; returns the sum of their losses.
+MakeSteps = Callable[[Batches], float]
 
 
-def fit(model: keras.Model, train: Split, task: Task, options: Options) -> int:
-    """Fit a model in place with Adam, on all but the validation part of the data.
+class Fitted(NamedTuple):
+    """What a fit came to.
+
+    Attributes:
+        sequences: how many the weights were fitted on.
+        epochs: how many passes over them there were.
+        epoch: the one whose weights the model has, from 1.
+        seconds: time taken.
+    """
+
+    sequences: int
+    epochs: int
+    epoch: int
+    seconds: float
+
+
+def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint: Checkpoint) -> Fitted:
+    """Fit a model in place with Adam, on all but the validation part of the training data.
+
+    Where there is validation data, the model ends with the weights of the epoch that had the lowest loss on it.
 
     Args:
         model: as `models.build` makes it.
-        train: sequences to fit and, from the end, to validate on.
-        task: decides the loss.
-        options: epochs, batch size, learning rate, validation split, seed.
+        data: what to fit and, from the end, to validate on.
+        options: epochs, batch size, learning rate, validation split, patience, class weights.
+        seed: decides the order of the sequences.
+        checkpoint: where to go on from, and where to keep how far it is.
 
-    Returns:
-        How many sequences the weights were fitted on.
+    Raises:
+        TrainingError: class weights are given for what is no class, or the loss is no longer finite.
     """
-    loss, metric = OBJECTIVES[task]
-    fitted = len(train) - int(len(train) * options.validation_split)
+    fitted = len(data.train) - int(len(data.train) * options.validation_split)
+    train, validation = data.train.take(slice(0, fitted)), data.train.take(slice(fitted, None))
     steps = -(-fitted // options.batch_size)
-    predictor = keras.Model(model.input, model.output[PREDICTION])  # the loss reads the prediction alone
-    predictor.compile(
-        keras.optimizers.Adam(options.learning_rate),
-        loss=loss,
-        metrics=[metric],
-        jit_compile=False,  # XLA cannot compile the LSTM's loop; asking for it only warns
-        steps_per_execution=min(STEPS_PER_CALL, steps),
-    )
-    batches = (
-        tf.data.Dataset.from_tensor_slices((train.x[:fitted], train.y[:fitted]))
-        .shuffle(fitted, seed=options.seed)
-        .batch(options.batch_size)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-    validation = (train.x[fitted:], train.y[fitted:]) if fitted < len(train) else None
-    predictor.fit(
-        batches,
-        epochs=options.epochs,
-        shuffle=False,  # the batches come shuffled
-        validation_data=validation,
-        validation_batch_size=BATCH_SIZE,
-        verbose=0,
-        callbacks=[ProgressBar(options.epochs, steps)],
-    )
-    return fitted
+    weights = class_weights(data.target, train.y, options)
+    optimizer = keras.optimizers.Adam(options.learning_rate)
+    optimizer.build(model.trainable_variables)
+    losses, run = loss_function(data), forward(model)
+    make_steps = compiled(model, optimizer, losses)
+    best = [tf.Variable(variable.value) for variable in model.trainable_variables]
+    state = [*model.variables, *optimizer.variables, *best]
+
+    progress = checkpoint.restore(state)
+    began = time.perf_counter() - progress.seconds
+    with Report(options, seed, steps, progress) as report:
+        while not progress.over(options):
+            for batches in batches_of(train, weights, options.batch_size, (seed, progress.epoch), progress.step):
+                loss = make_steps(batches)
+                progress = progress.stepped(batches.steps, loss, time.perf_counter() - began)
+                report.steps(batches.steps, loss / batches.steps)
+                checkpoint.save_if_due(progress, state)
+            logs = {"loss": progress.loss / steps}
+            if len(validation):
+                predictions = predict(run, validation.x)
+                outcome = metrics(predictions, validation.y, data.target)
+                outcome["loss"] = float(tf.reduce_mean(losses(validation.y, predictions)))
+                logs |= {f"validation {name}": value for name, value in outcome.items()}
+            progress = progress.finished_epoch(logs.get("validation loss"))
+            if progress.best_epoch == progress.epoch:
+                _assign(best, model.trainable_variables)
+            report.epoch(progress.epoch, logs)
+            checkpoint.save_if_due(progress, state)
+    checkpoint.save(progress, state)
+    if progress.best_epoch:
+        _assign(model.trainable_variables, best)
+    return Fitted(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
 
 
-class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
-    """One bar for the whole fit: steps done, rate, time left, and the latest metrics."""
+def class_weights(target: Target, y: Indices, options: Options) -> np.ndarray[Any, Any] | None:
+    """What a sequence of each class counts, `(classes,)`; none where all count the same.
 
-    def __init__(self, epochs: int, steps: int) -> None:
-        super().__init__()
-        self._steps = steps
-        self._bar = tqdm(total=epochs * steps, desc="training", unit="step", dynamic_ncols=True)
-        self._epoch_start = 0.0
+    Args:
+        target: the classes.
+        y: `(n,)`, those of the sequences to fit.
+        options: `--balanced`: all classes count the same together, however many sequences they have;
+            `--class-weight`: as given, on top of that.
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch_start = self._bar.n
+    Raises:
+        TrainingError: a weight is given for what is no class.
+    """
+    if not (options.balanced or options.class_weight):
+        return None
+    classes = target.classes or ()
+    if unknown := set(options.class_weight) - set(classes) or (not classes and {"--balanced"}):
+        raise TrainingError(
+            f"--class-weight: expected classes of {', '.join(classes) or 'a classification; this is a regression'}, "
+            f"got {', '.join(sorted(unknown))}"
+        )
+    weights = np.array([options.class_weight.get(name, 1.0) for name in classes], np.float32)
+    if options.balanced:
+        counts = np.bincount(y, minlength=len(classes))
+        weights *= len(y) / (len(classes) * np.maximum(counts, 1))
+    return weights
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        # The last call of an epoch reports a full group of steps, also where fewer were left.
-        done = min(self._epoch_start + batch + 1, self._epoch_start + self._steps)
-        self._bar.update(done - self._bar.n)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._bar.set_postfix({name: f"{value:.4f}" for name, value in (logs or {}).items()})
+def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Losses) -> MakeSteps:
+    """Steps of the optimizer as one program: XLA fuses what TensorFlow would run operation by operation."""
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._bar.close()
+    @tf.function(jit_compile=True)
+    def make_steps(x: Tensor, y: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
+        total, step = 0.0, 0
+        while step < steps:
+            with tf.GradientTape() as tape:
+                # As it is in training: for the LSTM that XLA can compile.
+                predictions = model(x[step], training=True)[PREDICTION]
+                count = tf.math.count_nonzero(weights[step], dtype=tf.float32)
+                loss = tf.reduce_sum(weights[step] * losses(y[step], predictions)) / tf.maximum(count, 1.0)
+            gradients = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply(gradients, model.trainable_variables)
+            total, step = total + loss, step + 1
+        return total
+
+    def call(batches: Batches) -> float:
+        total = float(make_steps(*map(tf.constant, batches)))
+        if not np.isfinite(total):
+            raise TrainingError("training diverged: the loss is not finite; try a smaller --learning-rate")
+        return total
+
+    return call
+
+
+def loss_function(data: Data) -> Losses:
+    """The loss of each sequence.
+
+    Cross-entropy in nats for classes; for numbers the mean square, each in units of its standard deviation.
+    """
+    match data.target.task:
+        case "binary":
+            return lambda y, predictions: keras.losses.binary_crossentropy(y[:, tf.newaxis], predictions)
+        case "multiclass":
+            return keras.losses.sparse_categorical_crossentropy
+        case "regression":
+            deviation = data.target_scale.deviation.astype(np.float32)
+            return lambda y, predictions: tf.reduce_mean(tf.square((predictions - y) / deviation), axis=-1)
+
+
+def _assign(variables: Any, values: Any) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

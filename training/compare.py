@@ -1,0 +1,88 @@
+"""Versions of a model side by side, as a table."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from statistics import mean, pstdev
+
+from service.inference.artifact import Artifact
+from service.inference.card import ModelCard
+from service.inference.repository import versions_of
+from training.errors import TrainingError
+from training.options import Compare
+
+#: What is told of every version.
+FACTS: Mapping[str, Callable[[ModelCard], str]] = {
+    "created": lambda card: f"{card.created:%Y-%m-%d %H:%M}",
+    "architecture": lambda card: card.architecture,
+    "shape": lambda card: f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}",
+    "weights": lambda card: f"{card.training.parameters:,}",
+    "sequences": lambda card: f"{card.training.sequences:,}",
+    "seconds": lambda card: f"{card.training.seconds:.1f}",
+    "attention, most": lambda card: _most(card, card.attention.mean),
+    "importance, most": lambda card: _most(card, card.importance.mass if card.importance else None),
+    "rank correlation": lambda card: _number(card.agreement.rank_correlation if card.agreement else None),
+    "attention on top": lambda card: _number(card.agreement.attention if card.agreement else None),
+}
+ABSENT = "-"
+
+
+def compare(options: Compare) -> str:
+    """The cards of some versions as a table: a line for each fact, and for each option that is not the same in all.
+
+    Args:
+        options: which model, which versions.
+
+    Raises:
+        TrainingError: there is no such model or version.
+        ArtifactError: a version is damaged.
+    """
+    home = options.artifacts / options.name
+    numbers = versions_of(home) if home.is_dir() else []
+    if not numbers:
+        raise TrainingError(f"no versions of a model {options.name!r} in {options.artifacts}")
+    chosen = options.versions or tuple(numbers[-options.last :])
+    if missing := set(chosen) - set(numbers):
+        raise TrainingError(f"no version {min(missing)} of model {options.name!r}: there are {', '.join(map(str, numbers))}")
+    return table(home.name, {str(number): _card(home / str(number)) for number in chosen})
+
+
+def table(name: str, cards: Mapping[str, ModelCard]) -> str:
+    """Cards by version, as columns."""
+    rows = [[name, *(f"version {version}" for version in cards)]]
+    rows += [[fact, *map(tell, cards.values())] for fact, tell in FACTS.items()]
+    for metric in dict.fromkeys(metric for card in cards.values() for metric in card.metrics):
+        rows.append([metric, *(_metric(card, metric) for card in cards.values())])
+    options = {option for card in cards.values() for option in card.training.options}
+    for option in sorted(options):
+        values = [str(card.training.options.get(option, ABSENT)) for card in cards.values()]
+        if len(set(values)) > 1:
+            rows.append([f"--{option.replace('_', '-')}", *values])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _card(directory: Path) -> ModelCard:
+    return Artifact(directory).read().card()
+
+
+def _metric(card: ModelCard, name: str) -> str:
+    """A metric; with its standard deviation where several seeds were tried."""
+    if name not in card.metrics:
+        return ABSENT
+    if card.repeats is None or name not in card.repeats.metrics:
+        return _number(card.metrics[name])
+    values = card.repeats.metrics[name]
+    return f"{card.metrics[name]:.4f} ({mean(values):.4f} ± {pstdev(values):.4f})"
+
+
+def _most(card: ModelCard, shares: tuple[float, ...] | None) -> str:
+    if not shares:
+        return ABSENT
+    peak = shares.index(max(shares))
+    return f"{card.timestep_labels[peak]} ({shares[peak]:.3f})"
+
+
+def _number(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.4f}"

@@ -1,0 +1,69 @@
+"""How much a model depends on each timestep, and whether attention lies there."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from service.inference.artifact import Array
+from service.inference.card import Agreement, Importance, Target
+from training.data import Split
+from training.metrics import SCORES, metrics
+
+#: Most sequences to exchange values between, most times to do so, and most timesteps to run the model over in all.
+MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 20_000_000
+#: The share of timesteps that count as the most important ones.
+TOP = 0.1
+
+
+def importance(predict: Callable[[Array], Array], test: Split, target: Target, rng: np.random.Generator) -> Importance:
+    """Permutation importance: how far the metric drops once the values of a timestep come from another sequence.
+
+    Only sequences that have the timestep exchange its values, so each stays as long as it is.
+
+    Source: Breiman, Random Forests, 2001; scikit-learn.org/stable/modules/permutation_importance.html.
+
+    Args:
+        predict: `(n, timesteps, features)` to predictions `(n, outputs)`.
+        test: held-out sequences; at most `MOST_SEQUENCES` of them, drawn at random, are used.
+        target: decides the metric.
+        rng: draws them, and who exchanges with whom.
+    """
+    timesteps = test.x.shape[1]
+    most = max(2, min(MOST_SEQUENCES, MOST_TIMESTEPS // timesteps**2))
+    some = test.take(np.sort(rng.permutation(len(test))[:most]))
+    x = some.x[:]
+    repetitions = max(1, min(MOST_REPETITIONS, most // len(x)))
+    score = SCORES[target.task]
+
+    def scored(sequences: Array) -> float:
+        return metrics(predict(sequences), some.y, target)[score]
+
+    before = scored(x)
+    drops = np.empty((repetitions, timesteps))
+    for t in range(timesteps):
+        present = np.flatnonzero(~np.isnan(x[:, t]).all(axis=-1))
+        for repetition in range(repetitions):
+            exchanged = x.copy()
+            exchanged[present, t] = x[rng.permutation(present), t]
+            drops[repetition, t] = before - scored(exchanged)
+    return Importance(
+        metric=score,
+        drop=tuple(drops.mean(axis=0).tolist()),
+        spread=tuple(drops.std(axis=0).tolist()),
+        sequences=len(x),
+        repetitions=repetitions,
+    )
+
+
+def agreement(attention: Sequence[float], found: Importance) -> Agreement:
+    """Whether mean attention `(timesteps,)` lies where importance does."""
+    drop = np.array(found.drop)
+    top = np.sort(np.argsort(-drop, kind="stable")[: max(1, round(TOP * len(drop)))]).tolist()
+    varied = len(set(attention)) > 1 and len(set(found.drop)) > 1
+    return Agreement(
+        rank_correlation=float(spearmanr(attention, drop).statistic) if varied else None,
+        top=tuple(top),
+        attention=sum(attention[t] for t in top),
+        importance=sum(found.mass[t] for t in top) if found.mass else None,
+    )

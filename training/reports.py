@@ -1,0 +1,55 @@
+"""What people see of a fit while it runs: a progress bar and, on request, TensorBoard's logs."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from training.checkpoints import Progress
+from training.options import Options
+
+
+class Report:
+    """The progress of one fit.
+
+    Args:
+        options: how many epochs there are at most, and where to log to.
+        seed: that of the fit.
+        steps: steps of an epoch.
+        progress: how far it is already.
+    """
+
+    def __init__(self, options: Options, seed: int, steps: int, progress: Progress) -> None:
+        self._bar = tqdm(
+            total=options.epochs * steps,
+            initial=progress.epoch * steps + progress.step,
+            desc="training" if options.repeats == 1 else f"training, seed {seed}",
+            unit="step",
+            dynamic_ncols=True,
+        )
+        self._writer = tf.summary.create_noop_writer()
+        if options.tensorboard is not None:
+            self._writer = tf.summary.create_file_writer(str(options.tensorboard / f"{options.model_name}-seed-{seed}"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._writer.close()
+
+    def steps(self, steps: int, loss: float) -> None:
+        """Some steps were made, at this mean loss."""
+        self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        self._bar.update(steps)
+
+    def epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """An epoch is over, and this is what it came to."""
+        self._bar.set_postfix_str(", ".join(f"{name} {value:.4f}" for name, value in logs.items()))
+        with self._writer.as_default():
+            for name, value in logs.items():
+                tf.summary.scalar(name.replace(" ", "/"), value, step=epoch)
