@@ -41,7 +41,11 @@ def run(options: Options) -> Path:
     tf.config.experimental.enable_op_determinism()
 
     model = models.build(
-        options.architecture, dataset.train.x, dataset.target, options.units, standardise=dataset.standardise
+        options.architecture,
+        dataset.train.x[:],
+        dataset.target,
+        options.units,
+        standardise=dataset.scale is not None,
     )
     start = time.perf_counter()
     fitted = train.fit(model, dataset.train, dataset.target.task, options)
@@ -68,4 +72,4 @@ def run(options: Options) -> Path:
             seconds=seconds,
         ),
     )
-    return export.publish(model, card, dataset.test.x, home)
+    return export.publish(model, card, dataset.test.x[:], home)
