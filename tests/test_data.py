@@ -1,55 +1,108 @@
-"""Where sequences come from, and what is told when they cannot be trained on."""
+"""What every source gives: splits, scale, gaps; and what is told when a source cannot be trained on."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
+from service.inference.artifact import Array
 from training import data
+from training.data import Indices, Scale, Selection, Split
 from training.errors import TrainingError
 from training.options import Options
 
 
-def test_recurrent_data_follows_the_recipe() -> None:
-    """Standard normal, with the label in every feature of one timestep; the same seed gives the same data."""
-    options = Options(sequences=2000, timesteps=7, features=3, attention_column=4)
-    loaded = data.load(options)
-    x, y = loaded.train.x, loaded.train.y
-    assert x.shape == (2000, 7, 3)
-    assert x.dtype == np.float32
-    assert (x[:, 4, :] == y[:, np.newaxis]).all()
-    rest = np.delete(x, 4, axis=1)
-    assert abs(rest.mean()) < 0.05
-    assert abs(rest.std() - 1) < 0.05
-    assert 0.4 < y.mean() < 0.6
-    np.testing.assert_array_equal(data.load(options).train.x, x)
-    assert (data.load(options.model_copy(update={"seed": 1})).train.x != x).any()
+class Elsewhere:
+    """Sequences that are not in memory, and count how many were read."""
+
+    def __init__(self, x: Array) -> None:
+        self._x = x
+        self.shape: tuple[int, ...] = x.shape
+        self.read = 0
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def __getitem__(self, rows: Indices | slice, /) -> Array:
+        part = self._x[rows]
+        self.read += len(part)
+        return part
 
 
-def test_recurrent_data_holds_out_fresh_sequences() -> None:
-    """A tenth as many again, none of which is fitted."""
-    loaded = data.load(Options(sequences=2000))
-    assert loaded.test.x.shape == (200, 20, 2)
-    assert not (loaded.test.x[:, None, 0] == loaded.train.x[None, :, 0]).all(axis=-1).any()
+X = np.arange(240, dtype=np.float32).reshape(20, 4, 3)
+ROWS = st.one_of(
+    st.slices(20),
+    st.lists(st.integers(-20, 19)).map(lambda rows: np.array(rows, dtype=np.int64)),
+)
 
 
-def test_the_label_must_be_within_the_sequence() -> None:
-    """Options that contradict each other are named."""
-    with pytest.raises(TrainingError, match=r"--attention-column: expected less than --timesteps \(5\), got 10"):
-        data.load(Options(timesteps=5))
+@given(ROWS, st.data())
+def test_a_part_of_a_part_is_what_it_is_of_an_array(rows: Any, more: st.DataObject) -> None:
+    """Whether sequences are in memory or elsewhere; labels and marks go with them."""
+    y, marked = np.arange(20), X[..., 0] % 2 > 0
+    part = Split(Elsewhere(X), y, marked).take(rows)
+    again = more.draw(st.slices(len(part)))
+    part = part.take(again)
+    np.testing.assert_array_equal(part.x[:], X[rows][again])
+    np.testing.assert_array_equal(Split(X, y).take(rows).take(again).x[:], X[rows][again])
+    np.testing.assert_array_equal(part.y, y[rows][again])
+    assert part.marked is not None
+    np.testing.assert_array_equal(part.marked, marked[rows][again])
+    assert part.x.shape == (len(part), 4, 3)
+    assert len(part) == len(part.x)
 
 
-def test_aeon_data_keeps_its_published_split() -> None:
-    """ItalyPowerDemand: 67 training and 1,029 test sequences of 24 hours, the test ones in their published order."""
-    from aeon.datasets import load_classification
+def test_taking_reads_nothing() -> None:
+    """Only asking for values does, and only for those."""
+    rows = Elsewhere(X)
+    part = Split(rows, np.arange(20)).take(np.array([3, 1, 5])).take(slice(1, 3))
+    assert rows.read == 0
+    assert isinstance(part.x, Selection)
+    np.testing.assert_array_equal(part.x[:1], X[1:2])
+    assert rows.read == 1
 
-    loaded = data.load(Options(data="aeon:ItalyPowerDemand"))
-    assert loaded.train.x.shape == (67, 24, 1)
-    assert loaded.target.classes == ("1", "2")
-    x, y = load_classification("ItalyPowerDemand", split="test")
-    np.testing.assert_array_equal(loaded.test.x, x.transpose(0, 2, 1).astype(np.float32))
-    np.testing.assert_array_equal(loaded.test.y, y.astype(int) - 1)
+
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 30), st.integers(1, 4), st.integers(1, 3)),
+        elements=st.one_of(st.just(np.float32(np.nan)), st.floats(-100, 100, width=32)),
+    ),
+    st.integers(1, 20),
+)
+def test_the_scale_is_numpys_however_it_is_read(x: Array, values_at_a_time: int) -> None:
+    """Over what is present; 0 for what never is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "VALUES_AT_A_TIME", values_at_a_time)
+        scale = Scale.of(Elsewhere(x))
+    for feature in range(x.shape[2]):
+        values = x[..., feature].astype(np.float64)
+        present = values[~np.isnan(values)] if not np.isnan(values).all() else np.zeros(1)
+        assert scale.mean[feature] == pytest.approx(present.mean(), abs=1e-9)
+        assert scale.deviation[feature] == pytest.approx(present.std(), abs=1e-6)
+
+
+def test_the_scale_survives_large_offsets() -> None:
+    """Years in seconds: the spread is a billionth of the values."""
+    x = (np.float32(2**23) + np.arange(1000, dtype=np.float32) % 2).reshape(100, 10, 1)
+    scale = Scale.of(x)
+    assert scale.mean[0] == 2**23 + 0.5
+    assert scale.deviation[0] == 0.5
+
+
+def test_what_never_changes_deviates_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by what rounding leaves: it would be divided by."""
+    monkeypatch.setattr(data, "VALUES_AT_A_TIME", 7)
+    assert Scale.of(np.full((100, 3, 1), 0.1, dtype=np.float32)).deviation[0] == 0
+
+
+def saved(path: Path, **content: Any) -> str:
+    np.savez(path, **content)
+    return str(path)
 
 
 def test_training_data_is_shuffled() -> None:
@@ -57,23 +110,7 @@ def test_training_data_is_shuffled() -> None:
     loaded = data.load(Options(data="aeon:GunPoint"))
     assert 0 < loaded.train.y[-10:].mean() < 1
     again = data.load(Options(data="aeon:GunPoint"))
-    np.testing.assert_array_equal(loaded.train.x, again.train.x)
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("aeon:JapaneseVowels", "expected sequences of one length, got several"),
-        ("aeon:NoSuchData", "expected a classification data set that the aeon package ships"),
-        ("aeon:", "expected recurrent, aeon:NAME or a .npz file, got 'aeon:'"),
-        ("table.xlsx", "expected recurrent, aeon:NAME or a .npz file, got 'table.xlsx'"),
-        ("missing.npz", r"--data missing\.npz: no such file"),
-    ],
-)
-def test_a_source_that_is_not_there_is_named(source: str, message: str) -> None:
-    """With what could be asked for instead."""
-    with pytest.raises(TrainingError, match=message):
-        data.load(Options(data=source))
+    np.testing.assert_array_equal(loaded.train.x[:], again.train.x[:])
 
 
 def test_a_file_is_split_once_and_for_all(three_classes: Path) -> None:
@@ -83,53 +120,77 @@ def test_a_file_is_split_once_and_for_all(three_classes: Path) -> None:
     assert (len(loaded.train), len(loaded.test)) == (180, 60)
     assert loaded.target.task == "multiclass"
     assert loaded.target.classes == ("high", "low", "middle")
-    everything = np.concatenate([loaded.train.x, loaded.test.x])
+    everything = np.concatenate([loaded.train.x[:], loaded.test.x[:]])
     assert len(np.unique(everything, axis=0)) == 240
-    np.testing.assert_array_equal(data.load(options).test.x, loaded.test.x)
+    np.testing.assert_array_equal(data.load(options).test.x[:], loaded.test.x[:])
 
 
-X = np.zeros((10, 4, 2))
-Y = np.arange(10) % 2
-HOLED = X.copy()
-HOLED[3, 1, 0] = np.nan
+def test_the_scale_is_of_what_is_fitted(tmp_path: Path) -> None:
+    """Nothing about the fit depends on what is held out."""
+    fitted, held_out = np.arange(40.0).reshape(10, 2, 2), np.full((10, 2, 2), 1e6)
+    train = saved(tmp_path / "train.npz", x=fitted, y=np.arange(10) % 2)
+    test = saved(tmp_path / "test.npz", x=held_out, y=np.arange(10) % 2)
+    loaded = data.load(Options(data=train, test_data=test))
+    assert loaded.scale is not None
+    np.testing.assert_allclose(loaded.scale.mean, fitted.mean(axis=(0, 1)))
+    np.testing.assert_allclose(loaded.scale.deviation, fitted.std(axis=(0, 1)))
+
+
+def test_a_second_file_is_held_out(tmp_path: Path) -> None:
+    """All of it, in its order, and nothing of the first; classes are those of both."""
+    rng = np.random.default_rng(0)
+    fitted, held_out = rng.random((9, 2, 1)), rng.random((4, 3, 1))
+    train = saved(tmp_path / "train.npz", x=fitted, y=["b", "a", "b"] * 3)
+    test = saved(tmp_path / "test.npz", x=held_out, y=["a", "c", "b", "a"])
+    loaded = data.load(Options(data=train, test_data=test))
+    assert loaded.target.classes == ("a", "b", "c")
+    np.testing.assert_array_equal(loaded.test.x[:], held_out.astype(np.float32))
+    np.testing.assert_array_equal(loaded.test.y, [0, 2, 1, 0])
+    assert loaded.train.x.shape == (9, 3, 1)
+    x = loaded.train.x[:]
+    np.testing.assert_array_equal(np.sort(x[:, :2], axis=0), np.sort(fitted.astype(np.float32), axis=0))
+    assert np.isnan(x[:, 2]).all()
+    assert loaded.variable_length
 
 
 @pytest.mark.parametrize(
-    ("arrays", "message"),
+    ("gaps", "variable_length", "missing_values"),
     [
-        ({"x": X}, "expected arrays x and y, got no y"),
-        ({"data": X}, "expected arrays x and y, got no x and no y"),
-        ({"x": X[0], "y": Y}, r"expected x \(n, timesteps, features\) and y \(n,\), got \(4, 2\) and \(10,\)"),
-        ({"x": X, "y": Y[:9]}, r"got \(10, 4, 2\) and \(9,\)"),
-        ({"x": X, "y": Y * 0}, "expected at least 2 classes, got 0"),
-        ({"x": X, "y": Y * 0.5}, "expected labels that are integers or strings.*, got float64"),
-        ({"x": HOLED, "y": Y}, r"expected finite numbers, got nan at x\[3\]\[1\]\[0\]"),
-        ({"x": X + 1e39, "y": Y}, r"expected finite numbers, got 1e\+39 at x\[0\]\[0\]\[0\]"),
-        ({"x": X.astype(str), "y": Y}, r"expected x to hold numbers, got shape \(10, 4, 2\) of <U"),
-        ({"x": X[:, :0], "y": Y}, r"expected x to hold numbers, got shape \(10, 0, 2\)"),
-        ({"x": X[:0], "y": Y[:0]}, "expected at least 2 classes, got no sequences"),
-        ({"x": X[:2], "y": Y[:2]}, "expected enough sequences to hold out 20%, got 2"),
+        ([], False, False),
+        ([(3, slice(2, 4), slice(None))], True, False),
+        ([(3, 3, 1)], False, True),
+        ([(3, 1, slice(None))], False, True),
+        ([(3, 3, slice(None)), (4, 0, 0)], True, True),
     ],
 )
-def test_an_unusable_file_is_told_what_was_expected(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
-    """Which file, what was expected, what came, and where."""
-    path = tmp_path / "data.npz"
-    np.savez(path, **arrays)
-    with pytest.raises(TrainingError, match=message) as caught:
-        data.load(Options(data=str(path)))
-    assert str(path) in str(caught.value)
+def test_gaps_are_told_apart(tmp_path: Path, gaps: list[Any], variable_length: bool, missing_values: bool) -> None:  # noqa: FBT001
+    """A sequence without its last timesteps ends early; whatever else is not there is missing."""
+    x = np.ones((10, 4, 2))
+    for gap in gaps:
+        x[gap] = np.nan
+    loaded = data.load(Options(data=saved(tmp_path / "data.npz", x=x, y=np.arange(10) % 2)))
+    assert (loaded.variable_length, loaded.missing_values) == (variable_length, missing_values)
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """A text file, an array without names, and pickled objects."""
-    path = tmp_path / "data.npz"
-    path.write_text("text")
-    with pytest.raises(TrainingError, match=r"not a readable \.npz file"):
-        data.load(Options(data=str(path)))
-    with path.open("wb") as file:
-        np.save(file, X)
-    with pytest.raises(TrainingError, match=r"not a readable \.npz file"):
-        data.load(Options(data=str(path)))
-    np.savez(path, x=np.array([print], dtype=object), y=Y)
-    with pytest.raises(TrainingError, match=r"not a readable \.npz file"):
-        data.load(Options(data=str(path)))
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": "aeon:"}, "--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or .*, got 'aeon:'"),
+        ({"data": "table.xlsx"}, "--data: expected recurrent, .*, got 'table.xlsx'"),
+        ({"data": "missing.npz"}, r"--data missing\.npz: no such file"),
+        ({"data": "aeon:GunPoint", "test_data": "a.ts"}, "--test-data: aeon:GunPoint says what is held out, got a.ts"),
+        ({"data": "find-max", "test_data": "a.npz"}, "--test-data: find-max says what is held out, got a.npz"),
+        ({"data": "a.npz", "test_data": "b.ts"}, r"--test-data b\.ts: expected a \.npz file, as --data is one"),
+    ],
+)
+def test_a_source_that_is_not_there_is_named(options: dict[str, Any], message: str) -> None:
+    """With what could be asked for instead."""
+    with pytest.raises(TrainingError, match=message):
+        data.load(Options(**options))
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    """Whatever its name ends in."""
+    (tmp_path / "data.npz").mkdir()
+    with pytest.raises(TrainingError, match=r"data\.npz: expected a file, got a directory"):
+        data.load(Options(data=str(tmp_path / "data.npz")))

@@ -15,6 +15,8 @@ def test_without_options_it_is_the_seeds_recipe(monkeypatch: pytest.MonkeyPatch)
     assert options.model_dump() == {
         "architecture": "after_lstm",
         "data": "recurrent",
+        "test_data": None,
+        "task": "auto",
         "name": None,
         "epochs": 1,
         "batch_size": 128,
@@ -23,9 +25,9 @@ def test_without_options_it_is_the_seeds_recipe(monkeypatch: pytest.MonkeyPatch)
         "validation_split": 0.1,
         "test_split": 0.2,
         "seed": 0,
-        "sequences": 300_000,
-        "timesteps": 20,
-        "features": 2,
+        "sequences": None,
+        "timesteps": None,
+        "features": None,
         "attention_column": 10,
     }
     assert options.artifacts == Path("artifacts")

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from training.data import Data
+from training.data import Data, parts_of
 from training.options import Options
 
 #: Shortest time from one save to the next, in seconds and as a multiple of what a save takes.
@@ -21,8 +21,6 @@ SHORTEST, MULTIPLE = 1.0, 20
 PREFIX = ".checkpoint-"
 #: Options that change nothing about the weights.
 IRRELEVANT = {"resume", "tensorboard"}
-#: Sequences that are read at a time to tell data by.
-BLOCK = 10_000
 
 
 @dataclass(frozen=True)
@@ -111,8 +109,8 @@ class Checkpoints:
         digest = hashlib.sha256(options.model_dump_json(exclude=IRRELEVANT).encode())
         for split in (data.train, data.test):
             digest.update(np.ascontiguousarray(split.y))
-            for start in range(0, len(split), BLOCK):
-                digest.update(np.ascontiguousarray(split.x[start : start + BLOCK]))
+            for part in parts_of(split.x):
+                digest.update(np.ascontiguousarray(part))
         self._directory = home / f"{PREFIX}{digest.hexdigest()[:16]}"
 
     def __bool__(self) -> bool:

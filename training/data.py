@@ -1,10 +1,9 @@
-"""Where sequences come from: synthetic, the aeon package, or a .npz file."""
+"""What every source of sequences gives, and which source `--data` names."""
 
-import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,50 @@ from training.options import Options
 
 Indices = NDArray[np.int64]
 
+#: Most columns of a table, and most values of a sequence: more is rather a table that lies on its side.
+MOST_COLUMNS: Final = 20_000
+#: Most values that are looked at in one go; it takes some 20 bytes each.
+VALUES_AT_A_TIME: Final = 2**20
+
+
+class Rows(Protocol):
+    """Sequences, in memory or elsewhere; an array is one.
+
+    NaN is a missing value; a timestep without any value is absent, and sequences that end early end in such ones.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(n, timesteps, features)`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Indices | slice, /) -> Array:
+        """Some sequences `(k, timesteps, features)`, in the order given."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of other rows, read when asked for.
+
+    Attributes:
+        rows: the others.
+        order: `(n,)`, which of them.
+    """
+
+    rows: Rows
+    order: Indices
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.order), *self.rows.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, rows: Indices | slice, /) -> Array:
+        return self.rows[self.order[rows]]
+
 
 @dataclass(frozen=True)
 class Split:
@@ -23,18 +66,67 @@ class Split:
 
     Attributes:
         x: `(n, timesteps, features)`.
-        y: `(n,)`, index of each sequence's class.
+        y: `(n,)` int64, index of each sequence's class; or `(n, outputs)` float32, its numbers.
+        marked: `(n, timesteps)`, the timesteps that decide; only synthetic data knows.
     """
 
-    x: Array
-    y: Indices
+    x: Rows
+    y: NDArray[Any]
+    marked: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def take(self, rows: Indices | slice) -> "Split":
-        """Some of the sequences, in the order given."""
-        return Split(self.x[rows], self.y[rows])
+        """Some of the sequences, in the order given; what is on disk stays there."""
+        marked = None if self.marked is None else self.marked[rows]
+        return Split(_selected(self.x, rows), self.y[rows], marked)
+
+
+def _selected(x: Rows, rows: Indices | slice) -> Rows:
+    if isinstance(x, np.ndarray):
+        return x[rows]
+    if isinstance(x, Selection):
+        return Selection(x.rows, x.order[rows])
+    return Selection(x, np.arange(len(x))[rows])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where the values of each feature lie, over all that are present.
+
+    Attributes:
+        mean: `(features,)`; 0 for a feature without values.
+        deviation: `(features,)`, standard deviation; exactly 0 for a feature that never changes.
+    """
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, x: Rows) -> "Scale":
+        """Measure sequences, a part at a time.
+
+        Source of the merging: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for
+        computing sample variances".
+        """
+        features = x.shape[2]
+        count, mean, squares = np.zeros(features), np.zeros(features), np.zeros(features)
+        for part in parts_of(x):
+            values = part.reshape(-1, features).astype(np.float64)
+            present = ~np.isnan(values)
+            added = present.sum(axis=0)
+            # Relative to one of the values: a feature that never changes deviates by exactly 0.
+            reference = np.where(added > 0, values[present.argmax(axis=0), np.arange(features)], 0)
+            values -= reference
+            offset = np.nansum(values, axis=0) / np.maximum(added, 1)
+            values -= offset
+            delta = reference + offset - mean
+            total = np.maximum(count + added, 1)
+            squares += np.nansum(np.square(values, out=values), axis=0) + delta**2 * count * added / total
+            mean += delta * added / total
+            count += added
+        return cls(mean, np.sqrt(squares / np.maximum(count, 1)))
 
 
 @dataclass(frozen=True)
@@ -45,13 +137,52 @@ class Data:
         train: sequences to fit.
         test: held-out sequences; nothing about the fit depends on them.
         target: what the labels mean.
-        standardise: whether features need scaling; synthetic ones are standard normal already.
+        timestep_labels: one for each timestep.
+        feature_labels: one for each feature.
+        variable_length: whether some sequence ends early.
+        missing_values: whether some value is missing before its sequence ends.
+        scale: of the sequences to fit; none for synthetic ones, which need no scaling.
     """
 
     train: Split
     test: Split
     target: Target
-    standardise: bool
+    timestep_labels: tuple[str, ...]
+    feature_labels: tuple[str, ...]
+    variable_length: bool
+    missing_values: bool
+    scale: Scale | None
+
+    @property
+    def target_scale(self) -> Scale:
+        """Where the numbers to fit lie; 1 is the deviation of one that never changes."""
+        scale = Scale.of(self.train.y[:, np.newaxis])
+        return Scale(scale.mean, np.where(scale.deviation > 0, scale.deviation, 1.0))
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What a source holds, before anything is held out.
+
+    Attributes:
+        where: what errors call the source.
+        x: `(n, timesteps, features)`.
+        labels: `(n,)` or `(n, numbers)`, as the source has them.
+        label_names: one for each number.
+        timestep_labels: one for each timestep, or more.
+        feature_labels: one for each feature.
+        place: what errors call the sequence of an index.
+        fitted: how many of them, from the first, are to fit, where the source says what is held out.
+    """
+
+    where: str
+    x: Rows
+    labels: NDArray[Any]
+    label_names: tuple[str, ...]
+    timestep_labels: tuple[str, ...]
+    feature_labels: tuple[str, ...]
+    place: Callable[[int], str]
+    fitted: int | None
 
 
 def load(options: Options) -> Data:
@@ -60,115 +191,115 @@ def load(options: Options) -> Data:
     Raises:
         TrainingError: there is no such data, or it cannot be trained on.
     """
+    from training import synthetic
+
     rng = np.random.default_rng(options.seed)
-    if options.data == "recurrent":
-        return _recurrent(options, rng)
+    if options.data in synthetic.TASKS:
+        _refuse_test_data(options)
+        return synthetic.load(options, rng)
+    sequences = _read(options)
+    return _divided(sequences, options, rng)
+
+
+def parts_of(x: Rows) -> Iterator[Array]:
+    """All sequences, `VALUES_AT_A_TIME` or so at a time."""
+    step = max(1, VALUES_AT_A_TIME // (x.shape[1] * x.shape[2]))
+    for start in range(0, len(x), step):
+        yield x[start : start + step]
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Labels of what has no names."""
+    return tuple(map(str, range(count)))
+
+
+def _read(options: Options) -> Sequences:
+    from training import archives, arrays
+
+    where = f"--data {options.data}"
     scheme, _, name = options.data.partition(":")
     if scheme == "aeon" and name:
-        return _aeon(name, rng)
-    if options.data.endswith(".npz"):
-        return _npz(Path(options.data), options.test_split, rng)
-    raise TrainingError(f"--data: expected recurrent, aeon:NAME or a .npz file, got {options.data!r}")
-
-
-def recurrent(n: int, timesteps: int, features: int, attention_column: int, rng: np.random.Generator) -> Split:
-    """Standard normal sequences with their label, 0 or 1, written into every feature of one timestep.
-
-    Source: `get_data_recurrent` of github.com/philipperemy/keras-attention-mechanism.
-    """
-    x = rng.standard_normal((n, timesteps, features), dtype=np.float32)
-    y = rng.integers(0, 2, n)
-    x[:, attention_column, :] = y[:, np.newaxis]
-    return Split(x, y)
-
-
-def _recurrent(options: Options, rng: np.random.Generator) -> Data:
-    if options.attention_column >= options.timesteps:
+        _refuse_test_data(options)
+        return archives.published(where, name)
+    suffix = Path(options.data).suffix
+    read = {".npz": arrays.read, ".ts": archives.read}.get(suffix)
+    if read is None:
         raise TrainingError(
-            f"--attention-column: expected less than --timesteps ({options.timesteps}), got {options.attention_column}"
+            f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz or .ts file, "
+            f"got {options.data!r}"
         )
-    shape = (options.timesteps, options.features, options.attention_column)
+    return read(_files(options))
+
+
+def _refuse_test_data(options: Options) -> None:
+    if options.test_data is not None:
+        raise TrainingError(f"--test-data: {options.data} says what is held out, got {options.test_data}")
+
+
+def _files(options: Options) -> dict[str, Path]:
+    """The files to read, by what errors call them: the one to fit, and the one to hold out where it is given."""
+    named = {"--data": options.data, "--test-data": options.test_data}
+    files = {f"{flag} {name}": Path(name) for flag, name in named.items() if name is not None}
+    suffix = Path(options.data).suffix
+    if options.test_data is not None and Path(options.test_data).suffix != suffix:
+        raise TrainingError(f"--test-data {options.test_data}: expected a {suffix} file, as --data is one")
+    for where, path in files.items():
+        if path.is_dir():
+            raise TrainingError(f"{where}: expected a file, got a directory")
+        if not path.exists():
+            raise TrainingError(f"{where}: no such file")
+    return files
+
+
+def _divided(sequences: Sequences, options: Options, rng: np.random.Generator) -> Data:
+    from training.targets import encode
+
+    target, y = encode(sequences, options.task)
+    everything = Split(sequences.x, y)
+    n, fitted = len(everything), sequences.fitted
+    if fitted is None:
+        order = rng.permutation(n)
+        held_out = round(n * options.test_split)
+        if not 0 < held_out < n:
+            raise TrainingError(
+                f"--data {options.data}: expected enough sequences to hold out {options.test_split:.0%}, got {n}"
+            )
+        train, test = everything.take(order[held_out:]), everything.take(order[:held_out])
+    else:  # files are often sorted by class, and the validation part must not be of one
+        train, test = everything.take(rng.permutation(fitted)), everything.take(slice(fitted, None))
+    variable_length, missing_values = _gaps(sequences.x)
     return Data(
-        train=recurrent(options.sequences, *shape, rng),
-        test=recurrent(options.sequences // 10, *shape, rng),
-        target=Target(task="binary", classes=("0", "1")),
-        standardise=False,
+        train=train,
+        test=test,
+        target=target,
+        timestep_labels=sequences.timestep_labels[: sequences.x.shape[1]],
+        feature_labels=sequences.feature_labels,
+        variable_length=variable_length,
+        missing_values=missing_values,
+        scale=Scale.of(train.x),
     )
 
 
-def _aeon(name: str, rng: np.random.Generator) -> Data:
-    from aeon.datasets import load_classification
-
-    splits = {}
-    for split in ("train", "test"):
-        try:
-            x, y = load_classification(name, split=split)
-        except Exception as error:  # aeon downloads what it does not ship, and lets any failure through
-            raise TrainingError(
-                f"--data aeon:{name}: expected a classification data set that the aeon package ships, such "
-                f"as ItalyPowerDemand, GunPoint or BasicMotions: {error}"
-            ) from error
-        if not isinstance(x, np.ndarray):
-            raise TrainingError(f"--data aeon:{name}: expected sequences of one length, got several")
-        splits[split] = (x.transpose(0, 2, 1), y)  # aeon keeps (n, features, timesteps)
-    target = _target(f"aeon:{name}", np.concatenate([y for _, y in splits.values()]))
-    train, test = (_checked(f"aeon:{name}", x, y, target) for x, y in splits.values())
-    return Data(train.take(rng.permutation(len(train))), test, target, standardise=True)
+def _gaps(x: Rows) -> tuple[bool, bool]:
+    """Whether some sequence ends early, and whether some value is missing before the end."""
+    variable_length = missing_values = False
+    for part in parts_of(x):
+        lengths = lengths_of(part)
+        before_end = np.arange(part.shape[1]) < lengths[:, np.newaxis]  # (n, timesteps)
+        variable_length |= not before_end.all()
+        missing_values |= bool(np.isnan(part[before_end]).any())
+    return variable_length, missing_values
 
 
-def _npz(path: Path, test_split: float, rng: np.random.Generator) -> Data:
-    where = f"--data {path}"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if missing := {"x", "y"} - set(arrays.files):
-                raise TrainingError(f"{where}: expected arrays x and y, got no {' and no '.join(sorted(missing))}")
-            x, y = arrays["x"], arrays["y"]
-    except FileNotFoundError as error:
-        raise TrainingError(f"{where}: no such file") from error
-    except (
-        AttributeError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise TrainingError(f"{where}: not a readable .npz file: {error}") from error
-    if x.ndim != 3 or y.shape != x.shape[:1]:
-        raise TrainingError(f"{where}: expected x (n, timesteps, features) and y (n,), got {x.shape} and {y.shape}")
-    target = _target(where, y)
-    everything = _checked(where, x, y, target)
-    order = rng.permutation(len(everything))
-    held_out = round(len(everything) * test_split)
-    if not 0 < held_out < len(everything):
-        raise TrainingError(f"{where}: expected enough sequences to hold out {test_split:.0%}, got {len(everything)}")
-    return Data(everything.take(order[held_out:]), everything.take(order[:held_out]), target, standardise=True)
+def lengths_of(x: Array) -> Indices:
+    """Timesteps up to the last present one; 0 where none is.
 
+    Args:
+        x: `(n, timesteps, features)`.
 
-def _target(where: str, labels: NDArray[np.generic]) -> Target:
-    if labels.dtype.kind not in "biuSU":
-        raise TrainingError(
-            f"{where}: expected labels that are integers or strings, one value per class, got {labels.dtype}"
-        )
-    classes = _names(np.unique(labels))
-    if len(classes) < 2:
-        raise TrainingError(f"{where}: expected at least 2 classes, got {', '.join(classes) or 'no sequences'}")
-    return Target(task="binary" if len(classes) == 2 else "multiclass", classes=tuple(classes))
-
-
-def _checked(where: str, x: NDArray[np.generic], labels: NDArray[np.generic], target: Target) -> Split:
-    if x.dtype.kind not in "biuf" or 0 in x.shape:
-        raise TrainingError(f"{where}: expected x to hold numbers, got shape {x.shape} of {x.dtype}")
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
-        array = x.astype(np.float32)
-    if len(wrong := np.argwhere(~np.isfinite(array))):
-        place = "".join(f"[{index}]" for index in wrong[0])
-        raise TrainingError(f"{where}: expected finite numbers, got {x[tuple(wrong[0])]} at x{place}")
-    index = {name: position for position, name in enumerate(target.classes or ())}
-    return Split(array, np.array([index[name] for name in _names(labels)]))
-
-
-def _names(labels: Iterable[np.generic]) -> list[str]:
-    return [label.decode(errors="backslashreplace") if isinstance(label, bytes) else str(label) for label in labels]
+    Returns:
+        `(n,)`.
+    """
+    present: NDArray[np.bool_] = np.any(~np.isnan(x), axis=2)  # (n, timesteps)
+    from_end = present[:, ::-1].argmax(axis=1)
+    return np.where(present.any(axis=1), x.shape[1] - from_end, 0)

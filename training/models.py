@@ -8,7 +8,6 @@ import numpy as np
 from keras import layers, ops
 
 from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION
-from service.inference.card import Target
 from training.data import Data, Scale
 from training.lstm import LSTM
 from training.options import Architecture, Options
@@ -20,7 +19,7 @@ Tensor = Any
 NEVER = -1e9
 
 
-class Sequences(NamedTuple):
+class Inputs(NamedTuple):
     """What an architecture reads.
 
     Attributes:
@@ -36,56 +35,56 @@ class Sequences(NamedTuple):
 Attended = tuple[Tensor, Tensor]
 
 
-def after_lstm(sequences: Sequences, options: Options) -> Attended:
+def after_lstm(inputs: Inputs, options: Options) -> Attended:
     """Attention over the hidden states of an LSTM, one distribution per unit.
 
     Source: github.com/philipperemy/keras-attention-mechanism.
     """
-    states = LSTM(options.units, return_sequences=True)(sequences.values)  # (batch, timesteps, units)
-    weighted, attention_vec = attention_block(states, sequences.present, shared=options.shared_attention)
+    states = LSTM(options.units, return_sequences=True)(inputs.values)  # (batch, timesteps, units)
+    weighted, attention_vec = attention_block(states, inputs.present, shared=options.shared_attention)
     return layers.Flatten()(weighted), attention_vec
 
 
-def before_lstm(sequences: Sequences, options: Options) -> Attended:
+def before_lstm(inputs: Inputs, options: Options) -> Attended:
     """Attention over the inputs of an LSTM, one distribution per feature.
 
     Source: github.com/philipperemy/keras-attention-mechanism.
     """
     weighted, attention_vec = attention_block(
-        sequences.values, sequences.present, shared=options.shared_attention
+        inputs.values, inputs.present, shared=options.shared_attention
     )
-    if sequences.present is None:
+    if inputs.present is None:
         return LSTM(options.units)(weighted), attention_vec
     states = LSTM(options.units, return_sequences=True)(weighted)
-    return last(states, sequences.present), attention_vec
+    return last(states, inputs.present), attention_vec
 
 
-def additive(sequences: Sequences, options: Options) -> Attended:
+def additive(inputs: Inputs, options: Options) -> Attended:
     """Attention of the last hidden state over all of them, one distribution: score = v·tanh(W h + U q + b).
 
     Source: Bahdanau, Cho and Bengio, arXiv 1409.0473.
     """
-    states = LSTM(options.units, return_sequences=True)(sequences.values)  # (batch, timesteps, units)
-    query = last(states, sequences.present)  # (batch, units)
+    states = LSTM(options.units, return_sequences=True)(inputs.values)  # (batch, timesteps, units)
+    query = last(states, inputs.present)  # (batch, units)
     keys = layers.Dense(options.units)(states)
     asked = layers.Dense(options.units, use_bias=False)(query)[:, np.newaxis]  # (batch, 1, units)
     scores = layers.Dense(1, use_bias=False)(ops.tanh(keys + asked))  # (batch, timesteps, 1)
-    return _summed(states, query, weights_over_time(scores, sequences.present))
+    return _summed(states, query, weights_over_time(scores, inputs.present))
 
 
-def multiplicative(sequences: Sequences, options: Options) -> Attended:
+def multiplicative(inputs: Inputs, options: Options) -> Attended:
     """Attention of the last hidden state over all of them, one distribution: score = q·W h.
 
     Source: Luong, Pham and Manning, arXiv 1508.04025, where it is called general.
     """
-    states = LSTM(options.units, return_sequences=True)(sequences.values)  # (batch, timesteps, units)
-    query = last(states, sequences.present)  # (batch, units)
+    states = LSTM(options.units, return_sequences=True)(inputs.values)  # (batch, timesteps, units)
+    query = last(states, inputs.present)  # (batch, units)
     keys = layers.Dense(options.units, use_bias=False)(states)
     scores = ops.sum(keys * query[:, np.newaxis], axis=-1, keepdims=True)  # (batch, timesteps, 1)
-    return _summed(states, query, weights_over_time(scores, sequences.present))
+    return _summed(states, query, weights_over_time(scores, inputs.present))
 
 
-ARCHITECTURES: Mapping[Architecture, Callable[[Sequences, Options], Attended]] = {
+ARCHITECTURES: Mapping[Architecture, Callable[[Inputs, Options], Attended]] = {
     "after_lstm": after_lstm,
     "before_lstm": before_lstm,
     "additive": additive,
@@ -105,9 +104,8 @@ def build(data: Data, options: Options) -> keras.Model:
         `attention_vec (batch, timesteps, units)`.
     """
     sequence = keras.Input(data.train.x.shape[1:], name=INPUT)
-    sequences = _prepared(sequence, data)
-    summary, attention_vec = ARCHITECTURES[options.architecture](sequences, options)
-    return keras.Model(sequence, {PREDICTION: _head(data.target)(summary), ATTENTION_VEC: attention_vec})
+    summary, attention_vec = ARCHITECTURES[options.architecture](_prepared(sequence, data), options)
+    return keras.Model(sequence, {PREDICTION: _predicted(summary, data), ATTENTION_VEC: attention_vec})
 
 
 def attention_block(inputs: Tensor, present: Tensor | None, *, shared: bool) -> tuple[Tensor, Tensor]:
@@ -168,13 +166,13 @@ def _summed(states: Tensor, query: Tensor, attention_vec: Tensor) -> Attended:
     return layers.Dense(states.shape[-1], activation="tanh", use_bias=False)(both), attention_vec
 
 
-def _prepared(sequence: Tensor, data: Data) -> Sequences:
+def _prepared(sequence: Tensor, data: Data) -> Inputs:
     """Scale a sequence as wanted; what is missing becomes the mean, that is 0."""
     values = sequence if data.scale is None else _standardised(sequence, data.scale)
     if not (data.variable_length or data.missing_values):
-        return Sequences(values, None)
+        return Inputs(values, None)
     given = ops.logical_not(ops.isnan(sequence))
-    return Sequences(ops.where(given, values, 0.0), ops.any(given, axis=-1, keepdims=True))
+    return Inputs(ops.where(given, values, 0.0), ops.any(given, axis=-1, keepdims=True))
 
 
 def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
@@ -187,11 +185,13 @@ def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
     return layers.Rescaling(1 / np.where(scale.deviation > 0, scale.deviation, 1))(centred)
 
 
-def _head(target: Target) -> layers.Layer:
-    match target.task:
+def _predicted(summary: Tensor, data: Data) -> Tensor:
+    outputs = data.target.outputs
+    match data.target.task:
         case "binary":
-            return layers.Dense(1, activation="sigmoid", name=PREDICTION)
+            return layers.Dense(1, activation="sigmoid", name=PREDICTION)(summary)
         case "multiclass":
-            return layers.Dense(target.outputs, activation="softmax", name=PREDICTION)
-        case "regression":
-            return layers.Dense(target.outputs, name=PREDICTION)
+            return layers.Dense(outputs, activation="softmax", name=PREDICTION)(summary)
+        case "regression":  # in raw units: what is learned is how far they are from their mean
+            scale = data.target_scale
+            return layers.Rescaling(scale.deviation, scale.mean, name=PREDICTION)(layers.Dense(outputs)(summary))

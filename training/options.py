@@ -10,6 +10,7 @@ from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict
 from service.inference.card import NAME_PATTERN
 
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
+TaskChoice = Literal["auto", "classification", "regression"]
 
 
 class CommandLine(BaseModel):
@@ -60,8 +61,16 @@ class Options(CommandLine):
     )
     data: str = Field(
         "recurrent",
-        description="what to train on: recurrent (synthetic), aeon:NAME (a classification data set of the aeon "
-        "package, with its published split) or a .npz file with x (n, timesteps, features) and y (n,)",
+        description="what to train on: recurrent, add-two-numbers or find-max (synthetic), aeon:NAME (a data set of "
+        "the aeon package, with its published split) or a .npz or .ts file",
+    )
+    test_data: str | None = Field(
+        None, description="another file of the same kind, held out for the card's metrics instead of --test-split"
+    )
+    task: TaskChoice = Field(
+        "auto",
+        description="what to predict: classification, regression, or auto: strings, booleans and integers are "
+        "classes, other numbers are predicted as such",
     )
     name: str | None = Field(
         None,
@@ -91,7 +100,7 @@ class Options(CommandLine):
         description="fraction of the training data kept out of the fit, to validate on after each epoch: the epoch with "
         "the lowest loss there is the one that is published",
     )
-    test_split: float = Field(0.2, gt=0, lt=1, description=".npz data: fraction to hold out for the card's metrics")
+    test_split: float = Field(0.2, gt=0, lt=1, description="files: fraction to hold out for the card's metrics")
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")
     repeats: int = Field(
         1,
@@ -103,9 +112,13 @@ class Options(CommandLine):
         default=False, description="go on where a training with the same options was killed, to the same weights"
     )
     tensorboard: Path | None = Field(None, description="folder to write TensorBoard's logs to")
-    sequences: int = Field(300_000, ge=10, description="recurrent data: how many sequences")
-    timesteps: int = Field(20, ge=1, description="recurrent data: timesteps in a sequence")
-    features: int = Field(2, ge=1, description="recurrent data: features at each timestep")
+    sequences: int | None = Field(
+        None, ge=10, description="synthetic data: how many sequences; 300000, 20000 or 100000 if absent"
+    )
+    timesteps: int | None = Field(
+        None, ge=1, description="synthetic data: timesteps in a sequence; 20, 20 or 10 if absent"
+    )
+    features: int | None = Field(None, ge=1, description="recurrent data: features at each timestep; 2 if absent")
     attention_column: int = Field(10, ge=0, description="recurrent data: timestep that the label is written into")
 
     @model_validator(mode="after")

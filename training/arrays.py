@@ -1,0 +1,208 @@
+"""Sequences from .npz files, and the checks of everything that comes as arrays."""
+
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.artifact import Array
+from training.data import MOST_COLUMNS, Sequences, lengths_of, numbered
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one file holds.
+
+    Attributes:
+        where: what errors call it.
+        x: `(n, timesteps, features)`.
+        labels: `(n,)` or `(n, numbers)`.
+        names: one for each feature, timestep and label, under `feature_names`, `timestep_labels` and `target_names`,
+            where the file has them.
+    """
+
+    where: str
+    x: Array
+    labels: NDArray[Any]
+    names: Mapping[str, tuple[str, ...]]
+
+
+def read(files: Mapping[str, Path]) -> Sequences:
+    """Read one .npz file, or the one to fit and the one to hold out.
+
+    Raises:
+        TrainingError: a file cannot be read, or does not hold what it should.
+    """
+    return joined([_part(where, path) for where, path in files.items()])
+
+
+def joined(parts: Sequence[Part]) -> Sequences:
+    """What is to fit and, where it is separate, what is to hold out.
+
+    Raises:
+        TrainingError: they do not fit together, or a sequence holds no value.
+    """
+    first, last = parts[0], parts[-1]
+    if last.x.shape[2] != first.x.shape[2]:
+        raise TrainingError(f"{last.where}: expected {first.x.shape[2]} features, as to fit, got {last.x.shape[2]}")
+    if last.labels.shape[1:] != first.labels.shape[1:] or _kind(last.labels) != _kind(first.labels):
+        raise TrainingError(
+            f"{last.where}: expected labels as to fit, {_described(first.labels)}, got {_described(last.labels)}"
+        )
+    for name, values in last.names.items():
+        if first.names.get(name, values) != values:
+            raise TrainingError(f"{last.where}: expected {name} as to fit, {first.names[name]}, got {values}")
+
+    lengths = [lengths_of(part.x) for part in parts]
+    for part, of_part in zip(parts, lengths, strict=True):
+        if len(empty := np.flatnonzero(of_part == 0)):
+            raise TrainingError(f"{part.where}: expected values, got none in x[{empty[0]}]")
+    timesteps = int(max(of_part.max() for of_part in lengths))
+    names = {**last.names, **first.names}
+    label_names = ("target",) if first.labels.ndim == 1 else numbered(first.labels.shape[1])
+
+    def place(index: int) -> str:
+        if index < len(first.x):
+            return f"{first.where} at y[{index}]"
+        return f"{last.where} at y[{index - len(first.x)}]"
+
+    return Sequences(
+        where=first.where,
+        x=_stacked([part.x for part in parts], timesteps),
+        labels=np.concatenate([part.labels for part in parts]),
+        label_names=names.get("target_names", label_names),
+        timestep_labels=names.get("timestep_labels", numbered(timesteps)),
+        feature_labels=names.get("feature_names", numbered(first.x.shape[2])),
+        place=place,
+        fitted=len(first.x) if len(parts) > 1 else None,
+    )
+
+
+def checked(where: str, x: NDArray[Any]) -> Array:
+    """As float32; NaN is kept, where nothing is.
+
+    Args:
+        where: what errors call it.
+        x: `(n, timesteps, features)`.
+
+    Raises:
+        TrainingError: these are no numbers, or some that float32 cannot hold, or too many.
+    """
+    if x.dtype.kind not in "biuf" or 0 in x.shape:
+        raise TrainingError(f"{where}: expected x to hold numbers, got shape {x.shape} of {x.dtype}")
+    refuse_many(where, x.shape)
+    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
+        array = x.astype(np.float32)
+    if len(wrong := np.argwhere(np.isinf(array))):
+        place = "".join(f"[{index}]" for index in wrong[0])
+        raise TrainingError(f"{where}: expected finite numbers, got {x[tuple(wrong[0])]} at x{place}")
+    return array
+
+
+def refuse_many(where: str, shape: Sequence[int]) -> None:
+    """Refuse sequences of more values than a model should have inputs.
+
+    Raises:
+        TrainingError: there are too many.
+    """
+    if (values := math.prod(shape[1:])) > MOST_COLUMNS:
+        raise TrainingError(
+            f"{where}: expected at most {MOST_COLUMNS:,} values in a sequence, timesteps times features, "
+            f"got {values:,} in x of shape {tuple(shape)}"
+        )
+
+
+def _part(where: str, path: Path) -> Part:
+    arrays = _arrays(where, path)
+    if missing := {"x", "y"} - set(arrays):
+        raise TrainingError(f"{where}: expected arrays x and y, got no {' and no '.join(sorted(missing))}")
+    x, y, lengths = arrays["x"], arrays["y"], arrays.get("lengths")
+    if x.ndim != 3 or y.shape[:1] != x.shape[:1] or y.ndim > 2:
+        raise TrainingError(
+            f"{where}: expected x (n, timesteps, features) and y (n,) or (n, numbers), got {x.shape} and {y.shape}"
+        )
+    if lengths is not None:
+        x = _cut(where, x, lengths)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    array = checked(where, x)
+    counts = {"feature_names": x.shape[2], "timestep_labels": x.shape[1], "target_names": y[:1].size}
+    return Part(
+        where, array, y, {name: _names(where, name, arrays[name], n) for name, n in counts.items() if name in arrays}
+    )
+
+
+def _arrays(where: str, path: Path) -> dict[str, NDArray[Any]]:
+    wanted = ("x", "y", "lengths", "feature_names", "timestep_labels", "target_names")
+    try:
+        # numpy would leave a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if "x" in arrays.files:
+                refuse_many(where, _shape(arrays.zip, "x.npy"))
+            return {name: arrays[name] for name in wanted if name in arrays.files}
+    except (
+        AttributeError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise TrainingError(f"{where}: not a readable .npz file: {error}") from error
+
+
+def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
+    """Of an array that is not read yet."""
+    with archive.open(member) as file:
+        npy: Any = np.lib.format  # has no types
+        read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+        shape: tuple[int, ...] = read_header(file)[0]
+    return shape
+
+
+def _cut(where: str, x: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
+    """With nothing after the end of each sequence, whatever was there."""
+    if lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu":
+        raise TrainingError(f"{where}: expected lengths (n,) of integers, got {lengths.shape} of {lengths.dtype}")
+    if len(wrong := np.flatnonzero((lengths < 1) | (lengths > x.shape[1]))):
+        raise TrainingError(
+            f"{where}: expected lengths from 1 to {x.shape[1]}, got {lengths[wrong[0]]} at lengths[{wrong[0]}]"
+        )
+    after = np.arange(x.shape[1]) >= lengths[:, np.newaxis]
+    return np.where(after[..., np.newaxis], np.nan, x) if x.dtype.kind in "biuf" else x
+
+
+def _names(where: str, name: str, values: NDArray[Any], count: int) -> tuple[str, ...]:
+    if values.shape != (count,) or values.dtype.kind == "V":
+        raise TrainingError(f"{where}: expected {name} ({count},), got {values.shape} of {values.dtype}")
+    return tuple(map(str, values.tolist()))
+
+
+def _stacked(arrays: Sequence[Array], timesteps: int) -> Array:
+    """One below the other, each with `timesteps`."""
+    fitting = [
+        np.pad(x[:, :timesteps], ((0, 0), (0, max(0, timesteps - x.shape[1])), (0, 0)), constant_values=np.nan)
+        if x.shape[1] != timesteps
+        else x
+        for x in arrays
+    ]
+    return fitting[0] if len(fitting) == 1 else np.concatenate(fitting)
+
+
+def _kind(labels: NDArray[Any]) -> str:
+    """Numbers or words."""
+    return "words" if labels.dtype.kind in "SUO" else "numbers"
+
+
+def _described(labels: NDArray[Any]) -> str:
+    return f"{labels.shape[1:] or 'one'} of {labels.dtype}"

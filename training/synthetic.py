@@ -1,0 +1,119 @@
+"""Sequences made by a recipe, of which it is known which timesteps decide."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from service.inference.card import Target
+from training.data import Data, Split, numbered
+from training.errors import TrainingError
+from training.options import Options
+
+
+@dataclass(frozen=True)
+class Task:
+    """A recipe and its own sizes.
+
+    Attributes:
+        sequences: how many to fit.
+        timesteps: of each.
+        features: names, or how many by default where they have none.
+        target: what is predicted.
+    """
+
+    sequences: int
+    timesteps: int
+    features: tuple[str, ...] | int
+    target: Target
+
+
+TASKS: Mapping[str, Task] = {
+    "recurrent": Task(300_000, 20, 2, Target(task="binary", classes=("0", "1"))),
+    "add-two-numbers": Task(20_000, 20, ("number", "marker"), Target(task="regression", names=("sum",))),
+    "find-max": Task(100_000, 10, ("number",), Target(task="regression", names=("maximum",))),
+}
+
+
+def load(options: Options, rng: np.random.Generator) -> Data:
+    """Make what `--data` names, and a tenth as much again to hold out.
+
+    Raises:
+        TrainingError: the task has no such shape.
+    """
+    task = TASKS[options.data]
+    sequences = options.sequences or task.sequences
+    timesteps = options.timesteps or task.timesteps
+    features = _features(task, options)
+    make = _maker(options, timesteps, len(features))
+    return Data(
+        train=make(sequences, rng=rng),
+        test=make(sequences // 10, rng=rng),
+        target=task.target,
+        timestep_labels=numbered(timesteps),
+        feature_labels=features,
+        variable_length=False,
+        missing_values=False,
+        scale=None,
+    )
+
+
+def recurrent(n: int, timesteps: int, features: int, attention_column: int, rng: np.random.Generator) -> Split:
+    """Standard normal sequences with their label, 0 or 1, written into every feature of one timestep.
+
+    Source: `get_data_recurrent` of github.com/philipperemy/keras-attention-mechanism.
+    """
+    x = rng.standard_normal((n, timesteps, features), dtype=np.float32)
+    y = rng.integers(0, 2, n)
+    x[:, attention_column, :] = y[:, np.newaxis]
+    marked = np.zeros((n, timesteps), dtype=np.bool_)
+    marked[:, attention_column] = True
+    return Split(x, y, marked)
+
+
+def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> Split:
+    """Numbers between 0 and 1, and a marker that is 1 beside two of them, else 0; the sum of those two.
+
+    Source: "the adding problem" of Hochreiter and Schmidhuber (1997); its sequences of one length, as in
+    `examples/add_two_numbers.py` of github.com/philipperemy/keras-attention-mechanism.
+    """
+    numbers = rng.random((n, timesteps), dtype=np.float32)
+    first = rng.integers(0, timesteps, n)
+    second = (first + rng.integers(1, timesteps, n)) % timesteps  # any other
+    marked = np.zeros((n, timesteps), dtype=np.bool_)
+    marked[np.arange(n), first] = marked[np.arange(n), second] = True
+    y = np.where(marked, numbers, 0).sum(axis=1, keepdims=True, dtype=np.float32)
+    return Split(np.stack([numbers, marked.astype(np.float32)], axis=2), y, marked)
+
+
+def find_max(n: int, timesteps: int, rng: np.random.Generator) -> Split:
+    """Numbers between 0 and 1; the largest of them.
+
+    Source: `examples/find_max.py` of github.com/philipperemy/keras-attention-mechanism, with uniform numbers.
+    """
+    numbers = rng.random((n, timesteps), dtype=np.float32)
+    marked = np.arange(timesteps) == numbers.argmax(axis=1)[:, np.newaxis]
+    return Split(numbers[..., np.newaxis], numbers.max(axis=1, keepdims=True), marked)
+
+
+def _features(task: Task, options: Options) -> tuple[str, ...]:
+    if isinstance(task.features, int):
+        return numbered(options.features or task.features)
+    if options.features not in {None, len(task.features)}:
+        raise TrainingError(f"--features: {options.data} has {len(task.features)}, got {options.features}")
+    return task.features
+
+
+def _maker(options: Options, timesteps: int, features: int) -> Callable[..., Split]:
+    if options.data == "find-max":
+        return partial(find_max, timesteps=timesteps)
+    if options.data == "add-two-numbers":
+        if timesteps < 2:
+            raise TrainingError(f"--timesteps: expected at least 2 to add two numbers, got {timesteps}")
+        return partial(add_two_numbers, timesteps=timesteps)
+    if options.attention_column >= timesteps:
+        raise TrainingError(
+            f"--attention-column: expected less than --timesteps ({timesteps}), got {options.attention_column}"
+        )
+    return partial(recurrent, timesteps=timesteps, features=features, attention_column=options.attention_column)

@@ -1,0 +1,91 @@
+"""What a model is to predict, from the labels that a source has."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.inference.card import Target
+from training.data import Indices, Sequences
+from training.errors import TrainingError
+from training.options import TaskChoice
+
+#: Most classes; each is an output of the model.
+MOST_CLASSES: Final = 10_000
+#: As words, for errors.
+KINDS: Final = {"b": "booleans", "i": "integers", "u": "integers", "f": "numbers"}
+
+
+def encode(sequences: Sequences, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
+    """Decide what the labels are, and bring them into the form that is trained on.
+
+    Args:
+        sequences: with their labels.
+        task: classes, numbers, or `auto`: strings, booleans and integers are classes, other numbers are numbers.
+
+    Returns:
+        The target, and `(n,)` int64 class indices or `(n, outputs)` float32 numbers.
+
+    Raises:
+        TrainingError: the labels are no such target.
+    """
+    labels = sequences.labels
+    if task == "auto":
+        task = "regression" if labels.ndim == 2 or labels.dtype.kind == "f" else "classification"
+    return _numbers(sequences) if task == "regression" else _classes(sequences)
+
+
+def _numbers(sequences: Sequences) -> tuple[Target, NDArray[np.float32]]:
+    labels = sequences.labels.reshape(len(sequences.labels), -1)
+    if labels.dtype.kind not in KINDS:
+        raise TrainingError(f"{sequences.place(0)}: expected numbers to predict, got {_shown(labels[0, 0])}")
+    _refuse_infinite(sequences, labels)
+    return Target(task="regression", names=sequences.label_names), labels.astype(np.float32)
+
+
+def _classes(sequences: Sequences) -> tuple[Target, Indices]:
+    labels = sequences.labels
+    if labels.ndim != 1:
+        raise TrainingError(
+            f"{sequences.place(0)}: expected one class, got {labels.shape[1]} numbers; classes are of one column"
+        )
+    if labels.dtype.kind == "f":
+        _refuse_infinite(sequences, labels[:, np.newaxis])
+    if labels.dtype == object:  # few distinct strings, shared by many sequences: sorting all of them takes long
+        values = sorted(set(labels.tolist()))
+        index = {value: position for position, value in enumerate(values)}
+        codes = np.fromiter(map(index.__getitem__, labels), np.int64, len(labels))
+    else:
+        distinct, codes = np.unique(labels, return_inverse=True)
+        values = distinct.tolist()
+    if not 2 <= len(values) <= MOST_CLASSES:
+        got = _shown(values[0]) + " alone" if len(values) == 1 else f"{len(values):,}"
+        raise TrainingError(
+            f"{sequences.where}: expected 2 to {MOST_CLASSES:,} classes, got {got}"
+            + ("" if len(values) < 2 else "; --task regression predicts numbers")
+        )
+    names = tuple(map(_name, values))
+    return Target(task="binary" if len(names) == 2 else "multiclass", classes=names), codes.astype(np.int64)
+
+
+def _refuse_infinite(sequences: Sequences, labels: NDArray[Any]) -> None:
+    """Those that float32 cannot hold, too."""
+    with np.errstate(over="ignore"):
+        wrong = np.argwhere(~np.isfinite(labels.astype(np.float32)))
+    if len(wrong):
+        row, column = wrong[0]
+        raise TrainingError(
+            f"{sequences.place(row)}: expected a finite {sequences.label_names[column]}, got {labels[row, column]}"
+        )
+
+
+def _name(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _shown(value: object) -> str:
+    return repr(_name(value))
