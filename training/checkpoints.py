@@ -108,9 +108,9 @@ class Checkpoints:
     def __init__(self, home: Path, options: Options, data: Data) -> None:
         digest = hashlib.sha256(options.model_dump_json(exclude=IRRELEVANT).encode())
         for split in (data.train, data.test):
-            digest.update(np.ascontiguousarray(split.y))
+            digest.update(split.y.tobytes())
             for part in parts_of(split.x):
-                digest.update(np.ascontiguousarray(part))
+                digest.update(part.tobytes())
         self._directory = home / f"{PREFIX}{digest.hexdigest()[:16]}"
 
     def __bool__(self) -> bool:

@@ -42,7 +42,9 @@ def compare(options: Compare) -> str:
         raise TrainingError(f"no versions of a model {options.name!r} in {options.artifacts}")
     chosen = options.versions or tuple(numbers[-options.last :])
     if missing := set(chosen) - set(numbers):
-        raise TrainingError(f"no version {min(missing)} of model {options.name!r}: there are {', '.join(map(str, numbers))}")
+        raise TrainingError(
+            f"no version {min(missing)} of model {options.name!r}: there are {', '.join(map(str, numbers))}"
+        )
     return table(home.name, {str(number): _card(home / str(number)) for number in chosen})
 
 

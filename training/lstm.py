@@ -48,7 +48,5 @@ def unrolled(sequences: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tenso
         return t + 1, hidden, cell, states.write(t, hidden)
 
     states = tf.TensorArray(sequences.dtype, size=timesteps, element_shape=(batch, units))
-    *_, states = tf.while_loop(
-        lambda t, *_: t < timesteps, step, (0, zero, zero, states), maximum_iterations=timesteps
-    )
+    *_, states = tf.while_loop(lambda t, *_: t < timesteps, step, (0, zero, zero, states), maximum_iterations=timesteps)
     return tf.transpose(states.stack(), (1, 0, 2))

@@ -37,9 +37,7 @@ def metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, fl
     }
 
 
-def _of_numbers(
-    predictions: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, ...]
-) -> dict[str, float]:
+def _of_numbers(predictions: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, float]:
     errors = predictions - y
     squares, total = (errors**2).sum(axis=0), ((y - y.mean(axis=0)) ** 2).sum(axis=0)
     # Of what is the same everywhere nothing can be explained.

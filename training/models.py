@@ -50,9 +50,7 @@ def before_lstm(inputs: Inputs, options: Options) -> Attended:
 
     Source: github.com/philipperemy/keras-attention-mechanism.
     """
-    weighted, attention_vec = attention_block(
-        inputs.values, inputs.present, shared=options.shared_attention
-    )
+    weighted, attention_vec = attention_block(inputs.values, inputs.present, shared=options.shared_attention)
     if inputs.present is None:
         return LSTM(options.units)(weighted), attention_vec
     states = LSTM(options.units, return_sequences=True)(weighted)

@@ -53,8 +53,8 @@ class Options(CommandLine):
 
     architecture: Architecture = Field(
         "after_lstm",
-        description="where attention sits and how it scores: over the states or the inputs of an LSTM, one distribution "
-        "per unit; or additive (Bahdanau) or multiplicative (Luong), one distribution for the last state",
+        description="where attention sits and how it scores: over the states or the inputs of an LSTM, one "
+        "distribution per unit; or additive (Bahdanau) or multiplicative (Luong), one distribution for the last state",
     )
     shared_attention: bool = Field(
         default=False, description="after_lstm, before_lstm: one distribution for all units, the mean of theirs"
@@ -97,8 +97,8 @@ class Options(CommandLine):
         0.1,
         ge=0,
         lt=1,
-        description="fraction of the training data kept out of the fit, to validate on after each epoch: the epoch with "
-        "the lowest loss there is the one that is published",
+        description="fraction of the training data kept out of the fit, to validate on after each epoch: the epoch "
+        "with the lowest loss there is the one that is published",
     )
     test_split: float = Field(0.2, gt=0, lt=1, description="files: fraction to hold out for the card's metrics")
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")
@@ -154,6 +154,8 @@ class Compare(CommandLine):
     model_config = SettingsConfigDict(cli_prog_name="python -m training compare")
 
     name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
-    versions: tuple[PositiveInt, ...] = Field(default=(), description="which versions, such as 1,3; the newest if absent")
+    versions: tuple[PositiveInt, ...] = Field(
+        default=(), description="which versions, such as 1,3; the newest if absent"
+    )
     last: int = Field(4, ge=1, description="how many of the newest")
     artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")

@@ -29,7 +29,7 @@ class Report:
             unit="step",
             dynamic_ncols=True,
         )
-        self._writer = tf.summary.create_noop_writer()
+        self._writer = None
         if options.tensorboard is not None:
             self._writer = tf.summary.create_file_writer(str(options.tensorboard / f"{options.model_name}-seed-{seed}"))
 
@@ -40,7 +40,8 @@ class Report:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.close()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def steps(self, steps: int, loss: float) -> None:
         """Some steps were made, at this mean loss."""
@@ -50,6 +51,7 @@ class Report:
     def epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
         """An epoch is over, and this is what it came to."""
         self._bar.set_postfix_str(", ".join(f"{name} {value:.4f}" for name, value in logs.items()))
-        with self._writer.as_default():
-            for name, value in logs.items():
-                tf.summary.scalar(name.replace(" ", "/"), value, step=epoch)
+        if self._writer is not None:
+            with self._writer.as_default(step=epoch):
+                for name, value in logs.items():
+                    tf.summary.scalar(name, value)

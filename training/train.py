@@ -11,7 +11,7 @@ import tensorflow as tf
 from service.inference.artifact import PREDICTION
 from service.inference.card import Target
 from training.batches import Batches, batches_of
-from training.checkpoints import Checkpoint, Progress
+from training.checkpoints import Checkpoint
 from training.data import Data, Indices
 from training.errors import TrainingError
 from training.evaluate import forward, predict
