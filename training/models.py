@@ -150,7 +150,7 @@ def last(states: Tensor, present: Tensor | None) -> Tensor:
         return states[:, -1]
     counting = np.arange(1, states.shape[1] + 1, dtype=np.float32)[:, np.newaxis]  # (timesteps, 1)
     positions = ops.cast(present, states.dtype) * counting  # (batch, timesteps, 1)
-    is_last = ops.logical_and(present, positions == ops.max(positions, axis=1, keepdims=True))
+    is_last = ops.logical_and(present, ops.equal(positions, ops.max(positions, axis=1, keepdims=True)))
     return ops.sum(states * ops.cast(is_last, states.dtype), axis=1)
 
 
@@ -169,8 +169,10 @@ def _prepared(sequence: Tensor, data: Data) -> Inputs:
     values = sequence if data.scale is None else _standardised(sequence, data.scale)
     if not (data.variable_length or data.missing_values):
         return Inputs(values, None)
-    given = ops.logical_not(ops.isnan(sequence))
-    return Inputs(ops.where(given, values, 0.0), ops.any(given, axis=-1, keepdims=True))
+    missing = ops.isnan(sequence)
+    # Straight from isnan(): where() on any other condition is lowered to products, and NaN times 0 is NaN.
+    values = ops.where(missing, 0.0, values)
+    return Inputs(values, ops.any(ops.logical_not(missing), axis=-1, keepdims=True))
 
 
 def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
