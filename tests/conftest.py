@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.inference.engines import EngineChoice
 from service.settings import Settings
+from tests.masked import publish_masked
 from training.options import Options
 from training.run import run
 
@@ -54,6 +55,14 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, three_classes: Path) -> 
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another version of after-lstm: the same options, another seed."""
     return run(Options(**SMALL, seed=1, artifacts=tmp_path_factory.mktemp("retrained")))
+
+
+@pytest.fixture(scope="session")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with models of 6 × 2, of which both may vary or be missing: both, shorter (length alone), gaps."""
+    folder = tmp_path_factory.mktemp("masked")
+    publish_masked(folder)
+    return folder
 
 
 @pytest.fixture(params=["onnx", "tensorflow"], scope="session")

@@ -163,6 +163,10 @@ def test_a_golden_example_of_another_shape_is_refused(artifact: Artifact, engine
         ({ATTENTION_VEC: arrays[ATTENTION_VEC][..., :1]}, r"expected output attention_vec of float32 \(None, 20, 1\)"),
         ({INPUT: arrays[INPUT][:, :5]}, r"expected sequences of shape \(n, 20, 2\), got \(32, 5, 2\)"),
         ({INPUT: arrays[INPUT][:0]}, r"expected sequences of shape \(n, 20, 2\), got \(0, 20, 2\)"),
+        (
+            {ATTENTION_VEC: arrays[ATTENTION_VEC][:, :19]},
+            r"expected attention_vec of \(32, 20\) sequences and timesteps, got \(32, 19\)",
+        ),
     ):
         np.savez(artifact.golden_path, **{**arrays, **changed})
         artifact.write_sums()
@@ -176,6 +180,72 @@ def test_a_card_that_contradicts_the_graph_is_refused(artifact: Artifact) -> Non
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=r"describes a multiclass target with 3 output\(s\), .*golden\.npz has 1"):
         open_verified(artifact, "auto", threads=1)
+
+
+def test_a_card_that_names_other_numbers_than_the_graph_predicts_is_refused(artifact: Artifact) -> None:
+    """One name for each; without names there may be any number."""
+    edit_card(artifact, target={"task": "regression", "names": ["mean", "peak"]})
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match=r"describes a regression target with 2 output\(s\), .*golden\.npz has 1"):
+        open_verified(artifact, "auto", threads=1)
+    for target in ({"task": "regression", "names": ["mean"]}, {"task": "regression"}):
+        edit_card(artifact, target=target)
+        artifact.write_sums()
+        open_verified(artifact, "auto", threads=1)
+
+
+@pytest.fixture
+def masked_artifact(masked: Path, tmp_path: Path) -> Callable[[str], Artifact]:
+    """A version to break of one of the models whose sequences may vary."""
+    return lambda name: Artifact(Path(shutil.copytree(masked / name / "1", tmp_path / "1")))
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("shorter", {"variable_length": False}),
+        ("gaps", {"missing_values": False}),
+        ("gaps", {"missing_values": False, "variable_length": True}),
+        ("both", {"missing_values": False}),
+    ],
+)
+def test_a_golden_example_that_lacks_what_the_card_wants_is_refused(
+    masked_artifact: Callable[[str], Artifact], engine: EngineChoice, name: str, allowed: dict[str, bool]
+) -> None:
+    """Though the graph computes what it says."""
+    artifact = masked_artifact(name)
+    open_verified(artifact, engine, threads=1)
+    edit_card(artifact, **allowed)
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match=r"golden\.npz: expected values that the card allows .*, got nan at seq"):
+        open_verified(artifact, engine, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "attention", "message"),
+    [
+        ([[1, 2], [1, np.inf], *[[np.nan, np.nan]] * 4], 0, r"got inf at sequence\[3\]\[1\]\[1\]"),
+        ([[np.nan, np.nan]] * 6, 0, r"expected at least one value in each sequence, got none in sequence\[3\]"),
+        (
+            [[1, 2], *[[np.nan, np.nan]] * 5],
+            1e-12,
+            r"expected no attention at a timestep without any value, got 1e-12 at attention_vec\[3\]\[1\]\[0\]",
+        ),
+    ],
+)
+def test_a_golden_example_that_breaks_the_rules_of_missing_values_is_refused(
+    masked_artifact: Callable[[str], Artifact], engine: EngineChoice, sequence: Any, attention: float, message: str
+) -> None:
+    """Infinity, nothing at all, or attention to what is absent, however little."""
+    artifact = masked_artifact("both")
+    with np.load(artifact.golden_path) as golden:
+        arrays = dict(golden)
+    arrays[INPUT][3] = sequence
+    arrays[ATTENTION_VEC][3, 1:] = attention
+    np.savez(artifact.golden_path, **arrays)
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match=message):
+        open_verified(artifact, engine, threads=1)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,28 @@ def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
     assert third.attention_moved_from(model("three", Looking(3))) is None
 
 
+@pytest.mark.parametrize(
+    ("newer", "other", "comparable"),
+    [
+        ("both", "gaps", True),
+        ("both", "shorter", False),
+        ("gaps", "shorter", False),
+        ("shorter", "gaps", True),
+        ("shorter", "both", True),
+    ],
+)
+def test_attention_is_compared_on_what_both_versions_take(
+    masked: Path, engine: EngineChoice, newer: str, other: str, *, comparable: bool
+) -> None:
+    """The newer one's golden example may lack values that the other needs."""
+    limits = Limits(max_batch=8, max_queue=16, timeout=1)
+    after, before = (
+        load_model(Artifact(masked / name / "1"), engine=engine, threads=1, limits=limits) for name in (newer, other)
+    )
+    moved = after.attention_moved_from(before)
+    assert moved == (0 if comparable else None), "the weights are the same"
+
+
 def test_a_version_of_another_model_is_refused(artifacts: Path, tmp_path: Path, engine: EngineChoice) -> None:
     """One that was copied into the wrong model's folder is not served under its name."""
     shutil.copytree(artifacts / "after-lstm" / "1", tmp_path / "renamed" / "1")

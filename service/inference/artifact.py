@@ -30,6 +30,8 @@ SIGNATURES: Final = {
     "serving_default": (PREDICTION,),
     "attention": (PREDICTION, ATTENTION, ATTENTION_VEC),
 }
+#: The tensors whose second axis is time.
+OVER_TIME: Final = frozenset((INPUT, ATTENTION, ATTENTION_VEC))
 
 EXTRA: Final = "assets.extra"
 SUMS: Final = f"{EXTRA}/SHA256SUMS"
@@ -56,9 +58,9 @@ class Golden:
     """Inputs and outputs recorded at export.
 
     Attributes:
-        sequence: `(n, timesteps, features)`.
+        sequence: `(n, timesteps, features)`, NaN where a value is missing.
         prediction: `(n, outputs)`.
-        attention_vec: `(n, timesteps, units)`.
+        attention_vec: `(n, timesteps, units)`, 0 at timesteps without any value.
     """
 
     sequence: Array

@@ -178,6 +178,11 @@ class ModelCard(CardPart):
     training: TrainingRecord = Field(description="How the version came to be.")
     lowering: Lowering | None = Field(None, description="The ONNX graph beside the SavedModel, where there is one.")
 
+    @property
+    def fewest_timesteps(self) -> int:
+        """How many a sequence must have."""
+        return 1 if self.variable_length else self.timesteps
+
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
         lengths = {

@@ -54,7 +54,7 @@ class Engine(Protocol):
         """Execute one forward pass.
 
         Args:
-            sequences: `(batch, timesteps, features)`.
+            sequences: `(batch, timesteps, features)`, NaN where a value is missing.
             outputs: which of `prediction (batch, outputs)`, `attention (batch, timesteps)` and
                 `attention_vec (batch, timesteps, units)` to return.
         """

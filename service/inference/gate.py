@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.errors import ArtifactError
 from service.inference.artifact import (
@@ -24,6 +25,7 @@ from service.inference.artifact import (
 from service.inference.card import ModelCard
 from service.inference.engines import Engine, EngineChoice, Tensor, open_engine
 from service.inference.graphs import check_onnx, check_saved_model
+from service.inference.missing import absent, refused
 from service.inference.signatures import SignatureDefinition, read_signatures
 
 T = TypeVar("T")
@@ -81,11 +83,43 @@ def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
             f"{contents.directory / GOLDEN}: expected sequences of shape (n, {card.timesteps}, {card.features}), "
             f"got {golden.sequence.shape}"
         )
+    if golden.attention_vec.shape[:2] != golden.sequence.shape[:2]:
+        raise ArtifactError(
+            f"{contents.directory / GOLDEN}: expected {ATTENTION_VEC} of {golden.sequence.shape[:2]} sequences and "
+            f"timesteps, got {golden.attention_vec.shape[:2]}"
+        )
+    _check_missing(contents, card, golden)
     if card.target.outputs not in (None, golden.prediction.shape[1]):
         raise ArtifactError(
             f"{contents.directory / CARD} describes a {card.target.task} target with {card.target.outputs} output(s), "
             f"{contents.directory / GOLDEN} has {golden.prediction.shape[1]}"
         )
+
+
+def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
+    """Nothing may be missing in the golden example that must not be in requests; what is absent has no attention."""
+    path = contents.directory / GOLDEN
+    wrong = refused(golden.sequence, card)
+    if wrong.any():
+        raise ArtifactError(
+            f"{path}: expected values that the card allows (variable_length {card.variable_length}, missing_values "
+            f"{card.missing_values}), got {golden.sequence[wrong][0]} at {INPUT}{_first(wrong)}"
+        )
+    nowhere = absent(golden.sequence)
+    empty = nowhere.all(axis=1)
+    if empty.any():
+        raise ArtifactError(f"{path}: expected at least one value in each sequence, got none in {INPUT}{_first(empty)}")
+    attended = nowhere[:, :, np.newaxis] & (golden.attention_vec != 0)
+    if attended.any():
+        raise ArtifactError(
+            f"{path}: expected no attention at a timestep without any value, got "
+            f"{golden.attention_vec[attended][0]:.2g} at {ATTENTION_VEC}{_first(attended)}"
+        )
+
+
+def _first(wrong: NDArray[np.bool_]) -> str:
+    """The place of the first that is wrong, as an index."""
+    return "".join(f"[{axis}]" for axis in np.argwhere(wrong)[0])
 
 
 def _check_graphs(contents: Contents) -> None:

@@ -12,6 +12,7 @@ from service.inference.artifact import ATTENTION, PREDICTION, Array, Artifact
 from service.inference.batching import Batcher, Result
 from service.inference.engines import EngineChoice
 from service.inference.gate import Verified, open_verified
+from service.inference.missing import refused
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +64,11 @@ class Model:
 
         Returns:
             The total variation, from 0 (the same) to 1 (on other timesteps altogether), mean over the sequences; none
-            where the other takes sequences of another shape.
+            where the other does not take those sequences: of this shape, or with the values missing that are.
         """
         sequences = self.golden.sequence
-        if sequences.shape[1:] != (other.card.timesteps, other.card.features):
+        shape = (other.card.timesteps, other.card.features)
+        if sequences.shape[1:] != shape or refused(sequences, other.card).any():
             return None
         before, after = (model.engine.run(sequences, (ATTENTION,))[ATTENTION] for model in (other, self))
         return float(np.abs(after - before).sum(axis=1).mean() / 2)  # (n, timesteps) to one number
@@ -84,7 +86,8 @@ class Model:
         """Predict, with the attention of the same forward pass.
 
         Args:
-            sequences: `(n, timesteps, features)`, n ≥ 1.
+            sequences: `(n, timesteps, features)`, n ≥ 1. NaN is a missing value; a timestep of nothing but NaN is
+                absent and gets no attention, and shorter sequences end with such.
             outputs: which of `prediction (n, outputs)`, `attention (n, timesteps)` and
                 `attention_vec (n, timesteps, units)` to return.
 

@@ -1,0 +1,34 @@
+"""Where values may be missing, and which timesteps that makes absent."""
+
+import numpy as np
+import pytest
+
+from service.inference.missing import absent, refused
+from tests.masked import card
+
+NAN, INF = np.nan, np.inf
+
+
+def test_a_timestep_without_any_value_is_absent() -> None:
+    """One value is enough for it to be there."""
+    sequences = np.array([[[1, NAN], [NAN, NAN], [NAN, 2]]], dtype=np.float32)
+    assert absent(sequences).tolist() == [[False, True, False]]
+
+
+@pytest.mark.parametrize(
+    ("variable_length", "missing_values", "expected"),
+    [
+        (False, False, [[0, 0], [0, 1], [1, 1], [0, 1], [1, 1], [1, 1]]),
+        (True, False, [[0, 0], [0, 1], [1, 1], [0, 1], [0, 0], [0, 0]]),
+        (False, True, [[0, 0], [0, 0], [0, 0], [0, 1], [0, 0], [0, 0]]),
+        (True, True, [[0, 0], [0, 0], [0, 0], [0, 1], [0, 0], [0, 0]]),
+    ],
+)
+def test_what_the_card_does_not_allow_is_refused(
+    expected: list[list[int]], *, variable_length: bool, missing_values: bool
+) -> None:
+    """NaN anywhere, or in whole timesteps at the end, or nowhere; infinity nowhere."""
+    sequence = [[1, 2], [3, NAN], [NAN, NAN], [4, -INF], [NAN, NAN], [NAN, NAN]]
+    allowed = card("m", variable_length=variable_length, missing_values=missing_values)
+    got = refused(np.array([sequence, [[0, 0]] * 6], dtype=np.float32), allowed)
+    assert got.astype(int).tolist() == [expected, [[0, 0]] * 6]
