@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.api.numbers import dumps_rows, loads, regular_shape
+from service.api.numbers import dumps, dumps_rows, loads, regular_shape
 from service.errors import InvalidInput
 
 
@@ -134,6 +134,17 @@ def test_rows_are_written_one_by_one(shape: tuple[int, ...]) -> None:
     assert len(written) == len(array)
     for text, row in zip(written, array, strict=True):
         np.testing.assert_array_equal(np.array(json.loads(text), dtype=np.float32), row)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2)])
+@pytest.mark.parametrize("lengths", [3, np.array([4, 1, 4]), np.array([1, 2, 3])])
+def test_rows_are_cut_to_their_lengths(shape: tuple[int, ...], lengths: Any) -> None:
+    """All to one, or each to its own; one by one or together."""
+    array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    expected = [row[:length] for row, length in zip(array, np.broadcast_to(lengths, 3), strict=True)]
+    for rows in (list(map(json.loads, dumps_rows(array, lengths))), json.loads(dumps(array, lengths))):
+        for got, row in zip(rows, expected, strict=True):
+            np.testing.assert_array_equal(np.array(got, dtype=np.float32), row)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -1,4 +1,4 @@
-"""Posted sequences to one float32 array that fits the card, with errors that name the element at fault."""
+"""Posted sequences to one array that fits the card, with errors that name the element at fault."""
 
 import json
 from collections.abc import Sequence
@@ -6,15 +6,18 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
+from service.api.sequences import Sequences, padded, padded_each
 from service.errors import InvalidInput, TooLarge
-from service.inference.artifact import Array
 from service.inference.card import ModelCard
+from service.inference.missing import absent
 
-NUMBERS = {int, float}
+NUMBERS = frozenset({int, float})
+NUMBERS_OR_NULL = NUMBERS | {type(None)}
 
 
-def decode(sequences: object, card: ModelCard, limit: int, where: str) -> Array:
+def decode(sequences: object, card: ModelCard, limit: int, where: str, dtype: DTypeLike = np.float32) -> Sequences:
     """Turn parsed JSON into sequences the model can run.
 
     Args:
@@ -23,17 +26,15 @@ def decode(sequences: object, card: ModelCard, limit: int, where: str) -> Array:
         card: the shape to expect.
         limit: most sequences.
         where: what messages call a sequence, `{}` standing for its index: `sequences[{}]`.
-
-    Returns:
-        `(n, timesteps, features)`.
+        dtype: of the array; lists alone are converted to it.
 
     Raises:
         TooLarge: more than `limit` sequences.
         InvalidInput: none, or at the first element that is not as expected.
     """
     if isinstance(sequences, np.ndarray):
-        if sequences.shape[1:] == (card.timesteps, card.features) and len(sequences) <= limit:
-            return sequences
+        if _has_shape(sequences, card) and len(sequences) <= limit:
+            return padded(sequences, card.timesteps)
         sequences = sequences.tolist()  # to be told what is wrong with it
     if not isinstance(sequences, list):
         raise InvalidInput(f"expected a list of sequences, got {kind(sequences)}")
@@ -41,54 +42,82 @@ def decode(sequences: object, card: ModelCard, limit: int, where: str) -> Array:
         raise TooLarge(f"expected at most {limit} sequences, got {len(sequences)}")
     if not sequences:
         raise InvalidInput("expected at least one sequence, got none")
-    if _fits(sequences, card.timesteps, card.features):
-        array = _array(sequences)
-        if np.isfinite(array).all():
-            return array
-    raise InvalidInput(_first_problem(sequences, card, where))
+    decoded = _read(sequences, card, dtype)
+    if decoded is None:
+        raise InvalidInput(_first_problem(sequences, card, where))
+    return decoded
 
 
-def _fits(sequences: Sequence[Any], timesteps: int, features: int) -> bool:
-    # A scan of each level in turn; what it finds wrong is left to _first_problem to name.
+def value_types(card: ModelCard) -> frozenset[type]:
+    """The types that a value in parsed JSON may have."""
+    return NUMBERS_OR_NULL if card.missing_values else NUMBERS
+
+
+def _has_shape(array: NDArray[Any], card: ModelCard) -> bool:
     return (
-        all(type(sequence) is list and len(sequence) == timesteps for sequence in sequences)
+        array.ndim == 3
+        and card.fewest_timesteps <= array.shape[1] <= card.timesteps
+        and array.shape[2] == card.features
+    )
+
+
+def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float32) -> Sequences | None:
+    """The sequences, unless something is wrong with one, which is left to `_first_problem` to name."""
+    if not _fits(sequences, card):
+        return None
+    lengths = np.fromiter(map(len, sequences), np.intp, len(sequences))
+    values = _array(list(chain.from_iterable(chain.from_iterable(sequences))), dtype)
+    read = padded_each(values.reshape(-1, card.features), lengths, card.timesteps)
+    if np.isinf(values).any() or (card.missing_values and absent(read.array).all(axis=1).any()):
+        return None
+    return read
+
+
+def _fits(sequences: Sequence[Any], card: ModelCard) -> bool:
+    # A scan of each level in turn.
+    fewest, most, features = card.fewest_timesteps, card.timesteps, card.features
+    return (
+        all(type(sequence) is list and fewest <= len(sequence) <= most for sequence in sequences)
         and all(type(step) is list and len(step) == features for step in chain.from_iterable(sequences))
-        and set(map(type, chain.from_iterable(chain.from_iterable(sequences)))) <= NUMBERS
+        and set(map(type, chain.from_iterable(chain.from_iterable(sequences)))) <= value_types(card)
     )
 
 
 def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> str:
     for i, sequence in enumerate(sequences):
-        if not _fits([sequence], card.timesteps, card.features) or not _finite([sequence]):
+        if _read([sequence], card) is None:
             return where.format(i) + _problem(sequence, card)
     raise AssertionError("called for sequences that fit")
 
 
 def _problem(sequence: object, card: ModelCard) -> str:
+    timesteps = f"1 to {card.timesteps} timesteps" if card.variable_length else f"{card.timesteps} timesteps"
     if not isinstance(sequence, list):
-        return f": expected a list of {card.timesteps} timesteps, got {kind(sequence)}"
-    if len(sequence) != card.timesteps:
-        return f": expected {card.timesteps} timesteps, got {len(sequence)}"
+        return f": expected a list of {timesteps}, got {kind(sequence)}"
+    if not card.fewest_timesteps <= len(sequence) <= card.timesteps:
+        return f": expected {timesteps}, got {len(sequence)}"
     for t, step in enumerate(sequence):
         if not isinstance(step, list):
             return f"[{t}]: expected a list of {card.features} features, got {kind(step)}"
         if len(step) != card.features:
             return f"[{t}]: expected {card.features} features, got {len(step)}"
         for f, value in enumerate(step):
-            if type(value) not in NUMBERS:
-                return f"[{t}][{f}]: expected a finite number, got {kind(value)}"
-            if not _finite(value):
-                return f"[{t}][{f}]: expected a finite float32, got {value:g}"
-    raise AssertionError("called for a sequence that fits")
+            if problem := _problem_of_value(value, card):
+                return f"[{t}][{f}]: {problem}"
+    return ": expected at least one value that is not null, got none"
 
 
-def _finite(numbers: Any) -> bool:
-    return bool(np.isfinite(_array(numbers)).all())
+def _problem_of_value(value: Any, card: ModelCard) -> str | None:
+    if type(value) not in value_types(card):
+        return f"expected a finite number{' or null' if card.missing_values else ''}, got {kind(value)}"
+    if np.isinf(_array(value, np.float32)):
+        return f"expected a finite float32, got {value:g}"
+    return None
 
 
-def _array(numbers: Any) -> Array:
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
-        return np.array(numbers, dtype=np.float32)
+def _array(values: Any, dtype: DTypeLike) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # too large for the type becomes infinite, and is refused as such
+        return np.array(values, dtype)  # null becomes NaN
 
 
 def shown(value: object) -> str:

@@ -1,6 +1,7 @@
 """Sequences as TensorFlow Serving's clients post them, and KServe's and MLflow's after them."""
 
 from collections.abc import Mapping
+from itertools import starmap
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field
@@ -8,8 +9,9 @@ from pydantic import BaseModel, Field
 from service.api.decoding import decode, kind
 from service.api.numbers import dumps, dumps_rows
 from service.api.rows import row_template
+from service.api.sequences import Lengths, Sequences
 from service.errors import InvalidInput
-from service.inference.artifact import INPUT, SIGNATURES, Array
+from service.inference.artifact import INPUT, OVER_TIME, SIGNATURES, Array
 from service.inference.card import ModelCard
 
 DEFAULT_SIGNATURE: Final = "serving_default"
@@ -27,7 +29,7 @@ class Instances(BaseModel):
 
     instances: Any = Field(
         None,
-        description='One entry a sequence: the sequence, or `{"sequence": …}`.',
+        description='One entry a sequence: the sequence, as `POST /predict` takes it, or `{"sequence": …}`.',
         examples=[[[[0.1, -0.2]] * 20]],
     )
     inputs: Any = Field(
@@ -37,16 +39,13 @@ class Instances(BaseModel):
     )
 
 
-def sequences_of(body: Instances, card: ModelCard, limit: int) -> Array:
+def sequences_of(body: Instances, card: ModelCard, limit: int) -> Sequences:
     """The sequences that a body has in either form.
 
     Args:
         body: what was posted.
         card: the shape to expect.
         limit: most sequences.
-
-    Returns:
-        `(n, timesteps, features)`.
 
     Raises:
         TooLarge: more than `limit` sequences.
@@ -86,17 +85,22 @@ def outputs_of(signature: str) -> tuple[str, ...]:
     return SIGNATURES[signature]
 
 
-def encode_outputs(body: Instances, outputs: Mapping[str, Array]) -> bytes:
-    """Outputs `(n, …)` as JSON, in rows or in columns, as the sequences came; a single one without its name.
+def encode_outputs(body: Instances, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
+    """Outputs as JSON, in rows or in columns, as the sequences came; a single one without its name.
+
+    Args:
+        body: what was posted.
+        lengths: how many timesteps each sequence was posted with.
+        outputs: `(n, …)` each.
 
     Raises:
         InvalidInput: a sequence is so large that its answer is not finite.
     """
-    if len(outputs) == 1:
-        (only,) = outputs.values()
-        return dumps(only)
+    columns = [(output, lengths if name in OVER_TIME else None) for name, output in outputs.items()]
+    if len(columns) == 1:
+        return dumps(*columns[0])
     template = row_template(*outputs)
     if body.instances is None:
-        return template % tuple(map(dumps, outputs.values()))
-    rows = zip(*map(dumps_rows, outputs.values()), strict=True)
+        return template % tuple(starmap(dumps, columns))
+    rows = zip(*starmap(dumps_rows, columns), strict=True)
     return b"[%b]" % b",".join(template % values for values in rows)

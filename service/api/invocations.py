@@ -23,6 +23,7 @@ from service.api.instances import (
 )
 from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
 from service.api.selection import PathModel
+from service.api.sequences import Lengths
 from service.inference.artifact import Array
 from service.inference.repository import Repository
 
@@ -67,13 +68,13 @@ async def invocations(body: Invocation, model: PathModel, request: BodyRequest) 
     limit = request.app.state.settings.max_sequences
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
-    result = await model.predict(sequences, outputs)
-    return await respond(request, decoded, result, partial(encode, body))
+    result = await model.predict(sequences.array, outputs)
+    return await respond(request, decoded, result, partial(encode, body, sequences.lengths))
 
 
-def encode(body: Invocation, outputs: Mapping[str, Array]) -> bytes:
+def encode(body: Invocation, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
     """Outputs `(n, …)` to the JSON of an answer."""
-    return b'{"predictions":%b}' % encode_outputs(body, outputs)
+    return b'{"predictions":%b}' % encode_outputs(body, lengths, outputs)
 
 
 @router.get(

@@ -16,6 +16,7 @@ from service.api.instances import Instances, sequences_of
 from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
 from service.api.rows import Prediction, rows
 from service.api.selection import NAMED, VERSIONED, PathModel
+from service.api.sequences import Lengths
 from service.inference.artifact import ATTENTION, PREDICTION, Array
 from service.inference.card import Target
 from service.inference.repository import Repository
@@ -57,13 +58,13 @@ async def explain(body: Instances, model: PathModel, request: BodyRequest) -> Re
     limit = request.app.state.settings.max_sequences
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
-    result = await model.predict(sequences, (PREDICTION, ATTENTION))
-    return await respond(request, decoded, result, partial(encode, model.card.target))
+    result = await model.predict(sequences.array, (PREDICTION, ATTENTION))
+    return await respond(request, decoded, result, partial(encode, model.card.target, sequences.lengths))
 
 
-def encode(target: Target, outputs: Mapping[str, Array]) -> bytes:
+def encode(target: Target, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
     """Outputs of a model to the JSON of an answer."""
-    return b'{"explanations":[%b]}' % b",".join(rows(outputs[PREDICTION], outputs[ATTENTION], target))
+    return b'{"explanations":[%b]}' % b",".join(rows(outputs[PREDICTION], outputs[ATTENTION], target, lengths))
 
 
 @router.get("/v1/models", summary="KServe: models")

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
+from service.api.sequences import Lengths
 from service.errors import InvalidInput
 from service.inference.artifact import Array
 
@@ -118,12 +120,20 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
     return shape if unit == structure else None
 
 
-def dumps(array: Array) -> bytes:
-    """The JSON of an array `(n, …)`.
+def dumps(array: Array, lengths: Lengths | None = None) -> bytes:
+    """The JSON of an array.
+
+    Args:
+        array: `(n, …)`, n ≥ 1.
+        lengths: how many of its entries each row is cut to; with none, it has all of them.
 
     Raises:
         InvalidInput: a row is not finite, which JSON could not say.
     """
+    if isinstance(lengths, np.ndarray):
+        return b"[%b]" % b",".join(dumps_rows(array, lengths))
+    if lengths is not None:
+        array = array[:, :lengths]
     text = orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in text:
         require_finite(array)
@@ -142,13 +152,29 @@ def require_finite(array: Array) -> None:
         raise InvalidInput(f"sequence {index}: expected values that the model can handle, got an answer not finite")
 
 
-def dumps_rows(array: Array) -> list[bytes]:
-    """The JSON of each row of an array `(n, …)`, n ≥ 1: the encoder writes them all at once, and they are cut apart.
+def dumps_rows(array: Array, lengths: Lengths | None = None) -> list[bytes]:
+    """The JSON of each row of an array: the encoder writes all of one length at once, and they are cut apart.
+
+    Args:
+        array: `(n, …)`, n ≥ 1.
+        lengths: as for `dumps`.
 
     Raises:
         InvalidInput: a row is not finite, which JSON could not say.
     """
-    text = dumps(array)
+    if isinstance(lengths, np.ndarray):
+        return _dumps_rows_of_each_length(array, lengths)
+    text = dumps(array, lengths)
     opening, closing = b"[" * (array.ndim - 1), b"]" * (array.ndim - 1)
     rows = text[array.ndim : -array.ndim].split(closing + b"," + opening)
     return [opening + row + closing for row in rows] if opening else rows
+
+
+def _dumps_rows_of_each_length(array: Array, lengths: NDArray[np.intp]) -> list[bytes]:
+    require_finite(array)  # while the indices are still those of the sequences
+    rows = [b""] * len(array)
+    for length in np.unique(lengths).tolist():
+        indices = np.flatnonzero(lengths == length)
+        for index, row in zip(indices.tolist(), dumps_rows(array[indices], length), strict=True):
+            rows[index] = row
+    return rows

@@ -15,6 +15,7 @@ from service.api.failures import POSTING, documented
 from service.api.routing import BodyRequest, JsonRoute, off_loop, respond
 from service.api.rows import Prediction, rows
 from service.api.selection import SelectedModel
+from service.api.sequences import Lengths
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.inference.model import Model
 
@@ -24,7 +25,7 @@ Detail = Literal["mean", "full", "none"]
 #: The output that each detail of attention needs.
 OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC, "none": None}
 
-SEQUENCE_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+SEQUENCE_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "array", "items": {"type": ["number", "null"]}}}
 EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
 
 
@@ -37,7 +38,9 @@ class PredictRequest(BaseModel):
         Any,
         WithJsonSchema(SEQUENCE_SCHEMA),
         Field(
-            description="One sequence: a list of timesteps, each a list of features, in raw units.",
+            description="One sequence: a list of timesteps, each a list of features, in raw units. It has the "
+            "`timesteps` of the model's card, or fewer if that says `variable_length`. `null` is a missing value, if "
+            "the card says `missing_values`; a timestep without any value gets no attention.",
             examples=[EXAMPLE_SEQUENCE],
         ),
     ] = None
@@ -93,16 +96,23 @@ async def predict(body: PredictRequest, model: SelectedModel, request: BodyReque
         sequences = await off_loop(decode, one, model.card, limit, "sequence", large=large)
     decoded = time.perf_counter()
     attention = OUTPUTS[body.attention]
-    result = await model.predict(sequences, (PREDICTION, attention) if attention else (PREDICTION,))
-    return await respond(request, decoded, result, partial(encode, model, attention))
+    result = await model.predict(sequences.array, (PREDICTION, attention) if attention else (PREDICTION,))
+    return await respond(request, decoded, result, partial(encode, model, attention, sequences.lengths))
 
 
-def encode(model: Model, attention: str | None, outputs: Mapping[str, Array]) -> bytes:
-    """Outputs of a model to the JSON of an answer; `attention` names the output to answer as such.
+def encode(model: Model, attention: str | None, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
+    """Outputs of a model to the JSON of an answer.
+
+    Args:
+        model: what answered.
+        attention: the output to answer as such.
+        lengths: how many timesteps each sequence was posted with.
+        outputs: `(n, …)` each.
 
     Raises:
         InvalidInput: a sequence is so large that its answer is not finite.
     """
     head = orjson.dumps({"model": model.card.name, "version": model.version})
-    predictions = rows(outputs[PREDICTION], outputs[attention] if attention else None, model.card.target)
+    weights = outputs[attention] if attention else None
+    predictions = rows(outputs[PREDICTION], weights, model.card.target, lengths)
     return b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions))

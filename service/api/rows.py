@@ -6,6 +6,7 @@ import orjson
 from pydantic import BaseModel, Field
 
 from service.api.numbers import dumps_rows
+from service.api.sequences import Lengths
 from service.inference.artifact import Array
 from service.inference.card import Target
 
@@ -21,18 +22,20 @@ class Prediction(BaseModel):
     label: str | None = Field(None, description="The likeliest class; absent for regression.", examples=["1"])
     attention: list[float] | list[list[float]] | None = Field(
         None,
-        description="Weight of each timestep, `(timesteps)`; with `full`, `(timesteps, units)`; absent with `none`.",
+        description="Weight of each timestep that was posted, `(timesteps)`; with `full`, `(timesteps, units)`; absent "
+        "with `none`.",
         examples=[[0.005, 0.99, 0.005]],
     )
 
 
-def rows(predictions: Array, attention: Array | None, target: Target) -> list[bytes]:
+def rows(predictions: Array, attention: Array | None, target: Target, lengths: Lengths | None = None) -> list[bytes]:
     """The JSON of a `Prediction` for each sequence, made without a Python object for each number.
 
     Args:
         predictions: `(n, outputs)`.
         attention: `(n, timesteps)`, `(n, timesteps, units)` or none.
         target: what the outputs mean.
+        lengths: how many timesteps of attention to say; with none, all.
     """
     columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
@@ -42,7 +45,7 @@ def rows(predictions: Array, attention: Array | None, target: Target) -> list[by
         else:
             columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
     if attention is not None:
-        columns["attention"] = dumps_rows(attention)
+        columns["attention"] = dumps_rows(attention, lengths)
     template = row_template(*columns)
     return [template % values for values in zip(*columns.values(), strict=True)]
 

@@ -19,6 +19,7 @@ from service.api.instances import (
 )
 from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
 from service.api.selection import NAMED, VERSIONED, PathModel, Selection
+from service.api.sequences import Lengths
 from service.api.validation import validated
 from service.errors import InvalidInput, UnknownModel
 from service.inference.artifact import SIGNATURES, Array
@@ -162,14 +163,14 @@ async def predict(body: PredictBody, model: PathModel, request: BodyRequest) -> 
     limit = request.app.state.settings.max_sequences
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
-    result = await model.predict(sequences, outputs)
-    return await respond(request, decoded, result, partial(encode, body))
+    result = await model.predict(sequences.array, outputs)
+    return await respond(request, decoded, result, partial(encode, body, sequences.lengths))
 
 
-def encode(body: PredictBody, outputs: Mapping[str, Array]) -> bytes:
+def encode(body: PredictBody, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
     """Outputs `(n, …)` to the JSON of an answer."""
     field = "outputs" if body.instances is None else "predictions"
-    return b'{"%b":%b}' % (field.encode(), encode_outputs(body, outputs))
+    return b'{"%b":%b}' % (field.encode(), encode_outputs(body, lengths, outputs))
 
 
 UNSUPPORTED: Any = {"status_code": 400, "response_model": ProtocolErrorAnswer}

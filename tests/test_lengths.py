@@ -1,0 +1,238 @@
+"""Sequences of different lengths and with missing values, through every route that takes JSON; on both engines."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from service.app import create_app
+from service.inference.artifact import Array, Artifact
+from service.inference.engines import EngineChoice
+from service.settings import Settings
+from tests.conftest import connect
+from tests.masked import FEATURES, TIMESTEPS, UNITS
+
+STEP = [0.5, -1.5]
+#: Of different lengths, and with gaps: also a whole timestep.
+SEQUENCES = [[STEP], [STEP, [None, 2.0], [1.0, 0.5]], [STEP] * 6, [[None, None], [0.1, None]], [STEP, [2, 3], STEP]]
+
+
+@pytest.fixture(scope="module")
+def varying(masked: Path, engine: EngineChoice) -> FastAPI:
+    """The real app over models whose sequences may vary."""
+    return create_app(Settings(artifacts=masked, model="both", engine=engine))
+
+
+@pytest.fixture
+async def asking(varying: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with connect(varying) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+async def posted(app: FastAPI, sequences: list[Any], detail: str = "mean") -> list[dict[str, Any]]:
+    """What is said of each of several sequences."""
+    async with connect(app) as client:
+        response = await client.post("/predict", json={"sequences": sequences, "attention": detail})
+    assert response.status_code == 200, response.text
+    predictions: list[dict[str, Any]] = response.json()["predictions"]
+    return predictions
+
+
+VALUES = st.floats(-100, 100, width=32) | st.none()
+ANY_SEQUENCES = st.lists(
+    st.lists(st.lists(VALUES, min_size=FEATURES, max_size=FEATURES), min_size=1, max_size=TIMESTEPS).filter(
+        lambda sequence: any(value is not None for step in sequence for value in step)
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(sequences=ANY_SEQUENCES, detail=st.sampled_from(["mean", "full"]))
+@example(sequences=SEQUENCES, detail="mean")
+@example(sequences=SEQUENCES, detail="full")
+@settings(max_examples=100, deadline=None)
+def test_any_sequences_are_answered_together_as_each_is_alone(
+    varying: FastAPI, runner: asyncio.Runner, sequences: list[Any], detail: str
+) -> None:
+    """With attention for the timesteps posted, which sums to 1 and is 0 where every value is missing."""
+    together = runner.run(posted(varying, sequences, detail))
+    for sequence, one in zip(sequences, together, strict=True):
+        (alone,) = runner.run(posted(varying, [sequence], detail))
+        assert one["prediction"] == pytest.approx(alone["prediction"], abs=1e-6)
+        attention = np.array(one["attention"])
+        np.testing.assert_allclose(attention, alone["attention"], rtol=0, atol=1e-6)
+        assert attention.shape == ((len(sequence),) if detail == "mean" else (len(sequence), UNITS))
+        np.testing.assert_allclose(attention.sum(axis=0), 1, rtol=0, atol=1e-5)
+        assert not attention[[step == [None, None] for step in sequence]].any()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("length", [1, 3, 6])
+async def test_sequences_of_one_length_are_answered_as_the_padded_ones_are(varying: FastAPI, length: int) -> None:
+    """What is posted and what the model takes mean the same."""
+    sequences = np.random.default_rng(length).standard_normal((5, length, 2)).astype(np.float32)
+    array = np.full((5, 6, 2), np.nan, np.float32)
+    array[:, :length] = sequences
+    expected = varying.state.repository.get().engine.run(array, ("prediction", "attention"))
+    predictions = await posted(varying, sequences.tolist())
+    np.testing.assert_allclose([one["prediction"] for one in predictions], expected["prediction"][:, 0], atol=1e-6)
+    attention = [one["attention"] for one in predictions]
+    np.testing.assert_allclose(attention, expected["attention"][:, :length], rtol=0, atol=1e-6)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["both", "shorter", "gaps"])
+async def test_the_golden_example_is_answered_as_recorded(asking: httpx.AsyncClient, masked: Path, name: str) -> None:
+    """Posted with null for what is missing, and without the end that is absent."""
+    contents = Artifact(masked / name / "1").read()
+    golden, card = contents.golden(), contents.card()
+    sequences = []
+    for sequence in golden.sequence:
+        there = np.flatnonzero(~np.isnan(sequence).all(axis=1))
+        whole = sequence[: there[-1] + 1] if card.variable_length else sequence
+        sequences.append([[None if np.isnan(value) else float(value) for value in step] for step in whole])
+    response = await asking.post(f"/predict?model={name}", json={"sequences": sequences})
+    for index, one in enumerate(response.json()["predictions"]):
+        length = len(sequences[index])
+        assert one["prediction"] == pytest.approx(golden.prediction[index, 0], abs=1e-6)
+        np.testing.assert_allclose(one["attention"], golden.attention_vec[index, :length].mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("url", ["/v1/models/both:predict", "/invocations"])
+async def test_rows_and_columns_have_the_attention_of_what_was_posted(
+    asking: httpx.AsyncClient, varying: FastAPI, url: str
+) -> None:
+    """As `/predict` says it."""
+    mean, full = await posted(varying, SEQUENCES), await posted(varying, SEQUENCES, "full")
+    signature = {"signature_name": "attention", "params": {"signature_name": "attention"}}
+    answers = []
+    for sent in (
+        {"instances": SEQUENCES},
+        {"instances": [{"sequence": sequence} for sequence in SEQUENCES]},
+        {"inputs": SEQUENCES},
+        {"inputs": {"sequence": SEQUENCES}},
+    ):
+        answer = (await asking.post(url, json={**sent, **signature})).json()
+        answers.append(answer.get("outputs", answer.get("predictions")))
+    for rows in answers[:2]:
+        for row, one, whole in zip(rows, mean, full, strict=True):
+            assert row["prediction"] == [pytest.approx(one["prediction"], abs=1e-6)]
+            np.testing.assert_allclose(row["attention"], one["attention"], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(row["attention_vec"], whole["attention"], rtol=0, atol=1e-6)
+    for columns in answers[2:]:
+        for index, (one, whole) in enumerate(zip(mean, full, strict=True)):
+            np.testing.assert_allclose(columns["attention"][index], one["attention"], rtol=0, atol=1e-6)
+            np.testing.assert_allclose(columns["attention_vec"][index], whole["attention"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.anyio
+async def test_an_explanation_has_the_attention_of_what_was_posted(asking: httpx.AsyncClient, varying: FastAPI) -> None:
+    """As `/predict` says it."""
+    response = await asking.post("/v1/models/both:explain", json={"instances": SEQUENCES})
+    for explained, one in zip(response.json()["explanations"], await posted(varying, SEQUENCES), strict=True):
+        np.testing.assert_allclose(explained["attention"], one["attention"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.anyio
+async def test_requests_of_different_lengths_run_in_one_call(varying: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each gets its own answer."""
+    batcher = varying.state.repository.get()._batcher
+    run, released, sizes = batcher._run, threading.Event(), []
+
+    def wait(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        sizes.append(len(sequences))
+        released.wait(10)
+        results: dict[str, Array] = run(sequences, outputs)
+        return results
+
+    alone = [(await posted(varying, [sequence]))[0] for sequence in SEQUENCES]
+    monkeypatch.setattr(batcher, "_run", wait)
+    monkeypatch.setattr(batcher, "_row_seconds", 1)  # known to take long, and so run in the thread
+    async with asyncio.timeout(10):
+        first = asyncio.create_task(posted(varying, SEQUENCES[:1]))
+        while not sizes:
+            await asyncio.sleep(0.001)
+        others = [asyncio.create_task(posted(varying, [sequence])) for sequence in SEQUENCES[1:]]
+        while batcher._rows < len(SEQUENCES):
+            await asyncio.sleep(0.001)
+        released.set()
+        answers = [one for answer in await asyncio.gather(first, *others) for one in answer]
+    assert sizes == [1, len(SEQUENCES) - 1]
+    for got, wanted in zip(answers, alone, strict=True):
+        assert got["prediction"] == pytest.approx(wanted["prediction"], abs=1e-6)
+        np.testing.assert_allclose(got["attention"], wanted["attention"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("model", "sequence", "message"),
+    [
+        ("both", [], "sequence: expected 1 to 6 timesteps, got 0"),
+        ("both", [STEP] * 7, "sequence: expected 1 to 6 timesteps, got 7"),
+        ("both", "text", "sequence: expected a list of 1 to 6 timesteps, got a string"),
+        ("both", [[1, 2], [1]], "sequence[1]: expected 2 features, got 1"),
+        ("both", [[1, 2, 3]], "sequence[0]: expected 2 features, got 3"),
+        ("both", [STEP, None], "sequence[1]: expected a list of 2 features, got null"),
+        ("both", [STEP, ["1", None]], "sequence[1][0]: expected a finite number or null, got a string"),
+        ("both", [STEP, [1e39, None]], "sequence[1][0]: expected a finite float32, got 1e+39"),
+        ("both", [[None, None]] * 2, "sequence: expected at least one value that is not null, got none"),
+        ("gaps", [[None, None]] * 6, "sequence: expected at least one value that is not null, got none"),
+        ("gaps", [STEP] * 5, "sequence: expected 6 timesteps, got 5"),
+        ("gaps", [*[STEP] * 5, [True, 1]], "sequence[5][0]: expected a finite number or null, got a boolean"),
+        ("shorter", [STEP, [None, 1]], "sequence[1][0]: expected a finite number, got null"),
+        ("shorter", [STEP, [None, None]], "sequence[1][0]: expected a finite number, got null"),
+        ("shorter", [], "sequence: expected 1 to 6 timesteps, got 0"),
+    ],
+)
+async def test_what_the_card_does_not_allow_is_told(
+    asking: httpx.AsyncClient, model: str, sequence: Any, message: str
+) -> None:
+    """With what it does; alone, or among others that are as they should be."""
+    response = await asking.post(f"/predict?model={model}", json={"sequence": sequence})
+    assert (response.status_code, response.json()) == (422, {"detail": message})
+    good = [[STEP] * 6, [STEP] * (6 if model == "gaps" else 2)]
+    response = await asking.post(f"/predict?model={model}", json={"sequences": [*good, sequence]})
+    place = message.replace("sequence", "sequences[2]", 1)
+    assert (response.status_code, response.json()) == (422, {"detail": place})
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_not_finite_names_the_sequence(
+    asking: httpx.AsyncClient, varying: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its place in what was posted, whatever the lengths."""
+    batcher = varying.state.repository.get()._batcher
+    run = batcher._run
+
+    def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
+        results["attention"][3, 1] = np.nan
+        return results
+
+    monkeypatch.setattr(batcher, "_run", overflow)
+    response = await asking.post("/predict", json={"sequences": SEQUENCES})
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith("sequence 3: ")
+
+
+@pytest.mark.anyio
+async def test_the_card_says_what_may_vary(asking: httpx.AsyncClient) -> None:
+    """In `GET /model`, as in the file."""
+    card = (await asking.get("/model?model=shorter")).json()
+    assert (card["variable_length"], card["missing_values"]) == (True, False)
