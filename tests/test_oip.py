@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,86 @@ async def test_the_model_says_what_it_takes(client: httpx.AsyncClient, engine: E
                 {"name": "attention", "datatype": "FP32", "shape": [-1, 20]},
                 {"name": "attention_vec", "datatype": "FP32", "shape": [-1, 20, 32]},
             ],
+        }
+
+
+@pytest.fixture
+async def asking(masked: Path, engine: EngineChoice) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of models whose sequences may vary."""
+    async with connect(create_app(Settings(artifacts=masked, model="both", engine=engine))) as client:
+        yield client
+
+
+@pytest.mark.parametrize("length", [1, 4, 6])
+@pytest.mark.parametrize("as_bytes", [False, True])
+async def test_attention_is_answered_for_the_timesteps_sent(
+    asking: httpx.AsyncClient, length: int, *, as_bytes: bool
+) -> None:
+    """What `/predict` says of the same sequences, with the labels of those timesteps."""
+    sequences = np.random.default_rng(0).standard_normal((3, length, 2)).astype(np.float32)
+    said = (await asking.post("/predict", json={"sequences": sequences.tolist()})).json()["predictions"]
+    request = binary(sequences, parameters={"binary_data_output": True}) if as_bytes else {"json": as_json(sequences)}
+    response = await asking.post("/v2/models/both/infer", **request)
+    outputs = orjson.loads(response.content[: int(response.headers.get(LENGTH, len(response.content)))])["outputs"]
+    assert {output["name"]: output["shape"] for output in outputs} == {
+        "prediction": [3, 1],
+        "attention": [3, length],
+        "attention_vec": [3, length, 3],
+    }
+    for output in outputs[1:]:
+        labels = json.loads(output["parameters"]["timestep_labels"])
+        assert labels == ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat"][:length]
+    arrays = (
+        tensors(response)
+        if as_bytes
+        else {output["name"]: np.reshape(output["data"], output["shape"]) for output in outputs}
+    )
+    np.testing.assert_allclose(arrays["prediction"][:, 0], [one["prediction"] for one in said], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(arrays["attention"], [one["attention"] for one in said], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(arrays["attention_vec"].mean(axis=2), arrays["attention"], rtol=0, atol=1e-6)
+
+
+async def test_absent_timesteps_that_were_sent_get_no_attention(asking: httpx.AsyncClient) -> None:
+    """None at all: sequences of different lengths in one tensor, each answered as it is alone."""
+    sequences = np.random.default_rng(0).standard_normal((4, 5, 2)).astype(np.float32)
+    lengths = (1, 3, 4, 5)
+    for sequence, length in zip(sequences, lengths, strict=True):
+        sequence[length:] = np.nan
+    request = binary(sequences, parameters={"binary_data_output": True})
+    together = tensors(await asking.post("/v2/models/shorter/infer", **request))
+    for index, length in enumerate(lengths):
+        assert not together["attention"][index, length:].any()
+        assert not together["attention_vec"][index, length:].any()
+        alone = tensors(
+            await asking.post(
+                "/v2/models/shorter/infer",
+                **binary(sequences[index : index + 1, :length], parameters={"binary_data_output": True}),
+            )
+        )
+        for name, array in alone.items():
+            got = together[name][index, : array.shape[1]]
+            np.testing.assert_allclose(got, array[0], rtol=0, atol=1e-6)
+
+
+async def test_bytes_alone_may_be_padded(asking: httpx.AsyncClient) -> None:
+    """They cannot say how long sequences are, so they are as long as the model takes them."""
+    sequences = np.ones((2, 6, 2), np.float32)
+    sequences[1, 2:] = np.nan
+    response = await asking.post("/v2/models/shorter/infer", content=sequences.tobytes(), headers={LENGTH: "0"})
+    assert not tensors(response)["attention"][1, 2:].any()
+
+
+async def test_a_model_of_any_length_says_so(asking: httpx.AsyncClient) -> None:
+    """With -1 for the timesteps that it takes and answers."""
+    for name, length in (("both", -1), ("shorter", -1), ("gaps", 6)):
+        answer = (await asking.get(f"/v2/models/{name}")).json()
+        conforms(answer, "metadata_model_response")
+        shapes = {tensor["name"]: tensor["shape"] for tensor in (*answer["inputs"], *answer["outputs"])}
+        assert shapes == {
+            "sequence": [-1, length, 2],
+            "prediction": [-1, 1],
+            "attention": [-1, length],
+            "attention_vec": [-1, length, 3],
         }
 
 

@@ -25,6 +25,7 @@ from service.inference.card import ModelCard
 from service.settings import Settings
 from tests.conftest import connect
 from tests.infer import LENGTH, as_json, binary
+from tests.masked import card as masked_card
 
 URL = "/v2/models/after-lstm/infer"
 
@@ -200,6 +201,126 @@ def test_flat_and_nested_data_have_the_same_limits(card: ModelCard, datatype: st
     for data in (flat, np.array(flat, dtype=object).reshape(2, 20, 2).tolist()):
         with pytest.raises(InvalidInput, match=rf"sequence\[0\]\[0\]\[0\]: expected (a finite )?{datatype}, got"):
             decode(card, *with_json(data=data, datatype=datatype))
+
+
+NAN, INF = np.nan, np.inf
+#: Cards of models that take 6 timesteps of 2 features, by what they allow.
+CARDS = {
+    name: masked_card(name, variable_length=variable_length, missing_values=missing_values)
+    for name, variable_length, missing_values in (
+        ("neither", False, False),
+        ("shorter", True, False),
+        ("gaps", False, True),
+        ("both", True, True),
+    )
+}
+
+
+def with_end(*steps: list[float]) -> Any:
+    """Two sequences of 6 × 2, the second of which ends with some timesteps."""
+    array = np.ones((2, 6, 2))
+    array[1, 6 - len(steps) :] = np.reshape(steps, (-1, 2))
+    return array
+
+
+def nested_and_flat(array: Any) -> tuple[list[Any], list[Any]]:
+    """As in JSON, null where a value is missing."""
+    flat = [None if np.isnan(value) else value for value in array.ravel().tolist()]
+    return np.array(flat, dtype=object).reshape(array.shape).tolist(), flat
+
+
+@pytest.mark.parametrize("allowed", ["shorter", "both"])
+@pytest.mark.parametrize("datatype", NUMERIC)
+def test_shorter_sequences_end_with_absent_timesteps(allowed: str, datatype: str) -> None:
+    """Flat, nested or binary, of every datatype."""
+    array = np.arange(12).reshape(2, 3, 2).astype(NUMERIC[datatype])
+    expected = np.concatenate([array.astype(np.float32), np.full((2, 3, 2), NAN, np.float32)], axis=1)
+    for data in (array.ravel().tolist(), array.tolist()):
+        got = decode(CARDS[allowed], as_json(array, tensor={"datatype": datatype, "data": data}))
+        np.testing.assert_array_equal(got, expected)
+    got = decode_binary(CARDS[allowed], array, datatype)
+    np.testing.assert_array_equal(got, expected)
+    assert got.dtype == np.float32
+
+
+@pytest.mark.parametrize("datatype", NUMERIC)
+def test_nested_sequences_may_be_shorter_than_their_tensor(datatype: str) -> None:
+    """Each ends with absent timesteps, none has more than the shape says."""
+    tensor = {"shape": [2, 3, 2], "datatype": datatype, "data": [[[1, 2]], [[3, 4], [5, 6], [7, 8]]]}
+    got = decode(CARDS["shorter"], as_json(GOOD, tensor=tensor))
+    np.testing.assert_array_equal(got[0], [[1, 2], *[[NAN, NAN]] * 5])
+    np.testing.assert_array_equal(got[1, :3], [[3, 4], [5, 6], [7, 8]])
+    tensor["shape"] = [2, 2, 2]
+    with pytest.raises(InvalidInput, match=r"sequence\[1\]: expected 1 to 2 timesteps, got 3"):
+        decode(CARDS["shorter"], as_json(GOOD, tensor=tensor))
+
+
+@pytest.mark.parametrize("allowed", ["gaps", "both"])
+@pytest.mark.parametrize("datatype", NUMERIC)
+def test_null_is_a_missing_value(allowed: str, datatype: str) -> None:
+    """Flat or nested, of every datatype; NaN is one in binary, where the datatype has it."""
+    array = with_end([NAN, 1], [NAN, NAN], [2, NAN])
+    for data in nested_and_flat(array):
+        got = decode(CARDS[allowed], as_json(array, tensor={"datatype": datatype, "data": data}))
+        np.testing.assert_array_equal(got, array)
+    if datatype.startswith("FP"):
+        np.testing.assert_array_equal(decode_binary(CARDS[allowed], array.astype(NUMERIC[datatype]), datatype), array)
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+def test_absent_timesteps_at_the_end_are_shorter_sequences_in_binary(datatype: str) -> None:
+    """So that a client can send sequences of different lengths in one tensor."""
+    array = with_end([NAN, NAN], [NAN, NAN]).astype(NUMERIC[datatype])
+    np.testing.assert_array_equal(decode_binary(CARDS["shorter"], array, datatype), array)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "array", "message"),
+    [
+        ("neither", with_end([NAN, NAN]), "sequence[1][5][0]: expected a finite FP32, got nan"),
+        (
+            "shorter",
+            with_end([NAN, 1]),
+            "sequence[1][5][0]: expected a finite FP32, or NaN in all of the last timesteps, got nan",
+        ),
+        (
+            "shorter",
+            with_end([NAN, NAN], [1, 1]),
+            "sequence[1][4][0]: expected a finite FP32, or NaN in all of the last timesteps, got nan",
+        ),
+        ("shorter", with_end(*[[NAN, NAN]] * 6), "sequence[1]: expected at least one value that is not NaN, got none"),
+        ("gaps", with_end(*[[NAN, NAN]] * 6), "sequence[1]: expected at least one value that is not NaN, got none"),
+        ("gaps", with_end([1, -INF]), "sequence[1][5][1]: expected a finite FP32 or NaN, got -inf"),
+        ("both", with_end([NAN, INF]), "sequence[1][5][1]: expected a finite FP32 or NaN, got inf"),
+        ("gaps", with_end()[:, :5], "sequence.shape: expected [n, 6, 2] with n of at least 1, got [2, 5, 2]"),
+        ("both", with_end()[:, :0], "sequence.shape: expected [n, 1 to 6, 2] with n of at least 1, got [2, 0, 2]"),
+        ("both", np.ones((1, 7, 2)), "sequence.shape: expected [n, 1 to 6, 2] with n of at least 1, got [1, 7, 2]"),
+        ("both", np.ones((1, 6, 3)), "sequence.shape: expected [n, 1 to 6, 2] with n of at least 1, got [1, 6, 3]"),
+    ],
+)
+def test_what_the_card_does_not_allow_is_told_in_binary(allowed: str, array: Any, message: str) -> None:
+    """With what it does, and where; infinity never is."""
+    for datatype in ("FP16", "FP32", "FP64"):
+        with pytest.raises(InvalidInput) as caught:
+            decode_binary(CARDS[allowed], array.astype(NUMERIC[datatype]), datatype)
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("allowed", "array", "message"),
+    [
+        ("neither", with_end([NAN, 1]), "sequence[1][5][0]: expected a finite number, got null"),
+        ("shorter", with_end([NAN, NAN]), "sequence[1][5][0]: expected a finite number, got null"),
+        ("both", with_end(*[[NAN, NAN]] * 6), "sequence[1]: expected at least one value that is not null, got none"),
+    ],
+)
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT8"])
+def test_what_the_card_does_not_allow_is_told_in_json(allowed: str, array: Any, message: str, datatype: str) -> None:
+    """With what it does, and where."""
+    for data in nested_and_flat(array):
+        with pytest.raises(InvalidInput) as caught:
+            decode(CARDS[allowed], as_json(array, tensor={"datatype": datatype, "data": data}))
+        assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("n", [101, 10**9, 2**62])

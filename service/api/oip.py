@@ -28,7 +28,7 @@ from service.api.selection import NAMED, VERSIONED, PathModel
 from service.api.tensors import DATATYPE, Parameters, RequestInput, decode_tensor
 from service.api.timing import server_timing
 from service.errors import InvalidInput
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, INPUT, PREDICTION, SIGNATURES, Array
+from service.inference.artifact import ATTENTION, INPUT, OVER_TIME, PREDICTION, SIGNATURES, Array
 from service.inference.card import ModelCard
 from service.inference.model import Model
 from service.inference.repository import Repository
@@ -128,7 +128,10 @@ class MetadataTensor(BaseModel):
 
     name: str = Field(description="Its name.", examples=[INPUT])
     datatype: str = Field(description=f"Always `{DATATYPE}`.", examples=[DATATYPE])
-    shape: list[int] = Field(description="Its shape, -1 for the number of sequences.", examples=[[-1, 20, 2]])
+    shape: list[int] = Field(
+        description="Its shape, -1 for the number of sequences, and of timesteps if that varies.",
+        examples=[[-1, 20, 2]],
+    )
 
 
 class ModelMetadata(BaseModel):
@@ -261,7 +264,8 @@ async def infer(body: InferRequest, model: PathModel, request: BodyRequest) -> R
     answered = time.perf_counter()
     as_json = (result.outputs[name] for name, binary in wanted.items() if not binary)
     large = are_large(as_json) or sum(output.nbytes for output in result.outputs.values()) > LARGE_BINARY
-    text, tensors = await off_loop(encode, model, body.id, result.outputs, wanted, large=large)
+    length = body.inputs[0].shape[1]
+    text, tensors = await off_loop(encode, model, body.id, length, result.outputs, wanted, large=large)
     timing = server_timing(request.received, decoded, result, answered)
     return TensorResponse(text, tensors, timing) if tensors else JsonResponse(text, timing)
 
@@ -296,13 +300,14 @@ def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
 
 
 def encode(
-    model: Model, request_id: str | None, outputs: Mapping[str, Array], wanted: Mapping[str, bool]
+    model: Model, request_id: str | None, length: int, outputs: Mapping[str, Array], wanted: Mapping[str, bool]
 ) -> tuple[bytes, list[memoryview]]:
     """Outputs of a model to the JSON of an answer, and to the bytes that follow it.
 
     Args:
         model: what answered.
         request_id: what the client calls its request.
+        length: how many timesteps the sequences were sent with.
         outputs: `(n, …)` each.
         wanted: the outputs to answer, and whether as bytes.
 
@@ -312,9 +317,10 @@ def encode(
     tensors: list[memoryview] = []
     described = []
     for name, binary in wanted.items():
-        array = np.ascontiguousarray(outputs[name], dtype="<f4")
+        output = outputs[name][:, :length] if name in OVER_TIME else outputs[name]
+        array = np.ascontiguousarray(output, dtype="<f4")
         require_finite(array)
-        parameters: Parameters = labels(name, model.card)
+        parameters: Parameters = labels(name, model.card, length)
         content: dict[str, Any] = {}
         if binary:
             tensors.append(array.data.cast("B"))
@@ -330,10 +336,10 @@ def encode(
     return orjson.dumps({**answer, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY), tensors
 
 
-def labels(name: str, card: ModelCard) -> Parameters:
+def labels(name: str, card: ModelCard, length: int) -> Parameters:
     """What the entries of an output stand for; as JSON in a string, as the protocol has no lists here."""
-    if name in (ATTENTION, ATTENTION_VEC):
-        return {"timestep_labels": dumps_list(card.timestep_labels)}
+    if name in OVER_TIME:
+        return {"timestep_labels": dumps_list(card.timestep_labels[:length])}
     if name == PREDICTION and card.target.classes is not None:
         return {"classes": dumps_list(card.target.classes)}
     return {}
@@ -397,6 +403,9 @@ async def model_metadata(model: PathModel, request: Request) -> ModelMetadata:
         name: MetadataTensor(name=name, datatype=DATATYPE, shape=[-1 if axis is None else axis for axis in shape])
         for name, shape in model.golden.shapes.items()
     }
+    if model.card.variable_length:
+        for name in OVER_TIME:
+            tensors[name].shape[1] = -1
     return ModelMetadata(
         name=model.card.name,
         versions=[str(status.version) for status in statuses if status.state == "live"],

@@ -12,10 +12,12 @@ from typing import Annotated, Any, Final
 import numpy as np
 from pydantic import BaseModel, FailFast, Field, StrictInt, WithJsonSchema
 
-from service.api.decoding import NUMBERS, decode, kind, shown
+from service.api.decoding import decode, kind, shown, value_types
+from service.api.sequences import padded
 from service.errors import InvalidInput, TooLarge
 from service.inference.artifact import INPUT, Array
 from service.inference.card import ModelCard
+from service.inference.missing import absent, refused
 
 #: The protocol's numeric datatypes; what arrives in another than FP32, which the model computes in, is converted.
 DATATYPES: Final[Mapping[str, np.dtype[Any]]] = {
@@ -35,7 +37,7 @@ DATATYPE: Final = "FP32"
 #: Most axes that are worth reading.
 MOST_AXES: Final = 32
 
-DATA_SCHEMA: dict[str, Any] = {"type": "array", "items": {"anyOf": [{"type": "number"}, {"type": "array"}]}}
+DATA_SCHEMA: dict[str, Any] = {"type": "array", "items": {"anyOf": [{"type": ["number", "null"]}, {"type": "array"}]}}
 
 Parameters = dict[str, Any]
 
@@ -45,7 +47,10 @@ class RequestInput(BaseModel):
 
     name: str = Field(description=f"Always `{INPUT}`.", examples=[INPUT])
     shape: Annotated[list[StrictInt], FailFast()] = Field(
-        max_length=MOST_AXES, description="`[n, timesteps, features]`.", examples=[[1, 20, 2]]
+        max_length=MOST_AXES,
+        description="`[n, timesteps, features]`; fewer timesteps than the model has if its card says "
+        "`variable_length`.",
+        examples=[[1, 20, 2]],
     )
     datatype: str = Field(
         description=f"`{DATATYPE}`, or another that is converted: {', '.join(DATATYPES)}.", examples=[DATATYPE]
@@ -55,7 +60,8 @@ class RequestInput(BaseModel):
     )
     data: Annotated[Any, WithJsonSchema(DATA_SCHEMA)] = Field(
         None,
-        description="Its elements, row by row, flat or nested; absent where they are binary.",
+        description="Its elements, row by row, flat or nested; absent where they are binary. `null` is a missing "
+        "value, if the model's card says `missing_values`.",
         examples=[[0.1] * 40],
     )
 
@@ -70,7 +76,7 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
         limit: most sequences.
 
     Returns:
-        `(n, timesteps, features)`.
+        `(n, timesteps, features)`, with as many timesteps as the model takes.
 
     Raises:
         TooLarge: more than `limit` sequences.
@@ -91,21 +97,25 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
         if binary:
             raise InvalidInput(f"{INPUT}: expected no bytes after the JSON, got {len(binary)}")
         numbers = _from_json(tensor, dtype, card, limit)
+        missing = "null"
     elif tensor.data is not None:
         raise InvalidInput(f"{INPUT}: expected either data or the parameter binary_data_size, got both")
     else:
         numbers = _from_bytes(tensor, dtype, binary, size)
-    return _as_float32(numbers)
+        missing = "NaN"
+    return padded(_as_float32(numbers, card, missing), card.timesteps).array
 
 
 def _check_shape(shape: list[int], card: ModelCard, limit: int) -> None:
-    expected = [card.timesteps, card.features]
-    if shape[1:] != expected or shape[0] < 1:
-        raise InvalidInput(
-            f"{INPUT}.shape: expected [n, {card.timesteps}, {card.features}] with n of at least 1, got {shape}"
-        )
-    if shape[0] > limit:
-        raise TooLarge(f"expected at most {limit} sequences, got {shape[0]}")
+    match shape:
+        case [n, timesteps, card.features] if n >= 1 and card.fewest_timesteps <= timesteps <= card.timesteps:
+            if n > limit:
+                raise TooLarge(f"expected at most {limit} sequences, got {n}")
+        case _:
+            most = f"1 to {card.timesteps}" if card.variable_length else card.timesteps
+            raise InvalidInput(
+                f"{INPUT}.shape: expected [n, {most}, {card.features}] with n of at least 1, got {shape}"
+            )
 
 
 def _check_byte_order(parameters: Parameters) -> None:
@@ -138,36 +148,54 @@ def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limi
     if data and isinstance(data[0], list):
         if len(data) != tensor.shape[0]:
             raise InvalidInput(f"{INPUT}.data: expected {tensor.shape[0]} sequences, as in its shape, got {len(data)}")
-        numbers = decode(data, card, limit, INPUT + "[{}]")
-        return numbers if tensor.datatype == DATATYPE else _cast(np.array(data, np.float64), dtype, tensor.datatype)
+        if tensor.shape[1] < card.timesteps:  # then none of its sequences may have more
+            card = card.model_copy(update={"timesteps": tensor.shape[1]})
+        exact = np.float32 if tensor.datatype == DATATYPE else np.float64
+        numbers = decode(data, card, limit, INPUT + "[{}]", exact).array
+        return numbers if tensor.datatype == DATATYPE else _cast(numbers, dtype, tensor.datatype)
     count = math.prod(tensor.shape)
     if len(data) != count:
         raise InvalidInput(f"{INPUT}.data: expected {count} numbers for shape {tensor.shape}, got {len(data)}")
-    if not set(map(type, data)) <= NUMBERS:
+    if not set(map(type, data)) <= value_types(card):
         decode(np.array(data, dtype=object).reshape(tensor.shape).tolist(), card, limit, INPUT + "[{}]")  # names which
     return _cast(np.array(data, dtype=np.float64).reshape(tensor.shape), dtype, tensor.datatype)
 
 
 def _cast(numbers: Any, dtype: np.dtype[Any], datatype: str) -> Any:
-    """Numbers from JSON as what their datatype says that they are."""
+    """Numbers from JSON, NaN where one is missing, as what their datatype says that they are."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
             cast = numbers.astype(dtype)
-        wrong = ~np.isfinite(cast)
+        wrong = np.isinf(cast)
     else:
         limits = np.iinfo(dtype)
         cast = numbers
         # Unlike the limits themselves, one more than the largest is a float64.
-        wrong = (numbers != np.floor(numbers)) | (numbers < limits.min) | (numbers >= limits.max + 1)
+        wrong = (numbers % 1 > 0) | (numbers < limits.min) | (numbers >= limits.max + 1)
     _refuse(wrong, numbers, "a finite " + datatype if dtype.kind == "f" else datatype)
     return cast
 
 
-def _as_float32(numbers: Any) -> Array:
+def _as_float32(numbers: Any, card: ModelCard, missing: str) -> Array:
+    """Numbers as the model takes them; `missing` is how NaN was sent."""
     with np.errstate(over="ignore"):
         array: Array = numbers.astype(np.float32, copy=False)
-    _refuse(~np.isfinite(array), numbers, "a finite FP32")
+    if not np.isfinite(array).all():
+        _refuse(refused(array, card), numbers, f"a finite FP32{_or_missing(card, missing)}")
+        empty = absent(array).all(axis=1)
+        if empty.any():
+            raise InvalidInput(
+                f"{INPUT}[{empty.argmax()}]: expected at least one value that is not {missing}, got none"
+            )
     return array
+
+
+def _or_missing(card: ModelCard, missing: str) -> str:
+    if card.missing_values:
+        return f" or {missing}"
+    if card.variable_length and missing == "NaN":
+        return ", or NaN in all of the last timesteps"
+    return ""
 
 
 def _refuse(wrong: Any, numbers: Any, expected: str) -> None:
