@@ -54,11 +54,10 @@ def value_types(card: ModelCard) -> frozenset[type]:
 
 
 def _has_shape(array: NDArray[Any], card: ModelCard) -> bool:
-    return (
-        array.ndim == 3
-        and card.fewest_timesteps <= array.shape[1] <= card.timesteps
-        and array.shape[2] == card.features
-    )
+    shape = array.shape[1:]
+    if shape == (card.timesteps, card.features):
+        return True
+    return card.variable_length and len(shape) == 2 and 0 < shape[0] < card.timesteps and shape[1] == card.features
 
 
 def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float32) -> Sequences | None:

@@ -120,12 +120,12 @@ def regular_shape(structure: bytes) -> tuple[int, ...] | None:
     return shape if unit == structure else None
 
 
-def dumps(array: Array, lengths: Lengths | None = None) -> bytes:
+def dumps(array: Array, lengths: Lengths = None) -> bytes:
     """The JSON of an array.
 
     Args:
         array: `(n, …)`, n ≥ 1.
-        lengths: how many of its entries each row is cut to; with none, it has all of them.
+        lengths: how many entries each row is cut to.
 
     Raises:
         InvalidInput: a row is not finite, which JSON could not say.
@@ -152,7 +152,7 @@ def require_finite(array: Array) -> None:
         raise InvalidInput(f"sequence {index}: expected values that the model can handle, got an answer not finite")
 
 
-def dumps_rows(array: Array, lengths: Lengths | None = None) -> list[bytes]:
+def dumps_rows(array: Array, lengths: Lengths = None) -> list[bytes]:
     """The JSON of each row of an array: the encoder writes all of one length at once, and they are cut apart.
 
     Args:

@@ -28,14 +28,14 @@ class Prediction(BaseModel):
     )
 
 
-def rows(predictions: Array, attention: Array | None, target: Target, lengths: Lengths | None = None) -> list[bytes]:
+def rows(predictions: Array, attention: Array | None, target: Target, lengths: Lengths = None) -> list[bytes]:
     """The JSON of a `Prediction` for each sequence, made without a Python object for each number.
 
     Args:
         predictions: `(n, outputs)`.
         attention: `(n, timesteps)`, `(n, timesteps, units)` or none.
         target: what the outputs mean.
-        lengths: how many timesteps of attention to say; with none, all.
+        lengths: how many timesteps each sequence was posted with.
     """
     columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:

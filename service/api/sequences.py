@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: How many timesteps each of several sequences has: one number if all have as many, else `(n)`.
-Lengths = int | NDArray[np.intp]
+#: How many timesteps each of several sequences has: none if all have as many as the model takes, one number if all have
+#: as many as each other, else `(n)`.
+Lengths = NDArray[np.intp] | int | None
 
 
 class Sequences(NamedTuple):
@@ -29,10 +30,11 @@ def padded(array: NDArray[Any], timesteps: int) -> Sequences:
         timesteps: how many the model takes.
     """
     n, length, features = array.shape
-    if length < timesteps:
-        shorter, array = array, np.full((n, timesteps, features), np.nan, array.dtype)
-        array[:, :length] = shorter
-    return Sequences(array, length)
+    if length == timesteps:
+        return Sequences(array, None)
+    longer = np.full((n, timesteps, features), np.nan, array.dtype)
+    longer[:, :length] = array
+    return Sequences(longer, length)
 
 
 def padded_each(steps: NDArray[Any], lengths: NDArray[np.intp], timesteps: int) -> Sequences:

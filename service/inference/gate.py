@@ -106,7 +106,7 @@ def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
             f"{card.missing_values}), got {golden.sequence[wrong][0]} at {INPUT}{_first(wrong)}"
         )
     nowhere = absent(golden.sequence)
-    empty = nowhere.all(axis=1)
+    empty = np.all(nowhere, axis=1)
     if empty.any():
         raise ArtifactError(f"{path}: expected at least one value in each sequence, got none in {INPUT}{_first(empty)}")
     attended = nowhere[:, :, np.newaxis] & (golden.attention_vec != 0)
