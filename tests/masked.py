@@ -45,7 +45,7 @@ def card(name: str, *, variable_length: bool, missing_values: bool) -> ModelCard
         target=Target(task="binary", classes=("0", "1")),
         metrics={},
         attention=profile,
-        training=TrainingRecord(options={}, libraries={}, sequences=1, parameters=1, seconds=0),
+        training=TrainingRecord(options={}, libraries={}, sequences=1, parameters=1, epochs=1, best_epoch=1, seconds=0),
     )
 
 
