@@ -1,0 +1,70 @@
+"""`python -m benchmarks.fitting`: the seed's job, fitted by the seed's own script and by `python -m training`."""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from service.inference.artifact import Artifact
+
+#: Longest time that a fit may take, in seconds.
+TIMEOUT = 600
+
+
+class Fit(NamedTuple):
+    """One fit: how long it took, in seconds, and the accuracy on sequences held out."""
+
+    seconds: float
+    accuracy: float
+
+
+def by_seed_script(seed: int) -> Fit:
+    """Fit with the seed's own script."""
+    outcome = _run("benchmarks.seed", str(seed))
+    return Fit(**json.loads(outcome.splitlines()[-1]))
+
+
+def by_training(seed: int) -> Fit:
+    """Fit with the training program."""
+    with tempfile.TemporaryDirectory() as folder:
+        _run("training", "--artifacts", folder, "--name", "seed", "--seed", str(seed))
+        card = Artifact(Path(folder) / "seed" / "1").read().card()
+    return Fit(card.training.seconds, card.metrics["accuracy"])
+
+
+FITS: Mapping[str, Callable[[int], Fit]] = {"seed's script": by_seed_script, "training": by_training}
+
+
+def main() -> None:
+    """Fit in turns, and print medians and their ratio."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fitting", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="fits of each (default: 3)")
+    options = parser.parse_args()
+    fits: dict[str, list[Fit]] = {name: [] for name in FITS}
+    for seed in range(options.rounds):
+        for name, fit in FITS.items():
+            fits[name].append(fit(seed))
+            print(f"round {seed + 1}: {name}: {fits[name][-1].seconds:.1f} s, accuracy {fits[name][-1].accuracy:.4f}")
+    medians = {name: statistics.median(fit.seconds for fit in some) for name, some in fits.items()}
+    for name, some in fits.items():
+        worst = min(fit.accuracy for fit in some)
+        print(f"{name:<14} {medians[name]:.1f} s (median of {len(some)}), accuracy at least {worst:.4f}")
+    script, ours = medians.values()
+    print(f"ratio          {ours / script:.2f}")
+
+
+def _run(module: str, *arguments: str) -> str:
+    command = [sys.executable, "-m", module, *arguments]
+    outcome = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, timeout=TIMEOUT, check=True
+    )
+    return outcome.stdout
+
+
+if __name__ == "__main__":
+    main()
