@@ -5,28 +5,36 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import layers, ops
 
-from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION, Array
+from service.inference.artifact import Array
 from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
+from training import models
+from training.data import Data, Scale, Split
 from training.export import publish
+from training.options import Options
 
 TIMESTEPS, FEATURES, UNITS = 6, 2, 3
 #: Models by name: whether sequences may be shorter, and whether values may be missing.
 MASKED = {"both": (True, True), "shorter": (True, False), "gaps": (False, True)}
 
 
-def build() -> keras.Model:
-    """NaN is missing, a timestep of nothing but NaN absent; attention over the hidden states of an LSTM."""
+def build(x: Array, card: ModelCard) -> keras.Model:
+    """The default architecture, with weights so large that attention differs between timesteps."""
     keras.utils.set_random_seed(0)
-    sequence = keras.Input((TIMESTEPS, FEATURES), name=INPUT)
-    missing = ops.isnan(sequence)
-    present = ops.logical_not(ops.all(missing, axis=2, keepdims=True))  # (batch, timesteps, 1)
-    states = layers.LSTM(UNITS, return_sequences=True)(ops.where(missing, 0.0, sequence))
-    scores = ops.where(present, layers.Dense(UNITS)(states) * 9, -1e9)  # (batch, timesteps, units)
-    attention_vec = ops.softmax(scores, axis=1) * ops.cast(present, "float32")
-    prediction = layers.Dense(1, activation="sigmoid")(ops.sum(states * attention_vec, axis=1) * 9)
-    return keras.Model(sequence, {PREDICTION: prediction, ATTENTION_VEC: attention_vec})
+    split = Split(x, np.zeros(len(x), np.int64))
+    data = Data(
+        train=split,
+        test=split,
+        target=card.target,
+        timestep_labels=card.timestep_labels,
+        feature_labels=card.feature_labels,
+        variable_length=card.variable_length,
+        missing_values=card.missing_values,
+        scale=Scale.of(x),
+    )
+    model = models.build(data, Options(units=UNITS))
+    model.set_weights([4 * weights for weights in model.get_weights()])
+    return model
 
 
 def card(name: str, *, variable_length: bool, missing_values: bool) -> ModelCard:
@@ -68,4 +76,5 @@ def publish_masked(folder: Path) -> None:
     for name, (variable_length, missing_values) in MASKED.items():
         (folder / name).mkdir()
         allowed = {"variable_length": variable_length, "missing_values": missing_values}
-        publish(build(), card(name, **allowed), sample(**allowed), folder / name)
+        described, sequences = card(name, **allowed), sample(**allowed)
+        publish(build(sequences, described), described, sequences, folder / name)

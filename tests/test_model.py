@@ -107,8 +107,7 @@ def test_attention_is_compared_on_what_both_versions_take(
     after, before = (
         load_model(Artifact(masked / name / "1"), engine=engine, threads=1, limits=limits) for name in (newer, other)
     )
-    moved = after.attention_moved_from(before)
-    assert moved == (0 if comparable else None), "the weights are the same"
+    assert (after.attention_moved_from(before) is not None) == comparable
 
 
 def test_a_version_of_another_model_is_refused(artifacts: Path, tmp_path: Path, engine: EngineChoice) -> None:
