@@ -3,8 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import keras
 import numpy as np
@@ -14,45 +14,28 @@ import tensorflow as tf
 
 from service.errors import ArtifactError
 from service.inference.artifact import ATTENTION_VEC, PREDICTION, SIGNATURES, Artifact
-from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
 from service.inference.engines import open_engine
+from tests.samples import card, dataset
 from training import export, lowering
 from training.errors import TrainingError
 from training.models import build
-from training.options import Architecture
+from training.options import Architecture, Options
 
-BINARY = Target(task="binary", classes=("0", "1"))
 X = np.random.default_rng(0).standard_normal((1000, 20, 2)).astype(np.float32)
-
-
-def card(name: str, architecture: str = "after_lstm") -> ModelCard:
-    return ModelCard(
-        name=name,
-        created=datetime.now(UTC),
-        architecture=architecture,
-        timesteps=20,
-        features=2,
-        timestep_labels=tuple(map(str, range(20))),
-        feature_labels=("a", "b"),
-        target=BINARY,
-        metrics={"accuracy": 0.5},
-        attention=AttentionProfile(sequences=1, mean=(0.05,) * 20, spread=(0.0,) * 20, peak=0, sum_error=0),
-        training=TrainingRecord(options={}, libraries={}, sequences=1, parameters=1, seconds=0),
-    )
 
 
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
-    return build("after_lstm", X, BINARY, 32, standardise=False)
+    return build(dataset(X), Options())
 
 
-@pytest.mark.parametrize("architecture", ["after_lstm", "before_lstm"])
-@pytest.mark.parametrize("standardise", [False, True])
-def test_keras_saved_model_and_lowering_agree(tmp_path: Path, architecture: Architecture, standardise: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+@pytest.mark.parametrize("scaled", [False, True])
+def test_keras_saved_model_and_lowering_agree(tmp_path: Path, architecture: Architecture, scaled: bool) -> None:  # noqa: FBT001
     """Within 1e-6 on 1,000 random sequences, on every output."""
-    model = build(architecture, X * 3 + 5 if standardise else X, BINARY, 32, standardise=standardise)
-    x = X * 3 + 5 if standardise else X
-    artifact = Artifact(export.publish(model, card("m", architecture), x[:8], tmp_path))
+    x = X * 3 + 5 if scaled else X
+    model = build(dataset(x, scaled=scaled), Options(architecture=architecture))
+    artifact = Artifact(export.publish(model, card(architecture=architecture), x[:8], tmp_path))
 
     by_keras = model.predict(x, verbose=0)
     by_keras["attention"] = by_keras[ATTENTION_VEC].mean(axis=-1)
@@ -116,7 +99,7 @@ def test_the_lowering_is_one_lstm_node(artifacts: Path) -> None:
 def test_versions_count_up(model: keras.Model, tmp_path: Path) -> None:
     """From the largest there is; nothing but versions is left behind."""
     (tmp_path / "6").mkdir()
-    assert export.publish(model, card("m"), X[:2], tmp_path) == tmp_path / "7"
+    assert export.publish(model, card(), X[:2], tmp_path) == tmp_path / "7"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["6", "7"]
 
 
@@ -174,5 +157,5 @@ def test_what_cannot_be_verified_is_never_published(
     """Nothing appears, and nothing half-written stays in the way."""
     damage(monkeypatch)
     with pytest.raises(error):
-        export.publish(model, card("m"), X[:2], tmp_path)
+        export.publish(model, card(), X[:2], tmp_path)
     assert list(tmp_path.iterdir()) == []

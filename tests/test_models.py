@@ -1,17 +1,31 @@
-"""The seed's architectures, layer for layer."""
+"""The architectures: the seed's, layer for layer; all, against their formulas; and what may be absent."""
+
+from itertools import product
+from typing import Any, get_args
 
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
 from keras import layers
 
 from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION
 from service.inference.card import Target
-from training.models import attention_block, build
-from training.options import Architecture
+from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS, dataset
+from tests.sequences import sequences_with_gaps
+from training.evaluate import forward
+from training.models import attention_block, build, last, weights_over_time
+from training.options import Architecture, Options
 
-BINARY = Target(task="binary", classes=("0", "1"))
 X = np.random.default_rng(0).standard_normal((64, 20, 2)).astype(np.float32)
+ALL = get_args(Architecture)
+#: Only these have a distribution per unit, to share or not.
+PER_UNIT = ("after_lstm", "before_lstm")
+VARIANTS = [*product(ALL, [False]), *product(PER_UNIT, [True])]
+
+
+def sigmoid(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.divide(1, 1 + np.exp(-x))
 
 
 @pytest.mark.parametrize(
@@ -31,61 +45,164 @@ X = np.random.default_rng(0).standard_normal((64, 20, 2)).astype(np.float32)
 )
 def test_the_architecture_is_the_seeds(architecture: Architecture, parameters: int, kinds: list[str]) -> None:
     """The same layers in the same order, and as many weights at 20 × 2 and 32 units."""
-    model = build(architecture, X, BINARY, 32, standardise=False)
+    model = build(dataset(X), Options(architecture=architecture))
     assert model.count_params() == parameters
     assert [type(layer).__name__ for layer in model.layers] == kinds
     assert model.input.name == INPUT
     assert model.get_layer(ATTENTION_VEC).output is model.output[ATTENTION_VEC]
 
 
-def test_the_attention_block_is_its_formula() -> None:
-    """P[b,t,u] = softmax over t of (bias_t + Σ_t' W[t',t]·H[b,t',u]); the output is H times P."""
-    states = keras.Input((5, 3))
-    block = keras.Model(states, attention_block(states))
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_attention_block_is_its_formula(masked: bool) -> None:  # noqa: FBT001
+    """P[b,t,u] = softmax over t of (bias_t + Σ_t' W[t',t]·H[b,t',u]); the output is H times P.
+
+    What is absent counts for nothing: it adds to no score and has no weight.
+    """
+    states, present = keras.Input((5, 3)), keras.Input((5, 1), dtype="bool")
+    inputs = [states, present] if masked else states
+    block = keras.Model(inputs, attention_block(states, present if masked else None, shared=False))
     rng = np.random.default_rng(0)
     w, bias = rng.standard_normal((5, 5)), rng.standard_normal(5)
     block.set_weights([w, bias])
     h = rng.standard_normal((4, 5, 3))
-    scores = bias[None, :, None] + np.einsum("st,bsu->btu", w, h)
-    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-    weighted, attention_vec = block(h)
+    there = np.arange(5)[None, :, None] < np.array([5, 3, 1, 4])[:, None, None] if masked else np.ones((4, 5, 1), bool)
+    scores = bias[None, :, None] + np.einsum("st,bsu->btu", w, h * there)
+    p = np.exp(scores) * there / (np.exp(scores) * there).sum(axis=1, keepdims=True)
+    weighted, attention_vec = block([h, there] if masked else h)
     np.testing.assert_allclose(attention_vec, p, rtol=0, atol=1e-6)
     np.testing.assert_allclose(weighted, h * p, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("architecture", ["after_lstm", "before_lstm"])
-def test_each_unit_has_a_distribution_over_time(architecture: Architecture) -> None:
-    """One prediction and one distribution per unit, for every sequence."""
-    model = build(architecture, X, BINARY, 8, standardise=False)
+def test_shared_attention_is_the_mean_of_the_units() -> None:
+    """All of them are weighed by it."""
+    states = keras.Input((5, 3))
+    apart = keras.Model(states, attention_block(states, None, shared=False))
+    shared = keras.Model(states, attention_block(states, None, shared=True))
+    shared.set_weights(apart.get_weights())
+    h = np.random.default_rng(0).standard_normal((4, 5, 3)).astype(np.float32)
+    weighted, attention_vec = shared(h)
+    mean = apart(h)[1].numpy().mean(axis=-1, keepdims=True)
+    np.testing.assert_allclose(attention_vec, mean, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(weighted, h * mean, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("architecture", ["additive", "multiplicative"])
+def test_attention_of_the_last_state_is_its_formula(architecture: Architecture) -> None:
+    """Additive: v·tanh(W h + U q + b); multiplicative: q·W h; then tanh of C [Σ P h; q], and the head."""
+    model = build(dataset(X), Options(architecture=architecture, units=4))
+    weights = [np.random.default_rng(index).standard_normal(w.shape) for index, w in enumerate(model.get_weights())]
+    model.set_weights(weights)
+    states_of = next(layer for layer in model.layers if isinstance(layer, layers.LSTM)).output
+    h = keras.Model(model.input, states_of).predict(X, verbose=0)  # (batch, timesteps, units)
+    q = h[:, -1]
+    of_lstm, attention, (combine, head, head_bias) = 3, weights[3:-3], weights[-3:]
+    assert len(weights) == of_lstm + len(attention) + 3
+    if architecture == "additive":
+        u, w, b, v = attention
+        scores = (np.tanh(h @ w + b + (q @ u)[:, None]) @ v)[..., 0]
+    else:
+        (w,) = attention
+        scores = np.einsum("btu,bu->bt", h @ w, q)
+    p = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    context = np.einsum("bt,btu->bu", p, h)
+    summary = np.tanh(np.concatenate([context, q], axis=1) @ combine)
     outputs = model.predict(X, verbose=0)
-    units = {"after_lstm": 8, "before_lstm": 2}[architecture]
+    np.testing.assert_allclose(outputs[ATTENTION_VEC][..., 0], p, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(outputs[PREDICTION], sigmoid(summary @ head + head_bias), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(("architecture", "shared"), VARIANTS)
+def test_attention_is_a_distribution_over_time(architecture: Architecture, shared: bool, masked: bool) -> None:  # noqa: FBT001
+    """One per unit where the architecture says so, else one; and one prediction for every sequence."""
+    options = Options(architecture=architecture, shared_attention=shared, units=8)
+    outputs = build(dataset(X, variable_length=masked), options).predict(X, verbose=0)
+    units = 1 if shared else {"after_lstm": 8, "before_lstm": 2}.get(architecture, 1)
     assert outputs[PREDICTION].shape == (64, 1)
     assert outputs[ATTENTION_VEC].shape == (64, 20, units)
     np.testing.assert_allclose(outputs[ATTENTION_VEC].sum(axis=1), 1, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("target", "outputs", "activation"),
-    [
-        (BINARY, 1, "sigmoid"),
-        (Target(task="multiclass", classes=("a", "b", "c")), 3, "softmax"),
-        (Target(task="regression"), 1, "linear"),
-    ],
-)
+@pytest.mark.parametrize(("target", "outputs", "activation"), [(BINARY, 1, "sigmoid"), (MULTICLASS, 3, "softmax")])
 def test_the_target_decides_the_head(target: Target, outputs: int, activation: str) -> None:
-    """Sigmoid for two classes, softmax for more, a plain number for regression."""
-    head = build("after_lstm", X, target, 4, standardise=False).get_layer(PREDICTION)
+    """Sigmoid for two classes, softmax for more."""
+    head = build(dataset(X, target=target), Options(units=4)).get_layer(PREDICTION)
     assert isinstance(head, layers.Dense)
     assert (head.units, head.activation.__name__) == (outputs, activation)
+
+
+def test_numbers_are_answered_in_their_own_units() -> None:
+    """A model that knows nothing yet answers near their mean, however large they are."""
+    y = np.random.default_rng(0).standard_normal((64, 2)) * [1e-3, 1e4] + [5, -1e6]
+    model = build(dataset(X, y.astype(np.float32), TWO_NUMBERS), Options(units=4))
+    model.layers[-2].set_weights([np.zeros_like(weight) for weight in model.layers[-2].get_weights()])
+    predictions = model.predict(X, verbose=0)[PREDICTION]
+    np.testing.assert_allclose(predictions, np.tile(y.mean(axis=0), (64, 1)), rtol=1e-5)
+    model.layers[-2].set_weights([np.zeros_like(model.layers[-2].get_weights()[0]), np.ones(2)])
+    predictions = model.predict(X, verbose=0)[PREDICTION]
+    np.testing.assert_allclose(predictions, np.tile((y.mean(axis=0) + y.std(axis=0)), (64, 1)), rtol=1e-5)
+
+
+def test_a_number_that_never_changes_is_answered() -> None:
+    """Its deviation of 0 divides nothing."""
+    model = build(dataset(X, np.full((64, 1), 7, np.float32), REGRESSION), Options(units=4))
+    assert np.isfinite(model.predict(X, verbose=0)[PREDICTION]).all()
 
 
 def test_raw_units_are_scaled_inside_the_graph() -> None:
     """The model sees each feature at mean 0 and variance 1, however large, and a constant feature as 0."""
     x = np.concatenate([X * [5, 1e-3] + [1e5, -2], np.full((64, 20, 1), 7.0)], axis=-1).astype(np.float32)
-    model = build("before_lstm", x, BINARY, 4, standardise=True)
+    model = build(dataset(x, scaled=True), Options(architecture="before_lstm", units=4))
     scaled = keras.Model(model.input, model.layers[3].input).predict(x, verbose=0)
     expected = (x - x.mean(axis=(0, 1), dtype=float)) / x.std(axis=(0, 1), dtype=float).clip(1e-12)
     np.testing.assert_allclose(scaled[..., :2], expected[..., :2], rtol=0, atol=1e-3)
     np.testing.assert_array_equal(scaled[..., 2], 0)
-    plain = build("before_lstm", x, BINARY, 4, standardise=False)
+    plain = build(dataset(x), Options(architecture="before_lstm", units=4))
     assert model.count_params() == plain.count_params()
+
+
+def test_the_last_state_is_that_of_the_last_timestep_there_is() -> None:
+    """Also after gaps; zeros where there is no timestep."""
+    states = np.arange(1, 25, dtype=np.float32).reshape(4, 3, 2)
+    present = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]], bool)[..., np.newaxis]
+    expected = [states[0, 2], states[1, 0], states[2, 1], np.zeros(2)]
+    np.testing.assert_array_equal(last(states, present), expected)
+    np.testing.assert_array_equal(last(states, None), states[:, 2])
+
+
+def test_weights_are_exactly_zero_where_nothing_is() -> None:
+    """However low the scores of what there is; and nowhere if there is nothing at all."""
+    scores = np.array([[-1e6, 3.0], [2.0, 2.0], [5.0, 5.0]], np.float32)[..., np.newaxis]
+    present = np.array([[1, 0], [1, 1], [0, 0]], bool)[..., np.newaxis]
+    weights = weights_over_time(scores, present).numpy()[..., 0]
+    np.testing.assert_array_equal(weights, [[1, 0], [0.5, 0.5], [0, 0]])
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: f"{variant[0]}-{variant[1]}")
+def masked_model(request: pytest.FixtureRequest) -> Any:
+    """The forward pass of an untrained model whose sequences may have gaps, with weights that are not small."""
+    architecture, shared = request.param
+    keras.utils.set_random_seed(0)
+    options = Options(architecture=architecture, shared_attention=shared, units=4)
+    x = np.random.default_rng(0).standard_normal((50, 6, 3)) * 3 + 1
+    x[::2, 4:] = np.nan
+    model = build(dataset(x, variable_length=True, missing_values=True, scaled=True), options)
+    model.set_weights([np.random.default_rng(1).standard_normal(weight.shape) for weight in model.get_weights()])
+    return forward(model)
+
+
+@settings(max_examples=30, deadline=None)
+@given(x=sequences_with_gaps(timesteps=6, features=3))
+def test_a_sequence_with_gaps_is_answered_alike_in_any_company(masked_model: Any, x: Any) -> None:
+    """Within 1e-6; attention is a distribution over the timesteps there are, and exactly 0 elsewhere."""
+    together = masked_model(x)
+    for index in range(len(x)):
+        for name, output in masked_model(x[index : index + 1]).items():
+            np.testing.assert_allclose(output[0], together[name][index], rtol=0, atol=1e-6)
+    attention = together[ATTENTION_VEC]
+    present = ~np.isnan(x).all(axis=-1)
+    assert (attention[~present] == 0).all()
+    np.testing.assert_allclose(
+        attention.sum(axis=1), np.where(present.any(axis=1), 1, 0)[:, None] + 0 * attention[:, 0], rtol=0, atol=1e-5
+    )
+    assert np.isfinite(together[PREDICTION]).all()

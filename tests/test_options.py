@@ -14,17 +14,24 @@ def test_without_options_it_is_the_seeds_recipe(monkeypatch: pytest.MonkeyPatch)
     options = Options.from_command_line([])
     assert options.model_dump() == {
         "architecture": "after_lstm",
+        "shared_attention": False,
         "data": "recurrent",
         "test_data": None,
         "task": "auto",
         "name": None,
         "epochs": 1,
         "batch_size": 128,
+        "patience": None,
+        "balanced": False,
+        "class_weight": {},
         "learning_rate": 0.001,
         "units": 32,
         "validation_split": 0.1,
         "test_split": 0.2,
         "seed": 0,
+        "repeats": 1,
+        "resume": False,
+        "tensorboard": None,
         "sequences": None,
         "timesteps": None,
         "features": None,
@@ -44,10 +51,15 @@ def test_the_name_follows_the_architecture() -> None:
     ("arguments", "message"),
     [
         (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1, got '0'"),
-        (["--architecture", "gru"], "--architecture: Input should be 'after_lstm' or 'before_lstm', got 'gru'"),
+        (
+            ["--architecture", "gru"],
+            "--architecture: Input should be 'after_lstm', 'before_lstm', 'additive' or 'multiplicative', got 'gru'",
+        ),
         (["--name", "../outside"], "--name: String should match pattern"),
         (["--name", ".hidden"], "--name: String should match pattern"),
         (["--validation-split", "1"], "--validation-split: Input should be less than 1, got '1'"),
+        (["--class-weight", "a=0"], "--class-weight.a: Input should be greater than 0, got '0'"),
+        (["--patience", "2", "--validation-split", "0"], "--patience needs validation data: expected a --validation"),
     ],
 )
 def test_a_wrong_option_ends_in_one_line(arguments: list[str], message: str) -> None:

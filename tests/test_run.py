@@ -87,10 +87,10 @@ def test_data_that_cannot_be_used_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_fit_that_diverges_ends_in_one_line(tmp_path: Path) -> None:
-    """A model whose answers are not finite is never published."""
+    """A model whose answers are not finite is never published, nor is there anything to resume."""
     outcome = train("--artifacts", str(tmp_path), "--learning-rate", "1e38", *SMALL)
     assert outcome.returncode == 1
-    assert "error: training diverged: the model's answers are not finite" in outcome.stderr
+    assert "error: training diverged: the loss is not finite" in outcome.stderr
     assert list((tmp_path / "after-lstm").iterdir()) == []
 
 

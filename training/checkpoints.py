@@ -87,11 +87,14 @@ class Checkpoint:
         arrays: dict[str, Any] = {str(index): np.asarray(variable) for index, variable in enumerate(variables)}
         self._path.parent.mkdir(exist_ok=True)
         whole = self._path.with_suffix(f".{os.getpid()}")
-        with whole.open("wb") as file:
-            np.savez(file, progress=json.dumps(asdict(progress)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        whole.replace(self._path)
+        try:
+            with whole.open("wb") as file:
+                np.savez(file, progress=json.dumps(asdict(progress)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            whole.replace(self._path)
+        finally:
+            whole.unlink(missing_ok=True)
         now = time.monotonic()
         self._due = now + max(SHORTEST, MULTIPLE * (now - began))
 

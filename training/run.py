@@ -16,6 +16,7 @@ from service.inference.card import ModelCard, Repeats, TrainingRecord
 from training import data, export, models, train
 from training.checkpoints import Checkpoints
 from training.data import Data
+from training.errors import TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
 
@@ -42,7 +43,7 @@ def run(options: Options) -> Path:
         The directory of the published version.
 
     Raises:
-        TrainingError: the data cannot be trained on, or what was exported is not what was trained.
+        TrainingError: the data cannot be trained on, the fit diverges, or what was exported is not what was trained.
         OSError: the version cannot be written.
     """
     dataset = data.load(options)
@@ -55,7 +56,11 @@ def run(options: Options) -> Path:
         checkpoints.discard()
     elif not checkpoints:
         logger.warning("nothing to resume: %s has no checkpoint of these options and data; from the beginning", home)
-    trained = [_train(dataset, options, seed, checkpoints) for seed in options.seeds]
+    try:
+        trained = [_train(dataset, options, seed, checkpoints) for seed in options.seeds]
+    except TrainingError:  # and it would again
+        checkpoints.discard()
+        raise
     first = trained[0]
     card = _card(dataset, options, first)
     if len(trained) > 1:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.inference.artifact import PREDICTION
+from service.inference.artifact import PREDICTION, Array
 from service.inference.card import Target
 from training.batches import Batches, batches_of
 from training.checkpoints import Checkpoint
@@ -56,7 +56,7 @@ def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint:
         checkpoint: where to go on from, and where to keep how far it is.
 
     Raises:
-        TrainingError: class weights are given for what is no class, or the loss is no longer finite.
+        TrainingError: class weights do not fit the data, or the loss is no longer finite.
     """
     fitted = len(data.train) - int(len(data.train) * options.validation_split)
     train, validation = data.train.take(slice(0, fitted)), data.train.take(slice(fitted, None))
@@ -82,7 +82,7 @@ def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint:
             if len(validation):
                 predictions = predict(run, validation.x)
                 outcome = metrics(predictions, validation.y, data.target)
-                outcome["loss"] = float(tf.reduce_mean(losses(validation.y, predictions)))
+                outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
             progress = progress.finished_epoch(logs.get("validation loss"))
             if progress.best_epoch == progress.epoch:
@@ -95,7 +95,7 @@ def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint:
     return Fitted(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
 
 
-def class_weights(target: Target, y: Indices, options: Options) -> np.ndarray[Any, Any] | None:
+def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
     """What a sequence of each class counts, `(classes,)`; none where all count the same.
 
     Args:
@@ -105,20 +105,20 @@ def class_weights(target: Target, y: Indices, options: Options) -> np.ndarray[An
             `--class-weight`: as given, on top of that.
 
     Raises:
-        TrainingError: a weight is given for what is no class.
+        TrainingError: a weight is given for what is no class, or there are no classes.
     """
     if not (options.balanced or options.class_weight):
         return None
-    classes = target.classes or ()
-    if unknown := set(options.class_weight) - set(classes) or (not classes and {"--balanced"}):
+    if target.classes is None:
+        raise TrainingError("--balanced, --class-weight: expected classes, got numbers to predict")
+    if unknown := set(options.class_weight) - set(target.classes):
         raise TrainingError(
-            f"--class-weight: expected classes of {', '.join(classes) or 'a classification; this is a regression'}, "
-            f"got {', '.join(sorted(unknown))}"
+            f"--class-weight: expected classes of {', '.join(target.classes)}, got {', '.join(sorted(unknown))}"
         )
-    weights = np.array([options.class_weight.get(name, 1.0) for name in classes], np.float32)
+    weights = np.array([options.class_weight.get(name, 1.0) for name in target.classes], np.float32)
     if options.balanced:
-        counts = np.bincount(y, minlength=len(classes))
-        weights *= len(y) / (len(classes) * np.maximum(counts, 1))
+        counts = np.bincount(y, minlength=len(weights))
+        weights *= len(y) / (len(weights) * np.maximum(counts, 1))
     return weights
 
 
@@ -140,10 +140,7 @@ def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: 
         return total
 
     def call(batches: Batches) -> float:
-        total = float(make_steps(*map(tf.constant, batches)))
-        if not np.isfinite(total):
-            raise TrainingError("training diverged: the loss is not finite; try a smaller --learning-rate")
-        return total
+        return _finite(make_steps(*map(tf.constant, batches)))
 
     return call
 
@@ -157,10 +154,17 @@ def loss_function(data: Data) -> Losses:
         case "binary":
             return lambda y, predictions: keras.losses.binary_crossentropy(y[:, tf.newaxis], predictions)
         case "multiclass":
-            return keras.losses.sparse_categorical_crossentropy
+            of_classes: Losses = keras.losses.sparse_categorical_crossentropy
+            return of_classes
         case "regression":
             deviation = data.target_scale.deviation.astype(np.float32)
             return lambda y, predictions: tf.reduce_mean(tf.square((predictions - y) / deviation), axis=-1)
+
+
+def _finite(loss: Tensor) -> float:
+    if not np.isfinite(value := float(loss)):
+        raise TrainingError("training diverged: the loss is not finite; try a smaller --learning-rate")
+    return value
 
 
 def _assign(variables: Any, values: Any) -> None:

@@ -1,0 +1,71 @@
+"""Small data to train on, and cards, made where a test says only what it is about."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
+from training.data import Data, Scale, Split, numbered
+
+BINARY = Target(task="binary", classes=("0", "1"))
+MULTICLASS = Target(task="multiclass", classes=("a", "b", "c"))
+REGRESSION = Target(task="regression", names=("one",))
+TWO_NUMBERS = Target(task="regression", names=("one", "two"))
+
+
+def labels(n: int, target: Target) -> np.ndarray[Any, Any]:
+    """Labels `(n,)` or numbers `(n, outputs)` of a kind that a target has, of no meaning."""
+    if target.names is None:
+        return np.arange(n) % len(target.classes or ())
+    return np.random.default_rng(0).standard_normal((n, len(target.names))).astype(np.float32)
+
+
+def dataset(  # noqa: PLR0913 - each by its name
+    x: np.ndarray[Any, Any],
+    y: np.ndarray[Any, Any] | None = None,
+    target: Target = BINARY,
+    *,
+    held_out: int = 0,
+    variable_length: bool = False,
+    missing_values: bool = False,
+    scaled: bool = False,
+) -> Data:
+    """Sequences `(n, timesteps, features)`, the last of them held out."""
+    everything = Split(x.astype(np.float32), labels(len(x), target) if y is None else y)
+    fitted = len(x) - held_out
+    train, test = everything.take(slice(0, fitted)), everything.take(slice(fitted, None))
+    return Data(
+        train=train,
+        test=test,
+        target=target,
+        timestep_labels=numbered(x.shape[1]),
+        feature_labels=numbered(x.shape[2]),
+        variable_length=variable_length,
+        missing_values=missing_values,
+        scale=Scale.of(train.x) if scaled else None,
+    )
+
+
+def card(**fields: Any) -> ModelCard:
+    """A card; of 20 timesteps and 2 features where it says nothing else."""
+    timesteps, features = fields.pop("timesteps", 20), fields.pop("features", 2)
+    told = {
+        "name": "m",
+        "created": datetime.now(UTC),
+        "architecture": "after_lstm",
+        "timestep_labels": numbered(timesteps),
+        "feature_labels": numbered(features),
+        "target": BINARY,
+        "metrics": {"accuracy": 0.5},
+        "attention": AttentionProfile(
+            sequences=1, mean=(1 / timesteps,) * timesteps, spread=(0.0,) * timesteps, peak=0, sum_error=0
+        ),
+        "training": record(),
+    }
+    return ModelCard(**{**told, **fields}, timesteps=timesteps, features=features)
+
+
+def record(**options: Any) -> TrainingRecord:
+    """How a version came to be that never did."""
+    return TrainingRecord(options=options, libraries={}, sequences=1, parameters=1, epochs=1, best_epoch=1, seconds=0)
