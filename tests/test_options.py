@@ -18,6 +18,11 @@ def test_without_options_it_is_the_seeds_recipe(monkeypatch: pytest.MonkeyPatch)
         "data": "recurrent",
         "test_data": None,
         "task": "auto",
+        "target_column": None,
+        "sequence_column": None,
+        "timestep_column": None,
+        "feature_columns": None,
+        "drop_columns": None,
         "name": None,
         "epochs": 1,
         "batch_size": 128,
@@ -45,6 +50,12 @@ def test_the_name_follows_the_architecture() -> None:
     assert Options().model_name == "after-lstm"
     assert Options(architecture="before_lstm").model_name == "before-lstm"
     assert Options.from_command_line(["--name", "mine"]).model_name == "mine"
+
+
+def test_columns_are_given_apart_by_commas_or_again() -> None:
+    """Or both."""
+    options = Options.from_command_line(["--target-column", "a,b", "--target-column", "c d"])
+    assert options.target_column == ("a", "b", "c d")
 
 
 @pytest.mark.parametrize(

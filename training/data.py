@@ -214,21 +214,24 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def _read(options: Options) -> Sequences:
-    from training import archives, arrays
+    from training import archives, arrays, layouts
 
     where = f"--data {options.data}"
     scheme, _, name = options.data.partition(":")
     if scheme == "aeon" and name:
         _refuse_test_data(options)
         return archives.published(where, name)
-    suffix = Path(options.data).suffix
-    read = {".npz": arrays.read, ".ts": archives.read}.get(suffix)
-    if read is None:
-        raise TrainingError(
-            f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz or .ts file, "
-            f"got {options.data!r}"
-        )
-    return read(_files(options))
+    match Path(options.data).suffix:
+        case ".npz":
+            return arrays.read(_files(options))
+        case ".ts":
+            return archives.read(_files(options))
+        case ".csv" | ".parquet":
+            return layouts.read(_files(options), options)
+    raise TrainingError(
+        f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv or .parquet file, "
+        f"got {options.data!r}"
+    )
 
 
 def _refuse_test_data(options: Options) -> None:

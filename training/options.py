@@ -62,7 +62,7 @@ class Options(CommandLine):
     data: str = Field(
         "recurrent",
         description="what to train on: recurrent, add-two-numbers or find-max (synthetic), aeon:NAME (a data set of "
-        "the aeon package, with its published split) or a .npz or .ts file",
+        "the aeon package, with its published split) or a .npz, .ts, .csv or .parquet file",
     )
     test_data: str | None = Field(
         None, description="another file of the same kind, held out for the card's metrics instead of --test-split"
@@ -72,6 +72,21 @@ class Options(CommandLine):
         description="what to predict: classification, regression, or auto: strings, booleans and integers are "
         "classes, other numbers are predicted as such",
     )
+    target_column: tuple[str, ...] | None = Field(
+        None, description="tables: column to predict; several, apart by commas, are numbers"
+    )
+    sequence_column: str | None = Field(
+        None,
+        description="tables of one row a timestep: column that tells which sequence a row belongs to; without it, "
+        "one row is a sequence",
+    )
+    timestep_column: str | None = Field(
+        None, description="tables of one row a timestep: column that orders the rows of a sequence"
+    )
+    feature_columns: tuple[str, ...] | None = Field(
+        None, description="tables: columns that hold the sequences; all others if absent"
+    )
+    drop_columns: tuple[str, ...] | None = Field(None, description="tables: columns to leave out")
     name: str | None = Field(
         None,
         pattern=NAME_PATTERN,

@@ -1,0 +1,403 @@
+"""Tables of sequences, wide and long, CSV and Parquet: all of them give the same, or say what is wrong where."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from service.inference.artifact import Array
+from training import archives, arrays, data, layouts, tables
+from training.data import Sequences
+from training.errors import TrainingError
+from training.options import Options
+
+FEATURES = ("u", "v")
+WIDE: dict[str, Any] = {"target_column": ("y",)}
+LONG: dict[str, Any] = {"target_column": ("y",), "sequence_column": "id", "timestep_column": "t"}
+
+
+def read(path: Path, content: Any, **options: Any) -> Sequences:
+    """Write a table and read it."""
+    if isinstance(content, str):
+        path.write_text(content)
+    elif path.suffix == ".csv":
+        pa.csv.write_csv(content, path)
+    else:
+        pa.parquet.write_table(content, path)
+    return layouts.read({"--data": path}, Options(data=str(path), **options))
+
+
+def csv(path: Path, content: str, **options: Any) -> Sequences:
+    return read(path / "data.csv", content, **options)
+
+
+def parquet(path: Path, columns: Any, **options: Any) -> Sequences:
+    return read(path / "data.parquet", pa.table(columns), **options)
+
+
+def wide(x: Array, labels: list[str]) -> pa.Table:
+    columns: dict[str, Any] = {"y": labels}
+    for timestep in range(x.shape[1]):
+        for feature, name in enumerate(FEATURES):
+            columns[f"{name}@{timestep}"] = pa.array(x[:, timestep, feature], pa.float32(), from_pandas=True)
+    return pa.table(columns)
+
+
+def long(x: Array, labels: list[str], lengths: list[int]) -> pa.Table:
+    rows = [(index, step) for index, length in enumerate(lengths) for step in range(length)]
+    columns: dict[str, Any] = {"id": [f"s{index}" for index, _ in rows], "t": [step for _, step in rows]}
+    for feature, name in enumerate(FEATURES):
+        values = np.array([x[index, step, feature] for index, step in rows])
+        columns[name] = pa.array(values, pa.float32(), from_pandas=True)
+    return pa.table({**columns, "y": [labels[index] for index, _ in rows]})
+
+
+def ts(x: Array, labels: list[str], lengths: list[int]) -> str:
+    lines = ["@univariate false", "@equalLength false", "@classLabel true a b", "@data"]
+    for row, label, length in zip(x, labels, lengths, strict=True):
+        channels = [
+            ",".join("?" if np.isnan(value) else repr(float(value)) for value in row[:length, f]) for f in (0, 1)
+        ]
+        lines.append(":".join([*channels, label]))
+    return "\n".join(lines) + "\n"
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> tuple[Array, list[str], list[int]]:
+    """Of several lengths, with values missing but not the last."""
+    lengths = draw(st.lists(st.integers(1, 5), min_size=2, max_size=12))
+    values = st.one_of(st.just(np.nan), st.floats(-1e6, 1e6, width=32))
+    x = np.full((len(lengths), max(lengths), 2), np.nan, dtype=np.float32)
+    for row, length in zip(x, lengths, strict=True):
+        row[:length] = draw(st.lists(st.tuples(values, values), min_size=length, max_size=length))
+        row[length - 1, draw(st.integers(0, 1))] = draw(st.floats(-1e6, 1e6, width=32))
+    return x, draw(st.lists(st.sampled_from("ab"), min_size=len(lengths), max_size=len(lengths))), lengths
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(sequences(), st.integers(1, 8), st.integers(200, 600))
+def test_all_formats_give_the_same(
+    tmp_path: Path, drawn: tuple[Array, list[str], list[int]], rows: int, block: int
+) -> None:
+    """However many rows are read at a time, so that sequences lie across batches."""
+    x, labels, lengths = drawn
+    (tmp_path / "data.ts").write_text(ts(x, labels, lengths))
+    padded = np.where(np.isnan(x), -1, x)
+    np.savez(tmp_path / "holed.npz", x=x, y=labels)
+    filled = np.where(np.arange(x.shape[1])[:, np.newaxis] < np.array(lengths)[:, np.newaxis, np.newaxis], x, padded)
+    np.savez(tmp_path / "cut.npz", x=filled, y=labels, lengths=lengths)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "VALUES", 1)
+        patch.setattr(tables, "ROWS", rows)
+        patch.setattr(tables, "BLOCK", block)
+        patch.setattr(tables, "BLOCK_OF_COLUMN", 1)
+        every = [
+            archives.read({"--data": tmp_path / "data.ts"}),
+            arrays.read({"--data": tmp_path / "holed.npz"}),
+            arrays.read({"--data": tmp_path / "cut.npz"}),
+            *(read(tmp_path / f"w.{suffix}", wide(x, labels), **WIDE) for suffix in ("csv", "parquet")),
+            *(read(tmp_path / f"l.{suffix}", long(x, labels, lengths), **LONG) for suffix in ("csv", "parquet")),
+        ]
+    for one in every:
+        np.testing.assert_array_equal(one.x[:], x)
+        assert one.labels.tolist() == labels
+        assert one.timestep_labels[: x.shape[1]] == tuple(map(str, range(x.shape[1])))
+    assert {one.feature_labels for one in every} == {("0", "1"), FEATURES}
+
+
+def test_one_feature_needs_no_name(tmp_path: Path) -> None:
+    """Columns are timesteps, and their names are the labels; unneeded ones are left out."""
+    content = "id,mon,tue,wed,y\n7,1,2,3,b\n8,4,,6,a\n9,7,8,,b\n"
+    for options in ({"drop_columns": ("id",)}, {"feature_columns": ("mon", "tue", "wed")}):
+        loaded = csv(tmp_path, content, **WIDE, **options)
+        assert (loaded.timestep_labels, loaded.feature_labels) == (("mon", "tue", "wed"), ("0",))
+        nan = np.nan
+        np.testing.assert_array_equal(loaded.x[:][..., 0], [[1, 2, 3], [4, nan, 6], [7, 8, nan]])
+        assert loaded.labels.tolist() == ["b", "a", "b"]
+
+
+def test_several_targets_are_numbers(tmp_path: Path) -> None:
+    """In the order given, with the names of their columns."""
+    for path in ("data.csv", "data.parquet"):
+        content = pa.table({"a": [1, 2, 3], "p": [0.5, 1, 1.5], "b": [4, 5, 6], "q": [7, 8, 9]})
+        loaded = read(tmp_path / path, content, target_column=("q", "p"))
+        assert loaded.label_names == ("q", "p")
+        np.testing.assert_array_equal(loaded.labels, [[7, 0.5], [8, 1], [9, 1.5]])
+        assert loaded.timestep_labels == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["1", "10", "2"], [1, 10, 2]),
+        (["1", "10", "2.5"], [1, 10, 2.5]),
+        (["1", "10", "x"], ["1", "10", "x"]),
+        (["NA", "true", "NA"], ["NA", "true", "NA"]),
+    ],
+)
+def test_text_may_be_numbers(tmp_path: Path, cells: list[str], labels: list[Any]) -> None:
+    """Where all of it is, in a file that does not say; text that a Parquet file says is text remains so."""
+    assert csv(tmp_path, "a,y\n" + "".join(f"1,{cell}\n" for cell in cells), **WIDE).labels.tolist() == labels
+    assert parquet(tmp_path, {"a": [1, 1, 1], "y": cells}, **WIDE).labels.tolist() == cells
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (pa.array([True, False]), "b"),
+        (pa.array([3, 4], pa.uint8()), "u"),
+        (pa.array([0.5, 1], pa.float32()), "f"),
+        (pa.array(["x", "y"]).dictionary_encode(), "O"),
+        (pa.array(["x", "y"], pa.large_string()), "O"),
+    ],
+)
+def test_a_parquet_file_says_what_labels_are(tmp_path: Path, values: Any, kind: str) -> None:
+    """Booleans, integers, numbers and text, also where it is coded."""
+    loaded = parquet(tmp_path, {"a": [1.0, 2.0], "y": values}, **WIDE)
+    assert loaded.labels.tolist() == values.to_pylist()
+    assert loaded.labels.dtype.kind == kind
+
+
+def test_many_numbers_are_not_kept_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of them than there may be classes; and then text is an error."""
+    monkeypatch.setattr("training.labels.MOST_CLASSES", 5)
+    monkeypatch.setattr(tables, "BLOCK", 16)
+    monkeypatch.setattr(tables, "BLOCK_OF_COLUMN", 1)
+    numbers = [index + 0.5 for index in range(20)]
+    content = "a,y\n" + "".join(f"1,{number}\n" for number in numbers)
+    assert csv(tmp_path, content, **WIDE).labels.tolist() == numbers
+    with pytest.raises(TrainingError, match="column 'y', row 21: expected a number, as in the rows before, got 'x'"):
+        csv(tmp_path, content + "1,x\n", **WIDE)
+    with pytest.raises(TrainingError, match=r"column 'y', row 8: expected at most 5 classes so far, got 8"):
+        csv(tmp_path, content.replace(".5", "x"), **WIDE)
+
+
+@pytest.mark.parametrize(
+    ("times", "labels"),
+    [
+        ([[3, 5, 7], [3, 5, 7]], ("3", "5", "7")),
+        ([[3, 5], [3, 5, 7], [3]], ("3", "5", "7")),
+        ([[0.5, 1], [0.5]], ("0.5", "1.0")),
+        ([["2024-01-31", "2024-02-29"]] * 2, ("2024-01-31", "2024-02-29")),
+        ([["2024-01-31 12:00", "2024-01-31 13:30"]] * 2, ("2024-01-31T12:00", "2024-01-31T13:30")),
+        ([[3, 5, 7], [3, 6, 7]], ("0", "1", "2")),
+        ([[3, 5], [4]], ("0", "1")),
+        ([[3], [4, 5]], ("0", "1")),
+    ],
+)
+def test_timesteps_that_all_share_are_labels(tmp_path: Path, times: list[list[Any]], labels: tuple[str, ...]) -> None:
+    """As far as each goes; otherwise they are counted."""
+    rows = [f"s{index},{time},1,{index % 2}" for index, of_one in enumerate(times) for time in of_one]
+    assert csv(tmp_path, "\n".join(["id,t,a,y", *rows, ""]), **LONG).timestep_labels == labels
+
+
+def test_a_long_parquet_file_may_have_points_in_time(tmp_path: Path) -> None:
+    """And integers that tell sequences apart, and floats that order them."""
+    times = pa.array(np.array(["2024-01-01", "2024-01-02"] * 2, dtype="M8[D]"))
+    columns = {"id": [-1, -1, -2, -2], "t": times, "a": [1, 2, 3, 4], "y": ["p", "p", "q", "q"]}
+    for zone in (times, times.cast(pa.timestamp("ns")), times.cast(pa.timestamp("s", "Europe/Berlin"))):
+        loaded = parquet(tmp_path, {**columns, "t": zone}, **LONG)
+        assert loaded.timestep_labels == ("2024-01-01", "2024-01-02")
+        np.testing.assert_array_equal(loaded.x[:][..., 0], [[1, 2], [3, 4]])
+    assert parquet(tmp_path, {**columns, "t": [0.5, 1, 0.5, 1]}, **LONG).timestep_labels == ("0.5", "1.0")
+
+
+def test_sequences_end_where_nothing_follows(tmp_path: Path) -> None:
+    """Rows without any value at the end of a sequence are none; in between they are missing."""
+    content = "id,t,a,y\n1,0,5,p\n1,1,,p\n1,2,6,p\n1,3,,p\n2,0,7,q\n2,1,,q\n"
+    loaded = csv(tmp_path, content, **LONG)
+    np.testing.assert_array_equal(loaded.x[:][..., 0], [[5, np.nan, 6], [7, np.nan, np.nan]])
+    np.testing.assert_array_equal(csv(tmp_path, "a,b,c,y\n5,,6,p\n7,,,q\n", **WIDE).x[:], loaded.x[:])
+
+
+def test_words_for_nothing_and_spaces_are_understood(tmp_path: Path) -> None:
+    """In columns of numbers, as other programs write them."""
+    loaded = csv(tmp_path, "a,b,c,y\n 1 ,NA,3,p\nnan,2,null,q\n", **WIDE)
+    np.testing.assert_array_equal(loaded.x[:][..., 0], [[1, np.nan, 3], [np.nan, 2, np.nan]])
+
+
+def test_what_is_held_out_comes_from_a_second_table(tmp_path: Path) -> None:
+    """Its columns may stand in another order; the longest sequence of both gives the timesteps."""
+    (tmp_path / "test.csv").write_text("y,u,id,t\nq,1,1,0\nq,2,1,1\nq,3,1,2\np,4,2,0\n")
+    (tmp_path / "train.csv").write_text("id,t,u,y\n1,0,5,p\n1,1,6,p\n2,0,7,q\n")
+    options = Options(data=str(tmp_path / "train.csv"), test_data=str(tmp_path / "test.csv"), **LONG)
+    loaded = data.load(options)
+    assert (loaded.train.x.shape, loaded.test.x.shape) == ((2, 3, 1), (2, 3, 1))
+    np.testing.assert_array_equal(loaded.test.x[:][..., 0], [[1, 2, 3], [4, np.nan, np.nan]])
+    assert loaded.test.y.tolist() == [1, 0]
+    assert loaded.variable_length
+    assert loaded.scale is not None
+    assert loaded.scale.mean == pytest.approx([6])
+    (tmp_path / "test.csv").write_text("u,id,t\n1,1,0\n")
+    with pytest.raises(TrainingError, match=r"^--test-data .*test\.csv: expected a column 'y', got u, id, t"):
+        data.load(options)
+
+
+def many(columns: int) -> str:
+    return ",".join(map(str, range(columns)))
+
+
+WIDE_MISTAKES = {
+    "": "expected names of columns in the first line, got an empty file",
+    "\na,y\n": "expected names of columns in the first line, got an empty one",
+    "a,y\n": "expected rows, got none",
+    "a,y": "expected rows, got none",
+    "a,b\n1,2\n": "expected a column 'y', got a, b",
+    f"{many(30)}\n1\n": f"expected a column 'y', got {many(20).replace(',', ', ')}, …",
+    "y\n1\n": "expected columns besides y, got y",
+    "a,y,a\n1,2,3\n": "expected columns of different names, got 'a' twice",
+    f"{many(20_001)}\n1\n": "expected at most 20,000 columns, got 20,001",
+    f"{many(400_000)}\n1\n": "expected at most 20,000 columns, got a first line of more than 1,048,576 bytes",
+    "a,b,y\n1,2,p\n3,x,q\n": ", column 'b', row 2: expected a number, got 'x'",
+    "a,b,y\n1,2,p\n3,inf,q\n": ", column 'b', row 2: expected a finite number, got inf",
+    "a,b,y\n1,2,p\n-1e39,3,q\n": ", column 'a', row 2: expected a finite number, got -1e+39",
+    "a,b,y\n1,2,p\n3,4,5,q\n": ", row 2: expected 3 columns, got 4: 3,4,5,q",
+    "a,b,y\n1,2,p\n3,q\n": ", row 2: expected 3 columns, got 2: 3,q",
+    "a,b,y\n1,2,p\n3,4,\n": ", column 'y', row 2: expected a value, got none",
+    "a,b,y\n1,2,p\n,,q\n": ", row 2: expected values in the sequence, got none",
+    "a@1,b@1,a@2,y\n1,2,3,p\n": "uneven features: expected each at every timestep, 4 columns, got 3, without 'b@2'",
+    "a@1,b,y\n1,2,p\n": "expected columns named feature@timestep or none of them so, got 'a@1' and 'b'",
+}
+LONG_MISTAKES = {
+    "1,0,1,p\n1,2,1,p\n1,1,1,p\n": "column 't', row 3: expected timesteps in ascending order, got '1' after '2'",
+    "1,0,1,p\n2,5,1,p\n2,5,1,p\n": "column 't', row 3: expected each timestep of a sequence once, got '5' twice",
+    "1,0,1,p\n1,,1,p\n": "column 't', row 2: expected a value, got none",
+    "1,0,1,p\n1,x,1,p\n": "column 't', row 2: expected a number or a time such as 2024-01-31 12:00, got 'x'",
+    "1,2024-01-01,1,p\n1,x,1,p\n": "column 't', row 2: expected a number or a time such as 2024-01-31 12:00, got 'x'",
+    "1,0,1,p\n,1,1,p\n": "column 'id', row 2: expected a value, got none",
+    "1,0,1,p\n2,0,1,p\n3,0,1,p\n2,1,1,p\n": "column 'id', row 4: expected the rows of a sequence to stand together, "
+    "got one that was there from row 2 on",
+    "1,0,1,p\n1,1,1,q\n": "column 'y', row 2: expected 'p', as before in the sequence, got 'q'",
+    "1,0,1,p\n1,1,1,\n": "column 'y', row 2: expected a value, got none",
+    "1,0,1,p\n2,1,,p\n2,2,,p\n": "row 2: expected values in the sequence, got none",
+    "1,0,1,p\n1,1,z,p\n": "column 'a', row 2: expected a number, got 'z'",
+    "".join(f"1,{t},1,p\n" for t in range(20_001)): "column 'id', row 1: expected at most 20,000 values in a sequence, "
+    "got 20,001 or more",
+}
+
+
+@pytest.mark.parametrize(("content", "message"), WIDE_MISTAKES.items(), ids=WIDE_MISTAKES.values())
+def test_what_is_wrong_in_a_wide_table_is_named(tmp_path: Path, content: str, message: str) -> None:
+    """With file, column, row, what was expected and what came."""
+    with pytest.raises(TrainingError) as caught:
+        csv(tmp_path, content, **WIDE)
+    assert str(caught.value).startswith(f"--data{message}" if message.startswith(",") else f"--data: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("content", "message"), LONG_MISTAKES.items(), ids=LONG_MISTAKES.values())
+def test_what_is_wrong_in_a_long_table_is_named(tmp_path: Path, content: str, message: str) -> None:
+    """With file, column, row, what was expected and what came."""
+    with pytest.raises(TrainingError) as caught:
+        csv(tmp_path, f"id,t,a,y\n{content}", **LONG)
+    assert str(caught.value).startswith(f"--data, {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--data: expected --target-column, the column to predict: a, y"),
+        ({**WIDE, "drop_columns": ("b",)}, "--data: expected a column 'b', got a, y"),
+        ({**WIDE, "feature_columns": ("b",)}, "--data: expected a column 'b', got a, y"),
+        ({**WIDE, "sequence_column": "a"}, "--sequence-column and --timestep-column: expected both"),
+        ({**WIDE, "sequence_column": "a", "timestep_column": "b"}, "--data: expected a column 'b', got a, y"),
+    ],
+)
+def test_options_that_do_not_fit_the_table_are_named(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    """With the columns that are there."""
+    with pytest.raises(TrainingError) as caught:
+        csv(tmp_path, "a,y\n1,2\n", **options)
+    assert str(caught.value).startswith(message)
+
+
+def test_rows_are_named_wherever_batches_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In CSV and in Parquet, by the number of the row in the file."""
+    monkeypatch.setattr(tables, "VALUES", 1)
+    monkeypatch.setattr(tables, "ROWS", 3)
+    monkeypatch.setattr(tables, "BLOCK", 40)
+    monkeypatch.setattr(tables, "BLOCK_OF_COLUMN", 1)
+    n = 20
+    good: dict[str, list[Any]] = {
+        "id": [row // 5 for row in range(n)], "t": [row % 5 for row in range(n)], "a": [1.0] * n, "y": ["p"] * n
+    }  # fmt: skip
+    for name, value, message in [
+        ("a", float("inf"), "column 'a', row 14: expected a finite number, got inf"),
+        ("t", 2, "column 't', row 14: expected each timestep of a sequence once, got '?2'? twice"),
+        ("y", "q", "column 'y', row 14: expected 'p', as before in the sequence, got 'q'"),
+        ("id", 0, "column 'id', row 14: expected the rows of a sequence to stand together, .* from row 1 on"),
+    ]:
+        table = pa.table({**good, name: [value if row == 13 else cell for row, cell in enumerate(good[name])]})
+        for path in ("data.csv", "data.parquet"):
+            with pytest.raises(TrainingError, match=message):
+                read(tmp_path / path, table, **LONG)
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    """In the line of names, in a number and in a label."""
+    for content, message in [
+        (b"a,\xff,y\n1,2,p\n", "--data: expected names of columns in UTF-8 in the first line: "),
+        (b"a,b,y\n1,2,p\n1,\xff,p\n", "--data, column 'b', row 2: expected UTF-8, got invalid UTF8 data"),
+        (b"a,b,y\n1,2,p\n1,2,\xff\n", "--data, column 'y', row 2: expected UTF-8, got invalid UTF8 data"),
+    ]:
+        path = tmp_path / "data.csv"
+        path.write_bytes(content)
+        with pytest.raises(TrainingError) as caught:
+            layouts.read({"--data": path}, Options(data=str(path), **WIDE))
+        assert str(caught.value).startswith(message)
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_name(tmp_path: Path) -> None:
+    """As spreadsheets write it."""
+    assert csv(tmp_path, "\ufeffy,a\np,1\n", **WIDE).labels.tolist() == ["p"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda _: b"a,y\n1,2\n3,4\n5,6\n",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:40] + b"\xff" * 60 + whole[100:],
+        lambda whole: whole[:-60] + b"\xff" * 50 + whole[-10:],
+    ],
+)
+def test_a_damaged_parquet_file_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    """Empty, something else, cut short, or with wrong bytes in data or description."""
+    path = tmp_path / "data.parquet"
+    pa.parquet.write_table(
+        pa.table({"a": np.random.default_rng(0).random(100), "y": ["p", "q"] * 50}), path, write_page_checksum=True
+    )
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(TrainingError, match=r"^--data: not (a )?readable") as caught:
+        layouts.read({"--data": path}, Options(data=str(path), **WIDE))
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_columns_must_be_numbers(tmp_path: Path) -> None:
+    """And few, and of different names; labels must be something to tell apart."""
+    day = pa.array(np.array(["2024-01-01"], dtype="M8[D]"))
+    with pytest.raises(TrainingError, match=r"column 'a': expected numbers, got date32"):
+        parquet(tmp_path, {"a": day, "y": ["p"]}, **WIDE)
+    with pytest.raises(TrainingError, match=r"column 'y': expected strings, booleans, integers or numbers, got date32"):
+        parquet(tmp_path, {"a": [1], "y": day}, **WIDE)
+    with pytest.raises(TrainingError, match=r"column 't': expected numbers or times, got bool"):
+        parquet(tmp_path, {"id": [1], "t": [True], "a": [1], "y": ["p"]}, **LONG)
+    with pytest.raises(TrainingError, match="expected columns of different names, got 'a' twice"):
+        read(tmp_path / "data.parquet", pa.Table.from_arrays([pa.array([1])] * 2, ["a", "a"]), **WIDE)
+    with pytest.raises(TrainingError, match="expected at most 20,000 columns, got 20,001"):
+        parquet(tmp_path, {str(index): [1] for index in range(20_001)}, **WIDE)
+
+
+def test_a_description_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A million columns would take gigabytes to describe."""
+    monkeypatch.setattr(tables, "MOST_FOOTER", 100)
+    with pytest.raises(TrainingError, match=r"expected at most 20,000 columns, got descriptions of them in .* bytes"):
+        parquet(tmp_path, {"a": [1], "y": ["p"]}, **WIDE)

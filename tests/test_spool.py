@@ -1,0 +1,98 @@
+"""Sequences on disk: the same as an array would give, whichever are asked for."""
+
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.inference.artifact import Array
+from training.data import Split
+from training.errors import TrainingError
+from training.spool import Spool, Writer
+
+
+def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Array]:
+    """Sequences of given lengths, written in some parts; and the array that they are."""
+    lengths = np.array(lengths, dtype=np.int64)
+    rng = np.random.default_rng(0)
+    timesteps = int(lengths.max(initial=0))
+    x = rng.random((len(lengths), timesteps, features), dtype=np.float32)
+    inside = np.arange(timesteps) < lengths[:, np.newaxis]
+    x[~inside] = np.nan
+    with Writer(features) as writer:
+        for rows in np.array_split(np.arange(len(lengths)), parts):
+            writer.append(x[rows][inside[rows]], lengths[rows])
+        return writer.spool(), x
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.integers(1, 4), st.integers(1, 3), st.data())
+def test_it_reads_as_an_array_does(lengths: list[int], parts: int, features: int, more: st.DataObject) -> None:
+    """Slices with steps, sequences in any order and again, taken from what was taken."""
+    spool, x = spooled(lengths, features, parts)
+    assert spool.shape == x.shape
+    assert len(spool) == len(x)
+    n = len(lengths)
+    indices = st.lists(st.integers(-n, n - 1)).map(lambda rows: np.array(rows, dtype=np.int64))
+    rows = more.draw(st.one_of(st.slices(n), indices))
+    np.testing.assert_array_equal(spool[rows], x[rows])
+    part = Split(spool, np.arange(n)).take(rows)
+    again = more.draw(st.slices(len(part)))
+    np.testing.assert_array_equal(part.take(again).x[:], x[rows][again])
+
+
+def test_neighbours_come_in_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others in one each."""
+    reads = []
+    preadv = os.preadv
+
+    def counted(file: int, buffers: Any, offset: int) -> int:
+        reads.append(offset)
+        return preadv(file, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", counted)
+    spool, x = spooled([3, 1, 2, 3, 2])
+    np.testing.assert_array_equal(spool[1:4], x[1:4])
+    assert reads == [3 * 8]
+    reads.clear()
+    np.testing.assert_array_equal(spool[np.array([3, 4, 0, 2])], x[[3, 4, 0, 2]])
+    assert reads == [6 * 8, 0, 4 * 8]
+
+
+def test_a_read_that_stops_early_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system reads 2 GB at most."""
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, offset: preadv(file, [buffers[0][:5]], offset))
+    spool, x = spooled([3, 1, 2])
+    np.testing.assert_array_equal(spool[:], x)
+
+
+def test_threads_may_share_it() -> None:
+    """Reads are positioned."""
+    spool, x = spooled(np.arange(500) % 7 + 1)
+    rows = [np.random.default_rng(seed).integers(0, 500, 100) for seed in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        for order, read in zip(rows, pool.map(spool.__getitem__, rows), strict=True):
+            np.testing.assert_array_equal(read, x[order])
+
+
+def test_a_full_disk_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the folder, and how to name another."""
+
+    class Full:
+        def write(self, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("tempfile.TemporaryFile", Full)
+    with (
+        Writer(1) as writer,
+        pytest.raises(TrainingError, match=r"expected room for the sequences, got: .*No space left"),
+    ):
+        writer.append(np.zeros((1, 1), dtype=np.float32), np.ones(1, dtype=np.int64))

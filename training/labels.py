@@ -1,0 +1,111 @@
+"""What a table says of each sequence, gathered while the table is read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from training.data import Indices
+from training.errors import TrainingError
+from training.tables import Batch, first_refused, is_text, shown
+from training.targets import MOST_CLASSES
+
+
+class Labels:
+    """Labels of sequences: one column of anything, or several of numbers.
+
+    Text is kept once, and a number for each sequence that has it. In a table without types it may be numbers, which
+    are known by all of them being some.
+    """
+
+    def __init__(self, columns: Sequence[str], *, typed: bool) -> None:
+        """Without any yet.
+
+        Args:
+            columns: names of the columns.
+            typed: whether text is text, also where it looks like numbers.
+        """
+        self._columns = columns
+        self._typed = typed
+        self._codes: dict[str, int] = {}
+        self._parts: list[NDArray[Any]] = []  # of codes as long as there are some, else of values
+
+    def add(self, batch: Batch, rows: Indices) -> None:
+        """Add the labels of some rows, one for each sequence.
+
+        Raises:
+            TrainingError: a label is no such thing.
+        """
+        column = self._columns[0]
+        if len(self._columns) > 1:
+            self._parts.append(batch.numbers(self._columns)[rows])
+            return
+        values = batch[column].take(pa.array(rows))
+        if not is_text(values.type):
+            self._parts.append(_array(batch, column, values))
+        elif self._parts and not self._codes:
+            self._parts.append(_parsed(values, batch, column, rows))
+        else:
+            self._parts.append(self._coded(values))
+            if len(self._codes) > MOST_CLASSES:
+                self._give_up_codes(batch.place(column, int(rows[-1])))
+
+    def array(self) -> NDArray[Any]:
+        """All of them: `(n,)`, or `(n, numbers)` where there are several columns; text as objects."""
+        labels: NDArray[Any] = np.concatenate(self._parts)
+        if not self._codes:
+            return labels
+        values = None if self._typed else _numbers(list(self._codes))
+        if values is None:
+            values = np.array(list(self._codes), dtype=object)
+        return np.take(values, labels)
+
+    def _coded(self, values: Any) -> Indices:
+        encoded = values.dictionary_encode()
+        codes = [self._codes.setdefault(text, len(self._codes)) for text in encoded.dictionary.to_pylist()]
+        indices: Indices = encoded.indices.to_numpy()
+        return np.array(codes, dtype=np.int64)[indices]
+
+    def _give_up_codes(self, place: str) -> None:
+        """So many are no classes; if they are no numbers either, nothing can be done with them."""
+        values = None if self._typed else _numbers(list(self._codes))
+        if values is None:
+            raise TrainingError(f"{place}: expected at most {MOST_CLASSES:,} classes so far, got {len(self._codes):,}")
+        self._parts = [values[codes] for codes in self._parts]
+        self._codes = {}
+
+
+def _array(batch: Batch, column: str, values: Any) -> NDArray[Any]:
+    if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
+        array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        return array
+    if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
+        numbers: NDArray[Any] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        return numbers
+    raise TrainingError(
+        f"{batch.where}, column {column!r}: expected strings, booleans, integers or numbers, got {values.type}"
+    )
+
+
+def _numbers(texts: Any) -> NDArray[Any] | None:
+    """As integers, else as numbers, else nothing."""
+    for of_type in (pa.int64(), pa.float64()):
+        try:
+            array: NDArray[Any] = pa.array(texts, pa.string()).cast(of_type).to_numpy()
+        except pa.ArrowInvalid:
+            continue
+        return array
+    return None
+
+
+def _parsed(values: Any, batch: Batch, column: str, rows: Indices) -> NDArray[Any]:
+    numbers = _numbers(values)
+    if numbers is None:
+        index = first_refused(values, pa.float64())
+        raise TrainingError(
+            f"{batch.place(column, int(rows[index]))}: expected a number, as in the rows before, "
+            f"got {shown(values[index])}"
+        )
+    return numbers

@@ -1,0 +1,127 @@
+"""Sequences on disk: read when asked for, so that there may be more than memory holds."""
+
+import os
+import tempfile
+import weakref
+from typing import IO, Self
+
+import numpy as np
+
+from service.inference.artifact import Array
+from training.data import Indices
+from training.errors import TrainingError
+
+
+class Spool:
+    """Sequences of many lengths in an anonymous file, which vanishes with this object.
+
+    Reads are positioned: threads may share it. It is not mapped into memory, where what was read once would count as
+    the process's own.
+    """
+
+    def __init__(self, file: IO[bytes], offsets: Indices, features: int) -> None:
+        """What `Writer.spool` makes.
+
+        Args:
+            file: float32 `(offsets[-1], features)`, the timesteps of all sequences; may be closed afterwards.
+            offsets: `(n + 1,)`, where each sequence begins and the last one ends, in timesteps.
+            features: values of a timestep.
+        """
+        self._file = os.dup(file.fileno())
+        self._starts, self._ends = offsets[:-1], offsets[1:]
+        self.shape: tuple[int, ...] = (len(offsets) - 1, int(np.diff(offsets).max(initial=0)), features)
+        weakref.finalize(self, os.close, self._file)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Indices | slice, /) -> Array:
+        """Read some sequences; NaN after the end of each.
+
+        Args:
+            rows: which, in any order.
+
+        Returns:
+            `(k, timesteps, features)`.
+        """
+        starts, ends = self._starts[rows], self._ends[rows]
+        lengths = ends - starts
+        _, timesteps, features = self.shape
+        whole = bool((lengths == timesteps).all())
+        steps = np.empty((int(lengths.sum()), features), dtype=np.float32)
+        self._read(starts, ends, steps)
+        if whole:
+            return steps.reshape(len(starts), timesteps, features)
+        x = np.full((len(starts), timesteps, features), np.nan, dtype=np.float32)
+        x[np.arange(timesteps) < lengths[:, np.newaxis]] = steps
+        return x
+
+    def _read(self, starts: Indices, ends: Indices, steps: Array) -> None:
+        """Fill `steps` with sequences one after the other; those that are neighbours on disk come in one read."""
+        if not len(starts):
+            return
+        width = steps.itemsize * self.shape[2]
+        breaks = np.flatnonzero(starts[1:] != ends[:-1])
+        begins = (starts[np.concatenate([[0], breaks + 1])] * width).tolist()
+        sizes = (ends[np.concatenate([breaks, [len(ends) - 1]])] * width - begins).tolist()
+        view, place = steps.data.cast("B"), 0
+        for begin, size in zip(begins, sizes, strict=True):
+            done = os.preadv(self._file, [view[place : place + size]], begin)
+            while done < size:  # a read is of 2 GB at most
+                read = os.preadv(self._file, [view[place + done : place + size]], begin + done)
+                if not read:
+                    raise OSError("the file of sequences ends early")
+                done += read
+            place += size
+
+
+class Writer:
+    """Writes a spool, in the folder that TMPDIR names. A context manager: what was not made a spool of is given up."""
+
+    def __init__(self, features: int) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
+        self._lengths: list[Indices] = []
+        self._features = features
+
+    def append(self, steps: Array, lengths: Indices) -> None:
+        """Add sequences.
+
+        Args:
+            steps: `(sum of lengths, features)`, their timesteps one after the other.
+            lengths: `(k,)`, timesteps of each.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        if not len(lengths):
+            return
+        try:
+            self._file.write(np.ascontiguousarray(steps, dtype=np.float32).data.cast("B"))
+        except OSError as error:
+            raise self._no_room(error) from error
+        self._lengths.append(lengths)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def spool(self) -> Spool:
+        """All that was written; nothing can be added afterwards.
+
+        Raises:
+            TrainingError: the disk is full.
+        """
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._no_room(error) from error
+        lengths = np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths])
+        return Spool(self._file, np.cumsum(lengths), self._features)
+
+    @staticmethod
+    def _no_room(error: OSError) -> TrainingError:
+        return TrainingError(
+            f"{tempfile.gettempdir()}: expected room for the sequences, got: {error} (TMPDIR names another folder)"
+        )
