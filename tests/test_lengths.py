@@ -213,6 +213,19 @@ async def test_what_the_card_does_not_allow_is_told(
 
 
 @pytest.mark.anyio
+async def test_small_bodies_do_not_become_large_arrays(masked: Path, engine: EngineChoice) -> None:
+    """No more short sequences than a body could hold whole ones, of 24 bytes at least."""
+    app = create_app(Settings(artifacts=masked, model="both", engine=engine, max_body=240))
+    headers = {"Content-Type": "application/json"}
+    async with connect(app) as client:
+        for count, status in ((10, 200), (11, 413)):
+            body = b'{"sequences":[%b]}' % b",".join([b"[[1,2]]"] * count)
+            response = await client.post("/predict", content=body, headers=headers)
+            assert response.status_code == status
+    assert response.json() == {"detail": "expected at most 10 sequences, got 11"}
+
+
+@pytest.mark.anyio
 async def test_an_answer_that_is_not_finite_names_the_sequence(
     asking: httpx.AsyncClient, varying: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,7 +65,7 @@ class Pong(BaseModel):
 async def invocations(body: Invocation, model: PathModel, request: BodyRequest) -> Response:
     """Predictions of the default model; with `{"params": {"signature_name": "attention"}}` the attention, too."""
     outputs = outputs_of(body.params.signature_name)
-    limit = request.app.state.settings.max_sequences
+    limit = request.most_sequences(model.card)
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences.array, outputs)

@@ -55,7 +55,7 @@ EXPLAIN: Any = {
 @asking.post("/v1/models/{model}/versions/{version}:explain", **EXPLAIN, dependencies=VERSIONED)
 async def explain(body: Instances, model: PathModel, request: BodyRequest) -> Response:
     """Predictions, each with the attention of the same forward pass."""
-    limit = request.app.state.settings.max_sequences
+    limit = request.most_sequences(model.card)
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences.array, (PREDICTION, ATTENTION))

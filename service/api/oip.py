@@ -257,7 +257,7 @@ INFER: Any = {
 async def infer(body: InferRequest, model: PathModel, request: BodyRequest) -> Response:
     """Outputs of the model, all from the same forward pass; tensors are JSON, or bytes after it."""
     wanted = requested_outputs(body)
-    limit = request.app.state.settings.max_sequences
+    limit = request.most_sequences(model.card)
     sequences = await off_loop(decode_tensor, body.inputs[0], request.binary, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences, wanted)

@@ -88,7 +88,7 @@ class PredictResponse(BaseModel):
 )
 async def predict(body: PredictRequest, model: SelectedModel, request: BodyRequest) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
-    large, limit = request.large, request.app.state.settings.max_sequences
+    large, limit = request.large, request.most_sequences(model.card)
     if body.sequences is not None:
         sequences = await off_loop(decode, body.sequences, model.card, limit, "sequences[{}]", large=large)
     else:

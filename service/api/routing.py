@@ -20,6 +20,7 @@ from service.api.validation import validated
 from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
 from service.inference.artifact import Array
 from service.inference.batching import Outputs, Result
+from service.inference.card import ModelCard
 from service.inference.model import Model
 from service.settings import Settings
 
@@ -55,6 +56,18 @@ class BodyRequest(Request):
     large: bool
     received: float
     binary: bytes = b""
+
+    def most_sequences(self, card: ModelCard) -> int:
+        """Most sequences that may be posted to a model.
+
+        Of those that may be short, no more than there could be of whole ones: a small body would otherwise become
+        however large an array once they are padded.
+        """
+        settings: Settings = self.app.state.settings
+        if not card.variable_length:
+            return settings.max_sequences
+        whole = len("0,") * card.timesteps * card.features  # bytes at least
+        return max(1, min(settings.max_sequences, settings.max_body // whole))
 
     def require_json(self) -> None:
         """Refuse a body that is something else.

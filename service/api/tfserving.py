@@ -160,7 +160,7 @@ PREDICT: Any = {
 async def predict(body: PredictBody, model: PathModel, request: BodyRequest) -> Response:
     """Predictions of a signature: `serving_default`, or `attention` for the attention of the same forward pass."""
     outputs = outputs_of(body.signature_name)
-    limit = request.app.state.settings.max_sequences
+    limit = request.most_sequences(model.card)
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
     result = await model.predict(sequences.array, outputs)
