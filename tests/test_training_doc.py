@@ -1,0 +1,62 @@
+"""docs/training.md: its code and commands are run as written, and its words are those of the program."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.app import create_app
+from service.inference.artifact import Artifact
+from service.settings import Settings
+from tests.conftest import connect
+from tests.server import ROOT, execute
+from training.models import ARCHITECTURES
+from training.options import Options
+
+DOC = (ROOT / "docs/training.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
+#: Of another program.
+FOREIGN = {"--help", "--logdir"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every block was run."""
+    folder = tmp_path_factory.mktemp("training")
+    path = f"export PYTHONPATH={ROOT} PATH={Path(sys.executable).parent}:$PATH\n"
+    for language, block in BLOCKS:
+        if language == "python":
+            execute([sys.executable, "-c", block], folder)
+        elif language == "sh":
+            execute(["bash", "-euc", path + block], folder)
+    return folder
+
+
+def test_the_example_becomes_a_model(folder: Path) -> None:
+    """Of visits whose length varies and whose readings may be missing, with the table's names."""
+    card = Artifact(folder / "artifacts/visits/1").read().card()
+    assert (card.variable_length, card.missing_values, card.timesteps) == (True, True, 8)
+    assert card.feature_labels == ("pulse", "temperature")
+    assert card.target.classes == ("readmitted", "well")
+    assert card.metrics["accuracy"] > 0.9
+
+
+@pytest.mark.anyio
+async def test_the_example_is_served(folder: Path) -> None:
+    """The request shown is answered: the fever is seen where it is, and attention is as long as each sequence."""
+    request = next(json.loads(block) for language, block in BLOCKS if language == "json")
+    app = create_app(Settings(artifacts=folder / "artifacts", model="visits"))
+    async with app.router.lifespan_context(app), connect(app) as client:
+        answer = (await client.post("/predict", json=request)).json()
+    assert [one["label"] for one in answer["predictions"]] == ["readmitted", "well"]
+    assert [len(one["attention"]) for one in answer["predictions"]] == [3, 1]
+
+
+def test_every_option_named_exists() -> None:
+    """And every architecture has its line."""
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOC)) - FOREIGN
+    assert named <= {f"--{name.replace('_', '-')}" for name in Options.model_fields}
+    for architecture in ARCHITECTURES:
+        assert f"| `{architecture}` |" in DOC
