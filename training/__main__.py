@@ -83,8 +83,8 @@ def _importance(card: ModelCard) -> str:
     top = ", ".join(card.timestep_labels[t] for t in agreement.top)
     correlation = "none" if agreement.rank_correlation is None else f"{agreement.rank_correlation:.2f}"
     return (
-        f"{agreement.importance:.3f} of 1 at timestep {top}, where {agreement.attention:.3f} of attention is; "
-        f"rank correlation {correlation}"
+        f"{importance.metric} drops by up to {max(importance.drop):.2g}; {agreement.importance:.3f} of all drops at "
+        f"timestep {top}, where {agreement.attention:.3f} of attention is; rank correlation {correlation}"
     )
 
 

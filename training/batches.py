@@ -46,6 +46,7 @@ def batches_of(
     """
     order = np.random.default_rng(seed).permutation(len(split))
     steps = -(-len(order) // batch_size)
+    batch_size = min(batch_size, len(order))
     bytes_of_batch = 4 * batch_size * int(np.prod(split.x.shape[1:]))
     most = max(1, min(steps, MOST_STEPS, MOST_BYTES // bytes_of_batch))
     return ahead(

@@ -27,6 +27,7 @@ def bar_chart(card: ModelCard, suffix: str) -> bytes:
     axes = figure.add_subplot()
     mass = card.importance.mass if card.importance else None
     width = BESIDE if mass else ALONE
+    capsize = 2 if card.timesteps <= MOST_LABELS else 0  # else they would touch each other
     axes.bar(
         timesteps - (width / 2 if mass else 0),
         card.attention.mean,
@@ -34,11 +35,12 @@ def bar_chart(card: ModelCard, suffix: str) -> bytes:
         yerr=_whiskers(card),
         color=[PEAK if t == card.attention.peak else ATTENTION for t in timesteps],
         ecolor=WHISKER,
-        error_kw={"elinewidth": 1, "capsize": 2},
+        error_kw={"elinewidth": 1, "capsize": capsize},
         label="attention",
     )
-    if mass:
-        axes.bar(timesteps + width / 2, mass, width, color=IMPORTANCE, label="importance")
+    if card.importance and mass:
+        label = f"importance ({card.importance.metric} drops by up to {max(card.importance.drop):.2g})"
+        axes.bar(timesteps + width / 2, mass, width, color=IMPORTANCE, label=label)
         axes.legend(frameon=False, labelcolor=INK)
     every = -(-len(timesteps) // MOST_LABELS)
     axes.set_xticks(timesteps[::every], card.timestep_labels[::every])
