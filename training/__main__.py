@@ -15,6 +15,9 @@ from training.errors import TrainingError
 from training.options import Compare, Options, Prune
 from training.publishing import prune
 
+#: Most timesteps that the summary lists.
+MOST_SHOWN = 5
+
 
 def main() -> None:
     """Do what the command line asks for."""
@@ -80,7 +83,8 @@ def _importance(card: ModelCard) -> str:
     assert agreement is not None
     if importance.mass is None:
         return f"none: {importance.metric} never drops when a timestep's values are exchanged between sequences"
-    top = ", ".join(card.timestep_labels[t] for t in agreement.top)
+    labels = [card.timestep_labels[t] for t in agreement.top]
+    top = ", ".join(labels[:MOST_SHOWN]) + (f" and {len(labels) - MOST_SHOWN} more" if len(labels) > MOST_SHOWN else "")
     correlation = "none" if agreement.rank_correlation is None else f"{agreement.rank_correlation:.2f}"
     return (
         f"{importance.metric} drops by up to {max(importance.drop):.2g}; {agreement.importance:.3f} of all drops at "

@@ -74,7 +74,7 @@ class ResponseOutput(BaseModel):
     datatype: str = Field(description=f"Always `{DATATYPE}`.", examples=[DATATYPE])
     parameters: Parameters | None = Field(
         None,
-        description="`timestep_labels` of attention, `classes` of the prediction: a JSON array, as a string because "
+        description="`timestep_labels` of attention, `classes` or `names` of the prediction: a JSON array, as a string because "
         "parameters are no lists. `binary_data_size`: bytes of it after the JSON.",
         examples=[{"timestep_labels": '["0", "1", "2"]'}],
     )
@@ -340,9 +340,8 @@ def labels(name: str, card: ModelCard, length: int) -> Parameters:
     """What the entries of an output stand for; as JSON in a string, as the protocol has no lists here."""
     if name in OVER_TIME:
         return {"timestep_labels": dumps_list(card.timestep_labels[:length])}
-    if name == PREDICTION and card.target.classes is not None:
-        return {"classes": dumps_list(card.target.classes)}
-    return {}
+    named = {"classes": card.target.classes, "names": card.target.names} if name == PREDICTION else {}
+    return {kind: dumps_list(names) for kind, names in named.items() if names is not None}
 
 
 @lru_cache(1024)
