@@ -25,7 +25,7 @@ VARIANTS = [*product(ALL, [False]), *product(PER_UNIT, [True])]
 
 
 def sigmoid(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    return np.divide(1, 1 + np.exp(-x))
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 @pytest.mark.parametrize(

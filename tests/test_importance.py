@@ -1,0 +1,154 @@
+"""Importance, of models whose predictions are known to come from one timestep; agreement, by hand."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from service.inference.artifact import Array, Artifact
+from service.inference.card import Importance
+from tests.samples import BINARY, REGRESSION
+from training import importance as module
+from training.data import Split
+from training.importance import agreement, importance
+
+X = np.random.default_rng(0).standard_normal((200, 5, 2)).astype(np.float32)
+
+
+def found(drop: tuple[float, ...]) -> Importance:
+    return Importance(metric="r2", drop=drop, spread=(0.0,) * len(drop), sequences=9, repetitions=1)
+
+
+def sign_at_2(x: Array) -> Array:
+    return (x[:, 2, :1] > 0).astype(np.float32)
+
+
+def measured(predict: Any, split: Split, target: Any = BINARY) -> Importance:
+    return importance(predict, split, target, np.random.default_rng(0))
+
+
+def test_only_the_timestep_that_decides_is_important() -> None:
+    """Half of the answers turn wrong without its values; without those of others, exactly none."""
+    result = measured(sign_at_2, Split(X, (X[:, 2, 0] > 0).astype(int)))
+    assert result.metric == "accuracy"
+    assert result.drop[2] == pytest.approx(0.5, abs=0.05)
+    assert [drop for t, drop in enumerate(result.drop) if t != 2] == [0, 0, 0, 0]
+    assert [spread for t, spread in enumerate(result.spread) if t != 2] == [0, 0, 0, 0]
+    assert result.mass == (0, 0, 1, 0, 0)
+
+
+def test_of_numbers_it_is_r2_that_drops() -> None:
+    """By 2 for a perfect prediction from one timestep: twice the variance is unexplained."""
+    result = measured(lambda x: x[:, 2, :1], Split(X, X[:, 2, :1]), REGRESSION)
+    assert result.metric == "r2"
+    assert result.drop[2] == pytest.approx(2, abs=0.2)
+    assert result.mass == (0, 0, 1, 0, 0)
+
+
+def test_a_model_that_looks_nowhere_has_no_mass() -> None:
+    """The metric never drops."""
+    result = measured(lambda x: np.full((len(x), 1), 0.9, np.float32), Split(X, np.ones(200, int)))
+    assert result.drop == (0.0,) * 5
+    assert result.mass is None
+
+
+def test_sequences_keep_their_lengths() -> None:
+    """And each timestep its values, in another order."""
+    lengths = np.arange(200) % 6
+    x = np.where(np.arange(5)[:, None] < lengths[:, None, None], X, np.nan).astype(np.float32)
+    seen = []
+
+    def predict(exchanged: Array) -> Array:
+        seen.append(exchanged)
+        return np.ones((len(exchanged), 1), np.float32)
+
+    result = measured(predict, Split(x, np.ones(200, int)))
+    assert len(seen) == 1 + 5 * result.repetitions
+    for exchanged in seen:
+        np.testing.assert_array_equal(np.isnan(exchanged), np.isnan(x))
+        np.testing.assert_array_equal(np.sort(exchanged, axis=0), np.sort(x, axis=0))
+    assert sum(not np.array_equal(exchanged, x, equal_nan=True) for exchanged in seen) == 5 * result.repetitions
+
+
+@pytest.mark.parametrize(
+    ("limits", "sequences", "repetitions"),
+    [
+        ({}, 200, 10),
+        ({"MOST_REPETITIONS": 3}, 200, 3),
+        ({"MOST_SEQUENCES": 50}, 50, 1),
+        ({"MOST_SEQUENCES": 450}, 200, 2),
+        ({"MOST_TIMESTEPS": 100 * 5**2}, 100, 1),
+        ({"MOST_TIMESTEPS": 1}, 2, 1),
+    ],
+)
+def test_limits_are_obeyed(
+    monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], sequences: int, repetitions: int
+) -> None:
+    """Of sequences, of repetitions, and of timesteps in all."""
+    for name, value in limits.items():
+        monkeypatch.setattr(module, name, value)
+    counts = []
+
+    def predict(x: Array) -> Array:
+        counts.append(len(x))
+        return sign_at_2(x)
+
+    result = measured(predict, Split(X, (X[:, 2, 0] > 0).astype(int)))
+    assert (result.sequences, result.repetitions) == (sequences, repetitions)
+    assert counts == [sequences] * (1 + 5 * repetitions)
+
+
+def test_importance_is_that_of_its_seed() -> None:
+    """The same again, and another with another."""
+    split = Split(X, (X[:, 2, 0] > 0).astype(int))
+    assert measured(sign_at_2, split) == measured(sign_at_2, split)
+    assert importance(sign_at_2, split, BINARY, np.random.default_rng(1)) != measured(sign_at_2, split)
+
+
+def test_agreement_is_worked_out() -> None:
+    """Ranks 1, 2, 4, 3 against 1, 2, 3, 4 correlate by 1 - 6·2 / (4·15); the top is what matters most."""
+    result = agreement((0.1, 0.2, 0.4, 0.3), found((0.0, 0.1, 0.2, 0.7)))
+    assert result.rank_correlation == pytest.approx(0.8)
+    assert result.top == (3,)
+    assert result.attention == pytest.approx(0.3)
+    assert result.importance == pytest.approx(0.7)
+
+
+def test_ties_share_their_rank() -> None:
+    """Of timesteps that matter alike, the first are the top."""
+    drop = (0.5, 0.0, 0.5, 0.0, *(0.0,) * 16)
+    attention = np.random.default_rng(0).dirichlet(np.ones(20)).tolist()
+    result = agreement(attention, found(drop))
+    assert result.top == (0, 2)
+    assert result.rank_correlation == pytest.approx(spearmanr(attention, drop).statistic)
+    assert result.importance == 1
+
+
+@pytest.mark.parametrize(
+    ("attention", "drop"), [((0.25,) * 4, (0.0, 0.1, 0.2, 0.7)), ((0.1, 0.2, 0.4, 0.3), (0.1,) * 4), ((1.0,), (0.5,))]
+)
+def test_what_is_the_same_everywhere_has_no_rank(attention: tuple[float, ...], drop: tuple[float, ...]) -> None:
+    """Nor does a single timestep."""
+    assert agreement(attention, found(drop)).rank_correlation is None
+
+
+def test_where_nothing_is_important_attention_cannot_be_either() -> None:
+    """No share of nothing."""
+    assert agreement((0.1, 0.2, 0.4, 0.3), found((0.0, -0.1, 0.0, -0.2))).importance is None
+
+
+def test_importance_of_a_trained_model_is_where_the_label_was_written(artifacts: Path) -> None:
+    """Nearly all of it; and the card and its chart tell."""
+    artifact = Artifact(artifacts / "after-lstm" / "1")
+    card = artifact.read().card()
+    assert card.importance is not None
+    assert card.importance.mass is not None
+    assert card.importance.mass[10] >= 0.95
+    assert card.agreement is not None
+    assert 10 in card.agreement.top
+    assert (card.agreement.importance or 0) >= 0.95
+    chart = artifact.chart_path("svg").read_text()
+    assert ">attention<" in chart
+    assert ">importance<" in chart
