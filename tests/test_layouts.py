@@ -340,6 +340,19 @@ def test_rows_are_named_wherever_batches_begin(tmp_path: Path, monkeypatch: pyte
                 read(tmp_path / path, table, **LONG)
 
 
+def test_a_label_is_named_by_the_row_of_its_sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it is seen only once all labels are known, in either of two files."""
+    monkeypatch.setattr(tables, "BLOCK", 12)
+    monkeypatch.setattr(tables, "BLOCK_OF_COLUMN", 1)
+    good, wrong = tmp_path / "good.csv", tmp_path / "wrong.csv"
+    good.write_text("id,t,a,y\n1,0,1,0.5\n1,1,1,0.5\n2,0,1,2\n2,1,1,2\n")
+    wrong.write_text("id,t,a,y\n1,0,1,0.5\n1,1,1,0.5\n2,0,1,inf\n2,1,1,inf\n")
+    with pytest.raises(TrainingError, match=r"^--data .*wrong\.csv, row 3: expected a finite y, got inf"):
+        data.load(Options(data=str(wrong), **LONG))
+    with pytest.raises(TrainingError, match=r"^--test-data .*wrong\.csv, row 3: expected a finite y, got inf"):
+        data.load(Options(data=str(good), test_data=str(wrong), **LONG))
+
+
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
     """In the line of names, in a number and in a label."""
     for content, message in [
