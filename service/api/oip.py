@@ -74,8 +74,8 @@ class ResponseOutput(BaseModel):
     datatype: str = Field(description=f"Always `{DATATYPE}`.", examples=[DATATYPE])
     parameters: Parameters | None = Field(
         None,
-        description="`timestep_labels` of attention, `classes` or `names` of the prediction: a JSON array, as a string because "
-        "parameters are no lists. `binary_data_size`: bytes of it after the JSON.",
+        description="`timestep_labels` of attention, `classes` or `names` of the prediction: a JSON array, as a string "
+        "because parameters are no lists. `binary_data_size`: bytes of it after the JSON.",
         examples=[{"timestep_labels": '["0", "1", "2"]'}],
     )
     data: list[float] | None = Field(
