@@ -10,6 +10,7 @@ from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict
 from service.inference.card import NAME_PATTERN
 
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
+Loss = Literal["mean_squared_error", "mean_absolute_error"]
 TaskChoice = Literal["auto", "classification", "regression"]
 
 
@@ -67,7 +68,8 @@ class Options(CommandLine):
     test_data: str | None = Field(
         None, description="another file of the same kind, held out for the card's metrics instead of --test-split"
     )
-    task: TaskChoice = Field(
+    task: Loss = Literal["mean_squared_error", "mean_absolute_error"]
+TaskChoice = Field(
         "auto",
         description="what to predict: classification, regression, or auto: strings, booleans and integers are "
         "classes, other numbers are predicted as such",
@@ -99,6 +101,11 @@ class Options(CommandLine):
         None,
         ge=1,
         description="stop once the loss on the validation data has not been lower for so many epochs",
+    )
+    loss: Loss = Field(
+        "mean_squared_error",
+        description="regression: what to minimise, in units of each number's standard deviation; mean_absolute_error is "
+        "less impressed by numbers far off",
     )
     balanced: bool = Field(
         default=False, description="let all classes count the same together, however many sequences they have"

@@ -64,7 +64,7 @@ def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint:
     weights = class_weights(data.target, train.y, options)
     optimizer = keras.optimizers.Adam(options.learning_rate)
     optimizer.build(model.trainable_variables)
-    losses, run = loss_function(data), forward(model)
+    losses, run = loss_function(data, options), forward(model)
     make_steps = compiled(model, optimizer, losses)
     best = [tf.Variable(variable.value) for variable in model.trainable_variables]
     state = [*model.variables, *optimizer.variables, *best]
@@ -145,10 +145,10 @@ def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: 
     return call
 
 
-def loss_function(data: Data) -> Losses:
+def loss_function(data: Data, options: Options) -> Losses:
     """The loss of each sequence.
 
-    Cross-entropy in nats for classes; for numbers the mean square, each in units of its standard deviation.
+    Cross-entropy in nats for classes; for numbers what `--loss` names, each in units of its standard deviation.
     """
     match data.target.task:
         case "binary":
@@ -158,7 +158,8 @@ def loss_function(data: Data) -> Losses:
             return of_classes
         case "regression":
             deviation = data.target_scale.deviation.astype(np.float32)
-            return lambda y, predictions: tf.reduce_mean(tf.square((predictions - y) / deviation), axis=-1)
+            of_numbers = keras.losses.get(options.loss)
+            return lambda y, predictions: of_numbers(y / deviation, predictions / deviation)
 
 
 def _finite(loss: Tensor) -> float:
