@@ -150,7 +150,7 @@ def last(states: Tensor, present: Tensor | None) -> Tensor:
         return states[:, -1]
     counting = np.arange(1, states.shape[1] + 1, dtype=np.float32)[:, np.newaxis]  # (timesteps, 1)
     positions = ops.cast(present, states.dtype) * counting  # (batch, timesteps, 1)
-    is_last = ops.logical_and(present, positions == ops.max(positions, axis=1, keepdims=True))
+    is_last = ops.logical_and(present, ops.equal(positions, ops.max(positions, axis=1, keepdims=True)))
     return ops.sum(states * ops.cast(is_last, states.dtype), axis=1)
 
 
