@@ -9,7 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 def logged(folder: Path) -> dict[str, dict[int, float]]:
     """The value of each scalar at each step, by name."""
-    accumulator = EventAccumulator(str(folder))
+    accumulator = EventAccumulator(str(folder), {"tensors": 0})  # 0: all of them
     accumulator.Reload()
     return {
         tag: {event.step: float(np.asarray(tf.make_ndarray(event.tensor_proto))) for event in accumulator.Tensors(tag)}

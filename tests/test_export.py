@@ -3,25 +3,34 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import keras
 import numpy as np
-import onnxruntime
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
 
 from service.errors import ArtifactError
-from service.inference.artifact import ATTENTION_VEC, PREDICTION, SIGNATURES, Artifact
-from service.inference.engines import open_engine
+from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, SIGNATURES, Array, Artifact
+from service.inference.engines import Engine, open_engine
+from service.inference.gate import open_verified
 from tests.samples import card, dataset
+from tests.sequences import sequences_with_gaps
 from training import export, lowering
 from training.errors import TrainingError
+from training.evaluate import Forward, forward
 from training.models import build
 from training.options import Architecture, Options
 
 X = np.random.default_rng(0).standard_normal((1000, 20, 2)).astype(np.float32)
+#: Architecture, whether its units share their attention, whether there are gaps.
+VARIANTS = [
+    *product(get_args(Architecture), [False], [False, True]),
+    *product(("after_lstm", "before_lstm"), [True], [False, True]),
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,24 +38,49 @@ def model() -> keras.Model:
     return build(dataset(X), Options())
 
 
-@pytest.mark.parametrize("architecture", get_args(Architecture))
-@pytest.mark.parametrize("scaled", [False, True])
-def test_keras_saved_model_and_lowering_agree(tmp_path: Path, architecture: Architecture, scaled: bool) -> None:  # noqa: FBT001
-    """Within 1e-6 on 1,000 random sequences, on every output."""
-    x = X * 3 + 5 if scaled else X
-    model = build(dataset(x, scaled=scaled), Options(architecture=architecture))
-    artifact = Artifact(export.publish(model, card(architecture=architecture), x[:8], tmp_path))
+class Exported(NamedTuple):
+    """An untrained model and, opened, what was published of it."""
 
-    by_keras = model.predict(x, verbose=0)
-    by_keras["attention"] = by_keras[ATTENTION_VEC].mean(axis=-1)
-    saved_model = tf.saved_model.load(str(artifact.directory))
-    by_saved_model = saved_model.signatures["attention"](sequence=tf.constant(x))
-    names = list(SIGNATURES["attention"])
-    session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
-    by_lowering = dict(zip(names, session.run(names, {"sequence": x}), strict=True))
-    for name in names:
-        np.testing.assert_allclose(by_saved_model[name].numpy(), by_keras[name], rtol=0, atol=1e-6)
-        np.testing.assert_allclose(by_lowering[name], by_keras[name], rtol=0, atol=1e-6)
+    run: Forward
+    engines: list[Engine]
+    masked: bool
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=str)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """Each architecture, with attention of its own or shared; with gaps, and then scaled, or without."""
+    architecture, shared, masked = request.param
+    x = X[:200, :6] * 3 + 5 if masked else X[:200, :6]
+    if masked:
+        x[::2, 4:] = np.nan
+        x[1::3, 2, 0] = np.nan
+    options = Options(architecture=architecture, shared_attention=shared, units=8)
+    keras.utils.set_random_seed(0)
+    model = build(dataset(x, scaled=masked, variable_length=masked, missing_values=masked), options)
+    described = card(architecture=architecture, timesteps=6, variable_length=masked, missing_values=masked)
+    artifact = Artifact(export.publish(model, described, x, tmp_path_factory.mktemp("exported")))
+    return Exported(
+        forward(model), [open_verified(artifact, choice, threads=1).engine for choice in ("onnx", "tensorflow")], masked
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(x=sequences_with_gaps(timesteps=6, features=2))
+def test_both_engines_answer_as_keras_does(exported: Exported, x: Array) -> None:
+    """Within 1e-6 on every output; where there is nothing, attention is exactly 0."""
+    if not exported.masked:
+        x = np.nan_to_num(x)
+    by_keras = exported.run(x)
+    expected = {**by_keras, ATTENTION: by_keras[ATTENTION_VEC].mean(axis=-1)}
+    present = ~np.isnan(x).all(axis=-1)
+    for engine in exported.engines:
+        outputs = engine.run(x, SIGNATURES["attention"])
+        for name, output in expected.items():
+            np.testing.assert_allclose(outputs[name], output, rtol=0, atol=1e-6)
+        assert (outputs[ATTENTION][~present] == 0).all()
+        assert (outputs[ATTENTION_VEC][~present] == 0).all()
+        alone = np.concatenate([engine.run(one[np.newaxis], [PREDICTION])[PREDICTION] for one in x])
+        np.testing.assert_allclose(alone, outputs[PREDICTION], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["after-lstm", "before-lstm", "three"])

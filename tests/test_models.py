@@ -166,6 +166,9 @@ def test_the_last_state_is_that_of_the_last_timestep_there_is() -> None:
     states = np.arange(1, 25, dtype=np.float32).reshape(4, 3, 2)
     present = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]], bool)[..., np.newaxis]
     expected = [states[0, 2], states[1, 0], states[2, 1], np.zeros(2)]
+    inputs = keras.Input((3, 2)), keras.Input((3, 1), dtype="bool")
+    model = keras.Model(inputs, last(*inputs))  # as the architectures use it: symbolic tensors compare by identity
+    np.testing.assert_array_equal(model([states, present]), expected)
     np.testing.assert_array_equal(last(states, present), expected)
     np.testing.assert_array_equal(last(states, None), states[:, 2])
 
@@ -176,6 +179,17 @@ def test_weights_are_exactly_zero_where_nothing_is() -> None:
     present = np.array([[1, 0], [1, 1], [0, 0]], bool)[..., np.newaxis]
     weights = weights_over_time(scores, present).numpy()[..., 0]
     np.testing.assert_array_equal(weights, [[1, 0], [0.5, 0.5], [0, 0]])
+
+
+@pytest.mark.parametrize(("architecture", "shared"), VARIANTS)
+def test_where_nothing_is_absent_masks_change_nothing(architecture: Architecture, shared: bool) -> None:  # noqa: FBT001
+    """The same weights answer the same."""
+    options = Options(architecture=architecture, shared_attention=shared, units=4)
+    plain, masked = (build(dataset(X, variable_length=absent, scaled=True), options) for absent in (False, True))
+    masked.set_weights(plain.get_weights())
+    expected, got = (model.predict(X, verbose=0) for model in (plain, masked))
+    for name, output in expected.items():
+        np.testing.assert_allclose(got[name], output, rtol=0, atol=1e-6)
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: f"{variant[0]}-{variant[1]}")

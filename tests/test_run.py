@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from service.inference.artifact import Artifact
 from tests.server import ROOT
+from training.options import Options
+from training.run import run
 
 SMALL = ("--sequences", "640", "--epochs", "2", "--batch-size", "32")
 
@@ -61,6 +63,29 @@ def test_two_runs_with_one_seed_are_equal(tmp_path: Path) -> None:
         np.testing.assert_array_equal(weight, same)
     assert card["metrics"] != other["metrics"]
     assert any((weight != another).any() for weight, another in zip(weights, other_weights, strict=True))
+
+
+def test_other_seeds_are_told_beside_the_one_that_is_published(tmp_path: Path) -> None:
+    """The first is the model that it is without repeats; the card has what each came to, and how far they differ."""
+    options = {"sequences": 300, "timesteps": 11, "batch_size": 32, "learning_rate": 0.01, "units": 4}
+    alone, again = (
+        Artifact(run(Options(**options, **more, artifacts=tmp_path))).read()
+        for more in ({"name": "alone"}, {"name": "again", "repeats": 2})
+    )
+    card, repeats = again.card(), again.card().repeats
+    assert alone.card().repeats is None
+    assert repeats is not None
+    assert repeats.seeds == (0, 1)
+    assert {name: values[0] for name, values in repeats.metrics.items()} == card.metrics == alone.card().metrics
+    assert all(len(values) == 2 for values in repeats.metrics.values())
+    assert repeats.metrics["loss"][0] != repeats.metrics["loss"][1]
+    np.testing.assert_array_equal(alone.golden().prediction, again.golden().prediction)
+    second = 2 * np.array(repeats.attention) - card.attention.mean
+    assert second.sum() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(repeats.attention_spread, np.abs(second - card.attention.mean) / 2, rtol=0, atol=1e-12)
+    assert card.importance is not None
+    second = 2 * np.array(repeats.importance) - card.importance.drop
+    np.testing.assert_allclose(repeats.importance_spread, np.abs(second - card.importance.drop) / 2, rtol=0, atol=1e-12)
 
 
 def test_a_run_ends_in_a_summary(tmp_path: Path) -> None:

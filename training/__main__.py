@@ -39,7 +39,8 @@ def trained(options: Options) -> str:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.run import run  # after the options: importing TensorFlow takes seconds
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    for library in ("tensorflow", "tf2onnx"):  # the former warns that several seeds are several graphs
+        logging.getLogger(library).setLevel(logging.ERROR)
     return summary(run(options))
 
 

@@ -110,7 +110,9 @@ class Checkpoints:
 
     def __init__(self, home: Path, options: Options, data: Data) -> None:
         digest = hashlib.sha256(options.model_dump_json(exclude=IRRELEVANT).encode())
+        digest.update(data.target.model_dump_json().encode())
         for split in (data.train, data.test):
+            digest.update(repr((split.x.shape, split.y.shape)).encode())
             digest.update(split.y.tobytes())
             for part in parts_of(split.x):
                 digest.update(part.tobytes())

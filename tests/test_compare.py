@@ -1,0 +1,123 @@
+"""Versions side by side: what they have in common once, what differs, and what one of them lacks."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.inference.artifact import Artifact
+from service.inference.card import Agreement, Importance, ModelCard, Repeats
+from tests.samples import card, record
+from training.__main__ import main
+from training.compare import table
+
+FULL = card(
+    timesteps=3,
+    metrics={"accuracy": 0.75, "loss": 0.5},
+    importance=Importance(metric="accuracy", drop=(0.0, 0.3, 0.1), spread=(0.0,) * 3, sequences=9, repetitions=1),
+    agreement=Agreement(rank_correlation=0.5, top=(1,), attention=0.25, importance=0.75),
+    repeats=Repeats(
+        seeds=(0, 1),
+        metrics={"accuracy": (0.75, 0.25)},
+        attention=(0.0,) * 3,
+        attention_spread=(0.0,) * 3,
+        importance=(0.0,) * 3,
+        importance_spread=(0.0,) * 3,
+    ),
+    training=record(epochs=1, batch_size=32, class_weight={"a": 2.0}),
+)
+BARE = card(timesteps=3, variable_length=True, metrics={"r2": 0.5}, training=record(epochs=3, batch_size=32))
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """The cells of each line, by the first."""
+    lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
+    return {first: rest for first, *rest in lines}
+
+
+def test_each_version_is_a_column() -> None:
+    """What a version lacks is a dash; of several seeds, mean and standard deviation stand beside."""
+    shown = rows(table("m", {"1": FULL, "3": BARE}))
+    assert shown["m"] == ["version 1", "version 3"]
+    assert shown["shape"] == ["3 × 2", "up to 3 × 2"]
+    assert shown["accuracy"] == ["0.7500 (0.5000 ± 0.2500)", "-"]
+    assert shown["loss"] == ["0.5000", "-"]
+    assert shown["r2"] == ["-", "0.5000"]
+    assert shown["importance, most"] == ["1 (0.750)", "-"]
+    assert shown["rank correlation"] == ["0.5000", "-"]
+    assert shown["attention on top"] == ["0.2500", "-"]
+
+
+def test_only_options_that_differ_are_told() -> None:
+    """Also those that one of the versions does not know."""
+    shown = rows(table("m", {"1": FULL, "3": BARE}))
+    assert {name: cells for name, cells in shown.items() if name.startswith("--")} == {
+        "--class-weight": ["{'a': 2.0}", "-"],
+        "--epochs": ["1", "3"],
+    }
+    assert not any(name.startswith("--") for name in rows(table("m", {"1": FULL, "2": FULL})))
+
+
+def test_columns_are_aligned() -> None:
+    """Each starts at the same place in every line."""
+    first, *rest = table("m", {"1": FULL, "3": BARE}).splitlines()
+    start = first.index("version 3")
+    assert all(line[start - 2 : start] == "  " and line[start] != " " for line in rest)
+
+
+def write(home: Path, number: int, described: ModelCard) -> None:
+    artifact = Artifact(home / str(number))
+    artifact.card_path.parent.mkdir(parents=True)
+    artifact.card_path.write_text(described.model_dump_json())
+    (artifact.directory / "saved_model.pb").write_text("graph")
+    artifact.write_sums()
+
+
+@pytest.fixture
+def artifacts_of_m(tmp_path: Path) -> Path:
+    """Versions 1 to 6 of a model m; 5 is damaged."""
+    for number in range(1, 7):
+        write(tmp_path / "m", number, FULL)
+    (tmp_path / "m" / "5" / "saved_model.pb").write_text("another")
+    return tmp_path
+
+
+def compare(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["training", "compare", *arguments])
+    main()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "versions"),
+    [(("--versions", "1,3"), ["1", "3"]), (("--last", "1"), ["6"]), (("--versions", "4,2"), ["4", "2"])],
+)
+def test_comparing_is_a_command(
+    artifacts_of_m: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    versions: list[str],
+) -> None:
+    """Of some versions, or of the newest."""
+    compare(monkeypatch, "m", *arguments, "--artifacts", str(artifacts_of_m))
+    assert rows(capsys.readouterr().out)["m"] == [f"version {version}" for version in versions]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("n",), "error: no versions of a model 'n' in "),
+        (("m", "--versions", "1,7,8"), "error: no version 7 of model 'm': there are 1, 2, 3, 4, 5, 6"),
+        (("m",), "saved_model.pb"),
+        (("m", "--versions", "0"), "--versions.0: Input should be greater than 0"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_in_one_line(
+    artifacts_of_m: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
+) -> None:
+    """No such model, no such version, or a damaged one."""
+    with pytest.raises(SystemExit) as caught:
+        compare(monkeypatch, *arguments, "--artifacts", str(artifacts_of_m))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("error: ")
+    assert "\n" not in str(caught.value)
