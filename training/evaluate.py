@@ -32,7 +32,7 @@ def evaluate(model: keras.Model, test: Split, task: Task) -> Evaluation:
     Raises:
         TrainingError: the model answers what is not finite.
     """
-    outputs = model.predict(test.x, batch_size=BATCH_SIZE, verbose=0)
+    outputs = model.predict(test.x[:], batch_size=BATCH_SIZE, verbose=0)
     if not all(np.isfinite(output).all() for output in outputs.values()):
         raise TrainingError("training diverged: the model's answers are not finite; try a smaller --learning-rate")
     attention = outputs[ATTENTION_VEC].mean(axis=-1)  # (n, timesteps)
