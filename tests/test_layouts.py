@@ -144,7 +144,9 @@ def test_several_targets_are_numbers(tmp_path: Path) -> None:
 )
 def test_text_may_be_numbers(tmp_path: Path, cells: list[str], labels: list[Any]) -> None:
     """Where all of it is, in a file that does not say; text that a Parquet file says is text remains so."""
-    assert csv(tmp_path, "a,y\n" + "".join(f"1,{cell}\n" for cell in cells), **WIDE).labels.tolist() == labels
+    loaded = csv(tmp_path, "a,y\n" + "".join(f"1,{cell}\n" for cell in cells), **WIDE)
+    assert loaded.labels.tolist() == labels
+    assert loaded.labels.dtype.kind == np.array(labels).dtype.kind.replace("U", "O")
     assert parquet(tmp_path, {"a": [1, 1, 1], "y": cells}, **WIDE).labels.tolist() == cells
 
 

@@ -65,10 +65,16 @@ def test_neighbours_come_in_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_read_that_stops_early_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system reads 2 GB at most."""
-    preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda file, buffers, offset: preadv(file, [buffers[0][:5]], offset))
+    preadv, reads = os.preadv, []
+
+    def halting(file: int, buffers: Any, offset: int) -> int:
+        reads.append(offset)
+        return preadv(file, [buffers[0][:5]], offset)
+
+    monkeypatch.setattr(os, "preadv", halting)
     spool, x = spooled([3, 1, 2])
     np.testing.assert_array_equal(spool[:], x)
+    assert reads == list(range(0, 6 * 8, 5))
 
 
 def test_threads_may_share_it() -> None:

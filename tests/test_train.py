@@ -122,7 +122,7 @@ def test_the_weights_of_the_best_epoch_are_kept(random_labels: Data, tmp_path: P
     assert (fitted.epoch, fitted.epochs) == (best, 30)
     assert by_epoch[30] > by_epoch[best] + 0.1
     validation = random_labels.train.take(slice(fitted.sequences, None))
-    losses = train.loss_function(random_labels)(validation.y, predict(forward(model), validation.x))
+    losses = train.loss_function(random_labels, Options())(validation.y, predict(forward(model), validation.x))
     assert float(np.mean(losses)) == pytest.approx(by_epoch[best], abs=1e-6)
 
 

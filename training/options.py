@@ -68,8 +68,7 @@ class Options(CommandLine):
     test_data: str | None = Field(
         None, description="another file of the same kind, held out for the card's metrics instead of --test-split"
     )
-    task: Loss = Literal["mean_squared_error", "mean_absolute_error"]
-TaskChoice = Field(
+    task: TaskChoice = Field(
         "auto",
         description="what to predict: classification, regression, or auto: strings, booleans and integers are "
         "classes, other numbers are predicted as such",
@@ -104,8 +103,8 @@ TaskChoice = Field(
     )
     loss: Loss = Field(
         "mean_squared_error",
-        description="regression: what to minimise, in units of each number's standard deviation; mean_absolute_error is "
-        "less impressed by numbers far off",
+        description="regression: what to minimise, in units of each number's standard deviation; mean_absolute_error "
+        "is less impressed by numbers far off",
     )
     balanced: bool = Field(
         default=False, description="let all classes count the same together, however many sequences they have"
