@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -40,6 +40,7 @@ ROWS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(ROWS, st.data())
 def test_a_part_of_a_part_is_what_it_is_of_an_array(rows: Any, more: st.DataObject) -> None:
     """Whether sequences are in memory or elsewhere; labels and marks go with them."""
@@ -66,6 +67,7 @@ def test_taking_reads_nothing() -> None:
     assert rows.read == 1
 
 
+@settings(deadline=None)
 @given(
     arrays(
         np.float32,
@@ -105,12 +107,14 @@ def saved(path: Path, **content: Any) -> str:
     return str(path)
 
 
-def test_training_data_is_shuffled() -> None:
+def test_training_data_is_shuffled(tmp_path: Path) -> None:
     """Files are often sorted by class; the validation part must not be of one class."""
-    loaded = data.load(Options(data="aeon:GunPoint"))
-    assert 0 < loaded.train.y[-10:].mean() < 1
-    again = data.load(Options(data="aeon:GunPoint"))
-    np.testing.assert_array_equal(loaded.train.x[:], again.train.x[:])
+    path = saved(tmp_path / "sorted.npz", x=np.arange(100.0).reshape(100, 1, 1), y=np.arange(100) // 50)
+    for options in (Options(data=path), Options(data=path, test_data=path)):
+        loaded = data.load(options)
+        assert 0 < loaded.train.y[-20:].mean() < 1
+        np.testing.assert_array_equal(loaded.train.y, loaded.train.x[:][:, 0, 0] // 50)
+        np.testing.assert_array_equal(data.load(options).train.x[:], loaded.train.x[:])
 
 
 def test_a_file_is_split_once_and_for_all(three_classes: Path) -> None:

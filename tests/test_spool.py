@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.inference.artifact import Array
@@ -30,6 +30,7 @@ def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Arr
         return writer.spool(), x
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.integers(1, 4), st.integers(1, 3), st.data())
 def test_it_reads_as_an_array_does(lengths: list[int], parts: int, features: int, more: st.DataObject) -> None:
     """Slices with steps, sequences in any order and again, taken from what was taken."""

@@ -116,12 +116,10 @@ class Scale:
             values = part.reshape(-1, features).astype(np.float64)
             present = ~np.isnan(values)
             added = present.sum(axis=0)
-            # Relative to one of the values: a feature that never changes deviates by exactly 0.
-            reference = np.where(added > 0, values[present.argmax(axis=0), np.arange(features)], 0)
-            values -= reference
-            offset = np.nansum(values, axis=0) / np.maximum(added, 1)
-            values -= offset
-            delta = reference + offset - mean
+            # Exact for a feature that never changes: so many float32 add up in float64 without rounding.
+            of_part = np.nansum(values, axis=0) / np.maximum(added, 1)
+            values -= of_part
+            delta = of_part - mean
             total = np.maximum(count + added, 1)
             squares += np.nansum(np.square(values, out=values), axis=0) + delta**2 * count * added / total
             mean += delta * added / total
