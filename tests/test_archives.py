@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training import archives, data
 from training.data import MOST_COLUMNS
 from training.errors import TrainingError
 from training.options import Options
+from training.sources import archives
+from training.sources.loading import load
 
 HEADER = "@problemName test\n@timeStamps false\n@univariate false\n"
 CLASSES = f"{HEADER}@equalLength false\n@classLabel true a b\n@data\n"
@@ -19,7 +20,7 @@ def test_aeon_data_keeps_its_published_split() -> None:
     """ItalyPowerDemand: 67 training and 1,029 test sequences of 24 hours, the test ones in their published order."""
     from aeon.datasets import load_classification
 
-    loaded = data.load(Options(data="aeon:ItalyPowerDemand"))
+    loaded = load(Options(data="aeon:ItalyPowerDemand"))
     assert loaded.train.x.shape == (67, 24, 1)
     assert loaded.target.classes == ("1", "2")
     assert loaded.timestep_labels == tuple(map(str, range(24)))
@@ -32,7 +33,7 @@ def test_sequences_keep_their_real_lengths() -> None:
     """JapaneseVowels: 7 to 29 timesteps of 12 features; nothing after the end of each."""
     from aeon.datasets import load_classification
 
-    loaded = data.load(Options(data="aeon:JapaneseVowels"))
+    loaded = load(Options(data="aeon:JapaneseVowels"))
     assert loaded.train.x.shape == (270, 29, 12)
     assert loaded.test.x.shape == (370, 29, 12)
     assert loaded.variable_length
@@ -55,7 +56,7 @@ def test_sequences_keep_their_real_lengths() -> None:
 )
 def test_what_the_package_ships_can_be_trained_on(name: str, shape: tuple[int, ...], task: str) -> None:
     """Classes and numbers, one feature and several."""
-    loaded = data.load(Options(data=f"aeon:{name}"))
+    loaded = load(Options(data=f"aeon:{name}"))
     assert loaded.train.x.shape == shape
     assert loaded.target.task == task
     assert loaded.target.names == (("target",) if task == "regression" else None)
@@ -112,4 +113,4 @@ def test_a_data_set_that_is_not_there_is_named() -> None:
     with pytest.raises(
         TrainingError, match=r"^--data aeon:NoSuchData: expected a classification or regression data set"
     ):
-        data.load(Options(data="aeon:NoSuchData"))
+        load(Options(data="aeon:NoSuchData"))

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training import arrays
 from training.data import MOST_COLUMNS, Sequences
 from training.errors import TrainingError
+from training.sources import arrays
 
 X = np.zeros((10, 4, 2))
 Y = np.arange(10) % 2

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.inference.artifact import Array
-from training import archives, arrays, data, layouts, tables
 from training.data import Sequences
 from training.errors import TrainingError
 from training.options import Options
+from training.sources import archives, arrays, layouts, tables
+from training.sources.loading import load
 
 FEATURES = ("u", "v")
 WIDE: dict[str, Any] = {"target_column": ("y",)}
@@ -169,7 +170,7 @@ def test_a_parquet_file_says_what_labels_are(tmp_path: Path, values: Any, kind: 
 
 def test_many_numbers_are_not_kept_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """More of them than there may be classes; and then text is an error."""
-    monkeypatch.setattr("training.labels.MOST_CLASSES", 5)
+    monkeypatch.setattr("training.sources.labels.MOST_CLASSES", 5)
     monkeypatch.setattr(tables, "BLOCK", 16)
     monkeypatch.setattr(tables, "BLOCK_OF_COLUMN", 1)
     numbers = [index + 0.5 for index in range(20)]
@@ -230,7 +231,7 @@ def test_what_is_held_out_comes_from_a_second_table(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("y,u,id,t\nq,1,1,0\nq,2,1,1\nq,3,1,2\np,4,2,0\n")
     (tmp_path / "train.csv").write_text("id,t,u,y\n1,0,5,p\n1,1,6,p\n2,0,7,q\n")
     options = Options(data=str(tmp_path / "train.csv"), test_data=str(tmp_path / "test.csv"), **LONG)
-    loaded = data.load(options)
+    loaded = load(options)
     assert (loaded.train.x.shape, loaded.test.x.shape) == ((2, 3, 1), (2, 3, 1))
     np.testing.assert_array_equal(loaded.test.x[:][..., 0], [[1, 2, 3], [4, np.nan, np.nan]])
     assert loaded.test.y.tolist() == [1, 0]
@@ -239,7 +240,7 @@ def test_what_is_held_out_comes_from_a_second_table(tmp_path: Path) -> None:
     assert loaded.scale.mean == pytest.approx([6])
     (tmp_path / "test.csv").write_text("u,id,t\n1,1,0\n")
     with pytest.raises(TrainingError, match=r"^--test-data .*test\.csv: expected a column 'y', got u, id, t"):
-        data.load(options)
+        load(options)
 
 
 def many(columns: int) -> str:
@@ -350,9 +351,9 @@ def test_a_label_is_named_by_the_row_of_its_sequence(tmp_path: Path, monkeypatch
     good.write_text("id,t,a,y\n1,0,1,0.5\n1,1,1,0.5\n2,0,1,2\n2,1,1,2\n")
     wrong.write_text("id,t,a,y\n1,0,1,0.5\n1,1,1,0.5\n2,0,1,inf\n2,1,1,inf\n")
     with pytest.raises(TrainingError, match=r"^--data .*wrong\.csv, row 3: expected a finite y, got inf"):
-        data.load(Options(data=str(wrong), **LONG))
+        load(Options(data=str(wrong), **LONG))
     with pytest.raises(TrainingError, match=r"^--test-data .*wrong\.csv, row 3: expected a finite y, got inf"):
-        data.load(Options(data=str(good), test_data=str(wrong), **LONG))
+        load(Options(data=str(good), test_data=str(wrong), **LONG))
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:

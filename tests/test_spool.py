@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.inference.artifact import Array
 from training.data import Split
 from training.errors import TrainingError
-from training.spool import Spool, Writer
+from training.sources.spool import Spool, Writer
 
 
 def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Array]:

@@ -5,14 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training import data, synthetic
+from training.data import Data
 from training.errors import TrainingError
 from training.options import Options
+from training.sources import synthetic
+from training.sources.loading import load
 
 
-def loaded(**options: Any) -> tuple[data.Data, Any]:
+def loaded(**options: Any) -> tuple[Data, Any]:
     """What was loaded, and its sequences to fit, which are an array."""
-    made = data.load(Options(**options))
+    made = load(Options(**options))
     assert isinstance(made.train.x, np.ndarray)
     assert made.scale is None
     assert not made.variable_length
@@ -78,10 +80,10 @@ def test_the_maximum_is_found() -> None:
 )
 def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None:
     """Unless others are asked for; a tenth as much again is held out, and none of that is fitted."""
-    made = data.load(Options(data=name))
+    made = load(Options(data=name))
     assert made.train.x.shape == shape
     assert made.test.x.shape == (shape[0] // 10, *shape[1:])
-    small = data.load(Options(data=name, sequences=1000, timesteps=12))
+    small = load(Options(data=name, sequences=1000, timesteps=12))
     assert small.train.x.shape == (1000, 12, shape[2])
     first = small.train.x[:][:, 0, 0]
     assert not np.isin(small.test.x[:][:, 0, 0], first[first != 1]).any()
@@ -99,4 +101,4 @@ def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None
 def test_options_that_contradict_each_other_are_named(options: dict[str, Any], message: str) -> None:
     """Rather than ignored."""
     with pytest.raises(TrainingError, match=message):
-        data.load(Options(**options))
+        load(Options(**options))

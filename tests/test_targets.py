@@ -8,7 +8,7 @@ import pytest
 from training.data import Sequences
 from training.errors import TrainingError
 from training.options import TaskChoice
-from training.targets import encode
+from training.sources.targets import encode
 
 
 def labelled(labels: Any, names: tuple[str, ...] = ("target",)) -> Sequences:

@@ -13,12 +13,13 @@ import numpy as np
 import tensorflow as tf
 
 from service.inference.card import ModelCard, Repeats, TrainingRecord
-from training import data, export, models, train
+from training import export, models, train
 from training.checkpoints import Checkpoints
 from training.data import Data
 from training.errors import TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
+from training.sources.loading import load
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
@@ -46,7 +47,7 @@ def run(options: Options) -> Path:
         TrainingError: the data cannot be trained on, the fit diverges, or what was exported is not what was trained.
         OSError: the version cannot be written.
     """
-    dataset = data.load(options)
+    dataset = load(options)
     home = options.artifacts / options.model_name
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):

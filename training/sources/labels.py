@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from training.data import Indices
 from training.errors import TrainingError
-from training.tables import Batch, first_refused, is_text, shown
-from training.targets import MOST_CLASSES
+from training.sources.tables import Batch, first_refused, is_text, shown
+from training.sources.targets import MOST_CLASSES
 
 
 class Labels:

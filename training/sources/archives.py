@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.inference.artifact import Array
-from training.arrays import Part, checked, joined, refuse_many
 from training.data import Sequences
 from training.errors import TrainingError
+from training.sources.arrays import Part, checked, joined, refuse_many
 
 
 def read(files: Mapping[str, Path]) -> Sequences:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from service.inference.artifact import Array
 from training.data import MOST_COLUMNS, Indices, Sequences, numbered
 from training.errors import TrainingError
-from training.labels import Labels
 from training.options import Options
-from training.spool import Writer
-from training.tables import Batch, Table, first_refused, is_text, open_table, shown
+from training.sources.labels import Labels
+from training.sources.spool import Writer
+from training.sources.tables import Batch, Table, first_refused, is_text, open_table, shown
 
 
 @dataclass(frozen=True)

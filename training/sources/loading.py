@@ -1,0 +1,102 @@
+"""Which source `--data` names, and what of it is held out."""
+
+from pathlib import Path
+
+import numpy as np
+
+from training.data import Data, Rows, Scale, Sequences, Split, lengths_of, parts_of
+from training.errors import TrainingError
+from training.options import Options
+from training.sources import archives, arrays, layouts, synthetic
+from training.sources.targets import encode
+
+
+def load(options: Options) -> Data:
+    """Load what `--data` names.
+
+    Raises:
+        TrainingError: there is no such data, or it cannot be trained on.
+    """
+    rng = np.random.default_rng(options.seed)
+    if options.data in synthetic.TASKS:
+        _refuse_test_data(options)
+        return synthetic.load(options, rng)
+    sequences = _read(options)
+    return _divided(sequences, options, rng)
+
+
+def _read(options: Options) -> Sequences:
+    where = f"--data {options.data}"
+    scheme, _, name = options.data.partition(":")
+    if scheme == "aeon" and name:
+        _refuse_test_data(options)
+        return archives.published(where, name)
+    match Path(options.data).suffix:
+        case ".npz":
+            return arrays.read(_files(options))
+        case ".ts":
+            return archives.read(_files(options))
+        case ".csv" | ".parquet":
+            return layouts.read(_files(options), options)
+    raise TrainingError(
+        f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv or .parquet file, "
+        f"got {options.data!r}"
+    )
+
+
+def _refuse_test_data(options: Options) -> None:
+    if options.test_data is not None:
+        raise TrainingError(f"--test-data: {options.data} says what is held out, got {options.test_data}")
+
+
+def _files(options: Options) -> dict[str, Path]:
+    """The files to read, by what errors call them: the one to fit, and the one to hold out where it is given."""
+    named = {"--data": options.data, "--test-data": options.test_data}
+    files = {f"{flag} {name}": Path(name) for flag, name in named.items() if name is not None}
+    suffix = Path(options.data).suffix
+    if options.test_data is not None and Path(options.test_data).suffix != suffix:
+        raise TrainingError(f"--test-data {options.test_data}: expected a {suffix} file, as --data is one")
+    for where, path in files.items():
+        if path.is_dir():
+            raise TrainingError(f"{where}: expected a file, got a directory")
+        if not path.exists():
+            raise TrainingError(f"{where}: no such file")
+    return files
+
+
+def _divided(sequences: Sequences, options: Options, rng: np.random.Generator) -> Data:
+    target, y = encode(sequences, options.task)
+    everything = Split(sequences.x, y)
+    n, fitted = len(everything), sequences.fitted
+    if fitted is None:
+        order = rng.permutation(n)
+        held_out = round(n * options.test_split)
+        if not 0 < held_out < n:
+            raise TrainingError(
+                f"--data {options.data}: expected enough sequences to hold out {options.test_split:.0%}, got {n}"
+            )
+        train, test = everything.take(order[held_out:]), everything.take(order[:held_out])
+    else:  # files are often sorted by class, and the validation part must not be of one
+        train, test = everything.take(rng.permutation(fitted)), everything.take(slice(fitted, None))
+    variable_length, missing_values = _gaps(sequences.x)
+    return Data(
+        train=train,
+        test=test,
+        target=target,
+        timestep_labels=sequences.timestep_labels[: sequences.x.shape[1]],
+        feature_labels=sequences.feature_labels,
+        variable_length=variable_length,
+        missing_values=missing_values,
+        scale=Scale.of(train.x),
+    )
+
+
+def _gaps(x: Rows) -> tuple[bool, bool]:
+    """Whether some sequence ends early, and whether some value is missing before the end."""
+    variable_length = missing_values = False
+    for part in parts_of(x):
+        lengths = lengths_of(part)
+        before_end = np.arange(part.shape[1]) < lengths[:, np.newaxis]  # (n, timesteps)
+        variable_length |= not before_end.all()
+        missing_values |= bool(np.isnan(part[before_end]).any())
+    return variable_length, missing_values
