@@ -169,8 +169,10 @@ def _prepared(sequence: Tensor, data: Data) -> Inputs:
     values = sequence if data.scale is None else _standardised(sequence, data.scale)
     if not (data.variable_length or data.missing_values):
         return Inputs(values, None)
-    given = ops.logical_not(ops.isnan(sequence))
-    return Inputs(ops.where(given, values, 0.0), ops.any(given, axis=-1, keepdims=True))
+    missing = ops.isnan(sequence)
+    present = ops.any(ops.logical_not(missing), axis=-1, keepdims=True)
+    # It must be asked for like this: of any other condition tf2onnx makes a product, and 0 times NaN is NaN.
+    return Inputs(ops.where(missing, 0.0, values), present)
 
 
 def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
