@@ -16,8 +16,7 @@ from service.app import create_app
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.masked import publish_masked
-from training.options import Options
-from training.run import run
+from tests.samples import trained
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +44,16 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory, three_classes: Path) -> 
     """A folder with three models, trained small: after-lstm and before-lstm (binary), and three (multiclass)."""
     folder = tmp_path_factory.mktemp("artifacts")
     small = {**SMALL, "artifacts": folder}
-    run(Options(**small))
-    run(Options(**small, architecture="before_lstm"))
-    run(Options(**{**small, "epochs": 20}, name="three", data=str(three_classes)))
+    trained(**small)
+    trained(**small, architecture="before_lstm")
+    trained(**{**small, "epochs": 20}, name="three", data=str(three_classes))
     return folder
 
 
 @pytest.fixture(scope="session")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another version of after-lstm: the same options, another seed."""
-    return run(Options(**SMALL, seed=1, artifacts=tmp_path_factory.mktemp("retrained")))
+    return trained(**SMALL, seed=1, artifacts=tmp_path_factory.mktemp("retrained"))
 
 
 @pytest.fixture(scope="session")

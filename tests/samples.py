@@ -1,12 +1,16 @@
 """Small data to train on, and cards, made where a test says only what it is about."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
 from training.data import Data, Scale, Split, numbered
+from training.options import Options
+from training.run import run
+from training.sources.loading import load
 
 BINARY = Target(task="binary", classes=("0", "1"))
 MULTICLASS = Target(task="multiclass", classes=("a", "b", "c"))
@@ -69,3 +73,9 @@ def card(**fields: Any) -> ModelCard:
 def record(**options: Any) -> TrainingRecord:
     """How a version came to be that never did."""
     return TrainingRecord(options=options, libraries={}, sequences=1, parameters=1, epochs=1, best_epoch=1, seconds=0)
+
+
+def trained(**options: Any) -> Path:
+    """Train with some options and publish, as `python -m training` does; returns the version's directory."""
+    given = Options(**options)
+    return run(given, load(given))

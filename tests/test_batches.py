@@ -34,7 +34,7 @@ def test_an_epoch_is_every_sequence_once(n: int, batch_size: int, seed: int, epo
     """With its own class and a weight of 1; what fills the last batch has a weight of 0."""
     steps = steps_of(batches_of(numbered_split(n), None, batch_size, (seed, epoch), 0))
     assert len(steps) == -(-n // batch_size)
-    assert all(len(numbers) == batch_size for numbers, _, _ in steps)
+    assert all(len(numbers) == min(batch_size, n) for numbers, _, _ in steps)
     flat = [row for step in steps for row in zip(*step, strict=True)]
     assert sorted(number for number, _, weight in flat if weight) == list(range(n))
     assert all(y == number % 3 and weight == 1 for number, y, weight in flat[:n])

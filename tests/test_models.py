@@ -134,7 +134,7 @@ def test_the_target_decides_the_head(target: Target, outputs: int, activation: s
 def test_numbers_are_answered_in_their_own_units() -> None:
     """A model that knows nothing yet answers near their mean, however large they are."""
     y = np.random.default_rng(0).standard_normal((64, 2)) * [1e-3, 1e4] + [5, -1e6]
-    model = build(dataset(X, y.astype(np.float32), TWO_NUMBERS), Options(units=4))
+    model = build(dataset(X, y.astype(np.float32), TWO_NUMBERS, scaled=True), Options(units=4))
     model.layers[-2].set_weights([np.zeros_like(weight) for weight in model.layers[-2].get_weights()])
     predictions = model.predict(X, verbose=0)[PREDICTION]
     np.testing.assert_allclose(predictions, np.tile(y.mean(axis=0), (64, 1)), rtol=1e-5)
@@ -145,7 +145,7 @@ def test_numbers_are_answered_in_their_own_units() -> None:
 
 def test_a_number_that_never_changes_is_answered() -> None:
     """Its deviation of 0 divides nothing."""
-    model = build(dataset(X, np.full((64, 1), 7, np.float32), REGRESSION), Options(units=4))
+    model = build(dataset(X, np.full((64, 1), 7, np.float32), REGRESSION, scaled=True), Options(units=4))
     assert np.isfinite(model.predict(X, verbose=0)[PREDICTION]).all()
 
 

@@ -27,6 +27,7 @@ def test_without_options_it_is_the_seeds_recipe(monkeypatch: pytest.MonkeyPatch)
         "epochs": 1,
         "batch_size": 128,
         "patience": None,
+        "loss": "mean_squared_error",
         "balanced": False,
         "class_weight": {},
         "learning_rate": 0.001,

@@ -11,9 +11,8 @@ import pytest
 import tensorflow as tf
 
 from service.inference.artifact import Artifact
+from tests.samples import trained
 from tests.server import ROOT
-from training.options import Options
-from training.run import run
 
 SMALL = ("--sequences", "640", "--epochs", "2", "--batch-size", "32")
 
@@ -69,7 +68,7 @@ def test_other_seeds_are_told_beside_the_one_that_is_published(tmp_path: Path) -
     """The first is the model that it is without repeats; the card has what each came to, and how far they differ."""
     options = {"sequences": 300, "timesteps": 11, "batch_size": 32, "learning_rate": 0.01, "units": 4}
     alone, again = (
-        Artifact(run(Options(**options, **more, artifacts=tmp_path))).read()
+        Artifact(trained(**options, **more, artifacts=tmp_path)).read()
         for more in ({"name": "alone"}, {"name": "again", "repeats": 2})
     )
     card, repeats = again.card(), again.card().repeats

@@ -14,6 +14,7 @@ from training.compare import compare
 from training.errors import TrainingError
 from training.options import Compare, Options, Prune
 from training.publishing import prune
+from training.sources.loading import load
 
 #: Most timesteps that the summary lists.
 MOST_SHOWN = 5
@@ -35,13 +36,14 @@ def main() -> None:
 
 def trained(options: Options) -> str:
     """Train and publish; returns what it came to."""
+    dataset = load(options)  # before TensorFlow, whose import takes seconds, as so much may be wrong with it
     # TensorFlow prints its search for GPUs as errors; what matters is raised as an exception.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from training.run import run  # after the options: importing TensorFlow takes seconds
+    from training.run import run
 
     for library in ("tensorflow", "tf2onnx"):  # the former warns that several seeds are several graphs
         logging.getLogger(library).setLevel(logging.ERROR)
-    return summary(run(options))
+    return summary(run(options, dataset))
 
 
 def pruned(options: Prune) -> str:

@@ -136,7 +136,7 @@ class Data:
         feature_labels: one for each feature.
         variable_length: whether some sequence ends early.
         missing_values: whether some value is missing before its sequence ends.
-        scale: of the sequences to fit; none for synthetic ones, which need no scaling.
+        scale: of the sequences to fit; none for synthetic ones, which, like their numbers, need no scaling.
     """
 
     train: Split
@@ -150,7 +150,10 @@ class Data:
 
     @property
     def target_scale(self) -> Scale:
-        """Where the numbers to fit lie; 1 is the deviation of one that never changes."""
+        """Where the numbers to fit lie; 1 is the deviation of one that never changes, and of synthetic ones."""
+        outputs = self.train.y.shape[1]
+        if self.scale is None:
+            return Scale(np.zeros(outputs), np.ones(outputs))
         scale = Scale.of(self.train.y[:, np.newaxis])
         return Scale(scale.mean, np.where(scale.deviation > 0, scale.deviation, 1.0))
 

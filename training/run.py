@@ -19,7 +19,6 @@ from training.data import Data
 from training.errors import TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
-from training.sources.loading import load
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
@@ -34,11 +33,12 @@ class Trained(NamedTuple):
     evaluation: Evaluation
 
 
-def run(options: Options) -> Path:
+def run(options: Options, dataset: Data) -> Path:
     """Train, evaluate and publish.
 
     Args:
-        options: what to train, on what, and where to publish it.
+        options: what to train, how, and where to publish it.
+        dataset: what to train on.
 
     Returns:
         The directory of the published version.
@@ -47,7 +47,6 @@ def run(options: Options) -> Path:
         TrainingError: the data cannot be trained on, the fit diverges, or what was exported is not what was trained.
         OSError: the version cannot be written.
     """
-    dataset = load(options)
     home = options.artifacts / options.model_name
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):
