@@ -7,7 +7,7 @@ from keras import layers
 
 
 class LSTM(layers.LSTM):  # type: ignore[misc]  # Keras ships no types
-    """Keras's LSTM whose training XLA can compile: same weights, same states, a third of the time.
+    """Keras's LSTM whose training XLA can compile: same weights, same states, less than half of the time.
 
     XLA needs to know the number of timesteps and the shape of everything that the loop carries, which Keras's own loop
     does not tell. In inference the layer is Keras's, from which the lowering makes one operator.

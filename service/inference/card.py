@@ -148,9 +148,12 @@ class TrainingRecord(CardPart):
     libraries: dict[str, str] = Field(description="Library versions it ran on.", examples=[{"tensorflow": "2.21.0"}])
     sequences: int = Field(ge=1, description="Sequences that the weights were fitted on.", examples=[270000])
     parameters: int = Field(ge=1, description="Number of trained weights.", examples=[5541])
-    epochs: int = Field(ge=1, description="Passes over them.", examples=[1])
-    best_epoch: int = Field(
-        ge=1, description="The one whose weights these are: that with the lowest loss on validation data.", examples=[1]
+    epochs: int | None = Field(None, ge=1, description="Passes over them.", examples=[1])
+    best_epoch: int | None = Field(
+        None,
+        ge=1,
+        description="The one whose weights these are: that with the lowest loss on validation data.",
+        examples=[1],
     )
     seconds: float = Field(ge=0, description="Duration of the fit, in seconds.", examples=[13.1])
 
