@@ -190,10 +190,10 @@ def test_a_fit_is_over_after_all_epochs_or_stale_ones(progress: Progress, over: 
 def test_the_best_epoch_is_the_first_with_the_lowest_loss() -> None:
     """As it is told epoch by epoch; none without validation data."""
     progress = Progress(step=4, loss=2)
-    bests = [(progress := progress.finished_epoch(loss)).best_epoch for loss in (0.5, 0.4, 0.4, 0.6, 0.3)]
+    bests = [(progress := progress.finished_epoch(loss, 1.0)).best_epoch for loss in (0.5, 0.4, 0.4, 0.6, 0.3)]
     assert bests == [1, 2, 2, 2, 5]
     assert (progress.epoch, progress.step, progress.loss, progress.best_loss) == (5, 0, 0, 0.3)
-    assert Progress().finished_epoch(None).best_epoch == 0
+    assert Progress().finished_epoch(None, 1.0).best_epoch == 0
 
 
 def directory(home: Path, data: Data, **options: Any) -> str:

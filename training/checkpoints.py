@@ -52,9 +52,9 @@ class Progress:
         """After more steps, with the sum of their losses."""
         return replace(self, step=self.step + steps, loss=self.loss + loss, seconds=seconds)
 
-    def finished_epoch(self, validation_loss: float | None) -> Self:
+    def finished_epoch(self, validation_loss: float | None, seconds: float) -> Self:
         """After an epoch, with its loss on validation data where there is any."""
-        after = replace(self, epoch=self.epoch + 1, step=0, loss=0.0)
+        after = replace(self, epoch=self.epoch + 1, step=0, loss=0.0, seconds=seconds)
         if validation_loss is None or validation_loss >= self.best_loss:
             return after
         return replace(after, best_epoch=after.epoch, best_loss=validation_loss)

@@ -84,7 +84,7 @@ def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint:
                 outcome = metrics(predictions, validation.y, data.target)
                 outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
-            progress = progress.finished_epoch(logs.get("validation loss"))
+            progress = progress.finished_epoch(logs.get("validation loss"), time.perf_counter() - began)
             if progress.best_epoch == progress.epoch:
                 _assign(best, model.trainable_variables)
             report.epoch(progress.epoch, logs)
