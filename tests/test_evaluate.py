@@ -1,0 +1,51 @@
+"""A model's judgement: the same in batches of any size, and by hand where it is known which timesteps decide."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from service.inference.artifact import ATTENTION_VEC, PREDICTION
+from tests.samples import BINARY, dataset
+from training import evaluate as module
+from training.errors import TrainingError
+from training.evaluate import evaluate, forward, marked_attention, predict
+from training.metrics import metrics
+from training.models import build
+from training.options import Options
+
+X = np.random.default_rng(0).standard_normal((50, 4, 2)).astype(np.float32)
+
+
+def test_attention_on_marked_timesteps_is_worked_out() -> None:
+    """Its share, and whether it is highest on one of them."""
+    attention = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], np.float32)
+    marked = np.array([[True, False, True], [True, True, False]])
+    np.testing.assert_allclose(marked_attention(attention, marked), [[0.7, 1], [0.3, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [7, 50, 1024])
+def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, batch_size: int) -> None:
+    """Metrics, profile and the share on marked timesteps are those of all sequences at once."""
+    monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
+    data = dataset(X)
+    marked = np.zeros((50, 4), np.bool_)
+    marked[:, 2] = True
+    model = build(data, Options(units=4))
+    outputs = model.predict(X, verbose=0)
+    attention = outputs[ATTENTION_VEC].mean(axis=-1)
+    found = evaluate(model, replace(data.train, marked=marked), BINARY, seed=0)
+    for name, value in metrics(outputs[PREDICTION], data.train.y, BINARY).items():
+        assert found.metrics[name] == pytest.approx(value, abs=1e-6)
+    assert found.metrics["attention on marked"] == pytest.approx(attention[:, 2].mean(), abs=1e-6)
+    assert found.metrics["peak on marked"] == (attention.argmax(axis=1) == 2).mean()
+    np.testing.assert_allclose(found.profile.mean, attention.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(predict(forward(model), X), outputs[PREDICTION], atol=1e-6)
+
+
+def test_a_model_that_answers_no_numbers_is_refused() -> None:
+    """Before anything is published."""
+    model = build(dataset(X), Options(units=4))
+    model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
+    with pytest.raises(TrainingError, match="training diverged"):
+        evaluate(model, dataset(X).train, BINARY, seed=0)
