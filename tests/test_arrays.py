@@ -60,6 +60,7 @@ def test_nothing_counts_after_the_end(tmp_path: Path) -> None:
         ({"data": X}, "expected arrays x and y, got no x and no y"),
         ({"x": X[0], "y": Y}, r"expected x \(n, timesteps, features\) and y .*, got \(4, 2\) and \(10,\)"),
         ({"x": X, "y": Y[:9]}, r"got \(10, 4, 2\) and \(9,\)"),
+        ({"x": X, "y": np.zeros((10, 0))}, r"got \(10, 4, 2\) and \(10, 0\)"),
         ({"x": X, "y": X}, r"got \(10, 4, 2\) and \(10, 4, 2\)"),
         ({"x": X + 1e39, "y": Y}, r"expected finite numbers, got 1e\+39 at x\[0\]\[0\]\[0\]"),
         ({"x": X - np.inf, "y": Y}, r"expected finite numbers, got -inf at x\[0\]\[0\]\[0\]"),
@@ -124,3 +125,13 @@ def test_what_is_held_out_must_be_alike(tmp_path: Path, content: dict[str, Any],
     np.savez(tmp_path / "test.npz", **content)
     with pytest.raises(TrainingError, match=f"^--test-data: {message}"):
         arrays.read({"--data": tmp_path / "train.npz", "--test-data": tmp_path / "test.npz"})
+
+
+def test_every_timestep_has_a_label_where_some_have(tmp_path: Path) -> None:
+    """Also those that only sequences of the second file have."""
+    np.savez(tmp_path / "fit.npz", x=X, y=Y, timestep_labels=["a", "b", "c", "d"])
+    np.savez(tmp_path / "held-out.npz", x=np.zeros((10, 5, 2)), y=Y)
+    with pytest.raises(
+        TrainingError, match="held-out: expected at most 4 timesteps, as there are timestep_labels, got 5"
+    ):
+        arrays.read({"fit": tmp_path / "fit.npz", "held-out": tmp_path / "held-out.npz"})

@@ -17,7 +17,7 @@ from service.errors import ArtifactError
 from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, SIGNATURES, Array, Artifact
 from service.inference.engines import Engine, open_engine
 from service.inference.gate import open_verified
-from tests.samples import card, dataset
+from tests.samples import REGRESSION, card, dataset
 from tests.sequences import sequences_with_gaps
 from training import export, lowering
 from training.errors import TrainingError
@@ -193,3 +193,25 @@ def test_what_cannot_be_verified_is_never_published(
     with pytest.raises(error):
         export.publish(model, card(), X[:2], tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e6, 0), (1, 1e6), (1e-6, 0), (1e5, -3e7)])
+def test_numbers_of_any_size_are_published(tmp_path: Path, scale: float, offset: float) -> None:
+    """Float32 rounds large ones by more than a probability can ever be off; another model is told all the same."""
+    x = np.random.default_rng(0).standard_normal((100, 6, 2)).astype(np.float32)
+    y = x[:, 2, :1] * scale + offset
+    model = build(dataset(x, y.astype(np.float32), REGRESSION, scaled=True), Options(units=4))
+    told = card(timesteps=6, features=2, target=REGRESSION)
+    version = Artifact(export.publish(model, told, x, tmp_path))
+    written = version.read().card().lowering
+    assert written is not None
+    assert written.error <= 1e-5
+    with np.load(version.golden_path) as arrays:
+        golden = dict(arrays)
+    recorded = golden["prediction"]
+    golden["prediction"] = recorded + np.float32(0.05 * recorded.std() + 4e-6 * np.abs(recorded).max())
+    np.savez(version.golden_path, **golden)
+    version.write_sums()
+    for engine in ("onnx", "tensorflow"):
+        with pytest.raises(ArtifactError, match="does not replay its golden example"):
+            open_verified(version, engine, threads=1)

@@ -81,7 +81,7 @@ def test_sequences_keep_their_lengths() -> None:
         ({"MOST_SEQUENCES": 50}, 50, 1),
         ({"MOST_SEQUENCES": 450}, 200, 2),
         ({"MOST_TIMESTEPS": 100 * 5**2}, 100, 1),
-        ({"MOST_TIMESTEPS": 1}, 2, 1),
+        ({"MOST_TIMESTEPS": 1}, 50, 1),
     ],
 )
 def test_limits_are_obeyed(
@@ -110,7 +110,7 @@ def test_importance_is_that_of_its_seed() -> None:
 
 def test_agreement_is_worked_out() -> None:
     """Ranks 1, 2, 4, 3 against 1, 2, 3, 4 correlate by 1 - 6·2 / (4·15); the top is what matters most."""
-    result = agreement((0.1, 0.2, 0.4, 0.3), found((0.0, 0.1, 0.2, 0.7)))
+    result = agreement((0.1, 0.2, 0.4, 0.3), found((0.0, 0.1, 0.2, 0.7)), (1.0,) * 4)
     assert result.rank_correlation == pytest.approx(0.8)
     assert result.top == (3,)
     assert result.attention == pytest.approx(0.3)
@@ -121,7 +121,7 @@ def test_ties_share_their_rank() -> None:
     """Of timesteps that matter alike, the first are the top."""
     drop = (0.5, 0.0, 0.5, 0.0, *(0.0,) * 16)
     attention = np.random.default_rng(0).dirichlet(np.ones(20)).tolist()
-    result = agreement(attention, found(drop))
+    result = agreement(attention, found(drop), (1.0,) * 20)
     assert result.top == (0, 2)
     assert result.rank_correlation == pytest.approx(spearmanr(attention, drop).statistic)
     assert result.importance == 1
@@ -132,12 +132,27 @@ def test_ties_share_their_rank() -> None:
 )
 def test_what_is_the_same_everywhere_has_no_rank(attention: tuple[float, ...], drop: tuple[float, ...]) -> None:
     """Nor does a single timestep."""
-    assert agreement(attention, found(drop)).rank_correlation is None
+    assert agreement(attention, found(drop), (1.0,) * len(drop)).rank_correlation is None
 
 
 def test_where_nothing_is_important_attention_cannot_be_either() -> None:
     """No share of nothing."""
-    assert agreement((0.1, 0.2, 0.4, 0.3), found((0.0, -0.1, 0.0, -0.2))).importance is None
+    assert agreement((0.1, 0.2, 0.4, 0.3), found((0.0, -0.1, 0.0, -0.2)), (1.0,) * 4).importance is None
+
+
+def test_what_does_not_matter_is_not_on_top() -> None:
+    """However few timesteps do; and the one that matters most comes first."""
+    assert agreement((0.05,) * 20, found((0.0,) * 10 + (0.5,) + (0.0,) * 9), (1.0,) * 20).top == (10,)
+    assert agreement((0.25,) * 4, found((0.0, -0.1, 0.0, -0.2)), (1.0,) * 4).top == ()
+    assert agreement((0.05,) * 20, found((0.1,) + (0.0,) * 18 + (0.5,)), (1.0,) * 20).top == (19, 0)
+
+
+def test_timesteps_that_few_sequences_have_are_not_ranked_low_for_that() -> None:
+    """Attention and drop shrink alike with their share; of what a timestep has where it is, ranks are opposite."""
+    present = (1.0, 0.5, 0.1)
+    attention, drop = (0.6, 0.31, 0.09), (0.5, 0.2, 0.03)
+    assert spearmanr(attention, drop).statistic == pytest.approx(1)
+    assert agreement(attention, found(drop), present).rank_correlation == pytest.approx(-1)
 
 
 def test_importance_of_a_trained_model_is_where_the_label_was_written(artifacts: Path) -> None:

@@ -140,7 +140,8 @@ def test_several_targets_are_numbers(tmp_path: Path) -> None:
         (["1", "10", "2"], [1, 10, 2]),
         (["1", "10", "2.5"], [1, 10, 2.5]),
         (["1", "10", "x"], ["1", "10", "x"]),
-        (["NA", "true", "NA"], ["NA", "true", "NA"]),
+        (["no", "true", "no"], ["no", "true", "no"]),
+        (["01", "1", "10"], ["01", "1", "10"]),
     ],
 )
 def test_text_may_be_numbers(tmp_path: Path, cells: list[str], labels: list[Any]) -> None:
@@ -417,3 +418,60 @@ def test_a_description_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch
     monkeypatch.setattr(tables, "MOST_FOOTER", 100)
     with pytest.raises(TrainingError, match=r"expected at most 20,000 columns, got descriptions of them in .* bytes"):
         parquet(tmp_path, {"a": [1], "y": ["p"]}, **WIDE)
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "null"])
+def test_a_missing_label_is_no_class(tmp_path: Path, word: str) -> None:
+    """What stands for a missing number among values stands for a missing label, too."""
+    path = tmp_path / "data.csv"
+    path.write_text(f"a,y\n1,0.5\n1,1.5\n1,{word}\n1,2.5\n")
+    with pytest.raises(TrainingError, match=rf"column 'y', row 3: expected a value, got '{word}'"):
+        load(Options(data=str(path), **WIDE))
+
+
+def test_a_word_among_fractions_is_named(tmp_path: Path) -> None:
+    """Whether numbers are asked for or not; asked for as classes, they are classes."""
+    path = tmp_path / "data.csv"
+    path.write_text("a,y\n" + "".join(f"1,{label}\n" for label in ("0.5", "1.5", "0.5", "oops", "2.5", "1.5")))
+    with pytest.raises(TrainingError, match=r"row 4: expected a number, as most labels are, got 'oops'"):
+        load(Options(data=str(path), **WIDE))
+    with pytest.raises(TrainingError, match=r"row 4: expected numbers to predict, got 'oops'"):
+        load(Options(data=str(path), task="regression", **WIDE))
+    classes = load(Options(data=str(path), task="classification", test_split=0.5, **WIDE)).target.classes
+    assert classes == ("0.5", "1.5", "2.5", "oops")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"), [(["p", "q"], [0, 1], "text"), ([0, 1], ["p", "q"], "numbers")]
+)
+def test_both_files_have_labels_of_one_kind(tmp_path: Path, first: list[Any], second: list[Any], message: str) -> None:
+    """Numbers are no places among the words of the other file."""
+    paths = [tmp_path / "fit.parquet", tmp_path / "held-out.parquet"]
+    for path, values in zip(paths, (first, second), strict=True):
+        pyarrow.parquet.write_table(pa.table({"a": [1.0, 2.0], "y": values}), path)
+    with pytest.raises(TrainingError, match=rf"held-out\.parquet, column 'y': expected {message}, as to fit, got"):
+        load(Options(data=str(paths[0]), test_data=str(paths[1]), **WIDE))
+
+
+def test_cells_may_span_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the reader's blocks end."""
+    monkeypatch.setattr(tables, "BLOCK", 50)
+    monkeypatch.setattr(tables, "BLOCK_OF_COLUMN", 1)
+    rows = "".join(f'{row},"a note\nof two lines",{"pq"[row % 2]}\n' for row in range(40))
+    loaded = csv(tmp_path, "a,note,y\n" + rows, **WIDE, drop_columns=("note",))
+    np.testing.assert_array_equal(loaded.x[:][:, 0, 0], range(40))
+
+
+def test_times_may_have_a_zone(tmp_path: Path) -> None:
+    """As most programs write them."""
+    rows = "".join(f"{row // 2},2024-01-01T0{row % 2 + 1}:00:00Z,1,{'pq'[row // 2 % 2]}\n" for row in range(8))
+    loaded = csv(tmp_path, "id,t,a,y\n" + rows, **LONG)
+    assert [label[:13] for label in loaded.timestep_labels] == ["2024-01-01T01", "2024-01-01T02"]
+
+
+def test_columns_that_tell_nothing_apart_are_refused(tmp_path: Path) -> None:
+    """Lists cannot be compared."""
+    path = tmp_path / "data.parquet"
+    pyarrow.parquet.write_table(pa.table({"id": [[1], [1], [2]], "t": [0, 1, 0], "a": [1.0] * 3, "y": [0, 0, 1]}), path)
+    with pytest.raises(TrainingError, match=r"data\.parquet: expected columns of text, numbers or times: "):
+        load(Options(data=str(path), **LONG))

@@ -220,3 +220,14 @@ def test_a_sequence_with_gaps_is_answered_alike_in_any_company(masked_model: Any
         attention.sum(axis=1), np.where(present.any(axis=1), 1, 0)[:, None] + 0 * attention[:, 0], rtol=0, atol=1e-5
     )
     assert np.isfinite(together[PREDICTION]).all()
+
+
+@pytest.mark.parametrize("value", [-1e12, 1e30])
+def test_attention_sums_to_1_however_large_values_are(value: float) -> None:
+    """Scores of inputs have no bounds: what is absent has a lower one than any."""
+    x = np.full((1, 20, 2), np.nan, np.float32)
+    x[0, :3] = [[value, 1], [1, -value], [value, value]]
+    model = build(dataset(X, variable_length=True), Options(architecture="before_lstm", units=4))
+    attention_vec = model.predict(x, verbose=0)[ATTENTION_VEC]
+    np.testing.assert_allclose(attention_vec.sum(axis=1), 1, rtol=0, atol=1e-5)
+    assert not attention_vec[:, 3:].any()

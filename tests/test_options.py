@@ -70,6 +70,7 @@ def test_columns_are_given_apart_by_commas_or_again() -> None:
         (["--name", "../outside"], "--name: String should match pattern"),
         (["--name", ".hidden"], "--name: String should match pattern"),
         (["--validation-split", "1"], "--validation-split: Input should be less than 1, got '1'"),
+        (["--target-column", "a,b,a"], "--target-column: Value error, expected each column once"),
         (["--class-weight", "a=0"], "--class-weight.a: Input should be greater than 0, got '0'"),
         (["--patience", "2", "--validation-split", "0"], "--patience needs validation data: expected a --validation"),
     ],

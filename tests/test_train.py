@@ -127,6 +127,14 @@ def test_the_weights_of_the_best_epoch_are_kept(random_labels: Data, tmp_path: P
     assert float(np.mean(losses)) == pytest.approx(by_epoch[best], abs=1e-6)
 
 
+def test_patience_needs_something_to_wait_for(random_labels: Data, tmp_path: Path) -> None:
+    """A split may be so small that it holds no sequence."""
+    with pytest.raises(
+        TrainingError, match=r"--patience needs validation data, got none: --validation-split 0\.001 of"
+    ):
+        fit(random_labels, tmp_path, epochs=2, validation_split=0.001, patience=3)
+
+
 def test_patience_ends_a_fit_that_brings_nothing_more(random_labels: Data, tmp_path: Path) -> None:
     """So many epochs after the best one."""
     _, fitted = fit(random_labels, tmp_path, epochs=100, learning_rate=0.03, validation_split=0.2, patience=3)

@@ -32,6 +32,8 @@ def main() -> None:
                 print(trained(Options.from_command_line(arguments)))
     except (TrainingError, ArtifactError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; a training goes on with --resume") from None
 
 
 def trained(options: Options) -> str:
@@ -90,8 +92,9 @@ def _importance(card: ModelCard) -> str:
     top = ", ".join(labels[:MOST_SHOWN]) + (f" and {len(labels) - MOST_SHOWN} more" if len(labels) > MOST_SHOWN else "")
     correlation = "none" if agreement.rank_correlation is None else f"{agreement.rank_correlation:.2f}"
     return (
-        f"{importance.metric} drops by up to {max(importance.drop):.2g}; {agreement.importance:.3f} of all drops at "
-        f"timestep {top}, where {agreement.attention:.3f} of attention is; rank correlation {correlation}"
+        f"{importance.metric} drops by up to {max(importance.drop):.2g} of {importance.sequences:,} sequences; "
+        f"{agreement.importance:.3f} of all drops at timestep {top}, where {agreement.attention:.3f} of attention is; "
+        f"rank correlation {correlation}"
     )
 
 

@@ -57,12 +57,14 @@ def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Eval
     """
     run = forward(model)
     predictions, profile, on_marked = [], ProfileSum(test.x.shape[1]), []
+    present = np.zeros(test.x.shape[1])  # how many sequences have each timestep
     for start, some in zip(range(0, len(test), BATCH_SIZE), _batches(test.x), strict=True):
         outputs = run(some)
         if not all(np.isfinite(output).all() for output in outputs.values()):
             raise TrainingError("training diverged: the model's answers are not finite; try a smaller --learning-rate")
         attention = outputs[ATTENTION_VEC].mean(axis=-1)  # (batch, timesteps)
         predictions.append(outputs[PREDICTION])
+        present += np.any(~np.isnan(some), axis=2).sum(axis=0)
         profile.add(attention)
         if test.marked is not None:
             on_marked.append(marked_attention(attention, test.marked[start : start + BATCH_SIZE]))
@@ -71,7 +73,8 @@ def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Eval
         mass, peak = np.concatenate(on_marked).mean(axis=0).tolist()
         outcome |= {"attention on marked": mass, "peak on marked": peak}
     found = importance(lambda x: predict(run, x), test, target, np.random.default_rng(seed))
-    return Evaluation(outcome, profile.result(), found, agreement(profile.result().mean, found))
+    agreed = agreement(profile.result().mean, found, (present / len(test)).tolist())
+    return Evaluation(outcome, profile.result(), found, agreed)
 
 
 def _batches(x: Rows) -> Iterator[Array]:

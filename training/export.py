@@ -44,7 +44,7 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         outputs = {name: value.numpy() for name, value in attend(tf.constant(golden)).items()}
         recorded: dict[str, Any] = {INPUT: golden, **{name: outputs[name] for name in (PREDICTION, ATTENTION_VEC)}}
         np.savez(artifact.golden_path, **recorded)
-        lowering = write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES])
+        lowering = write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES], card.target)
         for suffix in CHARTS:
             artifact.chart_path(suffix).write_bytes(bar_chart(card, suffix))
         artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")

@@ -12,6 +12,8 @@ from training.metrics import SCORES, metrics
 
 #: Most sequences to exchange values between, most times to do so, and most timesteps to run the model over in all.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 20_000_000
+#: Fewest sequences, however long they are: of a handful, drops are chance.
+FEWEST_SEQUENCES = 50
 #: The share of timesteps that count as the most important ones.
 TOP = 0.1
 
@@ -30,7 +32,7 @@ def importance(predict: Callable[[Array], Array], test: Split, target: Target, r
         rng: draws them, and who exchanges with whom.
     """
     timesteps = test.x.shape[1]
-    most = max(2, min(MOST_SEQUENCES, MOST_TIMESTEPS // timesteps**2))
+    most = max(FEWEST_SEQUENCES, min(MOST_SEQUENCES, MOST_TIMESTEPS // timesteps**2))
     some = test.take(np.sort(rng.permutation(len(test))[:most]))
     x = some.x[:]
     repetitions = max(1, min(MOST_REPETITIONS, most // len(x)))
@@ -57,13 +59,22 @@ def importance(predict: Callable[[Array], Array], test: Split, target: Target, r
     )
 
 
-def agreement(attention: Sequence[float], found: Importance) -> Agreement:
-    """Whether mean attention `(timesteps,)` lies where importance does."""
-    drop = np.array(found.drop)
-    top = np.sort(np.argsort(-drop, kind="stable")[: max(1, round(TOP * len(drop)))]).tolist()
-    varied = len(set(attention)) > 1 and len(set(found.drop)) > 1
+def agreement(attention: Sequence[float], found: Importance, present: Sequence[float]) -> Agreement:
+    """Whether mean attention lies where importance does.
+
+    Args:
+        attention: `(timesteps,)`, over all sequences.
+        found: importance of the same timesteps.
+        present: `(timesteps,)`, the share of sequences that have each. Ranks are of what a timestep has where it is
+            there: else later ones, which fewer sequences have, would be low in both for that alone.
+    """
+    drop, share = np.array(found.drop), np.maximum(present, np.finfo(np.float64).tiny)
+    ranked = [np.array(attention) / share, drop / share]
+    varied = all(len(set(values.tolist())) > 1 for values in ranked)
+    most = np.argsort(-drop, kind="stable")[: max(1, round(TOP * len(drop)))]
+    top = [t for t in most.tolist() if drop[t] > 0]
     return Agreement(
-        rank_correlation=float(spearmanr(attention, drop).statistic) if varied else None,
+        rank_correlation=float(spearmanr(*ranked).statistic) if varied else None,
         top=tuple(top),
         attention=sum(attention[t] for t in top),
         importance=sum(found.mass[t] for t in top) if found.mass else None,

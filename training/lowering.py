@@ -10,7 +10,8 @@ import tf2onnx
 from onnx import numpy_helper
 
 from service.inference.artifact import INPUT, Array, Artifact, saved_model_digest
-from service.inference.card import Lowering
+from service.inference.card import Lowering, Target
+from service.inference.gate import differences
 from training.errors import TrainingError
 
 #: The newest operator set that tf2onnx writes.
@@ -23,13 +24,16 @@ INITIAL_STATES = (5, 6)
 Shape = tuple[int | str, ...]
 
 
-def write_lowering(attend: tf.types.experimental.GenericFunction, artifact: Artifact, sample: Array) -> Lowering:
+def write_lowering(
+    attend: tf.types.experimental.GenericFunction, artifact: Artifact, sample: Array, target: Target
+) -> Lowering:
     """Derive the lowering from a function, write it, and compare both.
 
     Args:
         attend: from `sequence (batch, timesteps, features)` to outputs by name.
         artifact: where the SavedModel is written already.
         sample: `(n, timesteps, features)` to compare on.
+        target: what is predicted.
 
     Raises:
         TrainingError: the lowering computes something else.
@@ -42,7 +46,8 @@ def write_lowering(attend: tf.types.experimental.GenericFunction, artifact: Arti
     expected = attend(tf.constant(sample))
     lowered = dict(zip(expected, session.run(list(expected), {INPUT: sample}), strict=True))
     # Of all outputs at once: Python's own max() may pass over what is not a number.
-    error = float(np.max([np.abs(lowered[name] - expected[name].numpy()).max() for name in expected]))
+    distances = [differences(name, lowered[name], expected[name].numpy(), target).max() for name in expected]
+    error = float(np.max(distances))
     if not error <= TOLERANCE:
         raise TrainingError(f"the lowering differs from the SavedModel by {error:.2g}, expected at most {TOLERANCE:g}")
     return Lowering(opset=OPSET, error=error, source_digest=saved_model_digest(artifact.digests()))

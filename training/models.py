@@ -15,8 +15,8 @@ from training.options import Architecture, Options
 # Keras ships no types.
 Tensor = Any
 
-#: Stands for the score of an absent timestep: its weight comes out as exactly 0.
-NEVER = -1e9
+#: Stands for the score of an absent timestep: its weight comes out as exactly 0. No score that is one is lower.
+NEVER = float(np.finfo(np.float32).min)
 
 
 class Inputs(NamedTuple):

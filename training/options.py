@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict
 
 from service.inference.card import NAME_PATTERN
@@ -147,6 +147,13 @@ class Options(CommandLine):
         if self.patience is not None and self.validation_split == 0:
             raise ValueError("--patience needs validation data: expected a --validation-split above 0, got 0")
         return self
+
+    @field_validator("target_column", "feature_columns", "drop_columns")
+    @classmethod
+    def _columns_are_named_once(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if columns is not None and len(set(columns)) < len(columns):
+            raise ValueError("expected each column once")
+        return columns
 
     @property
     def seeds(self) -> range:

@@ -60,6 +60,11 @@ def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint:
     """
     fitted = len(data.train) - int(len(data.train) * options.validation_split)
     train, validation = data.train.take(slice(0, fitted)), data.train.take(slice(fitted, None))
+    if options.patience is not None and not len(validation):
+        raise TrainingError(
+            f"--patience needs validation data, got none: --validation-split {options.validation_split} of "
+            f"{len(data.train):,} sequences"
+        )
     steps = -(-fitted // options.batch_size)
     weights = class_weights(data.target, train.y, options)
     optimizer = keras.optimizers.Adam(options.learning_rate)

@@ -91,12 +91,14 @@ class Agreement(CardPart):
     rank_correlation: float | None = Field(
         ge=-1,
         le=1,
-        description="Spearman's rank correlation of mean attention and importance over the timesteps; none where "
-        "either is the same everywhere.",
+        description="Spearman's rank correlation of mean attention and importance over the timesteps, both over the "
+        "sequences that have them; none where either is the same everywhere.",
         examples=[0.63],
     )
     top: tuple[int, ...] = Field(
-        description="The most important timesteps: a tenth of all, at least one.", examples=[[2]]
+        description="The most important timesteps, the most important first: a tenth of all, at least one, but "
+        "none whose importance is not above 0.",
+        examples=[[2]],
     )
     attention: float = Field(ge=0, description="Share of attention that lies on them.", examples=[0.6])
     importance: float | None = Field(
@@ -131,7 +133,8 @@ class Lowering(CardPart):
     opset: int = Field(ge=1, description="ONNX operator set of the graph.", examples=[18])
     error: float = Field(
         ge=0,
-        description="Largest difference of any output from the SavedModel's, as measured at export.",
+        description="Largest difference of any output from the SavedModel's, as measured at export; of predicted "
+        "numbers in units of their standard deviation.",
         examples=[6e-8],
     )
     source_digest: str = Field(

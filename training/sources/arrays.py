@@ -66,6 +66,12 @@ def joined(parts: Sequence[Part]) -> Sequences:
             raise TrainingError(f"{part.where}: expected values, got none in x[{empty[0]}]")
     timesteps = int(max(of_part.max() for of_part in lengths))
     names = {**last.names, **first.names}
+    timestep_labels = names.get("timestep_labels", numbered(timesteps))
+    if len(timestep_labels) < timesteps:
+        raise TrainingError(
+            f"{last.where}: expected at most {len(timestep_labels)} timesteps, as there are timestep_labels, "
+            f"got {timesteps}"
+        )
     label_names = ("target",) if first.labels.ndim == 1 else numbered(first.labels.shape[1])
 
     def place(index: int) -> str:
@@ -78,7 +84,7 @@ def joined(parts: Sequence[Part]) -> Sequences:
         x=_stacked([part.x for part in parts], timesteps),
         labels=np.concatenate([part.labels for part in parts]),
         label_names=names.get("target_names", label_names),
-        timestep_labels=names.get("timestep_labels", numbered(timesteps)),
+        timestep_labels=timestep_labels,
         feature_labels=names.get("feature_names", numbered(first.x.shape[2])),
         place=place,
         fitted=len(first.x) if len(parts) > 1 else None,
@@ -124,7 +130,7 @@ def _part(where: str, path: Path) -> Part:
     if missing := {"x", "y"} - set(arrays):
         raise TrainingError(f"{where}: expected arrays x and y, got no {' and no '.join(sorted(missing))}")
     x, y, lengths = arrays["x"], arrays["y"], arrays.get("lengths")
-    if x.ndim != 3 or y.shape[:1] != x.shape[:1] or y.ndim > 2:
+    if x.ndim != 3 or y.shape[:1] != x.shape[:1] or y.ndim > 2 or 0 in y.shape[1:]:
         raise TrainingError(
             f"{where}: expected x (n, timesteps, features) and y (n,) or (n, numbers), got {x.shape} and {y.shape}"
         )

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from training.data import Indices
 from training.errors import TrainingError
-from training.sources.tables import Batch, first_refused, is_text, shown
+from training.sources.tables import MISSING, Batch, first_refused, is_text, shown
 from training.sources.targets import MOST_CLASSES
 
 
@@ -43,6 +44,11 @@ class Labels:
             self._parts.append(batch.numbers(self._columns)[rows])
             return
         values = batch[column].take(pa.array(rows))
+        if self._parts and self._typed and is_text(values.type) != bool(self._codes):
+            expected, got = ("numbers", "text") if is_text(values.type) else ("text", "numbers")
+            raise TrainingError(f"{batch.where}, column {column!r}: expected {expected}, as to fit, got {got}")
+        if is_text(values.type) and not self._typed:
+            _refuse_missing(batch, column, values, rows)
         if not is_text(values.type):
             self._parts.append(_array(batch, column, values))
         elif self._parts and not self._codes:
@@ -58,7 +64,7 @@ class Labels:
         if not self._codes:
             return labels
         values = None if self._typed else _numbers(list(self._codes))
-        if values is None:
+        if values is None or (values.dtype.kind == "i" and len(set(values.tolist())) < len(values)):  # 01 is not 1
             values = np.array(list(self._codes), dtype=object)
         return np.take(values, labels)
 
@@ -75,6 +81,14 @@ class Labels:
             raise TrainingError(f"{place}: expected at most {MOST_CLASSES:,} classes so far, got {len(self._codes):,}")
         self._parts = [values[codes] for codes in self._parts]
         self._codes = {}
+
+
+def _refuse_missing(batch: Batch, column: str, values: Any, rows: Indices) -> None:
+    """Refuse what stands for a missing value elsewhere in such a table: it would become a class."""
+    missing = pc.is_in(values, pa.array(MISSING, values.type)).to_numpy(zero_copy_only=False)
+    if missing.any():
+        index = int(missing.argmax())
+        raise TrainingError(f"{batch.place(column, int(rows[index]))}: expected a value, got {shown(values[index])}")
 
 
 def _array(batch: Batch, column: str, values: Any) -> NDArray[Any]:

@@ -63,14 +63,17 @@ def read(files: Mapping[str, Path], options: Options) -> Sequences:
     with Writer(len(layout.feature_labels)) as writer:
         for table in tables:
             counts.append(0)
-            for chunk in layout.chunks(table):
-                for target in targets:
-                    chunk.batch.refuse_null(target)
-                steps, lengths = _trimmed(chunk)
-                writer.append(steps, lengths)
-                labels.add(chunk.batch, chunk.heads)
-                rows.append(chunk.batch.first + chunk.heads)
-                counts[-1] += len(lengths)
+            try:
+                for chunk in layout.chunks(table):
+                    for target in targets:
+                        chunk.batch.refuse_null(target)
+                    steps, lengths = _trimmed(chunk)
+                    writer.append(steps, lengths)
+                    labels.add(chunk.batch, chunk.heads)
+                    rows.append(chunk.batch.first + chunk.heads)
+                    counts[-1] += len(lengths)
+            except pa.ArrowException as error:  # a column holds what cannot be compared or counted, such as lists
+                raise TrainingError(f"{table.where}: expected columns of text, numbers or times: {error}") from error
         spool = writer.spool()
     first_rows = np.concatenate(rows)
 
@@ -298,7 +301,7 @@ class Timesteps:
         """As integers, else as numbers, else as points in time."""
         batch.refuse_null(self._column)
         values = batch[self._column]
-        types = [pa.int64(), pa.float64(), pa.timestamp("us")]
+        types = [pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")]
         if not is_text(values.type):
             types = [of_type for of_type in types if _is_like(values.type, of_type)]
         for of_type in types:

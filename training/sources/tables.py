@@ -258,6 +258,7 @@ def _csv_batches(table: Table, columns: Sequence[str]) -> Iterator[Any]:
         table.path,
         # One thread: only then do errors say which row.
         read_options=pa.csv.ReadOptions(use_threads=False, block_size=block, column_names=table.names, skip_rows=1),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
             include_columns=columns,
             column_types=dict.fromkeys(columns, pa.string()),

@@ -30,15 +30,22 @@ def encode(sequences: Sequences, task: TaskChoice) -> tuple[Target, NDArray[Any]
         TrainingError: the labels are no such target.
     """
     labels = sequences.labels
+    if labels.dtype.kind not in "biufSUO":
+        raise TrainingError(
+            f"{sequences.where}: expected labels that are strings, booleans or numbers, got {labels.dtype}"
+        )
     if task == "auto":
         task = "regression" if labels.ndim == 2 or labels.dtype.kind == "f" else "classification"
+        if labels.dtype == object:
+            _refuse_words_among_fractions(sequences)
     return _numbers(sequences) if task == "regression" else _classes(sequences)
 
 
 def _numbers(sequences: Sequences) -> tuple[Target, NDArray[np.float32]]:
     labels = sequences.labels.reshape(len(sequences.labels), -1)
     if labels.dtype.kind not in KINDS:
-        raise TrainingError(f"{sequences.place(0)}: expected numbers to predict, got {_shown(labels[0, 0])}")
+        row = next((row for row, (label, *_) in enumerate(labels) if not _is_number(label)), 0)
+        raise TrainingError(f"{sequences.place(row)}: expected numbers to predict, got {_shown(labels[row, 0])}")
     _refuse_infinite(sequences, labels)
     return Target(task="regression", names=sequences.label_names), labels.astype(np.float32)
 
@@ -68,6 +75,18 @@ def _classes(sequences: Sequences) -> tuple[Target, Indices]:
     return Target(task="binary" if len(names) == 2 else "multiclass", classes=names), codes.astype(np.int64)
 
 
+def _refuse_words_among_fractions(sequences: Sequences) -> None:
+    """Refuse a few words among fractions, which are no classes: somebody meant to write a number."""
+    values = set(sequences.labels.tolist())
+    words = {value for value in values if not _is_number(value)}
+    if words and any("." in value for value in values - words) and len(words) < len(values) / 2:
+        row = next(row for row, label in enumerate(sequences.labels) if label in words)
+        raise TrainingError(
+            f"{sequences.place(row)}: expected a number, as most labels are, got {_shown(sequences.labels[row])}; "
+            "--task classification takes all of them for classes"
+        )
+
+
 def _refuse_infinite(sequences: Sequences, labels: NDArray[Any]) -> None:
     """Those that float32 cannot hold, too."""
     with np.errstate(over="ignore"):
@@ -85,6 +104,14 @@ def _name(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def _is_number(label: object) -> bool:
+    try:
+        float(_name(label))
+    except ValueError:
+        return False
+    return True
 
 
 def _shown(value: object) -> str:
