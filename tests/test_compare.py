@@ -103,12 +103,23 @@ def test_comparing_is_a_command(
     assert rows(capsys.readouterr().out)["m"] == [f"version {version}" for version in versions]
 
 
+def test_a_damaged_version_does_not_hide_the_others(
+    artifacts_of_m: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is told below them, with the file at fault."""
+    compare(monkeypatch, "m", "--versions", "4,5", "--artifacts", str(artifacts_of_m))
+    *compared, told = capsys.readouterr().out.strip().split("\n")
+    assert rows("\n".join(compared))["m"] == ["version 4"]
+    assert told.startswith("version 5 is damaged: ")
+    assert "saved_model.pb" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("n",), "error: no versions of a model 'n' in "),
         (("m", "--versions", "1,7,8"), "error: no version 7 of model 'm': there are 1, 2, 3, 4, 5, 6"),
-        (("m",), "saved_model.pb"),
+        (("m", "--versions", "5"), "version 5 is damaged: "),
         (("m", "--versions", "0"), "--versions.0: Input should be greater than 0"),
     ],
 )

@@ -13,6 +13,7 @@ import tensorflow as tf
 from service.inference.artifact import Artifact
 from tests.samples import trained
 from tests.server import ROOT
+from training import __main__ as program
 
 SMALL = ("--sequences", "640", "--epochs", "2", "--batch-size", "32")
 
@@ -126,3 +127,15 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_fit(tmp_path: Path) 
     assert "error: [Errno 20] Not a directory" in outcome.stderr
     assert "Traceback" not in outcome.stderr
     assert "training:" not in outcome.stderr
+
+
+def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which says how to go on."""
+
+    def interrupted(_: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["training"])
+    monkeypatch.setattr(program, "trained", interrupted)
+    with pytest.raises(SystemExit, match="stopped; a training goes on with --resume"):
+        program.main()

@@ -1,9 +1,9 @@
 """Versions of a model side by side, as a table."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from statistics import mean, pstdev
 
+from service.errors import ArtifactError
 from service.inference.artifact import Artifact
 from service.inference.card import ModelCard
 from service.inference.repository import versions_of
@@ -29,12 +29,13 @@ ABSENT = "-"
 def compare(options: Compare) -> str:
     """The cards of some versions as a table: a line for each fact, and for each option that is not the same in all.
 
+    Below it stands which of them are damaged.
+
     Args:
         options: which model, which versions.
 
     Raises:
-        TrainingError: there is no such model or version.
-        ArtifactError: a version is damaged.
+        TrainingError: there is no such model or version, or none that is whole.
     """
     home = options.artifacts / options.name
     numbers = versions_of(home) if home.is_dir() else []
@@ -45,7 +46,15 @@ def compare(options: Compare) -> str:
         raise TrainingError(
             f"no version {min(missing)} of model {options.name!r}: there are {', '.join(map(str, numbers))}"
         )
-    return table(home.name, {str(number): _card(home / str(number)) for number in chosen})
+    cards, damaged = {}, []
+    for number in chosen:
+        try:
+            cards[str(number)] = Artifact(home / str(number)).read().card()
+        except ArtifactError as error:
+            damaged.append(f"version {number} is damaged: {error}")
+    if not cards:
+        raise TrainingError("; ".join(damaged))
+    return "\n".join([table(home.name, cards), *damaged])
 
 
 def table(name: str, cards: Mapping[str, ModelCard]) -> str:
@@ -63,10 +72,6 @@ def table(name: str, cards: Mapping[str, ModelCard]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
-
-
-def _card(directory: Path) -> ModelCard:
-    return Artifact(directory).read().card()
 
 
 def _metric(card: ModelCard, name: str) -> str:
