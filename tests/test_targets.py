@@ -62,7 +62,8 @@ def test_labels_are_numbers(labels: Any, task: TaskChoice) -> None:
         ([1.0, np.inf], "classification", "--data f, row 2: expected a finite target, got inf"),
         (["a", "b"], "regression", "--data f, row 1: expected numbers to predict, got 'a'"),
         ([[1, 2], [3, 4]], "classification", "--data f, row 1: expected one class, got 2 numbers; classes"),
-        (np.array(["2020-01-01"], dtype="M8[D]"), "auto", "--data f: expected 2 to 10,000 classes"),
+        (np.array(["2020-01-01"], "M8[D]"), "auto", "--data f: expected labels that are strings, booleans or numbers"),
+        (np.array([1j, 2]), "auto", "--data f: expected labels that are strings, booleans or numbers, got complex128"),
     ],
 )
 def test_labels_that_cannot_be_predicted_are_named(labels: Any, task: TaskChoice, message: str) -> None:
