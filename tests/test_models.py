@@ -1,4 +1,4 @@
-"""The architectures: the seed's, layer for layer; all, against their formulas; and what may be absent."""
+"""The architectures: the two original ones, layer for layer; all, against their formulas; and what may be absent."""
 
 from itertools import product
 from typing import Any, get_args

@@ -1,4 +1,4 @@
-"""Options of a training run: the seed's recipe by default, one line for each mistake."""
+"""Options of a training run: the original recipe by default, one line for each mistake."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""The seed's job as its script does it: Keras's own loop, step by step. Prints seconds of the fit and accuracy as JSON.
+"""The default job as the script that it comes from does it: Keras's own loop, step by step.
+
+Prints the seconds of the fit and the accuracy as JSON.
 
 Source: github.com/philipperemy/keras-attention-mechanism, as told by a 2020 post on attention in Keras.
 """
@@ -24,7 +26,7 @@ def sequences(n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], ND
 
 
 def attention_after_lstm() -> keras.Model:
-    """The seed's model of attention over hidden states."""
+    """The default model, in that script's words."""
     inputs = keras.Input((TIMESTEPS, FEATURES))
     states = layers.LSTM(UNITS, return_sequences=True)(inputs)
     weights = layers.Permute((2, 1))(states)
