@@ -425,8 +425,26 @@ def test_a_missing_label_is_no_class(tmp_path: Path, word: str) -> None:
     """What stands for a missing number among values stands for a missing label, too."""
     path = tmp_path / "data.csv"
     path.write_text(f"a,y\n1,0.5\n1,1.5\n1,{word}\n1,2.5\n")
-    with pytest.raises(TrainingError, match=rf"column 'y', row 3: expected a value, got '{word}'"):
+    with pytest.raises(TrainingError, match=r"column 'y', row 3: expected a value, got none"):
         load(Options(data=str(path), **WIDE))
+
+
+def test_a_number_that_is_none_is_no_label(tmp_path: Path) -> None:
+    """In Parquet, too; of a sequence of several rows its first is named."""
+    nan = float("nan")
+    content = pa.table({"id": [1, 1, 2, 2], "t": [0, 1, 0, 1], "a": [1.0] * 4, "y": [0.5, 0.5, nan, nan]})
+    with pytest.raises(TrainingError, match="column 'y', row 3: expected a value, got none"):
+        read(tmp_path / "data.parquet", content, **LONG)
+
+
+def test_space_around_cells_does_not_count(tmp_path: Path) -> None:
+    """In names, labels, timesteps and numbers."""
+    plain = "id,t,a,y\n1,0,1.5,p\n1,1,,p\n2,0,2.5,q\n2,1,3.5,q\n"
+    loaded, spaced = (csv(tmp_path, text, **LONG) for text in (plain, plain.replace(",", " , ")))
+    np.testing.assert_array_equal(spaced.x[:], loaded.x[:])
+    assert spaced.labels.tolist() == loaded.labels.tolist() == ["p", "q"]
+    assert spaced.timestep_labels == loaded.timestep_labels == ("0", "1")
+    assert spaced.feature_labels == loaded.feature_labels == ("a",)
 
 
 def test_a_word_among_fractions_is_named(tmp_path: Path) -> None:

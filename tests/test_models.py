@@ -43,7 +43,7 @@ def sigmoid(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         ),
     ],
 )
-def test_the_architecture_is_the_seeds(architecture: Architecture, parameters: int, kinds: list[str]) -> None:
+def test_the_architecture_is_the_original_one(architecture: Architecture, parameters: int, kinds: list[str]) -> None:
     """The same layers in the same order, and as many weights at 20 × 2 and 32 units."""
     model = build(dataset(X), Options(architecture=architecture))
     assert model.count_params() == parameters

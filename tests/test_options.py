@@ -8,7 +8,7 @@ import pytest
 from training.options import Options
 
 
-def test_without_options_it_is_the_seeds_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the environment holds: only flags count."""
     monkeypatch.setenv("EPOCHS", "7")
     options = Options.from_command_line([])

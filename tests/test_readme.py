@@ -93,7 +93,7 @@ def assert_alike(shown: object, answered: object) -> None:
         assert answered == shown
 
 
-def test_the_default_model_is_the_seeds(walk: Walk) -> None:
+def test_the_default_model_is_the_original_one(walk: Walk) -> None:
     """What `make serve` trained: the recipe's accuracy, its peak, and attention that sums to 1 everywhere."""
     card = Artifact(walk.project / "artifacts" / "after-lstm" / "1").read().card()
     assert card.metrics["accuracy"] >= 0.999

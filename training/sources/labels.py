@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from training.data import Indices
 from training.errors import TrainingError
-from training.sources.tables import MISSING, Batch, first_refused, is_text, shown
+from training.sources.tables import Batch, first_refused, is_text, shown
 from training.sources.targets import MOST_CLASSES
 
 
@@ -47,8 +46,6 @@ class Labels:
         if self._parts and self._typed and is_text(values.type) != bool(self._codes):
             expected, got = ("numbers", "text") if is_text(values.type) else ("text", "numbers")
             raise TrainingError(f"{batch.where}, column {column!r}: expected {expected}, as to fit, got {got}")
-        if is_text(values.type) and not self._typed:
-            _refuse_missing(batch, column, values, rows)
         if not is_text(values.type):
             self._parts.append(_array(batch, column, values))
         elif self._parts and not self._codes:
@@ -81,14 +78,6 @@ class Labels:
             raise TrainingError(f"{place}: expected at most {MOST_CLASSES:,} classes so far, got {len(self._codes):,}")
         self._parts = [values[codes] for codes in self._parts]
         self._codes = {}
-
-
-def _refuse_missing(batch: Batch, column: str, values: Any, rows: Indices) -> None:
-    """Refuse what stands for a missing value elsewhere in such a table: it would become a class."""
-    missing = pc.is_in(values, pa.array(MISSING, values.type)).to_numpy(zero_copy_only=False)
-    if missing.any():
-        index = int(missing.argmax())
-        raise TrainingError(f"{batch.place(column, int(rows[index]))}: expected a value, got {shown(values[index])}")
 
 
 def _array(batch: Batch, column: str, values: Any) -> NDArray[Any]:

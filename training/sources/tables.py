@@ -28,7 +28,7 @@ BLOCK_OF_COLUMN: Final = 2**10
 #: Values of a Parquet file that are looked at in one go, and fewest rows.
 VALUES: Final = 2**19
 ROWS: Final = 128
-#: What stands for a missing number besides an empty cell.
+#: What stands for nothing in a cell of text.
 MISSING: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 #: What can be taken for a number.
 NUMERIC: Final = (
@@ -114,9 +114,9 @@ class Batch:
         Raises:
             TrainingError: there is one.
         """
-        if self[column].null_count:
-            row = int(self[column].is_null().to_numpy(zero_copy_only=False).argmax())
-            raise TrainingError(f"{self.place(column, row)}: expected a value, got none")
+        missing = self[column].is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+        if missing.any():
+            raise TrainingError(f"{self.place(column, int(missing.argmax()))}: expected a value, got none")
 
     def _doubles(self, column: str) -> Any:
         values = self[column]
@@ -127,12 +127,7 @@ class Batch:
         return values.cast(pa.float64(), safe=False)
 
     def _parsed(self, column: str, text: Any) -> Any:
-        try:
-            return text.cast(pa.float64())
-        except pa.ArrowInvalid:
-            pass
-        text = pc.utf8_trim_whitespace(text)
-        text = pc.if_else(pc.is_in(text, pa.array(MISSING, text.type)), None, text)
+        text = _cells(text)
         try:
             return text.cast(pa.float64())
         except pa.ArrowInvalid:
@@ -247,9 +242,10 @@ def _csv_names(where: str, path: Path) -> list[str]:
     if not header.endswith(b"\n"):
         raise TrainingError(f"{where}: expected rows, got none")
     try:
-        return next(csv.reader(io.StringIO(header.decode("utf-8-sig"))))
+        names = next(csv.reader(io.StringIO(header.decode("utf-8-sig")), skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise TrainingError(f"{where}: expected names of columns in UTF-8 in the first line: {error}") from error
+    return [name.strip() for name in names]
 
 
 def _csv_batches(table: Table, columns: Sequence[str]) -> Iterator[Any]:
@@ -266,7 +262,14 @@ def _csv_batches(table: Table, columns: Sequence[str]) -> Iterator[Any]:
             strings_can_be_null=True,
         ),
     ) as reader:
-        yield from reader
+        for rows in reader:
+            yield pa.record_batch([_cells(column) for column in rows.columns], names=rows.schema.names)
+
+
+def _cells(text: Any) -> Any:
+    """What is written in cells, without the space around it; null where that stands for nothing."""
+    text = pc.utf8_trim_whitespace(text)
+    return pc.if_else(pc.is_in(text, pa.array(MISSING, text.type)), None, text)
 
 
 def _parquet_names(where: str, path: Path) -> list[str]:
