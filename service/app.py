@@ -14,7 +14,18 @@ from fastapi.telemetry import TelemetryConfig
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.api import attention, failures, invocations, kserve, model_repository, oip, operations, predict, tfserving
+from service.api import (
+    attention,
+    failures,
+    invocations,
+    kserve,
+    metrics,
+    model_repository,
+    oip,
+    operations,
+    predict,
+    tfserving,
+)
 from service.errors import ArtifactError
 from service.inference.cpus import threads_allowed
 from service.inference.model import Limits, load_model
@@ -28,7 +39,7 @@ DESCRIPTION = """
 Ask a sequence model what it predicts **and which timesteps it looked at**: one call, one forward pass.
 
 * `POST /predict` answers predictions with the attention behind each.
-* `GET /attention` is the model's attention profile, as numbers or as a chart.
+* `GET /attention` is where the model looks, in training and in the traffic, as numbers or as a chart.
 * `GET /model` is the model card: shapes, labels, classes, metrics, and how it was trained.
 * `GET /models` lists the models and what has become of each of their versions.
 """
@@ -54,6 +65,7 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
         engine=settings.engine,
         threads=threads_allowed(settings.threads, settings.workers),
         limits=Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
+        shared=shared,
     )
     repository = Repository(
         settings.artifacts,
@@ -96,6 +108,7 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
         invocations.asking,
         attention.router,
         operations.router,
+        metrics.router,
         tfserving.router,
         kserve.router,
         oip.router,

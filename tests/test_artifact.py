@@ -132,8 +132,8 @@ def test_what_is_no_file_is_named_and_does_not_hang(artifact: Artifact, kind: st
 def test_what_is_too_large_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """A card of gigabytes is not read into memory, and a golden example not unpacked to them."""
     with artifact.card_path.open("ab") as card:
-        card.truncate(2**21)
-    with pytest.raises(ArtifactError, match=r"card\.json is too large: expected at most 1048576 bytes"):
+        card.truncate(2**24)
+    with pytest.raises(ArtifactError, match=r"card\.json is too large: expected at most 8388608 bytes"):
         artifact.read()
     with (artifact.directory / "variables" / "variables.index").open("ab") as variables:
         variables.truncate(2**34)  # sparse

@@ -183,6 +183,19 @@ class Sequences:
     fitted: int | None
 
 
+def mean_sequence(x: Rows) -> NDArray[np.float64]:
+    """What is typical of each timestep: `(timesteps, features)`, the mean over the sequences that have it.
+
+    Where none has, it is the feature's mean over all timesteps, or 0 where that has no value at all.
+    """
+    total, count = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
+    for part in parts_of(x):
+        total += np.nansum(part, axis=0, dtype=np.float64)
+        count += (~np.isnan(part)).sum(axis=0)
+    of_feature = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)
+    return np.where(count > 0, total / np.maximum(count, 1), of_feature)
+
+
 def parts_of(x: Rows) -> Iterator[Array]:
     """All sequences, `VALUES_AT_A_TIME` or so at a time."""
     step = max(1, VALUES_AT_A_TIME // (x.shape[1] * x.shape[2]))

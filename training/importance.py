@@ -1,12 +1,13 @@
 """How much a model depends on each timestep, and whether attention lies there."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from service.inference.artifact import Array
 from service.inference.card import Agreement, Importance, Target
+from service.inference.distances import rank_correlation
 from training.data import Split
 from training.metrics import SCORES, metrics
 
@@ -69,12 +70,12 @@ def agreement(attention: Sequence[float], found: Importance, present: Sequence[f
             there: else later ones, which fewer sequences have, would be low in both for that alone.
     """
     drop, share = np.array(found.drop), np.maximum(present, np.finfo(np.float64).tiny)
-    ranked = [np.array(attention) / share, drop / share]
-    varied = all(len(set(values.tolist())) > 1 for values in ranked)
+    everywhere = np.ones((1, len(drop)), bool)
+    correlation = float(rank_correlation(np.array([attention]) / share, drop[np.newaxis] / share, everywhere)[0])
     most = np.argsort(-drop, kind="stable")[: max(1, round(TOP * len(drop)))]
     top = [t for t in most.tolist() if drop[t] > 0]
     return Agreement(
-        rank_correlation=float(spearmanr(*ranked).statistic) if varied else None,
+        rank_correlation=None if math.isnan(correlation) else correlation,
         top=tuple(top),
         attention=sum(attention[t] for t in top),
         importance=sum(found.mass[t] for t in top) if found.mass else None,

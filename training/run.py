@@ -15,7 +15,7 @@ import tensorflow as tf
 from service.inference.card import ModelCard, Repeats, TrainingRecord
 from training import export, models, train
 from training.checkpoints import Checkpoints
-from training.data import Data
+from training.data import Data, mean_sequence
 from training.errors import TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
@@ -92,6 +92,7 @@ def _card(dataset: Data, options: Options, trained: Trained) -> ModelCard:
         feature_labels=dataset.feature_labels,
         variable_length=dataset.variable_length,
         missing_values=dataset.missing_values,
+        baseline=tuple(map(tuple, mean_sequence(dataset.train.x).tolist())),
         target=dataset.target,
         metrics=evaluation.metrics,
         attention=evaluation.profile,

@@ -4,7 +4,6 @@ See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-pr
 """
 
 import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +16,8 @@ from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
 from service.api.rows import Prediction, rows
 from service.api.selection import NAMED, VERSIONED, PathModel
 from service.api.sequences import Lengths
-from service.inference.artifact import ATTENTION, PREDICTION, Array
+from service.inference.artifact import ATTENTION, PREDICTION
+from service.inference.batching import Outputs
 from service.inference.card import Target
 from service.inference.repository import Repository
 
@@ -37,6 +37,12 @@ class Alive(BaseModel):
     status: Literal["alive"] = Field("alive", description="Always `alive`.")
 
 
+class ExplainBody(Instances):
+    """Sequences, and what to say of them."""
+
+    importance: bool = Field(default=False, description="As of `POST /predict`.", examples=[False])
+
+
 class Explanations(BaseModel):
     """What the model says of each sequence, and where it looked."""
 
@@ -53,18 +59,19 @@ EXPLAIN: Any = {
 
 @asking.post("/v1/models/{model}:explain", **EXPLAIN, dependencies=NAMED)
 @asking.post("/v1/models/{model}/versions/{version}:explain", **EXPLAIN, dependencies=VERSIONED)
-async def explain(body: Instances, model: PathModel, request: BodyRequest) -> Response:
-    """Predictions, each with the attention of the same forward pass."""
+async def explain(body: ExplainBody, model: PathModel, request: BodyRequest) -> Response:
+    """Predictions, each with the attention of the same forward pass, and with importance where asked for."""
     limit = request.most_sequences(model.card)
     sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
     decoded = time.perf_counter()
-    result = await model.predict(sequences.array, (PREDICTION, ATTENTION))
+    ask = model.explain if body.importance else model.predict
+    result = await ask(sequences.array, (PREDICTION, ATTENTION))
     return await respond(request, decoded, result, partial(encode, model.card.target, sequences.lengths))
 
 
-def encode(target: Target, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
+def encode(target: Target, lengths: Lengths, outputs: Outputs) -> bytes:
     """Outputs of a model to the JSON of an answer."""
-    return b'{"explanations":[%b]}' % b",".join(rows(outputs[PREDICTION], outputs[ATTENTION], target, lengths))
+    return b'{"explanations":[%b]}' % b",".join(rows(outputs, ATTENTION, target, lengths))
 
 
 @router.get("/v1/models", summary="KServe: models")

@@ -28,13 +28,15 @@ from service.api.selection import NAMED, VERSIONED, PathModel
 from service.api.tensors import DATATYPE, Parameters, RequestInput, decode_tensor
 from service.api.timing import server_timing
 from service.errors import InvalidInput
-from service.inference.artifact import ATTENTION, INPUT, OVER_TIME, PREDICTION, SIGNATURES, Array
+from service.inference.artifact import ATTENTION, IMPORTANCE, INPUT, OVER_TIME, PREDICTION, SIGNATURES, Array
 from service.inference.card import ModelCard
 from service.inference.model import Model
 from service.inference.repository import Repository
 
 HEADER_LENGTH: Final = b"inference-header-content-length"
+#: What is answered where no outputs are named, and what may be.
 OUTPUTS: Final = SIGNATURES["attention"]
+NAMED_OUTPUTS: Final = (*OUTPUTS, IMPORTANCE)
 #: Bytes of an answer that are not worth copying.
 LARGE_ANSWER: Final = 16 * 2**10
 
@@ -45,7 +47,7 @@ PLATFORMS: Final = {"onnx": "onnx_onnxv1", "tensorflow": "tensorflow_savedmodel"
 class RequestOutput(BaseModel):
     """An output that is asked for."""
 
-    name: str = Field(description=f"One of {', '.join(OUTPUTS)}.", examples=[ATTENTION])
+    name: str = Field(description=f"One of {', '.join(NAMED_OUTPUTS)}.", examples=[ATTENTION])
     parameters: Parameters = Field(
         default_factory=dict, description="`binary_data`: whether to answer it as bytes after the JSON.", examples=[{}]
     )
@@ -62,7 +64,9 @@ class InferRequest(BaseModel):
     )
     inputs: list[RequestInput] = Field(min_length=1, max_length=1, description=f"One tensor, `{INPUT}`.", examples=[])
     outputs: list[RequestOutput] = Field(
-        default_factory=list, max_length=len(OUTPUTS), description="Which outputs to answer; all where there are none."
+        default_factory=list,
+        max_length=len(NAMED_OUTPUTS),
+        description=f"Which outputs to answer; where there are none, all but `{IMPORTANCE}`, which takes more runs.",
     )
 
 
@@ -260,7 +264,10 @@ async def infer(body: InferRequest, model: PathModel, request: BodyRequest) -> R
     limit = request.most_sequences(model.card)
     sequences = await off_loop(decode_tensor, body.inputs[0], request.binary, model.card, limit, large=request.large)
     decoded = time.perf_counter()
-    result = await model.predict(sequences, wanted)
+    if IMPORTANCE in wanted:
+        result = await model.explain(sequences, wanted.keys() - {IMPORTANCE})
+    else:
+        result = await model.predict(sequences, wanted)
     answered = time.perf_counter()
     as_json = (result.outputs[name] for name, binary in wanted.items() if not binary)
     large = are_large(as_json) or sum(output.nbytes for output in result.outputs.values()) > LARGE_BINARY
@@ -281,8 +288,10 @@ def requested_outputs(body: InferRequest) -> dict[str, bool]:
         return dict.fromkeys(OUTPUTS, default)
     wanted: dict[str, bool] = {}
     for output in body.outputs:
-        if output.name not in OUTPUTS or output.name in wanted:
-            raise InvalidInput(f"outputs: expected each of {', '.join(OUTPUTS)} at most once, got {output.name[:80]!r}")
+        if output.name not in NAMED_OUTPUTS or output.name in wanted:
+            raise InvalidInput(
+                f"outputs: expected each of {', '.join(NAMED_OUTPUTS)} at most once, got {output.name[:80]!r}"
+            )
         for parameter in ("classification", "shared_memory_region"):
             if parameter in output.parameters:
                 raise InvalidInput(
@@ -402,6 +411,7 @@ async def model_metadata(model: PathModel, request: Request) -> ModelMetadata:
         name: MetadataTensor(name=name, datatype=DATATYPE, shape=[-1 if axis is None else axis for axis in shape])
         for name, shape in model.golden.shapes.items()
     }
+    tensors[IMPORTANCE] = tensors[ATTENTION].model_copy(update={"name": IMPORTANCE})
     if model.card.variable_length:
         for name in OVER_TIME:
             tensors[name].shape[1] = -1
@@ -410,5 +420,5 @@ async def model_metadata(model: PathModel, request: Request) -> ModelMetadata:
         versions=[str(status.version) for status in statuses if status.state == "live"],
         platform=PLATFORMS[model.engine.name],
         inputs=[tensors[INPUT]],
-        outputs=[tensors[name] for name in OUTPUTS],
+        outputs=[tensors[name] for name in (NAMED_OUTPUTS if model.card.baseline else OUTPUTS)],
     )

@@ -1,13 +1,18 @@
 """What whoever runs the service asks of it: health, the models with their versions, and the model card."""
 
+import asyncio
 from typing import Literal
 
-from fastapi import APIRouter, Request
+import orjson
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.failures import ASKING, documented
+from service.api.routing import JSON
 from service.api.selection import SelectedModel
+from service.inference.artifact import Array
 from service.inference.card import ModelCard
+from service.inference.missing import absent
 from service.inference.repository import Repository
 from service.inference.versions import State, Status, Versions
 
@@ -78,6 +83,14 @@ class ModelAnswer(ModelCard):
     rejected: list[Version] = Field(description="Versions of the model that must not be served, and why.")
 
 
+class ExampleAnswer(BaseModel):
+    """What may be posted to a model, as it is."""
+
+    sequences: list[list[list[float | None]]] = Field(
+        description="The sequences of its golden example, held out from training.", examples=[[[[0.1, -0.2]] * 4]]
+    )
+
+
 @router.get("/health/live", summary="Is the process alive?")
 async def live() -> Live:
     """Answers as long as the process does; a full queue changes nothing here."""
@@ -115,6 +128,22 @@ async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     versions = _listed(repository.models.get(model.card.name))
     rejected = [version for version in versions if version.state == "rejected"]
     return ModelAnswer(**dict(model.card), version=model.version, engine=model.engine.name, rejected=rejected)
+
+
+@router.get("/model/example", summary="Sequences to try", response_model=ExampleAnswer, responses=documented(*ASKING))
+async def example(model: SelectedModel) -> Response:
+    """Some of the sequences that the model was not fitted on, as `POST /predict` takes them."""
+    content = await asyncio.to_thread(dumps_sequences, model.golden.sequence, model.card)
+    return Response(b'{"sequences":%b}' % content, media_type=JSON)
+
+
+def dumps_sequences(sequences: Array, card: ModelCard) -> bytes:
+    """The JSON of sequences `(n, timesteps, features)`: null for what is missing, without the absent end of each."""
+    if not card.variable_length:
+        return orjson.dumps(sequences, option=orjson.OPT_SERIALIZE_NUMPY)
+    ends = card.timesteps - absent(sequences)[:, ::-1].argmin(axis=1)
+    each = [sequence[:end] for sequence, end in zip(sequences, ends.tolist(), strict=True)]
+    return orjson.dumps(each, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _listed(versions: Versions | None) -> list[Version]:

@@ -16,7 +16,8 @@ from service.api.routing import BodyRequest, JsonRoute, off_loop, respond
 from service.api.rows import Prediction, rows
 from service.api.selection import SelectedModel
 from service.api.sequences import Lengths
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, Array
+from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION
+from service.inference.batching import Outputs
 from service.inference.model import Model
 
 router = APIRouter(route_class=JsonRoute, tags=["predict"])
@@ -54,6 +55,12 @@ class PredictRequest(BaseModel):
         description="`mean`: one weight per timestep, summing to 1. `full`: `attention_vec`, one distribution over the "
         "timesteps per unit. `none`: predictions alone.",
         examples=["mean"],
+    )
+    importance: bool = Field(
+        default=False,
+        description="Whether to tell how much each prediction depends on each timestep, too. It takes one more run of "
+        "the model for each timestep.",
+        examples=[False],
     )
 
     @model_validator(mode="before")
@@ -96,11 +103,12 @@ async def predict(body: PredictRequest, model: SelectedModel, request: BodyReque
         sequences = await off_loop(decode, one, model.card, limit, "sequence", large=large)
     decoded = time.perf_counter()
     attention = OUTPUTS[body.attention]
-    result = await model.predict(sequences.array, (PREDICTION, attention) if attention else (PREDICTION,))
+    ask = model.explain if body.importance else model.predict
+    result = await ask(sequences.array, (PREDICTION, attention) if attention else (PREDICTION,))
     return await respond(request, decoded, result, partial(encode, model, attention, sequences.lengths))
 
 
-def encode(model: Model, attention: str | None, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
+def encode(model: Model, attention: str | None, lengths: Lengths, outputs: Outputs) -> bytes:
     """Outputs of a model to the JSON of an answer.
 
     Args:
@@ -113,6 +121,5 @@ def encode(model: Model, attention: str | None, lengths: Lengths, outputs: Mappi
         InvalidInput: a sequence is so large that its answer is not finite.
     """
     head = orjson.dumps({"model": model.card.name, "version": model.version})
-    weights = outputs[attention] if attention else None
-    predictions = rows(outputs[PREDICTION], weights, model.card.target, lengths)
+    predictions = rows(outputs, attention, model.card.target, lengths)
     return b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions))

@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field
 
 from service.api.numbers import dumps_rows
 from service.api.sequences import Lengths
-from service.inference.artifact import Array
+from service.inference.artifact import IMPORTANCE, PREDICTION, RANK_CORRELATION
+from service.inference.batching import Outputs
 from service.inference.card import Target
 
 
@@ -26,17 +27,34 @@ class Prediction(BaseModel):
         "with `none`.",
         examples=[[0.005, 0.99, 0.005]],
     )
+    importance: list[float] | None = Field(
+        None,
+        description="Where asked for: how far the prediction moves once a timestep is replaced by the card's "
+        "`baseline`, for each that was posted. Of classes it is the share of probability that goes to others, of "
+        "numbers the absolute difference, their mean where there are several.",
+        examples=[[0.0, 0.49, 0.01]],
+    )
+    rank_correlation: float | None = Field(
+        None,
+        description="Where importance is asked for: Spearman's rank correlation of mean attention and importance over "
+        "the timesteps that are present; null where either is the same everywhere.",
+        examples=[0.87],
+    )
 
 
-def rows(predictions: Array, attention: Array | None, target: Target, lengths: Lengths = None) -> list[bytes]:
+def rows(outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None) -> list[bytes]:
     """The JSON of a `Prediction` for each sequence, made without a Python object for each number.
 
     Args:
-        predictions: `(n, outputs)`.
-        attention: `(n, timesteps)`, `(n, timesteps, units)` or none.
-        target: what the outputs mean.
+        outputs: what the model said, `(n, …)` each: the prediction at least; importance only where asked for.
+        attention: the output to answer as such; none for none.
+        target: what the prediction means.
         lengths: how many timesteps each sequence was posted with.
+
+    Raises:
+        InvalidInput: a sequence is so large that its answer is not finite.
     """
+    predictions = outputs[PREDICTION]
     columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
         labels = dumps_each(target.classes)
@@ -45,7 +63,10 @@ def rows(predictions: Array, attention: Array | None, target: Target, lengths: L
         else:
             columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
     if attention is not None:
-        columns["attention"] = dumps_rows(attention, lengths)
+        columns["attention"] = dumps_rows(outputs[attention], lengths)
+    if IMPORTANCE in outputs:
+        columns["importance"] = dumps_rows(outputs[IMPORTANCE], lengths)
+        columns["rank_correlation"] = [orjson.dumps(value) for value in outputs[RANK_CORRELATION].tolist()]
     template = row_template(*columns)
     return [template % values for values in zip(*columns.values(), strict=True)]
 

@@ -25,13 +25,16 @@ INPUT: Final = "sequence"
 PREDICTION: Final = "prediction"
 ATTENTION: Final = "attention"
 ATTENTION_VEC: Final = "attention_vec"
+#: What no graph computes, but `Model.explain` finds by running it again and again.
+IMPORTANCE: Final = "importance"
+RANK_CORRELATION: Final = "rank_correlation"
 #: The SavedModel's signatures and the outputs that each names.
 SIGNATURES: Final = {
     "serving_default": (PREDICTION,),
     "attention": (PREDICTION, ATTENTION, ATTENTION_VEC),
 }
 #: The tensors whose second axis is time.
-OVER_TIME: Final = frozenset((INPUT, ATTENTION, ATTENTION_VEC))
+OVER_TIME: Final = frozenset((INPUT, ATTENTION, ATTENTION_VEC, IMPORTANCE))
 
 EXTRA: Final = "assets.extra"
 SUMS: Final = f"{EXTRA}/SHA256SUMS"
@@ -47,7 +50,7 @@ CHARTS: Final = ("svg", "png")
 #: what tells that something is wrong must not be what hurts.
 MOST_FILES: Final = 1000
 MOST_BYTES: Final = 2**30
-MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**20}
+MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23}
 MOST_GOLDEN_BYTES: Final = 2**26
 
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")

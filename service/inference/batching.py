@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -18,6 +18,19 @@ from service.inference.artifact import Array
 
 Outputs = dict[str, Array]
 Run = Callable[[Array, Collection[str]], Outputs]
+
+
+class Rows(Protocol):
+    """Rows `(n, …)` that become an array once they are run; an array is such rows, too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Self:
+        """Some of them."""
+
+    def __array__(self, dtype: Any = ..., /) -> Array:
+        """All of them."""
+
 
 #: Longest call that may run on the event loop itself, in seconds. A thread costs a tenth of a millisecond to reach and,
 #: where both threads want the interpreter, up to 5 ms (`sys.getswitchinterval`) to come back from. Shorter calls than
@@ -77,7 +90,7 @@ class _Request:
         parts: what those came to, in order.
     """
 
-    rows: Array
+    rows: Rows
     outputs: Collection[str]
     answer: asyncio.Future[Result]
     submitted: float
@@ -108,7 +121,7 @@ class _Piece(NamedTuple):
     """
 
     request: _Request
-    rows: Array
+    rows: Rows
     last: bool
 
 
@@ -159,7 +172,7 @@ class Batcher:
                 f"expected at most {self._max_queue} sequences waiting, got {self._rows} before these {rows}"
             )
 
-    async def submit(self, rows: Array, outputs: Collection[str]) -> Result:
+    async def submit(self, rows: Rows, outputs: Collection[str]) -> Result:
         """Run rows, together with others' where that saves a call, and return their own outputs.
 
         Cancelling the call drops the rows if they have not run yet.
@@ -179,7 +192,7 @@ class Batcher:
         self._came += 1
         alone = self._came == 1 and not self._crowded and self._idle.is_set()
         if alone and len(rows) <= self._max_batch and self._is_short(len(rows)):
-            return self._run_alone(rows, outputs, loop)
+            return self._run_alone(np.asarray(rows), outputs, loop)
         request = _Request(rows, outputs, loop.create_future(), time.perf_counter())
         self._queue.append(request)
         self._rows += len(rows)
@@ -330,7 +343,8 @@ class Batcher:
             return [outcome for piece in pieces for outcome in self._execute([piece])]
 
     def _call(self, pieces: list[_Piece]) -> list[_Part | BaseException]:
-        rows = pieces[0].rows if len(pieces) == 1 else np.concatenate([piece.rows for piece in pieces])
+        arrays = [np.asarray(piece.rows) for piece in pieces]
+        rows = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
         outputs = {name for piece in pieces for name in piece.request.outputs}
         results, started, seconds = self._timed(rows, outputs)
         parts: list[_Part | BaseException] = []

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 #: Plain names: they are directories, and parts of addresses.
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
@@ -175,6 +175,12 @@ class ModelCard(CardPart):
         default=False, description="Whether sequences may have fewer timesteps.", examples=[False]
     )
     missing_values: bool = Field(default=False, description="Whether values may be missing (null).", examples=[False])
+    baseline: tuple[tuple[FiniteFloat, ...], ...] | None = Field(
+        None,
+        description="Mean of the sequences to fit, `(timesteps, features)`: what a timestep is replaced by to see how "
+        "much a prediction depends on it.",
+        examples=[[[0.0, 0.1]] * 4],
+    )
     target: Target = Field(description="What the model predicts.")
     metrics: dict[str, float] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
     attention: AttentionProfile = Field(description="Attention profile over held-out data.")
@@ -200,6 +206,9 @@ class ModelCard(CardPart):
         if self.importance is not None:
             lengths["importance.drop"] = (len(self.importance.drop), self.timesteps)
             lengths["importance.spread"] = (len(self.importance.spread), self.timesteps)
+        if self.baseline is not None:
+            lengths["baseline"] = (len(self.baseline), self.timesteps)
+            lengths |= {f"baseline[{t}]": (len(step), self.features) for t, step in enumerate(self.baseline)}
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")

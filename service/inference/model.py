@@ -1,18 +1,22 @@
-"""One loaded version: its card, its engine and its batcher."""
+"""One loaded version: its card, its engine, its batcher, and where it looked."""
 
 import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from service.errors import ArtifactError, InvalidInput
-from service.inference.artifact import ATTENTION, PREDICTION, Array, Artifact
+from service.errors import ArtifactError, InvalidInput, TooLarge
+from service.inference.artifact import ATTENTION, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array, Artifact
 from service.inference.batching import Batcher, Result
+from service.inference.distances import rank_correlation, total_variation
 from service.inference.engines import EngineChoice
 from service.inference.gate import Verified, open_verified
-from service.inference.missing import refused
+from service.inference.live import LiveProfile
+from service.inference.missing import absent, refused
+from service.inference.occlusion import Occlusions
 
 logger = logging.getLogger(__name__)
 
@@ -39,18 +43,24 @@ class Model:
         verified: what it consists of.
         version: its number.
         limits: what it takes on at a time.
+        shared: folder in which the worker processes of one service tell each other; none where there is one process.
 
     Nothing needs to be closed for a version to be given up: whoever began a request on it holds it until that is
     answered, and with the last of them go its memory and its thread.
     """
 
-    def __init__(self, verified: Verified, version: int, limits: Limits) -> None:
-        self.card = verified.card
+    def __init__(self, verified: Verified, version: int, limits: Limits, shared: Path | None = None) -> None:
+        self.card = card = verified.card
         self.version = version
         self.engine = verified.engine
         self.charts = verified.charts
         self.golden = verified.golden
         self.signatures = verified.signatures
+        # Of another version with the same number, should this one be deleted, the time differs.
+        key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
+        self.live = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
+        self._baseline = None if card.baseline is None else np.array(card.baseline, np.float32)
+        self._most_explained = max(1, limits.max_queue // (1 + card.timesteps))
         self._batcher = Batcher(
             verified.engine.run, max_batch=limits.max_batch, max_queue=limits.max_queue, timeout=limits.timeout
         )
@@ -71,7 +81,7 @@ class Model:
         if sequences.shape[1:] != shape or refused(sequences, other.card).any():
             return None
         before, after = (model.engine.run(sequences, (ATTENTION,))[ATTENTION] for model in (other, self))
-        return float(np.abs(after - before).sum(axis=1).mean() / 2)  # (n, timesteps) to one number
+        return float(total_variation(before, after).mean())
 
     def admit(self) -> None:
         """Refuse a request of whatever size while there is no room: before it costs the work of reading it.
@@ -103,14 +113,65 @@ class Model:
         expected = (self.card.timesteps, self.card.features)
         if sequences.ndim != 3 or sequences.shape[1:] != expected or not len(sequences):
             raise InvalidInput(f"expected sequences of shape (n, {expected[0]}, {expected[1]}), got {sequences.shape}")
-        return await self._batcher.submit(sequences, outputs)
+        if ATTENTION in outputs:
+            result = await self._batcher.submit(sequences, outputs)
+            self.live.add(result.outputs[ATTENTION])
+            return result
+        # Nobody asked for it, but it counts.
+        result = await self._batcher.submit(sequences, (*outputs, ATTENTION))
+        self.live.add(result.outputs.pop(ATTENTION))
+        return result
+
+    async def explain(self, sequences: Array, outputs: Collection[str]) -> Result:
+        """Predict, and find how much each prediction depends on each timestep.
+
+        Each timestep in turn is replaced by the card's baseline. The sequences that this makes are run as any others
+        are, and are not counted in the live profile.
+
+        Args:
+            sequences: as for `predict`.
+            outputs: likewise.
+
+        Returns:
+            Those outputs, prediction and attention at least, with `importance (n, timesteps)`, how far each timestep
+            moves the prediction (see `Occlusions`), and `rank_correlation (n,)` of attention and importance over the
+            timesteps that are present, NaN where either is the same everywhere.
+
+        Raises:
+            InvalidInput: as for `predict`; or the card has no baseline.
+            TooLarge: there would be more to run than may wait.
+            QueueFull, DeadlineExceeded, Unavailable: as for `predict`.
+        """
+        if self._baseline is None:
+            raise InvalidInput(
+                f"{self.card.name} version {self.version} has no baseline on its card, which importance needs: "
+                "train it again"
+            )
+        if len(sequences) > self._most_explained:
+            raise TooLarge(
+                f"expected at most {self._most_explained} sequences with importance, as each of their timesteps is one "
+                f"more to run, got {len(sequences)}"
+            )
+        result = await self.predict(sequences, {*outputs, PREDICTION, ATTENTION})
+        occlusions = Occlusions(sequences, self._baseline)
+        occluded = await self._batcher.submit(occlusions, (PREDICTION,))
+        found = result.outputs
+        importance = occlusions.importance(found[PREDICTION], occluded.outputs[PREDICTION], self.card.target)
+        correlation = rank_correlation(found[ATTENTION], importance, ~absent(sequences))
+        return Result(
+            {**found, IMPORTANCE: importance, RANK_CORRELATION: correlation},
+            queue=result.queue + occluded.queue,
+            inference=result.inference + occluded.inference,
+        )
 
     async def close(self) -> None:
         """Finish what was accepted, then free the engine's thread."""
         await self._batcher.close()
 
 
-def load_model(artifact: Artifact, *, engine: EngineChoice, threads: int, limits: Limits) -> Model:
+def load_model(
+    artifact: Artifact, *, engine: EngineChoice, threads: int, limits: Limits, shared: Path | None = None
+) -> Model:
     """Verify a version and make it ready to answer.
 
     Args:
@@ -118,6 +179,7 @@ def load_model(artifact: Artifact, *, engine: EngineChoice, threads: int, limits
         engine: what executes its graph.
         threads: how many threads one call of the engine may use.
         limits: what it takes on at a time.
+        shared: as for `Model`.
 
     Raises:
         ArtifactError: it must not be served, and why.
@@ -129,7 +191,7 @@ def load_model(artifact: Artifact, *, engine: EngineChoice, threads: int, limits
         raise ArtifactError(
             f"{artifact.card_path} names the model {verified.card.name!r}, its folder {name!r}: rename one"
         )
-    model = Model(verified, version, limits)
+    model = Model(verified, version, limits, shared)
     model.warm_up()
     logger.info(
         "%s version %d: verified and warm in %.2f s; engine %s, %d thread(s)",

@@ -102,6 +102,11 @@ class Versions:
         """The version that answers."""
         return self._current
 
+    @property
+    def live(self) -> Mapping[int, Model]:
+        """The versions that can be asked, by number."""
+        return self._live
+
     def statuses(self) -> list[Status]:
         """What has become of each version, newest first."""
         return [status for _, status in sorted(self._statuses.items(), reverse=True)]
