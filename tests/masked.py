@@ -1,15 +1,15 @@
 """Models that take sequences of different lengths, or with missing values; untrained."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from service.inference.artifact import Array
-from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
+from service.inference.card import ModelCard
+from tests.samples import card, dataset
 from training import models
-from training.data import Data, Scale, Split
+from training.data import mean_sequence
 from training.export import publish
 from training.options import Options
 
@@ -18,43 +18,26 @@ TIMESTEPS, FEATURES, UNITS = 6, 2, 3
 MASKED = {"both": (True, True), "shorter": (True, False), "gaps": (False, True)}
 
 
-def build(x: Array, card: ModelCard) -> keras.Model:
-    """The default architecture, with weights so large that attention differs between timesteps."""
-    keras.utils.set_random_seed(0)
-    split = Split(x, np.zeros(len(x), np.int64))
-    data = Data(
-        train=split,
-        test=split,
-        target=card.target,
-        timestep_labels=card.timestep_labels,
-        feature_labels=card.feature_labels,
-        variable_length=card.variable_length,
-        missing_values=card.missing_values,
-        scale=Scale.of(x),
-    )
-    model = models.build(data, Options(units=UNITS))
-    model.set_weights([4 * weights for weights in model.get_weights()])
-    return model
-
-
-def card(name: str, *, variable_length: bool, missing_values: bool) -> ModelCard:
+def masked_card(name: str, *, variable_length: bool, missing_values: bool) -> ModelCard:
     """The card of such a model."""
-    profile = AttentionProfile(sequences=1, mean=(1 / 6,) * 6, spread=(0.0,) * 6, peak=0, sum_error=0)
-    return ModelCard(
+    return card(
         name=name,
-        created=datetime.now(UTC),
-        architecture="after_lstm",
         timesteps=TIMESTEPS,
         features=FEATURES,
         timestep_labels=("Mon", "Tue", "Wed", "Thu", "Fri", "Sat"),
         feature_labels=("a", "b"),
         variable_length=variable_length,
         missing_values=missing_values,
-        target=Target(task="binary", classes=("0", "1")),
-        metrics={},
-        attention=profile,
-        training=TrainingRecord(options={}, libraries={}, sequences=1, parameters=1, epochs=1, best_epoch=1, seconds=0),
     )
+
+
+def build(x: Array, described: ModelCard) -> keras.Model:
+    """The default architecture, with weights so large that attention differs between timesteps."""
+    keras.utils.set_random_seed(0)
+    data = dataset(x, scaled=True, variable_length=described.variable_length, missing_values=described.missing_values)
+    model = models.build(data, Options(units=UNITS))
+    model.set_weights([4 * weights for weights in model.get_weights()])
+    return model
 
 
 def sample(*, variable_length: bool, missing_values: bool) -> Array:
@@ -76,5 +59,7 @@ def publish_masked(folder: Path) -> None:
     for name, (variable_length, missing_values) in MASKED.items():
         (folder / name).mkdir()
         allowed = {"variable_length": variable_length, "missing_values": missing_values}
-        described, sequences = card(name, **allowed), sample(**allowed)
+        sequences = sample(**allowed)
+        baseline = tuple(map(tuple, mean_sequence(sequences).tolist()))
+        described = masked_card(name, **allowed).model_copy(update={"baseline": baseline})
         publish(build(sequences, described), described, sequences, folder / name)

@@ -1,30 +1,129 @@
 """`GET /attention`: the profile that came with the model, as numbers or as a chart."""
 
+import io
 from pathlib import Path
+from xml.etree import ElementTree
 
 import httpx
+import numpy as np
 import pytest
+from fastapi import FastAPI
+from PIL import Image
 
+from service.app import create_app
 from service.inference.artifact import Artifact
+from service.inference.engines import EngineChoice
+from service.settings import Settings
+from tests.conftest import connect
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def quiet(artifacts: Path, engine: EngineChoice) -> FastAPI:
+    """An app that nobody has asked anything."""
+    return create_app(Settings(artifacts=artifacts, model="three", engine=engine))
+
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8"
 IMAGE_ELEMENT = "image/avif,image/webp,image/svg+xml,image/*;q=0.8"
 
 
 async def test_the_profile_is_the_cards(client: httpx.AsyncClient, artifacts: Path) -> None:
-    """Labels, mean, spread, peak and the number of sequences."""
+    """Labels, mean, spread, peak and the number of sequences; and importance, to compare with."""
     card = Artifact(artifacts / "after-lstm" / "1").read().card()
     response = await client.get("/attention")
     assert response.headers["Content-Type"] == "application/json"
-    assert response.json() == {
+    answer = response.json()
+    assert answer.pop("live").keys() == {"1m", "10m", "1h", "start"}
+    assert card.importance is not None
+    assert card.agreement is not None
+    assert answer == {
         "model": "after-lstm",
         "version": 1,
         "timestep_labels": [str(t) for t in range(20)],
         **card.attention.model_dump(mode="json"),
+        "importance": card.importance.model_dump(mode="json"),
+        "agreement": card.agreement.model_dump(mode="json"),
     }
-    assert response.json()["peak"] == 10
+    assert answer["peak"] == 10
+
+
+async def test_before_there_is_traffic_there_is_no_live_profile(quiet: FastAPI) -> None:
+    """Nothing is made up: null, but for the number of sequences and the time."""
+    async with connect(quiet) as client:
+        live = (await client.get("/attention")).json()["live"]
+    for one in live.values():
+        assert one.pop("seconds") >= 0
+        assert one.pop("sequences") == 0
+        assert set(one.values()) == {None}
+
+
+async def test_the_live_profile_is_the_attention_that_was_answered(quiet: FastAPI) -> None:
+    """Of every sequence in every request; not of what runs for importance."""
+    async with connect(quiet) as client:
+        sequences = (await client.get("/model/example")).json()["sequences"]
+        bodies = [{"sequence": sequences[0]}, {"sequences": sequences, "importance": True}]
+        answers = [(await client.post("/predict", json=body)).json()["predictions"] for body in bodies]
+        answer = (await client.get("/attention")).json()
+    attention = np.array([one["attention"] for predictions in answers for one in predictions])
+    for live in answer["live"].values():
+        assert live["sequences"] == len(attention) == 1 + len(sequences)
+        np.testing.assert_allclose(live["mean"], attention.mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(live["spread"], attention.std(axis=0), atol=1e-4)
+        assert live["peak"] == attention.mean(axis=0).argmax()
+        away = np.abs(attention.mean(axis=0) - answer["mean"]).sum() / 2
+        assert live["total_variation"] == pytest.approx(away, abs=1e-6)
+        assert 0 < live["jensen_shannon"] < 1
+        assert live["by_chance"] > 0
+
+
+async def test_a_refused_request_is_not_counted(quiet: FastAPI) -> None:
+    """Not even the sequences in it that are right."""
+    async with connect(quiet) as client:
+        body = {"sequences": [[[1.0, 1.0, 1.0]] * 6, [[None] * 3] * 6]}
+        assert (await client.post("/predict", json=body)).status_code == 422
+        assert (await client.get("/attention")).json()["live"]["start"]["sequences"] == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("chart=live", "three version 1: no sequences since the start"),
+        ("chart=live&window=10m", "three version 1: no sequences in the last 10 minutes"),
+        ("chart=importance", "three version 1: importance over 48 held-out sequences"),
+    ],
+)
+async def test_each_profile_has_a_chart(quiet: FastAPI, query: str, title: str) -> None:
+    """As SVG and as PNG; of the traffic already before there is any."""
+    async with connect(quiet) as client:
+        svg = await client.get(f"/attention?{query}", headers={"Accept": "image/svg+xml"})
+        png = await client.get(f"/attention?{query}", headers={"Accept": "image/png"})
+    assert svg.headers["Content-Type"] == "image/svg+xml"
+    assert f"<title>{title}</title>" in svg.text
+    assert png.headers["Content-Type"] == "image/png"
+    assert Image.open(io.BytesIO(png.content)).size == (1600, 720)
+
+
+async def test_the_live_chart_says_how_far_attention_is_from_training(quiet: FastAPI) -> None:
+    """With both side by side."""
+    async with connect(quiet) as client:
+        await client.post("/predict", json=(await client.get("/model/example")).json())
+        svg = (await client.get("/attention?chart=live&window=1m", headers={"Accept": "image/svg+xml"})).text
+        away = (await client.get("/attention")).json()["live"]["1m"]["total_variation"]
+    title = ElementTree.fromstring(svg)[0].text or ""  # noqa: S314 - our own
+    assert title.startswith("three version 1: attention of 32 sequences in the last minute; ")
+    assert f"; {away:.3f} of it elsewhere than in training (by chance " in title
+    assert ">live<" in svg
+    assert ">training<" in svg
+
+
+@pytest.mark.parametrize("query", ["chart=nonsense", "window=2m"])
+async def test_a_chart_that_there_is_not_is_refused(client: httpx.AsyncClient, query: str) -> None:
+    """Naming those there are."""
+    response = await client.get(f"/attention?{query}")
+    assert response.status_code == 422
+    assert "Input should be " in response.json()["detail"][0]["msg"]
 
 
 @pytest.mark.parametrize(

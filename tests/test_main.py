@@ -1,5 +1,6 @@
 """`python -m service` in a process of its own, over a real socket."""
 
+import os
 import shutil
 import signal
 import socket
@@ -118,6 +119,37 @@ def test_several_workers_serve_one_port(artifacts: Path) -> None:
         assert len(answers) == 1
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 0
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """The processes that serve for a service with several."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:
+    """Whichever of them is asked, also once one was killed and replaced."""
+
+    def wait_until_counted(url: str, expected: int) -> None:
+        """By whichever answers: each connection may reach another."""
+        deadline = time.monotonic() + 30
+        while {httpx.get(f"{url}/attention").json()["live"]["start"]["sequences"] for _ in range(10)} != {expected}:
+            assert time.monotonic() < deadline
+
+    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2")
+    with serving(*arguments) as (url, process):
+        for _ in range(20):
+            assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
+        wait_until_counted(url, 20)
+        before = workers_of(process)
+        os.kill(before[0], signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while len(workers_of(process)) != 2 or before[0] in workers_of(process):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
+        wait_until_counted(url, 21)
+        assert 'attention_sequences_total{model="after-lstm",version="1"} 21.0' in httpx.get(f"{url}/metrics").text
 
 
 def test_a_model_is_unloaded_in_all_workers(artifacts: Path) -> None:

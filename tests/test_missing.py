@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.inference.missing import absent, refused
-from tests.masked import card
+from tests.masked import masked_card
 
 NAN, INF = np.nan, np.inf
 
@@ -29,6 +29,6 @@ def test_what_the_card_does_not_allow_is_refused(
 ) -> None:
     """NaN anywhere, or in whole timesteps at the end, or nowhere; infinity nowhere."""
     sequence = [[1, 2], [3, NAN], [NAN, NAN], [4, -INF], [NAN, NAN], [NAN, NAN]]
-    allowed = card("m", variable_length=variable_length, missing_values=missing_values)
+    allowed = masked_card("m", variable_length=variable_length, missing_values=missing_values)
     got = refused(np.array([sequence, [[0, 0]] * 6], dtype=np.float32), allowed)
     assert got.astype(int).tolist() == [expected, [[0, 0]] * 6]

@@ -167,7 +167,10 @@ SEQUENCES = np.zeros((1, 20, 2))
         (as_json(SEQUENCES, id=42), "id: Input should be a valid string, got 42"),
         (as_json(SEQUENCES, tensor={"shape": [1, 20.5, 2]}), "inputs.0.shape.1: Input should be a valid integer"),
         (as_json(SEQUENCES, tensor={"name": "x"}), "inputs[0].name: expected 'sequence', got 'x'"),
-        (as_json(SEQUENCES, outputs=[{"name": "x"}]), "expected each of prediction, attention, attention_vec at most"),
+        (
+            as_json(SEQUENCES, outputs=[{"name": "x"}]),
+            "prediction, attention, attention_vec, importance at most once",
+        ),
         (as_json(SEQUENCES, outputs=[{"name": "attention"}] * 2), "at most once, got 'attention'"),
         (
             as_json(SEQUENCES, outputs=[{"name": "attention", "parameters": {"classification": 3}}]),
@@ -251,6 +254,7 @@ async def test_the_model_says_what_it_takes(client: httpx.AsyncClient, engine: E
                 {"name": "prediction", "datatype": "FP32", "shape": [-1, 1]},
                 {"name": "attention", "datatype": "FP32", "shape": [-1, 20]},
                 {"name": "attention_vec", "datatype": "FP32", "shape": [-1, 20, 32]},
+                {"name": "importance", "datatype": "FP32", "shape": [-1, 20]},
             ],
         }
 
@@ -332,6 +336,7 @@ async def test_a_model_of_any_length_says_so(asking: httpx.AsyncClient) -> None:
             "prediction": [-1, 1],
             "attention": [-1, length],
             "attention_vec": [-1, length, 3],
+            "importance": [-1, length],
         }
 
 

@@ -149,7 +149,7 @@ async def test_wrong_input_is_told_what_was_expected_and_where(
         ({"sequence": SEQUENCE, "attention": "some"}, "Input should be 'mean', 'full' or 'none'"),
         (
             {"sequence": SEQUENCE, "atention": "full"},
-            "expected no other field than sequence, sequences, attention, got 'atention'",
+            "expected no other field than sequence, sequences, attention, importance, got 'atention'",
         ),
         ([SEQUENCE], "Input should be a valid dictionary"),
     ],

@@ -25,7 +25,7 @@ from service.inference.card import ModelCard
 from service.settings import Settings
 from tests.conftest import connect
 from tests.infer import LENGTH, as_json, binary
-from tests.masked import card as masked_card
+from tests.masked import masked_card
 
 URL = "/v2/models/after-lstm/infer"
 

@@ -4,7 +4,7 @@ import math
 import os
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -22,7 +22,7 @@ WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
 SECONDS: Final[Mapping[Window, int]] = {"1m": 60, "10m": 600, "1h": 3600}
 #: Parts of such a window: it moves on by one of them at a time, so that it is that much shorter at times.
 SLICES: Final = 12
-#: How often to look at what another process is writing just then, before it is taken for one that was killed meanwhile.
+#: How often to read what another process counts, should it count once more each time.
 ATTEMPTS: Final = 100
 
 Sums = NDArray[np.float64]
@@ -126,16 +126,16 @@ class Tally:
         weights = attention.astype(np.float64)
         weights = weights[np.isfinite(weights).all(axis=1)]
         mass, squares = weights.sum(axis=0), np.square(weights).sum(axis=0)
-        self._table["generation"] += 1  # odd while the rest is in between
-        slices = self._table["slices"][0]
-        for rows, number in _windows(now).values():
-            one = slices[rows][number % SLICES]
-            if one["number"] != number:
-                one["number"], one["sequences"], one["mass"], one["squares"] = number, 0, 0, 0
-            one["sequences"] += len(weights)
-            one["mass"] += mass
-            one["squares"] += squares
-        self._table["generation"] += 1
+        table = self._table[0]
+        # Who reads meanwhile reads the copy that is not being written, also if this process should die here.
+        for copy in _order_of_writing(table):
+            for rows, number in _windows(now).values():
+                one = copy[rows][number % SLICES]
+                if one["number"] != number:
+                    one["number"], one["sequences"], one["mass"], one["squares"] = number, 0, 0, 0
+                one["sequences"] += len(weights)
+                one["mass"] += mass
+                one["squares"] += squares
 
     def seen(self, now: float) -> dict[Window, Seen]:
         """What all processes have counted, by window.
@@ -143,11 +143,12 @@ class Tally:
         Args:
             now: the time, by `time.monotonic`.
         """
-        tables = np.concatenate([self._table, *self._others()])
-        age = now - float(tables["began"].min())
+        tables = [self._table, *self._others()]
+        age = now - min(float(table["began"][0]) for table in tables)
+        counted = np.stack([_read(table) for table in tables])
         seen = {}
         for window, (rows, number) in _windows(now).items():
-            slices = tables["slices"][:, rows]
+            slices = counted[:, rows]
             recent = slices[slices["number"] > number - SLICES]
             seen[window] = Seen(
                 seconds=min(age, SECONDS.get(window, math.inf)),
@@ -162,13 +163,16 @@ class Tally:
         if self._folder is None:
             return []
         paths = [path for path in self._folder.glob(f"{self._key}@*") if path != self._path]
-        return [table for path in paths if (table := _read(path, self._layout)) is not None]
+        return [table for path in paths if (table := _open(path, self._layout)) is not None]
 
 
 def _layout(timesteps: int) -> np.dtype[Any]:
-    """A table: whether it is being written, when counting began, and a row for each slice of each window."""
+    """A table: how often it was written, when counting began, and in two copies a row for each slice of each window.
+
+    The copy to read is the first where `generation` is even, and the second where it is odd.
+    """
     row = [("number", "i8"), ("sequences", "i8"), ("mass", "f8", timesteps), ("squares", "f8", timesteps)]
-    return np.dtype([("generation", "i8"), ("began", "f8"), ("slices", row, 1 + len(SECONDS) * SLICES)])
+    return np.dtype([("generation", "i8"), ("began", "f8"), ("copies", row, (2, 1 + len(SECONDS) * SLICES))])
 
 
 def _windows(now: float) -> dict[Window, tuple[slice, int]]:
@@ -180,15 +184,27 @@ def _windows(now: float) -> dict[Window, tuple[slice, int]]:
     return windows
 
 
-def _read(path: Path, layout: np.dtype[Any]) -> Table | None:
-    """A table as it was between two counts; none if it is gone, or only just being made."""
+def _order_of_writing(table: Any) -> Iterator[Table]:
+    """Both copies of a table's slices: the one that nobody reads, then, once that is the one to read, the other."""
+    generation = int(table["generation"])
+    yield table["copies"][(generation + 1) % 2]
+    table["generation"] = generation + 1
+    yield table["copies"][generation % 2]
+
+
+def _open(path: Path, layout: np.dtype[Any]) -> Table | None:
+    """The table of another process; none if it is gone, or only just being made."""
     try:
-        shared = np.memmap(path, layout, "r", shape=1)
+        return np.memmap(path, layout, "r", shape=1)
     except (OSError, ValueError):
         return None
+
+
+def _read(table: Table) -> Table:
+    """A table's slices as they were between two counts."""
     for _ in range(ATTEMPTS):
-        before = int(shared["generation"][0])
-        copy = np.array(shared)
-        if before % 2 == 0 and before == shared["generation"][0]:
+        generation = int(table["generation"][0])
+        slices: Table = np.array(table["copies"][0, generation % 2])
+        if generation == table["generation"][0]:
             break
-    return copy
+    return slices

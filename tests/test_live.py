@@ -1,0 +1,72 @@
+"""Attention is counted soon, a part at a time, whatever the traffic."""
+
+import asyncio
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from service.inference.live import PENDING_SECONDS, PENDING_WEIGHTS, LiveProfile
+
+pytestmark = pytest.mark.anyio
+
+ROW = np.array([[0.25, 0.75]], np.float32)
+
+
+def counted(folder: Path) -> int:
+    """What other processes see of it."""
+    return LiveProfile(2, folder, "m@1").seen()["start"].sequences
+
+
+async def test_what_was_asked_is_seen_at_once() -> None:
+    """By the process that was asked."""
+    profile = LiveProfile(2, None, "m@1")
+    assert profile.seen()["start"].sequences == 0
+    profile.add(ROW)
+    profile.add(np.repeat(ROW, 3, axis=0))
+    seen = profile.seen()["1m"]
+    assert (seen.sequences, seen.mass.tolist()) == (4, [1, 3])
+
+
+async def test_others_see_it_after_a_moment(tmp_path: Path) -> None:
+    """One request is counted with those that come soon after it, and does not wait for them for ever."""
+    profile = LiveProfile(2, tmp_path, "m@1")
+    for _ in range(2):  # the timer begins anew
+        before = counted(tmp_path)
+        profile.add(ROW)
+        assert counted(tmp_path) == before
+        async with asyncio.timeout(100 * PENDING_SECONDS):
+            while counted(tmp_path) == before:
+                await asyncio.sleep(PENDING_SECONDS / 10)
+        assert counted(tmp_path) == before + 1
+
+
+async def test_much_is_counted_without_waiting(tmp_path: Path) -> None:
+    """Whether it came in one request or in many."""
+    profile = LiveProfile(2, tmp_path, "m@1")
+    for _ in range(PENDING_WEIGHTS // 2):
+        profile.add(ROW)
+    assert counted(tmp_path) == PENDING_WEIGHTS // 2
+
+
+async def test_more_than_a_turn_has_time_for_is_counted_in_the_next(tmp_path: Path) -> None:
+    """So that others are answered in between; none is lost."""
+    profile = LiveProfile(2, tmp_path, "m@1")
+    many = np.repeat(ROW, 2 * PENDING_WEIGHTS, axis=0)
+    profile.add(many)
+    seen = [counted(tmp_path)]
+    while seen[-1] < len(many):
+        await asyncio.sleep(0)
+        seen.append(counted(tmp_path))
+    assert seen == [PENDING_WEIGHTS // 2 * (turn + 1) for turn in range(4)]
+
+
+async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The process then counts for itself."""
+    (tmp_path / "file").touch()
+    with caplog.at_level(logging.WARNING):
+        profile = LiveProfile(2, tmp_path / "file", "m@1")
+    assert "m@1: the live profile is that of each process alone: " in caplog.text
+    profile.add(ROW)
+    assert profile.seen()["start"].sequences == 1

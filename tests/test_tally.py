@@ -1,0 +1,176 @@
+"""Attention is added up over windows of time, whichever process counts it, and read as it was at one time."""
+
+import gc
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.inference.tally import SECONDS, SLICES, WINDOWS, Seen, Tally, Window
+from tests.samples import card
+
+FIRST = np.array([[1, 0, 0], [0.5, 0.5, 0]], np.float32)
+SECOND = np.array([[0, 0, 1]], np.float32)
+
+
+def sequences(seen: Mapping[Window, Seen]) -> dict[Window, int]:
+    return {window: one.sequences for window, one in seen.items()}
+
+
+def test_nothing_is_seen_before_there_is_traffic() -> None:
+    """In no window; the time runs."""
+    seen = Tally(3, began=100).seen(107)
+    assert sequences(seen) == dict.fromkeys(WINDOWS, 0)
+    assert {one.seconds for one in seen.values()} == {7}
+
+
+def test_mean_and_spread_are_those_of_the_sequences() -> None:
+    """Over several counts."""
+    tally = Tally(3, began=0)
+    tally.add(FIRST, 1)
+    tally.add(SECOND, 2)
+    everything = np.concatenate([FIRST, SECOND])
+    for one in tally.seen(3).values():
+        assert one.sequences == 3
+        np.testing.assert_allclose(one.mean, everything.mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(one.spread, everything.std(axis=0), atol=1e-12)
+
+
+def test_what_is_not_finite_is_not_counted() -> None:
+    """The other sequences of the same request are."""
+    tally = Tally(3, began=0)
+    tally.add(np.array([[np.nan] * 3, [1, 0, 0], [np.inf, 0, 0]], np.float32), 1)
+    seen = tally.seen(1)["start"]
+    assert (seen.sequences, seen.mass.tolist()) == (1, [1, 0, 0])
+
+
+@given(st.lists(st.tuples(st.floats(0, 4000), st.integers(1, 3)), max_size=30))
+@settings(deadline=None)
+def test_a_window_has_what_came_within_it(arrivals: list[tuple[float, int]]) -> None:
+    """To a slice of it; whatever came before, in whatever pauses."""
+    tally, began = Tally(3, began=1000), 1000.0
+    now = began
+    came: list[tuple[float, int]] = []
+    for pause, n in arrivals:
+        now += pause
+        tally.add(np.repeat(SECOND, n, axis=0), now)
+        came.append((now, n))
+        seen = sequences(tally.seen(now))
+        assert seen["start"] == sum(n for _, n in came)
+        for window, seconds in SECONDS.items():
+            surely = sum(n for time, n in came if time > now - seconds * (SLICES - 1) / SLICES)
+            perhaps = sum(n for time, n in came if time >= now - seconds)
+            assert surely <= seen[window] <= perhaps
+
+
+def test_windows_are_as_long_as_there_was_time() -> None:
+    """And no longer than they are named."""
+    seen = Tally(3, began=0).seen(700)
+    assert {window: one.seconds for window, one in seen.items()} == {"1m": 60, "10m": 600, "1h": 700, "start": 700}
+
+
+def test_processes_see_what_all_have_counted(tmp_path: Path) -> None:
+    """Of the same version; since the first of them began."""
+    one, two = (Tally(3, began, tmp_path / "live", "m@1@now") for began in (10, 20))
+    other = Tally(3, 0, tmp_path / "live", "m@2@now")
+    one.add(FIRST, 21)
+    two.add(SECOND, 90)
+    for tally in (one, two):
+        seen = tally.seen(91)
+        assert sequences(seen) == {"1m": 1, "10m": 3, "1h": 3, "start": 3}
+        assert seen["start"].mass.tolist() == [1.5, 0.5, 1]
+        assert seen["start"].seconds == 81
+    assert other.seen(91)["start"].sequences == 0
+
+
+def _count_and_die(folder: Path) -> None:
+    tally = Tally(3, 0, folder, "m@1")
+    tally.add(FIRST, 1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_a_process_counted_before_it_died_stays(tmp_path: Path) -> None:
+    """So that counters never fall."""
+    tally = Tally(3, 0, tmp_path, "m@1")
+    process = multiprocessing.get_context("spawn").Process(target=_count_and_die, args=(tmp_path,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == -signal.SIGKILL
+    assert tally.seen(2)["start"].sequences == 2
+
+
+def test_a_retired_version_takes_its_counts_along(tmp_path: Path) -> None:
+    """No file stays behind for each version there ever was."""
+    tally = Tally(3, 0, tmp_path, "m@1")
+    assert len(list(tmp_path.iterdir())) == 1
+    del tally
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_is_never_seen_half_written(tmp_path: Path) -> None:
+    """While another writes all the time, mass and sequences agree."""
+    writer, reader = (Tally(2000, 0, tmp_path, "m@1") for _ in range(2))
+    ones = np.full((1, 2000), 1, np.float32)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            writer.add(ones, 1)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        counts = []
+        for _ in range(300):
+            seen = reader.seen(1)["start"]
+            assert set(seen.mass.tolist()) == {seen.sequences}
+            counts.append(seen.sequences)
+        assert counts == sorted(counts)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_files_that_are_no_tables_yet_are_passed_over(tmp_path: Path) -> None:
+    """One that another process is only just making."""
+    tally = Tally(3, 0, tmp_path, "m@1")
+    tally.add(SECOND, 1)
+    (tmp_path / "m@1@empty").touch()
+    assert tally.seen(2)["start"].sequences == 1
+
+
+def test_distance_is_that_of_the_mean_from_the_profile() -> None:
+    """Half of the attention has moved from the first timestep to the third."""
+    profile = card(timesteps=3).attention.model_copy(update={"mean": (1.0, 0.0, 0.0), "spread": (0.1, 0.1, 0.2)})
+    tally = Tally(3, began=0)
+    tally.add(np.array([[1, 0, 0], [0, 0, 1]] * 50, np.float32), 1)
+    distance = tally.seen(1)["start"].distance_from(profile)
+    assert distance.total_variation == 0.5
+    assert distance.jensen_shannon == pytest.approx(
+        np.sqrt((0.5 * np.log2(2 / 3) + 0.5 + np.log2(4 / 3)) / 2), abs=1e-6
+    )
+    assert distance.by_chance == pytest.approx(0.5 * 0.4 * np.sqrt(2 / np.pi) / 10)
+
+
+def test_chance_is_what_unchanged_traffic_shows() -> None:
+    """On average, over many windows of as many sequences."""
+    rng = np.random.default_rng(0)
+    everything = rng.dirichlet(np.ones(5), 100_000).astype(np.float32)
+    mean, spread = tuple(everything.mean(axis=0).tolist()), tuple(everything.std(axis=0).tolist())
+    profile = card(timesteps=5).attention.model_copy(update={"mean": mean, "spread": spread})
+    distances = []
+    for some in itertools.islice(np.split(everything, 500), 500):
+        tally = Tally(5, began=0)
+        tally.add(some, 1)
+        distances.append(tally.seen(1)["start"].distance_from(profile))
+    observed = np.mean([distance.total_variation for distance in distances])
+    assert observed == pytest.approx(distances[0].by_chance, rel=0.05)
