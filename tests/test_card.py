@@ -32,6 +32,9 @@ def test_a_field_of_a_newer_training_program_is_tolerated(card: dict[str, Any]) 
         ({"timestep_labels": ["0"]}, "timestep_labels: expected 20 entries, got 1"),
         ({"feature_labels": ["a", "b", "c"]}, "feature_labels: expected 2 entries, got 3"),
         ({"timesteps": 0}, "greater than or equal to 1"),
+        ({"baseline": [[0.0, 0.0]] * 19}, "baseline: expected 20 entries, got 19"),
+        ({"baseline": [[0.0, 0.0]] * 19 + [[0.0]]}, r"baseline\[19\]: expected 2 entries, got 1"),
+        ({"baseline": [[0.0, float("nan")]] * 20}, "should be a finite number"),
         ({"created": "2026-01-01T00:00:00"}, "should have timezone info"),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from service.inference.artifact import Array
 from training import data
-from training.data import Indices, Scale, Selection, Split
+from training.data import Indices, Scale, Selection, Split, mean_sequence
 
 
 class Elsewhere:
@@ -97,3 +97,25 @@ def test_what_never_changes_deviates_by_nothing(monkeypatch: pytest.MonkeyPatch)
     """Not by what rounding leaves: it would be divided by."""
     monkeypatch.setattr(data, "VALUES_AT_A_TIME", 7)
     assert Scale.of(np.full((100, 3, 1), 0.1, dtype=np.float32)).deviation[0] == 0
+
+
+@settings(deadline=None)
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 20), st.integers(1, 4), st.integers(1, 3)),
+        elements=st.one_of(st.just(np.float32(np.nan)), st.floats(-100, 100, width=32)),
+    ),
+    st.integers(1, 20),
+)
+def test_the_mean_sequence_is_numpys_however_it_is_read(x: Array, values_at_a_time: int) -> None:
+    """Where no sequence has a value it is the feature's mean, and 0 where that has none at all."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "VALUES_AT_A_TIME", values_at_a_time)
+        mean = mean_sequence(Elsewhere(x))
+    for t, feature in np.ndindex(mean.shape):
+        for values in (x[:, t, feature], x[..., feature], np.zeros(1)):
+            present = values[~np.isnan(values)].astype(np.float64)
+            if present.size:
+                assert mean[t, feature] == pytest.approx(present.mean(), abs=1e-9)
+                break

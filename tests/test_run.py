@@ -41,6 +41,13 @@ def test_the_card_tells_how_the_model_came_to_be(artifacts: Path) -> None:
     assert card.lowering.error < 1e-5
 
 
+def test_the_card_tells_the_mean_of_what_was_fitted(artifacts: Path) -> None:
+    """In the units that are posted: what a timestep is replaced by to see what depends on it."""
+    card = Artifact(artifacts / "three" / "1").read().card()
+    assert np.shape(card.baseline) == (6, 3)
+    np.testing.assert_allclose(card.baseline, 1000 + 100 * np.eye(6)[2][:, np.newaxis] * 4 / 3, atol=60)
+
+
 def test_two_runs_with_one_seed_are_equal(tmp_path: Path) -> None:
     """The same weights and the same card, dates and times aside; another seed gives another model."""
 
