@@ -11,13 +11,13 @@ from service.inference.live import LiveProfile
 from service.settings import Settings
 
 
+def forget(profile: LiveProfile, attention: Array) -> None:
+    """What was answered."""
+
+
 def main() -> None:
     """Serve, without counting."""
-
-    def add(profile: LiveProfile, attention: Array) -> None:
-        """What is answered is forgotten."""
-
-    LiveProfile.add = add  # type: ignore[method-assign]
+    LiveProfile.add = forget  # type: ignore[method-assign]
     app = create_app_or_exit(Settings.from_command_line(sys.argv[1:]))
     uvicorn.run(app, port=int(os.environ["PORT"]), log_level="warning", access_log=False)
 
