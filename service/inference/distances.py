@@ -52,12 +52,14 @@ def rank_correlation(a: Floats, b: Floats, present: NDArray[np.bool_]) -> Floats
     Returns:
         `(n,)` from -1 to 1; NaN where either is the same everywhere.
     """
-    ranks = np.stack([_ranks(values, present) for values in (a, b)])  # (2, n, timesteps)
-    mean = ranks.sum(axis=2, keepdims=True) / present.sum(axis=1)[:, np.newaxis]
-    a, b = np.where(present, ranks - mean, 0.0)
-    spread = np.sqrt((a * a).sum(axis=1) * (b * b).sum(axis=1))
-    correlation: Floats = np.full(len(a), np.nan)
-    np.divide((a * b).sum(axis=1), spread, out=correlation, where=spread > 0)
+    n = len(a)
+    both = np.concatenate([a, b])
+    ranks = _ranks(np.where(np.concatenate([present, present]), both, np.inf)).reshape(2, n, -1)
+    mean = ranks.sum(axis=2, where=present) / present.sum(axis=1)
+    deviations = np.where(present, ranks - mean[:, :, np.newaxis], 0.0)
+    spread = np.sqrt(np.square(deviations).sum(axis=2).prod(axis=0))
+    correlation: Floats = np.full(n, np.nan)
+    np.divide(deviations.prod(axis=0).sum(axis=1), spread, out=correlation, where=spread > 0)
     return correlation
 
 
@@ -71,17 +73,20 @@ def _information(p: Floats, q: Floats) -> Floats:
     return information
 
 
-def _ranks(values: Floats, present: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The rank of each timestep among those present, equals sharing the mean of theirs; 0 where it is absent."""
+def _ranks(values: Floats) -> NDArray[np.float64]:
+    """The rank of each value in its row, from 0, equals sharing the mean of theirs: `(n, timesteps)`."""
     n, timesteps = values.shape
-    values = np.where(present, values, np.inf)  # ranks of the others are as without them
-    order = values.argsort(axis=1)
-    ordered = np.take_along_axis(values, order, axis=1)
     places = np.arange(timesteps)
-    differs = np.ones((n, timesteps + 1), bool)  # whether there begin others at a place
-    differs[:, 1:-1] = ordered[:, 1:] != ordered[:, :-1]
-    first = np.maximum.accumulate(np.where(differs[:, :-1], places, 0), axis=1)
-    last = np.minimum.accumulate(np.where(differs[:, 1:], places, timesteps)[:, ::-1], axis=1)[:, ::-1]
-    ranks = np.empty((n, timesteps))
-    np.put_along_axis(ranks, order, (first + last) / 2, axis=1)
-    return np.where(present, ranks, 0.0)
+    order = values.argsort(axis=1) + timesteps * np.arange(n)[:, np.newaxis]  # indices of all values
+    ordered = values.ravel()[order]
+    ranks = np.empty(values.size)
+    equal = ordered[:, 1:] == ordered[:, :-1]
+    if equal.any():
+        edges = np.ones((n, timesteps + 1), bool)  # whether others begin at a place
+        np.logical_not(equal, out=edges[:, 1:-1])
+        first = np.maximum.accumulate(np.where(edges[:, :-1], places, 0), axis=1)
+        last = np.minimum.accumulate(np.where(edges[:, 1:], places, timesteps)[:, ::-1], axis=1)[:, ::-1]
+        ranks[order] = (first + last) / 2
+    else:
+        ranks[order] = places
+    return ranks.reshape(n, timesteps)
