@@ -1,13 +1,15 @@
-"""Versions without a graph: a directory with a text, and a model that knows it."""
+"""Versions without a graph: a directory with a text, and a model that knows it; and an engine that fails."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import pytest
+from fastapi import FastAPI
 
 from service.errors import ArtifactError
-from service.inference.artifact import Array, Artifact
+from service.inference.artifact import ATTENTION, Array, Artifact
 from service.inference.engines import Signature
 from service.inference.model import Model
 
@@ -55,6 +57,19 @@ def load(artifact: Artifact) -> Model:
     if text == BAD:
         raise ArtifactError(f"{artifact.directory / 'text'} is bad")
     return FakeModel(int(artifact.directory.name), text, timestep=len(text) % 4)
+
+
+def answer_what_is_not_finite(monkeypatch: pytest.MonkeyPatch, app: FastAPI, sequence: int, timestep: int) -> None:
+    """Have an app's default model attend to a timestep of a sequence by no number, as where values are too large."""
+    batcher = app.state.repository.get()._batcher
+    run = batcher._run
+
+    def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
+        results[ATTENTION][sequence, timestep] = np.nan
+        return results
+
+    monkeypatch.setattr(batcher, "_run", overflow)
 
 
 def write(home: Path, number: int, text: str) -> None:

@@ -89,31 +89,18 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: py
 #: Saves a larger number each time, in a process of its own that is killed at the line that it reads from its input;
 #: answers how many lines there were, or nothing where it was killed.
 SAVER = """
-import os, signal, sys
+import os, sys
+from functools import partial
 from pathlib import Path
+from tests.killing import run_until
 from training import checkpoints
 
 
-def save_until(fatal, number):
-    lines = 0
-
-    def trace(frame, event, argument):
-        nonlocal lines
-        if frame.f_code.co_filename != checkpoints.__file__ and "numpy" not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            lines += 1
-            if lines == fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-
-    checkpoint = checkpoints.Checkpoint(Path(sys.argv[1]) / "c" / "0.npz")
-    sys.settrace(trace)
-    checkpoint.save(checkpoints.Progress(epoch=number), [number])
-    sys.settrace(None)
-    return lines
+def traced(code):
+    return code.co_filename == checkpoints.__file__ or "numpy" in code.co_filename
 
 
+checkpoint = checkpoints.Checkpoint(Path(sys.argv[1]) / "c" / "0.npz")
 number = 0
 for line in sys.stdin:
     number += 1
@@ -125,7 +112,8 @@ for line in sys.stdin:
             print(answers.read(), flush=True)
     else:
         os.close(reader)
-        os.write(writer, str(save_until(int(line), number)).encode())
+        save = partial(checkpoint.save, checkpoints.Progress(epoch=number), [number])
+        os.write(writer, str(run_until(int(line), save, traced)).encode())
         os._exit(0)
 """
 

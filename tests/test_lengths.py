@@ -18,6 +18,7 @@ from service.inference.artifact import Array, Artifact
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
+from tests.fakes import answer_what_is_not_finite
 from tests.masked import FEATURES, TIMESTEPS, UNITS
 
 STEP = [0.5, -1.5]
@@ -230,15 +231,7 @@ async def test_an_answer_that_is_not_finite_names_the_sequence(
     asking: httpx.AsyncClient, varying: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its place in what was posted, whatever the lengths."""
-    batcher = varying.state.repository.get()._batcher
-    run = batcher._run
-
-    def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
-        results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
-        results["attention"][3, 1] = np.nan
-        return results
-
-    monkeypatch.setattr(batcher, "_run", overflow)
+    answer_what_is_not_finite(monkeypatch, varying, sequence=3, timestep=1)
     response = await asking.post("/predict", json={"sequences": SEQUENCES})
     assert response.status_code == 422
     assert response.json()["detail"].startswith("sequence 3: ")

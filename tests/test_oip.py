@@ -19,6 +19,7 @@ from service.inference.artifact import Artifact, Golden
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
+from tests.fakes import answer_what_is_not_finite
 from tests.infer import LENGTH, as_json, binary, tensors
 
 pytestmark = pytest.mark.anyio
@@ -211,13 +212,7 @@ async def test_an_answer_that_is_not_finite_is_an_error(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In JSON and in binary."""
-    batcher = app.state.repository.get()._batcher
-    run = batcher._run
-
-    def broken(sequences: Any, outputs: Any) -> dict[str, Any]:
-        return {name: output * np.float32(np.nan) for name, output in run(sequences, outputs).items()}
-
-    monkeypatch.setattr(batcher, "_run", broken)
+    answer_what_is_not_finite(monkeypatch, app, sequence=0, timestep=3)
     for request in ({"json": as_json(SEQUENCES)}, binary(SEQUENCES, parameters={"binary_data_output": True})):
         response = await client.post(f"{URL}/infer", **request)
         assert response.status_code == 400

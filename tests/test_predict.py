@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from service.inference.artifact import Array, Artifact, Golden
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
+from tests.fakes import answer_what_is_not_finite
 
 pytestmark = pytest.mark.anyio
 
@@ -270,15 +271,7 @@ async def test_an_answer_that_is_not_finite_is_an_error(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never a 200 with null in it: which sequence is said."""
-    batcher = app.state.repository.get()._batcher
-    run = batcher._run
-
-    def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
-        results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
-        results["attention"][1, 3] = np.nan
-        return results
-
-    monkeypatch.setattr(batcher, "_run", overflow)
+    answer_what_is_not_finite(monkeypatch, app, sequence=1, timestep=3)
     response = await client.post("/predict", json={"sequences": [SEQUENCE] * 3})
     assert response.status_code == 422
     assert response.json() == {

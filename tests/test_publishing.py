@@ -24,9 +24,10 @@ from training.publishing import PREFIX, prune, publish, remove_leftovers, stagin
 #: Does one of two things over and over, each time in a process of its own that is killed at the line that it reads
 #: from its input; answers how many lines there were, or nothing where it was killed.
 PUBLISHER = """
-import os, signal, sys
+import os, sys
 from pathlib import Path
 from service.inference.artifact import Artifact
+from tests.killing import run_until
 from training import publishing
 
 home, action = Path(sys.argv[1]), sys.argv[2]
@@ -44,29 +45,14 @@ def act():
         publishing.publish(staged, home)
 
 
-def act_until(fatal):
-    lines = 0
-
-    def trace(frame, event, argument):
-        nonlocal lines
-        if frame.f_code not in (act.__code__,) and frame.f_code.co_filename != publishing.__file__:
-            return None
-        if event == "line":
-            lines += 1
-            if lines == fatal:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-
-    sys.settrace(trace)
-    act()
-    sys.settrace(None)
-    print(lines, flush=True)
+def traced(code):
+    return code is act.__code__ or code.co_filename == publishing.__file__
 
 
 for fatal in sys.stdin:
     child = os.fork()
     if not child:
-        act_until(int(fatal))
+        print(run_until(int(fatal), act, traced), flush=True)
         os._exit(0)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         print(flush=True)
