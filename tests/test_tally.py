@@ -1,7 +1,6 @@
 """Attention is added up over windows of time, whichever process counts it, and read as it was at one time."""
 
 import gc
-import itertools
 import multiprocessing
 import os
 import signal
@@ -150,7 +149,9 @@ def test_files_that_are_no_tables_yet_are_passed_over(tmp_path: Path) -> None:
 
 def test_distance_is_that_of_the_mean_from_the_profile() -> None:
     """Half of the attention has moved from the first timestep to the third."""
-    profile = card(timesteps=3).attention.model_copy(update={"mean": (1.0, 0.0, 0.0), "spread": (0.1, 0.1, 0.2)})
+    profile = card(timesteps=3).attention.model_copy(
+        update={"sequences": 300, "mean": (1.0, 0.0, 0.0), "spread": (0.1, 0.1, 0.2)}
+    )
     tally = Tally(3, began=0)
     tally.add(np.array([[1, 0, 0], [0, 0, 1]] * 50, np.float32), 1)
     distance = tally.seen(1)["start"].distance_from(profile)
@@ -158,19 +159,21 @@ def test_distance_is_that_of_the_mean_from_the_profile() -> None:
     assert distance.jensen_shannon == pytest.approx(
         np.sqrt((0.5 * np.log2(2 / 3) + 0.5 + np.log2(4 / 3)) / 2), abs=1e-6
     )
-    assert distance.by_chance == pytest.approx(0.5 * 0.4 * np.sqrt(2 / np.pi) / 10)
+    assert distance.by_chance == pytest.approx(0.5 * 0.4 * np.sqrt(2 / np.pi) * np.sqrt(1 / 100 + 1 / 300))
 
 
-def test_chance_is_what_unchanged_traffic_shows() -> None:
-    """On average, over many windows of as many sequences."""
+@pytest.mark.parametrize(("held_out", "posted"), [(100_000, 200), (50, 20_000), (300, 300)])
+def test_chance_is_what_unchanged_traffic_shows(held_out: int, posted: int) -> None:
+    """On average, however many sequences were held out, and however many were posted."""
     rng = np.random.default_rng(0)
-    everything = rng.dirichlet(np.ones(5), 100_000).astype(np.float32)
-    mean, spread = tuple(everything.mean(axis=0).tolist()), tuple(everything.std(axis=0).tolist())
-    profile = card(timesteps=5).attention.model_copy(update={"mean": mean, "spread": spread})
-    distances = []
-    for some in itertools.islice(np.split(everything, 500), 500):
-        tally = Tally(5, began=0)
-        tally.add(some, 1)
-        distances.append(tally.seen(1)["start"].distance_from(profile))
-    observed = np.mean([distance.total_variation for distance in distances])
-    assert observed == pytest.approx(distances[0].by_chance, rel=0.05)
+    distances, by_chance = [], []
+    for _ in range(200):
+        attention = rng.dirichlet((1, 2, 6, 3), held_out)
+        mean, spread = tuple(attention.mean(axis=0).tolist()), tuple(attention.std(axis=0).tolist())
+        profile = card(timesteps=4).attention.model_copy(update={"sequences": held_out, "mean": mean, "spread": spread})
+        tally = Tally(4, began=0)
+        tally.add(rng.dirichlet((1, 2, 6, 3), posted).astype(np.float32), 1)
+        found = tally.seen(1)["start"].distance_from(profile)
+        distances.append(found.total_variation)
+        by_chance.append(found.by_chance)
+    assert np.mean(by_chance) == pytest.approx(np.mean(distances), rel=0.1)

@@ -58,6 +58,7 @@ def families_of(models: Iterable[Model]) -> list[Any]:
     spread = GaugeMetricFamily(
         "attention_training_spread", "Standard deviation of attention over held-out sequences.", labels=TIMESTEP
     )
+    held_out = GaugeMetricFamily("attention_training_sequences", "How many held-out sequences.", labels=VERSION)
     distance = GaugeMetricFamily(
         "attention_distance",
         "Distance of mean attention in a window of time from the training profile.",
@@ -71,6 +72,7 @@ def families_of(models: Iterable[Model]) -> list[Any]:
     for model in models:
         card, seen, version = model.card, model.live.seen(), (model.card.name, str(model.version))
         sequences.add_metric(version, seen["start"].sequences)
+        held_out.add_metric(version, card.attention.sequences)
         if card.timesteps <= MOST_TIMESTEPS:
             for t, label in enumerate(card.timestep_labels):
                 timestep = (*version, str(t), label)
@@ -83,4 +85,4 @@ def families_of(models: Iterable[Model]) -> list[Any]:
                 distance.add_metric((*version, window, "total_variation"), found.total_variation)
                 distance.add_metric((*version, window, "jensen_shannon"), found.jensen_shannon)
                 by_chance.add_metric((*version, window), found.by_chance)
-    return [sequences, mass, mean, spread, distance, by_chance]
+    return [sequences, mass, mean, spread, held_out, distance, by_chance]

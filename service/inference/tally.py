@@ -80,8 +80,10 @@ class Seen:
             profile: of the same timesteps.
         """
         mean, expected = self.mean, np.array(profile.mean)
-        # The mean of n is √(2/π) · deviation / √n from what it should be, on average, if n is not small.
-        by_chance = sum(profile.spread) / 2 * math.sqrt(2 / (math.pi * self.sequences))
+        # The mean of n is √(2/π) · deviation / √n from what it should be, on average, if n is not small; the profile's
+        # is that of a sample, too.
+        counted = 1 / self.sequences + 1 / profile.sequences
+        by_chance = sum(profile.spread) / 2 * math.sqrt(2 / math.pi * counted)
         return Distance(float(total_variation(mean, expected)), float(jensen_shannon(mean, expected)), by_chance)
 
 
