@@ -1,0 +1,238 @@
+"""deploy/: Prometheus' rules and Grafana's dashboard are valid, and name nothing that the service does not export."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from service.app import create_app
+from service.inference.artifact import Artifact
+from service.settings import Settings
+from tests.conftest import connect
+from tests.server import ROOT
+
+PROMETHEUS = ROOT / "deploy/prometheus"
+RULES = PROMETHEUS / "attention.rules.yml"
+DASHBOARD = json.loads((ROOT / "deploy/grafana/attention.json").read_text())
+DOC = (ROOT / "docs/monitoring.md").read_text()
+#: Prometheus' own.
+BUILT_IN = {"up", "ALERTS"}
+#: What Grafana puts in before it asks.
+VARIABLES = {"model": "m", "version": "1", "window": "10m", "__rate_interval": "1m"}
+
+
+def promtool(*arguments: str | Path) -> str:
+    """Run promtool; returns what it printed, and fails if it does."""
+    program = shutil.which("promtool")
+    assert program, "promtool is missing: apt-get install prometheus"
+    outcome = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    return outcome.stdout
+
+
+def rules() -> list[dict[str, Any]]:
+    """All rules of all groups."""
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = DASHBOARD["panels"]
+    return found
+
+
+def dashboard_expressions() -> list[str]:
+    """Whatever the dashboard asks Prometheus, with its variables filled in."""
+    asked = [part["expr"] for part in every(DASHBOARD) if "expr" in part]
+    return [re.sub(r"\$([a-z_]\w+)", lambda found: VARIABLES[found[1]], expression) for expression in asked]
+
+
+def documented_expressions() -> list[str]:
+    """The examples of docs/monitoring.md, which are apart by empty lines."""
+    blocks = re.findall(r"^```promql\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
+    return [example for block in blocks for example in block.strip().split("\n\n")]
+
+
+def every(part: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON document."""
+    if isinstance(part, dict):
+        yield part
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from every(inner)
+
+
+def names(expression: str) -> set[str]:
+    """The metrics that a PromQL expression names."""
+    bare = re.sub(r'"[^"]*"', "", expression)
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]", "", bare)
+    bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
+    return set(re.findall(r"(?<![\w.:])[a-zA-Z_:][\w:]*+(?!\s*\()", bare)) - {"and", "or", "unless", "bool"}
+
+
+async def scrapes(artifacts: Path) -> tuple[dict[str, float], dict[str, float], list[list[float]]]:
+    """What before-lstm exports by series, before and after some requests; and the attention that these got."""
+    app = create_app(Settings(artifacts=artifacts, model="before-lstm", engine="onnx"))
+    sequences = np.random.default_rng(0).standard_normal((2, 200, 20, 2)).tolist()
+    async with app.router.lifespan_context(app), connect(app) as client:
+        (await client.post("/predict", json={"sequences": sequences[0]})).raise_for_status()
+        before = samples((await client.get("/metrics")).text)
+        answer = (await client.post("/predict", json={"sequences": sequences[1]})).json()
+        after = samples((await client.get("/metrics")).text)
+    return before, after, [one["attention"] for one in answer["predictions"]]
+
+
+def samples(text: str) -> dict[str, float]:
+    """Values by series, of what /metrics answered."""
+    lines = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    return {series: float(value) for series, value in lines}
+
+
+def test_names_are_found() -> None:
+    """All metrics, and nothing else that an expression is made of."""
+    expression = (
+        'sum by (a) (rate(x_total{b="y"}[5m])) / on (a) group_left () (level:z:sum > bool 1e3) and 2 * pi() * w'
+    )
+    assert names(expression) == {"x_total", "level:z:sum", "w"}
+
+
+def test_the_rules_are_valid() -> None:
+    """For Prometheus."""
+    assert f"{len(rules())} rules found" in promtool("check", "rules", RULES)
+
+
+def test_the_rules_do_what_they_are_for() -> None:
+    """attention.rules.test.yml says what, alert by alert."""
+    promtool("test", "rules", PROMETHEUS / "attention.rules.test.yml")
+
+
+def test_every_alert_says_what_happened_and_what_to_do() -> None:
+    """At some severity."""
+    alerts = [rule for rule in rules() if "alert" in rule]
+    assert {"AttentionMoved", "AttentionProfilesDiffer", "AttentionServiceDown"} == {rule["alert"] for rule in alerts}
+    for rule in alerts:
+        assert rule["labels"]["severity"] in {"warning", "critical"}
+        assert all(rule["annotations"][part] for part in ("summary", "description"))
+
+
+def test_the_scrape_configuration_is_valid_and_finds_the_rules() -> None:
+    """And names the service as they do."""
+    configuration = PROMETHEUS / "prometheus.yml"
+    assert "1 rule files found" in promtool("check", "config", configuration)
+    jobs = {job["job_name"] for job in yaml.safe_load(configuration.read_text())["scrape_configs"]}
+    assert set(re.findall(r'job="([^"]*)"', RULES.read_text())) == jobs
+
+
+@pytest.mark.anyio
+async def test_the_rules_find_the_distance_of_what_the_service_exports(artifacts: Path, tmp_path: Path) -> None:
+    """From two scrapes: as far as the attention that was answered between them is from the card's."""
+    card = Artifact(artifacts / "before-lstm/1").read().card()
+    before, after, attention = await scrapes(artifacts)
+    expected = np.abs(np.mean(attention, axis=0) - card.attention.mean).sum() / 2
+    counted = 1 / len(attention) + 1 / card.attention.sequences
+    by_chance = np.sqrt(2 / np.pi * counted) * sum(card.attention.spread) / 2
+    assert expected > 2 * by_chance
+    query = 'abs(model_version:attention_{}:distance{{model="before-lstm",window="10m"}} - {}) < bool 0.00001'
+    found = [{"labels": '{model="before-lstm",version="1",window="10m"}', "value": 1}]
+    asked = [
+        {"expr": query.format(name, value), "eval_time": "10m", "exp_samples": found}
+        for name, value in {"total_variation": expected, "by_chance": by_chance}.items()
+    ]
+    test = {
+        "rule_files": [str(RULES)],
+        "evaluation_interval": "30s",
+        "group_eval_order": [group["name"] for group in yaml.safe_load(RULES.read_text())["groups"]],
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": [
+                    {"series": series, "values": f"{before[series]!r}x4 {after[series]!r}x40"}
+                    for series in before.keys() & after.keys()
+                ],
+                "promql_expr_test": asked,
+            }
+        ],
+    }
+    path = tmp_path / "test.yml"
+    path.write_text(yaml.safe_dump(test))
+    promtool("test", "rules", path)
+
+
+@pytest.mark.anyio
+async def test_every_metric_that_is_named_is_exported(artifacts: Path) -> None:
+    """By the service, or recorded by the rules, in the rules, on the dashboard and in docs/monitoring.md."""
+    exported = {series.split("{")[0] for series in (await scrapes(artifacts))[1]}
+    recorded = {rule["record"] for rule in rules() if "record" in rule}
+    variables = [
+        variable["query"]["query"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "query"
+    ]
+    listed = {found[1] for query in variables if (found := re.match(r"label_values\((\w+)", query))}
+    assert len(listed) == 1
+    expressions = [rule["expr"] for rule in rules()] + dashboard_expressions() + documented_expressions()
+    named = set().union(*map(names, expressions), listed)
+    assert named <= exported | recorded | BUILT_IN
+    attention = {name for name in exported if name.startswith("attention_")}
+    assert attention <= set(re.findall(r"\w+", DOC))
+
+
+@pytest.mark.parametrize("source", [dashboard_expressions, documented_expressions])
+def test_every_expression_parses(source: Any, tmp_path: Path) -> None:
+    """Those of the dashboard, and the examples of docs/monitoring.md."""
+    expressions = source()
+    assert len(expressions) > 3
+    path = tmp_path / "rules.yml"
+    records = [{"record": f"r{index}", "expr": expression} for index, expression in enumerate(expressions)]
+    path.write_text(yaml.safe_dump({"groups": [{"name": "g", "rules": records}]}))
+    assert f"{len(expressions)} rules found" in promtool("check", "rules", path)
+
+
+def test_the_dashboard_asks_the_data_source_that_is_chosen() -> None:
+    """Never one of the machine that it was made on."""
+    assert DASHBOARD["templating"]["list"][0]["type"] == "datasource"
+    sources = [part["datasource"]["uid"] for part in every(DASHBOARD) if "datasource" in part]
+    assert set(sources) == {"${datasource}", "-- Grafana --"}
+    assert all(part["datasource"]["uid"] == "${datasource}" for part in every(DASHBOARD) if "expr" in part)
+
+
+def test_every_panel_has_its_place_and_says_what_it_shows() -> None:
+    """With an id, a title, a description and a unit of its own, beside the others."""
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+    assert len({panel["title"] for panel in panels()}) == len(panels())
+    cells = [cell for panel in panels() for cell in covered(panel["gridPos"])]
+    assert len(set(cells)) == len(cells)
+    assert max(x for x, _ in cells) < 24
+    for panel in panels():
+        assert panel["description"]
+        assert any("unit" in part or part.get("id") == "unit" for part in every(panel))
+
+
+def covered(place: dict[str, int]) -> Iterator[tuple[int, int]]:
+    """The cells of the dashboard's grid that a panel covers."""
+    for x in range(place["x"], place["x"] + place["w"]):
+        for y in range(place["y"], place["y"] + place["h"]):
+            yield x, y
+
+
+def test_the_dashboard_offers_the_windows_that_the_rules_record() -> None:
+    """All of them, and no other."""
+    offered = next(one["query"] for one in DASHBOARD["templating"]["list"] if one["name"] == "window")
+    recorded = {rule["labels"]["window"] for rule in rules() if "window" in rule.get("labels", {})}
+    assert set(offered.split(",")) == recorded
+
+
+def test_the_doc_explains_the_numbers_of_the_rules() -> None:
+    """Factor, floor, fewest sequences and patience of the alert are those that docs/monitoring.md gives."""
+    told = re.search(
+        r"more than (\S+) × by chance \+ (\S+), of at least (\d+) sequences, for (\d+) minutes", " ".join(DOC.split())
+    )
+    assert told is not None
+    alert = next(rule for rule in rules() if rule.get("alert") == "AttentionMoved")
+    threshold = next(rule for rule in rules() if rule.get("record") == "model_version:attention_threshold:distance")
+    assert threshold["expr"] == f"{told[1]} * model_version:attention_by_chance:distance + {told[2]}"
+    assert alert["expr"].endswith(f">= {told[3]}\n")
+    assert alert["for"] == f"{told[4]}m"
