@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks import drift
 from service.app import create_app
 from service.inference.artifact import Artifact
 from service.settings import Settings
@@ -226,7 +227,7 @@ def test_the_dashboard_offers_the_windows_that_the_rules_record() -> None:
 
 
 def test_the_doc_explains_the_numbers_of_the_rules() -> None:
-    """Factor, floor, fewest sequences and patience of the alert are those that docs/monitoring.md gives."""
+    """Factor, floor, fewest sequences and patience of the alert, which the benchmark evaluates, too."""
     told = re.search(
         r"more than (\S+) × by chance \+ (\S+), of at least (\d+) sequences, for (\d+) minutes", " ".join(DOC.split())
     )
@@ -236,3 +237,4 @@ def test_the_doc_explains_the_numbers_of_the_rules() -> None:
     assert threshold["expr"] == f"{told[1]} * model_version:attention_by_chance:distance + {told[2]}"
     assert alert["expr"].endswith(f">= {told[3]}\n")
     assert alert["for"] == f"{told[4]}m"
+    assert tuple(float(told[index]) for index in (1, 2, 3)) == (drift.FACTOR, drift.FLOOR, drift.ENOUGH)
