@@ -29,10 +29,6 @@ def _body(sequences: Sequences) -> Body:
     return Body(json.dumps(named, separators=(",", ":")).encode())
 
 
-def _importance_body(sequences: Sequences) -> Body:
-    return Body(b'{"importance":true,' + _body(sequences).content[1:])
-
-
 def _answers(body: bytes) -> Answers:
     rows = json.loads(body)["predictions"]
     return [row["prediction"] for row in rows], [row["attention"] for row in rows]
@@ -57,8 +53,6 @@ def ours(artifacts: Path, model: str) -> tuple[Contestant, ...]:
     return (
         _contestant("limit", "benchmarks.limit", *arguments),
         service,
-        _contestant("this service, not counting", "benchmarks.uncounted", *arguments),
-        replace(service, name="this service, importance", body=_importance_body),
         replace(v2, name="this service, V2", body=tensor_body, answers=tensor_answers),
         replace(v2, name="this service, V2 binary", body=binary_body, answers=binary_answers),
         _contestant("this service, TensorFlow", "service", *arguments, "--engine", "tensorflow"),

@@ -12,6 +12,8 @@ from service.inference.live import PENDING_SECONDS, PENDING_WEIGHTS, LiveProfile
 pytestmark = pytest.mark.anyio
 
 ROW = np.array([[0.25, 0.75]], np.float32)
+#: So many are counted at a time.
+ROOM = PENDING_WEIGHTS // 2
 
 
 def counted(folder: Path) -> int:
@@ -43,23 +45,27 @@ async def test_others_see_it_after_a_moment(tmp_path: Path) -> None:
 
 
 async def test_much_is_counted_without_waiting(tmp_path: Path) -> None:
-    """Whether it came in one request or in many."""
+    """There is room for so many; what comes after them makes more."""
     profile = LiveProfile(2, tmp_path, "m@1")
-    for _ in range(PENDING_WEIGHTS // 2):
+    for _ in range(ROOM):
         profile.add(ROW)
-    assert counted(tmp_path) == PENDING_WEIGHTS // 2
+    assert counted(tmp_path) == 0
+    profile.add(np.repeat(ROW, 3, axis=0))
+    assert counted(tmp_path) == ROOM
+    assert profile.seen()["start"].sequences == ROOM + 3
 
 
 async def test_more_than_a_turn_has_time_for_is_counted_in_the_next(tmp_path: Path) -> None:
     """So that others are answered in between; none is lost."""
     profile = LiveProfile(2, tmp_path, "m@1")
-    many = np.repeat(ROW, 2 * PENDING_WEIGHTS, axis=0)
+    many = np.repeat(ROW, 4 * ROOM + 1, axis=0)
     profile.add(many)
     seen = [counted(tmp_path)]
-    while seen[-1] < len(many):
+    while seen[-1] < 4 * ROOM:
         await asyncio.sleep(0)
         seen.append(counted(tmp_path))
-    assert seen == [PENDING_WEIGHTS // 2 * (turn + 1) for turn in range(4)]
+    assert seen == [turn * ROOM for turn in range(5)]
+    assert profile.seen()["start"].sequences == len(many)
 
 
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

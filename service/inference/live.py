@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import deque
 from pathlib import Path
 from typing import Final
 
@@ -38,51 +37,40 @@ class LiveProfile:
         except OSError as error:
             logger.warning("%s: the live profile is that of each process alone: %s", key, error)
             self._tally = Tally(timesteps, began)
-        self._rows = max(1, PENDING_WEIGHTS // timesteps)
-        self._pending: deque[Array] = deque()
-        self._weights = 0
+        # Copied here, so that the arrays of answers do not stay in memory, and in the processor's caches, until then.
+        self._pending: Array = np.empty((max(1, PENDING_WEIGHTS // timesteps), timesteps), np.float32)
+        self._filled = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, attention: Array) -> None:
-        """Count sequences in.
+        """Count sequences in: as many as a turn of the event loop has time for, and the rest in the next ones.
 
         Args:
             attention: `(n, timesteps)`, each row summing to 1, 0 where a timestep is absent.
         """
-        if len(attention) <= self._rows:
-            self._pending.append(attention)
-        else:
-            starts = range(0, len(attention), self._rows)
-            self._pending.extend(attention[start : start + self._rows] for start in starts)
-        self._weights += attention.size
         loop = asyncio.get_running_loop()
-        if self._weights >= PENDING_WEIGHTS:
-            self._count_some(loop)
-        elif self._timer is None:
+        room = len(self._pending)
+        if len(attention) > room:
+            loop.call_soon(self.add, attention[room:])
+            attention = attention[:room]
+        if self._filled + len(attention) > room:
+            self._count()
+        stop = self._filled + len(attention)
+        self._pending[self._filled : stop] = attention
+        self._filled = stop
+        if self._timer is None:
             self._timer = loop.call_later(PENDING_SECONDS, self._count_in_time)
 
     def seen(self) -> dict[Window, Seen]:
         """What was counted, by window; of other processes up to `PENDING_SECONDS` ago."""
-        while self._pending:
-            self._count()
+        self._count()
         return self._tally.seen(time.monotonic())
 
     def _count_in_time(self) -> None:
         self._timer = None
         self._count()
 
-    def _count_some(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Count what a turn of the event loop has time for, and the rest in the next ones."""
-        self._count()
-        if self._weights >= PENDING_WEIGHTS:
-            loop.call_soon(self._count_some, loop)
-
     def _count(self) -> None:
-        some: list[Array] = []
-        weights = 0
-        while self._pending and weights < PENDING_WEIGHTS:
-            some.append(self._pending.popleft())
-            weights += some[-1].size
-        self._weights -= weights
-        if some:
-            self._tally.add(np.concatenate(some), time.monotonic())
+        if self._filled:
+            self._tally.add(self._pending[: self._filled], time.monotonic())
+            self._filled = 0
