@@ -23,6 +23,7 @@ from service.api import (
     model_repository,
     oip,
     operations,
+    page,
     predict,
     tfserving,
 )
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 DESCRIPTION = """
 Ask a sequence model what it predicts **and which timesteps it looked at**: one call, one forward pass.
 
+* `GET /` is, in a browser, a page that shows all of this and lets you try it.
 * `POST /predict` answers predictions with the attention behind each.
 * `GET /attention` is where the model looks, in training and in the traffic, as numbers or as a chart.
 * `GET /model` is the model card: shapes, labels, classes, metrics, and how it was trained.
@@ -109,6 +111,7 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
         attention.router,
         operations.router,
         metrics.router,
+    page,
         tfserving.router,
         kserve.router,
         oip.router,

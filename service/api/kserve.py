@@ -1,11 +1,11 @@
-"""`/v1`: what KServe's V1 protocol has beside TensorFlow Serving's: the list of models, `:explain`, and a sign of life.
+"""`/v1`: what KServe's V1 protocol has beside TensorFlow Serving's: the list of models, and `:explain`.
 
 See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol.
 """
 
 import time
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
@@ -29,12 +29,6 @@ class ModelList(BaseModel):
     """The models that can be asked for."""
 
     models: list[str] = Field(description="Their names.", examples=[["after-lstm"]])
-
-
-class Alive(BaseModel):
-    """The process answers."""
-
-    status: Literal["alive"] = Field("alive", description="Always `alive`.")
 
 
 class ExplainBody(Instances):
@@ -79,9 +73,3 @@ async def models(request: Request) -> ModelList:
     """The names of all models, whether they can be asked or not."""
     repository: Repository = request.app.state.repository
     return ModelList(models=sorted(repository.models))
-
-
-@router.get("/", summary="KServe: is the process alive?")
-async def alive() -> Alive:
-    """Answers as long as the process does."""
-    return Alive()

@@ -1,0 +1,375 @@
+/** The place to try it: sequences typed, made or dropped; what the model says of them; and the same with curl. */
+
+import { address, ask } from "./api.js";
+import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
+import { count, counted, html, number, percent } from "./dom.js";
+import { named } from "./figure.js";
+import { random, read, write } from "./input.js";
+
+/** So many classes are listed at once, the likeliest first where there are more. */
+const MOST_CLASSES = 10;
+/** Longer lines of curl are shortened where they are shown. */
+const LONG_LINE = 400;
+/** A shell takes no longer argument. */
+const LONGEST_ARGUMENT = 100_000;
+
+const byId = (id) => document.getElementById(id);
+
+export class Ask {
+  /** @param {() => void} answered is told that there is an answer */
+  constructor(answered) {
+    this.answered = answered;
+    this.plot = sequencePlot(byId("sequence-plot"));
+    this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index));
+    this.text = byId("text");
+    const clicks = {
+      example: () => this.#fill((examples) => [examples[this.next++ % examples.length]]),
+      several: () => this.#fill((examples) => examples),
+      random: () => this.#fill((examples) => [random(examples)]),
+      copy: () => this.#copy(),
+    };
+    for (const [id, click] of Object.entries(clicks)) byId(id).addEventListener("click", click);
+    byId("form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#ask();
+    });
+    this.text.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+      event.preventDefault();
+      this.#ask();
+    });
+    this.text.addEventListener("input", () => this.#clearProblem());
+    this.text.addEventListener("scroll", () => this.#scrollMark());
+    byId("file").addEventListener("change", (event) => this.#load(event.target.files[0]));
+    byId("apart").addEventListener("change", () => this.#redraw());
+    this.#acceptDrops();
+  }
+
+  /** Ask another model from now on. */
+  use(card, selection) {
+    this.card = card;
+    this.selection = selection;
+    this.examples = null;
+    this.next = 0;
+    this.asking?.abort();
+    this.#clearProblem();
+    this.#hideResult();
+    const box = byId("importance");
+    box.disabled = !card.baseline;
+    box.checked &&= Boolean(card.baseline);
+    byId("no-importance").hidden = Boolean(card.baseline);
+  }
+
+  /** Put some of the model's examples into the text. */
+  async #fill(make) {
+    this.#clearProblem();
+    const card = this.card;
+    try {
+      this.examples ??= (await ask(address("model/example", this.selection))).sequences;
+      if (card !== this.card) return; // another model was chosen meanwhile
+      this.#write(write(make(this.examples)));
+    } catch (error) {
+      this.#showProblem(error.message);
+    }
+  }
+
+  #write(text) {
+    this.text.value = text;
+    this.text.scrollTop = 0;
+    this.#clearProblem();
+  }
+
+  async #load(file) {
+    if (!file) return;
+    try {
+      this.#write(await file.text());
+    } catch {
+      this.#showProblem(`${file.name} cannot be read.`);
+    }
+    byId("file").value = ""; // so that the same file can be chosen again
+  }
+
+  #acceptDrops() {
+    const area = byId("drop");
+    const over = (on) => area.classList.toggle("over", on);
+    area.addEventListener("dragover", (event) => {
+      if (!event.dataTransfer.types.includes("Files")) return; // text is dropped as ever
+      event.preventDefault();
+      over(true);
+    });
+    area.addEventListener("dragleave", () => over(false));
+    area.addEventListener("drop", (event) => {
+      over(false);
+      if (!event.dataTransfer.files.length) return;
+      event.preventDefault();
+      this.#load(event.dataTransfer.files[0]);
+    });
+  }
+
+  async #ask() {
+    if (this.busy || !this.card) return;
+    this.#clearProblem();
+    const text = this.text.value;
+    if (!text.trim()) {
+      this.#showProblem("There is nothing to ask yet: take an example, or type a sequence.");
+      return;
+    }
+    const typed = read(text, byId("importance").checked);
+    const asking = new AbortController();
+    this.asking = asking;
+    this.#setBusy(true);
+    const url = address("predict", this.selection);
+    try {
+      const answer = await ask(url, { body: typed.body, signal: asking.signal });
+      this.#show(typed, answer);
+      this.#showCurl(url, typed.body);
+      this.answered();
+    } catch (error) {
+      if (asking.signal.aborted) return;
+      if (!("detail" in error)) throw error;
+      this.#showProblem(error.message, typed.find(error.detail));
+      this.#showCurl(url, typed.body);
+    } finally {
+      this.#setBusy(false);
+    }
+  }
+
+  /** Not disabled, which would take the focus away. */
+  #setBusy(busy) {
+    this.busy = busy;
+    byId("ask").setAttribute("aria-disabled", String(busy));
+    byId("ask").textContent = busy ? "Asking…" : "Ask";
+  }
+
+  #hideResult() {
+    byId("result").hidden = true;
+    byId("curl").hidden = true;
+    byId("summary").textContent = "";
+  }
+
+  #clearProblem() {
+    byId("problem").replaceChildren();
+    byId("mark").replaceChildren();
+    this.text.removeAttribute("aria-invalid");
+  }
+
+  /**
+   * Say what is wrong, and show where.
+   * @param {string} message
+   * @param {[number, number]|null} [place] start and end in the text
+   */
+  #showProblem(message, place = null) {
+    this.#hideResult();
+    byId("problem").replaceChildren(html("p", {}, message));
+    if (!place) return;
+    const [start, end] = place;
+    const text = this.text.value;
+    const lines = text.slice(0, start).split(/\r\n|\r|\n/);
+    const where = `Marked in the text: line ${count(lines.length)}, column ${count(lines.at(-1).length + 1)}.`;
+    byId("problem").append(html("p", {}, where));
+    this.text.setAttribute("aria-invalid", "true");
+    const mark = html("mark", {}, text.slice(start, end));
+    // A copy of the text below the text, for a mark that stays when the selection does not.
+    byId("mark").replaceChildren(text.slice(0, start), mark, text.slice(end));
+    this.text.focus({ preventScroll: true });
+    this.text.setSelectionRange(start, end);
+    this.text.scrollTop = mark.offsetTop - this.text.clientHeight / 3;
+    this.text.scrollLeft = mark.offsetLeft - this.text.clientWidth / 3;
+    this.#scrollMark();
+    byId("problem").scrollIntoView({ block: "nearest" });
+  }
+
+  #scrollMark() {
+    byId("mark").scrollTop = this.text.scrollTop;
+    byId("mark").scrollLeft = this.text.scrollLeft;
+  }
+
+  #show(typed, answer) {
+    this.answer = answer;
+    this.sequences = typed.sequences;
+    this.hidden = new Set();
+    const many = answer.predictions.length > 1;
+    byId("result").hidden = false;
+    byId("many").hidden = !many;
+    if (many) {
+      const drawn = answer.predictions.every(({ attention }) => isFlat(attention));
+      byId("many").hidden = !drawn;
+      if (drawn) this.#showMany(answer.predictions);
+    }
+    const features = this.card.feature_labels;
+    byId("apart").checked = features.length > 1 && differInSize(this.sequences[0], features);
+    byId("apart-label").hidden = features.length < 2;
+    this.#makeLegend(features);
+    this.#draw(0);
+  }
+
+  #showMany(predictions) {
+    const texts = predictions.map((prediction) => inShort(prediction, this.card.target));
+    this.heatMap.update({
+      labels: this.card.timestep_labels,
+      attention: predictions.map(({ attention }) => attention),
+      texts,
+      title: `Attention of ${counted(predictions.length, "sequence")}`,
+      text: "A row for each sequence, a column for each timestep; the darker, the more attention.",
+    });
+    const drawn = this.heatMap.count;
+    byId("heat-caption").textContent =
+      `A row a sequence, a column a timestep; the shade is attention, from none to ${number(this.heatMap.highest)}, ` +
+      "and at the end of the row is the prediction. Choose a row, by click or by arrow keys and Enter, to see the sequence." +
+      (drawn < predictions.length ? ` The first ${count(drawn)} are drawn.` : "");
+  }
+
+  /** Buttons that show and hide features. */
+  #makeLegend(features) {
+    byId("legend").replaceChildren(
+      ...features.map((feature, f) =>
+        html(
+          "button",
+          {
+            type: "button",
+            "aria-pressed": "true",
+            title: feature,
+            click: ({ currentTarget }) => {
+              if (!this.hidden.delete(f)) this.hidden.add(f);
+              currentTarget.setAttribute("aria-pressed", String(!this.hidden.has(f)));
+              this.#redraw();
+            },
+          },
+          sample(f),
+          html("span", {}, feature),
+        ),
+      ),
+    );
+  }
+
+  #draw(index) {
+    this.index = index;
+    const prediction = this.answer.predictions[index];
+    const { model, version, predictions } = this.answer;
+    const many = predictions.length > 1;
+    const said = inShort(prediction, this.card.target);
+    byId("summary").textContent = many
+      ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${said}.`
+      : `Answered by ${model}, version ${version}: ${said}.`;
+    byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
+    byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
+    byId("correlation").textContent = correlation(prediction);
+    this.#redraw();
+  }
+
+  #redraw() {
+    const { timestep_labels: labels, feature_labels: features } = this.card;
+    const { attention, importance } = this.answer.predictions[this.index];
+    const weights = isFlat(attention) ? attention : null;
+    const highest = weights ? weights.indexOf(Math.max(...weights)) : 0;
+    byId("key-effect").hidden = !importance;
+    this.plot.update({
+      title: `Sequence ${this.index + 1}, and the attention on its timesteps`,
+      text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${named(labels[highest])}.` : "",
+      labels,
+      features,
+      sequence: this.sequences[this.index],
+      attention: weights,
+      importance: importance ?? null,
+      hidden: this.hidden,
+      apart: byId("apart").checked,
+    });
+  }
+
+  #showCurl(url, body) {
+    this.curl = curl(url, body);
+    const shown = this.curl.length > LONG_LINE;
+    byId("curl").hidden = false;
+    byId("curl-line").textContent = shown ? this.curl.slice(0, LONG_LINE) : this.curl;
+    byId("curl-rest").textContent = shown ? ` … and ${count(this.curl.length - LONG_LINE)} characters more, which Copy takes along` : "";
+    byId("copied").textContent = "";
+  }
+
+  async #copy() {
+    byId("copied").textContent = (await copied(this.curl)) ? "Copied." : "The browser does not let this page copy.";
+  }
+}
+
+/** Whether attention is one weight a timestep: a posted body may have asked for more of it, or for none. */
+const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] === "number";
+
+/** The numbers of a regression with their names. */
+function numbers(prediction, target) {
+  return [prediction].flat().map((value, i) => [target.names?.[i] ?? `number ${i + 1}`, value]);
+}
+
+/** The probability of each class. */
+function probabilities({ prediction }, { task, classes }) {
+  const all = task === "binary" ? [1 - prediction, prediction] : prediction;
+  return classes.map((name, i) => [name, all[i]]);
+}
+
+/** A prediction on a line. */
+function inShort(prediction, target) {
+  if (target.task === "regression") return [prediction.prediction].flat().map(number).join(", ");
+  const [, probability] = probabilities(prediction, target).find(([name]) => name === prediction.label);
+  return `${prediction.label}, ${percent(probability)}`;
+}
+
+/** A prediction in full: the numbers, or the class with the probabilities of all. */
+function predicted(prediction, target) {
+  if (target.task === "regression") {
+    const pairs = numbers(prediction.prediction, target);
+    return [html("dl", { class: "outcome" }, ...pairs.flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, number(value))]))];
+  }
+  const pairs = probabilities(prediction, target);
+  const sorted = pairs.length > MOST_CLASSES ? pairs.toSorted(([, a], [, b]) => b - a) : pairs;
+  const label = html("p", { class: "label" }, prediction.label);
+  const rest = sorted.slice(MOST_CLASSES);
+  const more = html("details", {}, html("summary", {}, `${count(rest.length)} more`), bars(rest, prediction.label));
+  return [label, bars(sorted.slice(0, MOST_CLASSES), prediction.label), ...(rest.length ? [more] : [])];
+}
+
+function bars(pairs, label) {
+  return html(
+    "ul",
+    { class: "probabilities" },
+    ...pairs.map(([name, probability]) => {
+      const bar = html("span", { class: "bar", "aria-hidden": "true" }, html("span"));
+      bar.firstChild.style.width = `${probability * 100}%`;
+      return html(
+        "li",
+        { class: name === label ? "likeliest" : null },
+        html("span", { class: "class", title: name }, name),
+        bar,
+        html("span", { class: "probability" }, number(Number(probability.toFixed(4)))),
+      );
+    }),
+  );
+}
+
+function correlation({ importance, rank_correlation: ranks }) {
+  if (!importance) return "";
+  if (ranks === null || ranks === undefined) return "Attention or importance is the same at all timesteps of this sequence.";
+  return `Attention and importance rank the timesteps of this sequence with a correlation of ${number(Number(ranks.toFixed(2)))}.`;
+}
+
+/** The request as a line for a shell; from standard input where it is longer than an argument may be. */
+function curl(url, body) {
+  const start = `curl -s '${url}' -H 'Content-Type: application/json'`;
+  if (body.length <= LONGEST_ARGUMENT) return `${start} -d '${body.replaceAll("'", "'\\''")}'`;
+  return `${start} --data-binary @- <<'END'\n${body}\nEND`;
+}
+
+/** Copy text; browsers give the clipboard to pages from elsewhere than this machine only by the older way. */
+async function copied(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = html("textarea", { class: "visually-hidden", "aria-hidden": "true", tabindex: -1 });
+    const focused = document.activeElement;
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    focused?.focus();
+    return done;
+  }
+}

@@ -1,0 +1,113 @@
+/** What the model is: its card, and the attention profile that came with it. */
+
+import { profilePlot, shares } from "./charts.js";
+import { count, counted, html, number, percent, table } from "./dom.js";
+import { named } from "./figure.js";
+
+const byId = (id) => document.getElementById(id);
+
+/** "timesteps 10 and 11" */
+function spoken(labels) {
+  const all = labels.map(String);
+  const last = all.pop();
+  return all.length ? `timesteps ${all.join(", ")} and ${last}` : named(last);
+}
+
+/** What the model predicts, in words. */
+function predicts({ task, classes, names }) {
+  if (task === "regression") return names?.length ? `${counted(names.length, "number")}: ${names.join(", ")}` : "numbers";
+  return `one of ${classes.length} classes: ${classes.join(", ")}`;
+}
+
+/** Terms and what they are. */
+function list(entries) {
+  return entries.flatMap(([term, ...definitions]) => [
+    html("dt", {}, term),
+    ...definitions.map((definition) => html("dd", {}, definition)),
+  ]);
+}
+
+/** Names and values, in the order of what they say most often: as they come. */
+function facts(record) {
+  const rows = Object.entries(record).map(([name, value]) => [name.replaceAll("_", " "), written(value)]);
+  return table(["name", "value"], rows);
+}
+
+function written(value) {
+  if (value === null || value === "") return "–";
+  return typeof value === "number" ? number(value) : typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** The model's card. */
+export function showCard(card) {
+  const shape = `${card.variable_length ? "up to " : ""}${counted(card.timesteps, "timestep")} × ${counted(card.features, "feature")}`;
+  const created = new Date(card.created);
+  byId("model-name").textContent = `${card.name}, version ${card.version}`;
+  const fit = card.training;
+  byId("card").replaceChildren(
+    ...list([
+      ["Predicts", predicts(card.target)],
+      ["A sequence", card.missing_values ? `${shape}, of which values may be missing` : shape],
+      ["Features", card.feature_labels.join(", ")],
+      ["Architecture", card.architecture.replaceAll("_", " ")],
+      ["Held-out metrics", ...metrics(card.metrics)],
+      ["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`],
+      ["Created", html("time", { datetime: card.created }, created.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }))],
+      ["Engine", card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],
+    ]),
+  );
+  const epochs = fit.epochs ? [["Epochs", `${count(fit.epochs)}, of which ${count(fit.best_epoch ?? fit.epochs)} was the best`]] : [];
+  byId("card-more").replaceChildren(
+    html("dl", { class: "facts" }, ...list([...epochs, ["Duration of the fit", `${number(fit.seconds)} s`]])),
+    html("h3", {}, "Options of training"),
+    facts(fit.options),
+    html("h3", {}, "Libraries"),
+    facts(fit.libraries),
+  );
+  const rejected = card.rejected ?? [];
+  byId("rejected").replaceChildren(
+    ...rejected.map(({ version, reason }) => html("p", {}, `Version ${version} is not served: ${reason}`)),
+  );
+}
+
+function metrics(record) {
+  const all = Object.entries(record).map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value)}`);
+  return all.length ? all : ["none"];
+}
+
+let plot;
+
+/** The attention profile over held-out sequences, with importance. */
+export function showProfile(profile) {
+  plot ??= profilePlot(byId("profile-plot"));
+  const { importance, timestep_labels: labels, peak, mean } = profile;
+  const beside = importance && shares(importance) ? importance : null;
+  byId("key-importance").hidden = !beside;
+  byId("profile-caption").textContent =
+    `Mean over ${counted(profile.sequences, "held-out sequence")}; whiskers are ±1 standard deviation. ` +
+    (beside
+      ? `Importance is how far ${importance.metric} drops once the values of a timestep come from other sequences, ` +
+        `as a share of all drops; the largest is ${number(Math.max(...importance.drop))}.`
+      : "");
+  byId("agreement").textContent = agreement(profile);
+  plot.update({
+    title: `Attention profile of ${profile.model}, version ${profile.version}`,
+    text: `Most attention, ${percent(mean[peak])} of it, falls on ${named(labels[peak])}. ${agreement(profile)}`,
+    labels,
+    mean,
+    spread: profile.spread,
+    peak,
+    importance: beside,
+  });
+}
+
+/** Whether attention lies where importance does, in a sentence. */
+function agreement({ agreement: agreed, timestep_labels: labels }) {
+  if (!agreed) return "";
+  const correlation = agreed.rank_correlation === null ? "" : `Attention and importance rank the timesteps with a correlation of ${number(Number(agreed.rank_correlation.toFixed(2)))}. `;
+  if (!agreed.top.length) return `${correlation}No timestep is important by itself.`;
+  const important = spoken(agreed.top.map((t) => labels[t]));
+  const verb = agreed.top.length === 1 ? "holds" : "hold";
+  const share = agreed.importance === null ? "" : ` and ${percent(agreed.importance)} of importance`;
+  return `${correlation}What matters most, ${important}, ${verb} ${percent(agreed.attention)} of attention${share}.`;
+}

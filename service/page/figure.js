@@ -1,0 +1,293 @@
+/** What the charts share: a plot with a cursor, scales, axes and tooltips. */
+
+import { html, join, number, scientific, scrollable, set, shortened, svg, table } from "./dom.js";
+
+/** Width of a character of the axes' font, in pixels, a little generously. */
+const CHARACTER = 6.4;
+/** Most characters of a label on an axis; tooltips and tables have all of them. */
+const LONGEST_LABEL = 14;
+
+let plots = 0;
+
+/**
+ * A chart: an SVG in the pixels that there are, a cursor over it that pointer and arrow keys move, a tooltip that tells
+ * what is under the cursor, and all of it as a table.
+ *
+ * The cursor is a slider, so that screen readers tell each value that the arrow keys come to. It lies over the SVG
+ * rather than in it, and both stay when the data change: focus is never lost.
+ */
+export class Plot {
+  /**
+   * @param {Element} host what to put it into
+   * @param {object} chart
+   * @param {string} chart.cursor what the cursor moves along
+   * @param {(plot: Plot, data: object) => Frame} chart.draw
+   * @param {(data: object) => {title: string, text: string}} chart.describe
+   * @param {(data: object, index: number) => {heading: string, rows: [string, string, string?][]}} chart.tell
+   * @param {(data: object) => {head: string[], rows: string[][]}} chart.table
+   *
+   * @typedef {{x: Scale, top: number, bottom: number}} Frame where the cursor may be
+   */
+  constructor(host, chart) {
+    this.chart = chart;
+    this.index = null;
+    const id = `plot-${(plots += 1)}`;
+    this.title = svg("title", { id: `${id}-title` });
+    this.text = svg("desc", { id: `${id}-text` });
+    this.svg = svg("svg", { role: "img", "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-text` });
+    this.svg.append(this.title, this.text);
+    this.cursor = html("div", {
+      class: "cursor",
+      role: "slider",
+      tabindex: 0,
+      "aria-label": chart.cursor,
+      "aria-valuemin": 0,
+      keydown: (event) => this.#key(event),
+      focus: () => this.cursor.matches(":focus-visible") && this.show(this.index ?? 0),
+      blur: () => this.show(null),
+      pointermove: (event) => this.#point(event),
+      pointerdown: (event) => this.#point(event),
+      pointerleave: () => this.show(null),
+    });
+    this.tooltip = html("div", { class: "tooltip", "aria-hidden": "true", hidden: true });
+    this.details = html("details", { toggle: () => this.#tabulate() }, html("summary", {}, "As a table"));
+    this.element = html("div", { class: "plot" }, this.svg, this.cursor, this.tooltip);
+    host.append(this.element, this.details);
+    new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.update(this.data)).observe(
+      this.element,
+    );
+  }
+
+  /** Show other data. */
+  update(data) {
+    this.data = data;
+    this.width = this.element.clientWidth;
+    if (this.width === 0) return; // hidden: drawn once it is not
+    const { title, text } = this.chart.describe(data);
+    this.title.textContent = title;
+    this.text.textContent = text;
+    this.frame = this.chart.draw(this, data);
+    const { x, top, bottom } = this.frame;
+    this.last = x.count - 1;
+    set(this.cursor, { "aria-valuemax": this.last });
+    Object.assign(this.cursor.style, {
+      left: `${x.left}px`,
+      width: `${x.right - x.left}px`,
+      top: `${top}px`,
+      height: `${bottom - top}px`,
+    });
+    const shown = !this.tooltip.hidden;
+    this.index = Math.min(this.index ?? 0, this.last);
+    this.#announce();
+    this.show(shown ? this.index : null);
+    this.#tabulate();
+  }
+
+  /** Size of the SVG, in pixels. */
+  resize(height) {
+    set(this.svg, { viewBox: `0 0 ${this.width} ${height}`, width: this.width, height });
+  }
+
+  /** A group in the SVG, made where there is none; those made first lie behind. */
+  layer(name) {
+    return this.svg.querySelector(`:scope > .${name}`) ?? this.svg.appendChild(svg("g", { class: name }));
+  }
+
+  /** Move the cursor, or hide it. */
+  show(index) {
+    const marked = index === null ? [] : [this.frame.x(index)];
+    const { x, top, bottom } = this.frame;
+    const wide = Math.max(2, x.slot);
+    join(this.layer("marker"), "rect", marked, (at) => ({
+      x: at - wide / 2,
+      y: top,
+      width: wide,
+      height: bottom - top,
+    }));
+    this.tooltip.hidden = index === null;
+    if (index === null) return;
+    this.index = index;
+    this.#announce();
+    const { heading, rows } = this.chart.tell(this.data, index);
+    this.tooltip.replaceChildren(
+      html("strong", {}, heading),
+      ...rows.map(([name, value, kind]) =>
+        html("span", { class: "value" }, html("span", { class: `key ${kind ?? ""}` }), html("span", {}, name), html("b", {}, value)),
+      ),
+    );
+    const right = Math.max(0, this.width - this.tooltip.offsetWidth);
+    const beside = x(index) + wide / 2 + 10;
+    const left = beside > right ? x(index) - wide / 2 - 10 - this.tooltip.offsetWidth : beside;
+    this.tooltip.style.left = `${Math.min(Math.max(0, left), right)}px`;
+    this.tooltip.style.top = `${top}px`;
+  }
+
+  #announce() {
+    const { heading, rows } = this.chart.tell(this.data, this.index);
+    const values = rows.map(([name, value]) => `${name} ${value}`).join(", ");
+    set(this.cursor, { "aria-valuenow": this.index, "aria-valuetext": `${heading}: ${values}` });
+  }
+
+  #key(event) {
+    const at = this.index ?? 0;
+    const moves = {
+      ArrowLeft: at - 1,
+      ArrowDown: at - 1,
+      ArrowRight: at + 1,
+      ArrowUp: at + 1,
+      PageDown: at - 10,
+      PageUp: at + 10,
+      Home: 0,
+      End: this.last,
+      Escape: null,
+    };
+    if (!(event.key in moves) || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const to = moves[event.key];
+    this.show(to === null ? null : Math.max(0, Math.min(this.last, to)));
+  }
+
+  #point(event) {
+    const { x } = this.frame;
+    const at = event.clientX - this.element.getBoundingClientRect().left;
+    this.show(Math.max(0, Math.min(this.last, Math.floor((at - x.left) / x.slot))));
+  }
+
+  /** The table is made when somebody looks: it may have a thousand rows. */
+  #tabulate() {
+    if (!this.details.open) return;
+    const { head, rows } = this.chart.table(this.data);
+    const old = this.details.querySelector(".scroll");
+    const made = table(head, rows);
+    if (old) old.replaceChildren(made);
+    else this.details.append(scrollable(this.title.textContent, made));
+  }
+}
+
+/**
+ * Places for so many timesteps, side by side.
+ * @typedef {((index: number) => number) & {count: number, left: number, right: number, slot: number}} Scale
+ * @returns {Scale}
+ */
+export function places(count, left, right) {
+  const slot = (right - left) / count;
+  return Object.assign((index) => left + slot * (index + 0.5), { count, left, right, slot });
+}
+
+/** Numbers to heights; the range is given from low to high. */
+export function heights([low, high], bottom, top) {
+  const scale = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
+  return Object.assign(scale, { low, high, bottom, top });
+}
+
+/** Round numbers in a range, about so many. */
+export function ticks(low, high, about) {
+  const rough = (high - low) / about;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
+  const first = Math.ceil(low / step - 1e-9);
+  const last = Math.floor(high / step + 1e-9);
+  // As multiples of the step: sums of it would gather errors.
+  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
+}
+
+/** The numbers of an axis, each with as many digits as it takes to tell them apart. */
+export function tickTexts(values) {
+  const most = Math.max(...values.map(Math.abs));
+  const step = values.length > 1 ? Math.abs(values[1] - values[0]) : most || 1;
+  if (most >= 1e5 || (most > 0 && most < 1e-3)) {
+    const digits = Math.max(0, Math.min(15, Math.round(Math.log10(most / step) + 0.5)));
+    return values.map((value) => (value === 0 ? "0" : scientific(value, digits)));
+  }
+  const decimals = Math.max(0, Math.min(12, -Math.floor(Math.log10(step) + 1e-9)));
+  return values.map((value) => value.toFixed(decimals).replace("-", "−"));
+}
+
+/** The space that an axis of these numbers takes. */
+export const widthOf = (texts) => 12 + CHARACTER * Math.max(...texts.map((text) => text.length));
+
+/**
+ * Lines across, numbers beside them, and above these what they are.
+ * @param {Plot} plot
+ * @param {object} axis
+ * @param {(value: number) => number} axis.y
+ * @param {number[]} axis.values
+ * @param {Scale} axis.x
+ * @param {string} axis.name
+ * @param {string} [axis.layer] that at the right has no lines: the one at the left has them
+ */
+export function drawHeights(plot, { y, values, x, name, layer: layerName = "axis-left" }) {
+  const layer = plot.layer(layerName);
+  const atRight = layerName === "axis-right";
+  layer.classList.add("axis");
+  const texts = tickTexts(values);
+  const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
+  const rules = atRight ? [] : values;
+  join(part("rules"), "line", rules, (value) => ({ x1: x.left, x2: x.right, y1: y(value), y2: y(value) }));
+  join(part("numbers"), "text", values, (value, i) => ({
+    x: atRight ? x.right + 8 : x.left - 8,
+    y: y(value),
+    dy: "0.32em",
+    "text-anchor": atRight ? "start" : "end",
+    text: texts[i],
+  }));
+  join(part("name"), "text", name ? [name] : [], () => ({
+    x: atRight ? plot.width : 0,
+    y: y.top - 12,
+    "text-anchor": atRight ? "end" : "start",
+    text: name,
+  }));
+}
+
+/**
+ * Labels below, as many as there is space for.
+ * @param {Plot} plot
+ * @param {Scale} x
+ * @param {number} bottom
+ * @param {string[]} labels
+ */
+export function drawLabels(plot, x, bottom, labels, name = "timestep") {
+  const layer = plot.layer("axis-below");
+  layer.classList.add("axis");
+  const texts = labels.slice(0, x.count).map((label) => shortened(label, LONGEST_LABEL));
+  const widest = CHARACTER * texts.reduce((most, text) => Math.max(most, text.length), 1) + 8;
+  const every = Math.max(1, Math.ceil(widest / x.slot));
+  const shown = texts.map((text, i) => [text, i]).filter(([, i]) => i % every === 0);
+  const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
+  join(part("base"), "line", [bottom], () => ({ x1: x.left, x2: x.right, y1: bottom, y2: bottom }));
+  join(part("ticks"), "line", shown, ([, i]) => ({ x1: x(i), x2: x(i), y1: bottom, y2: bottom + 4 }));
+  join(part("numbers"), "text", shown, ([text, i]) => ({
+    // The first and the last label stay inside the picture, however long they are.
+    x: Math.min(Math.max(x(i), (text.length * CHARACTER) / 2), plot.width - (text.length * CHARACTER) / 2),
+    y: bottom + 17,
+    "text-anchor": "middle",
+    text,
+  }));
+  join(part("name"), "text", [name], () => ({ x: x.right, y: bottom + 34, "text-anchor": "end", text: name }));
+}
+
+/**
+ * Bars from the foot of a scale.
+ * @param {Element} layer
+ * @param {(number|null)[]} values
+ * @param {{x: Scale, y: Function, width?: number, shift?: number, picked?: number|null}} how widths in parts of a slot
+ */
+export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked = null }) {
+  const wide = x.slot * width;
+  join(layer, "rect", values, (value, i) => {
+    const top = y(Math.max(y.low, value ?? y.low));
+    return {
+      x: x(i) + shift * x.slot - wide / 2,
+      y: top,
+      width: wide,
+      height: Math.max(0, y.bottom - top),
+      class: i === picked ? "picked" : null,
+    };
+  });
+}
+
+/** The label of a timestep as it is spoken of. */
+export const named = (label) => `timestep ${label}`;
+
+/** A number, and its spread where there is one. */
+export const withSpread = (value, spread) => `${number(value)} ± ${number(spread)}`;
