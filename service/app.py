@@ -111,7 +111,7 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
         attention.router,
         operations.router,
         metrics.router,
-    page,
+        page.router,
         tfserving.router,
         kserve.router,
         oip.router,
