@@ -8,8 +8,9 @@ import { random, read, write } from "./input.js";
 
 /** So many classes are listed at once, the likeliest first where there are more. */
 const MOST_CLASSES = 10;
-/** Longer lines of curl are shortened where they are shown. */
+/** Longer lines of curl, in characters or in lines of text, are shortened where they are shown. */
 const LONG_LINE = 400;
+const MOST_LINES = 6;
 /** A shell takes no longer argument. */
 const LONGEST_ARGUMENT = 100_000;
 
@@ -142,6 +143,7 @@ export class Ask {
   }
 
   #hideResult() {
+    byId("empty").hidden = false;
     byId("result").hidden = true;
     byId("curl").hidden = true;
     byId("summary").textContent = "";
@@ -190,6 +192,7 @@ export class Ask {
     this.hidden = new Set();
     const many = answer.predictions.length > 1;
     byId("result").hidden = false;
+    byId("empty").hidden = true;
     byId("many").hidden = !many;
     if (many) {
       const drawn = answer.predictions.every(({ attention }) => isFlat(attention));
@@ -247,7 +250,8 @@ export class Ask {
     const prediction = this.answer.predictions[index];
     const { model, version, predictions } = this.answer;
     const many = predictions.length > 1;
-    const said = inShort(prediction, this.card.target);
+    const [what, probability] = inShort(prediction, this.card.target);
+    const said = probability ? `${what}, with probability ${probability}` : what;
     byId("summary").textContent = many
       ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${said}.`
       : `Answered by ${model}, version ${version}: ${said}.`;
@@ -278,10 +282,11 @@ export class Ask {
 
   #showCurl(url, body) {
     this.curl = curl(url, body);
-    const shown = this.curl.length > LONG_LINE;
+    const shown = this.curl.slice(0, LONG_LINE).split("\n").slice(0, MOST_LINES).join("\n");
+    const rest = this.curl.length - shown.length;
     byId("curl").hidden = false;
-    byId("curl-line").textContent = shown ? this.curl.slice(0, LONG_LINE) : this.curl;
-    byId("curl-rest").textContent = shown ? ` … and ${count(this.curl.length - LONG_LINE)} characters more, which Copy takes along` : "";
+    byId("curl-line").textContent = shown;
+    byId("curl-rest").textContent = rest ? ` … and ${counted(rest, "character")} more, which Copy takes along` : "";
     byId("copied").textContent = "";
   }
 
@@ -304,12 +309,15 @@ function probabilities({ prediction }, { task, classes }) {
   return classes.map((name, i) => [name, all[i]]);
 }
 
-/** A prediction on a line. */
+/** A prediction on a line: the numbers, or the class and its probability. */
 function inShort(prediction, target) {
-  if (target.task === "regression") return [prediction.prediction].flat().map(number).join(", ");
+  if (target.task === "regression") return [[prediction.prediction].flat().map(number).join(", "), ""];
   const [, probability] = probabilities(prediction, target).find(([name]) => name === prediction.label);
-  return `${prediction.label}, ${percent(probability)}`;
+  return [prediction.label, chance(probability)];
 }
+
+/** A probability to four places. */
+const chance = (probability) => probability.toFixed(4);
 
 /** A prediction in full: the numbers, or the class with the probabilities of all. */
 function predicted(prediction, target) {
@@ -337,7 +345,7 @@ function bars(pairs, label) {
         { class: name === label ? "likeliest" : null },
         html("span", { class: "class", title: name }, name),
         bar,
-        html("span", { class: "probability" }, number(Number(probability.toFixed(4)))),
+        html("span", { class: "probability" }, chance(probability)),
       );
     }),
   );

@@ -4,6 +4,9 @@ import { profilePlot, shares } from "./charts.js";
 import { count, counted, html, number, percent, table } from "./dom.js";
 import { named } from "./figure.js";
 
+/** So many classes and features are named on the card, before its details. */
+const MOST_NAMES = 8;
+
 const byId = (id) => document.getElementById(id);
 
 /** "timesteps 10 and 11" */
@@ -13,10 +16,16 @@ function spoken(labels) {
   return all.length ? `timesteps ${all.join(", ")} and ${last}` : named(last);
 }
 
+/** The first of some names, and how many more there are. */
+function some(names) {
+  const rest = names.length - MOST_NAMES;
+  return names.slice(0, MOST_NAMES).join(", ") + (rest > 0 ? ` and ${count(rest)} more` : "");
+}
+
 /** What the model predicts, in words. */
 function predicts({ task, classes, names }) {
-  if (task === "regression") return names?.length ? `${counted(names.length, "number")}: ${names.join(", ")}` : "numbers";
-  return `one of ${classes.length} classes: ${classes.join(", ")}`;
+  if (task === "regression") return names?.length ? `${counted(names.length, "number")}: ${some(names)}` : "numbers";
+  return `one of ${count(classes.length)} classes: ${some(classes)}`;
 }
 
 /** Terms and what they are. */
@@ -48,7 +57,7 @@ export function showCard(card) {
     ...list([
       ["Predicts", predicts(card.target)],
       ["A sequence", card.missing_values ? `${shape}, of which values may be missing` : shape],
-      ["Features", card.feature_labels.join(", ")],
+      ["Features", some(card.feature_labels)],
       ["Architecture", card.architecture.replaceAll("_", " ")],
       ["Held-out metrics", ...metrics(card.metrics)],
       ["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`],
@@ -57,8 +66,16 @@ export function showCard(card) {
     ]),
   );
   const epochs = fit.epochs ? [["Epochs", `${count(fit.epochs)}, of which ${count(fit.best_epoch ?? fit.epochs)} was the best`]] : [];
+  const all = [
+    ["All features", card.feature_labels],
+    ["All that is predicted", card.target.classes ?? card.target.names ?? []],
+  ].filter(([, names]) => names.length > MOST_NAMES);
   byId("card-more").replaceChildren(
-    html("dl", { class: "facts" }, ...list([...epochs, ["Duration of the fit", `${number(fit.seconds)} s`]])),
+    html(
+      "dl",
+      { class: "facts" },
+      ...list([...epochs, ["Duration of the fit", `${number(fit.seconds)} s`], ...all.map(([term, names]) => [term, names.join(", ")])]),
+    ),
     html("h3", {}, "Options of training"),
     facts(fit.options),
     html("h3", {}, "Libraries"),

@@ -1,14 +1,16 @@
 /** The charts: attention of a model or of its traffic, a sequence with attention over it, and many sequences. */
 
 import { count, html, join, number, set, svg } from "./dom.js";
-import { Plot, drawBars, drawHeights, drawLabels, heights, named, places, ticks, widthOf, withSpread, tickTexts } from "./figure.js";
+import { Plot, drawBars, drawHeights, drawLabels, heights, moved, named, places, ticks, widthOf, withSpread, tickTexts } from "./figure.js";
 
-/** Bars narrower than this, in pixels, carry no whiskers: the spread is a band, and what is beside them a line. */
+/** Bars narrower than this, in pixels, carry no whiskers: the spread is a band, and importance below. */
 const THIN = 5;
 /** So many points of lines get marks; more would hide the lines. */
 const MOST_MARKS = 400;
 /** So many sequences get a row in the heat-map. */
 const MOST_ROWS = 256;
+/** Height of a strip of bars below a chart, in pixels. */
+const STRIP = 92;
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4"];
 const COLORS = 7;
 /** Outlines of marks about (0, 0): circle, square, triangle, diamond, cross, triangle upside down. */
@@ -94,36 +96,37 @@ export function profilePlot(host) {
 
 /** @param {Plot} plot @param {Profile} data */
 function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) {
-  const [height, top] = [280, 34];
-  const bottom = height - 40;
-  plot.resize(height);
   const share = importance ? shares(importance) : null;
+  const x0 = (plot.width - 60) / labels.length; // about the slot there will be
+  const thin = x0 < (share ? 2.5 * THIN : THIN);
+  const beside = share && !thin;
+  const strip = share && thin ? STRIP : 0;
+  const [top, bottom] = [34, 240];
+  plot.resize(bottom + strip + 40);
   const whiskers = (mean ?? []).map((value, i) => value + spread[i]);
-  const highest = [...(share ?? []), ...(outline?.mean ?? []), ...whiskers].reduce((a, b) => Math.max(a, b), 1e-9);
+  const highest = [...(beside ? share : []), ...(outline?.mean ?? []), ...whiskers].reduce((a, b) => Math.max(a, b), 1e-9);
   const y = heights([0, highest * 1.04], bottom, top);
   const values = ticks(0, y.high, 5);
-  const x = places(labels.length, ...between(plot, tickTexts(values)));
-  drawHeights(plot, { y, values, x, name: "fraction" });
-  drawLabels(plot, x, bottom, labels);
+  const effects = effectsScale(strip ? share : [], bottom + strip);
+  const x = places(labels.length, ...between(plot, [...tickTexts(values), ...tickTexts(effects.values)]));
 
-  const thin = x.slot < (share ? 2.5 * THIN : THIN);
-  const beside = share && !thin;
   const band = thin && mean ? [steps(whiskers, { x, y })] : [];
   join(plot.layer("band"), "path", band, (path) => ({ d: `${path}V${bottom}H${x.left}Z` }));
+  drawHeights(plot, { y, values, x, name: "fraction" });
   const shift = beside ? -0.2 : 0;
   const width = beside ? 0.38 : thin ? 1 : 0.72;
   drawBars(plot.layer("attention"), mean ?? labels.map(() => 0), { x, y, width, shift, picked: peak });
-  drawBars(plot.layer("importance"), beside ? share : [], { x, y, width, shift: 0.2 });
-  const lines = [...(outline ? ["outline"] : []), ...(share && thin ? ["importance-line"] : [])];
-  join(plot.layer("lines"), "path", lines, (kind) => ({
-    class: kind,
-    d: steps(kind === "outline" ? outline.mean : share, { x, y }),
-  }));
+  drawHeights(plot, { y: effects, values: effects.values, x, name: strip ? "importance" : "", layer: "axis-strip" });
+  if (beside) drawBars(plot.layer("importance"), share, { x, y, width, shift: 0.2 });
+  else drawBars(plot.layer("importance"), strip ? share : [], { x, y: effects, width: 1 });
+  drawLabels(plot, x, bottom + strip, labels);
+  join(plot.layer("outline"), "path", outline ? [outline.mean] : [], (around) => ({ d: steps(around, { x, y }) }));
 
-  const middle = (i) => x(i) + shift * x.slot;
+  const middle = (i) => x(i) + moved(x, shift);
   const cap = Math.min(3, (x.slot * width) / 3);
   join(plot.layer("whiskers"), "path", thin ? [] : (mean ?? []), (value, i) => {
     const [low, high] = [y(Math.max(0, value - spread[i])), y(value + spread[i])];
+    if (low - high < 1.5) return { d: "M0,0" }; // its caps alone would look like a bar
     return { d: `M${middle(i) - cap},${low}h${2 * cap}m${-cap},0V${high}m${-cap},0h${2 * cap}` };
   });
   // In words, too: the color alone would not do.
@@ -133,7 +136,13 @@ function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) 
     "text-anchor": "middle",
     text: number(Number(mean[i].toPrecision(2))),
   }));
-  return { x, top, bottom };
+  return { x, top, bottom: bottom + strip };
+}
+
+/** The scale of bars in a strip below a chart, and the numbers of its axis. */
+function effectsScale(effects, bottom) {
+  const scale = heights([0, effects.reduce((a, b) => Math.max(a, b), 0) * 1.05 || 1], bottom, bottom - STRIP + 36);
+  return Object.assign(scale, { values: effects.length ? ticks(0, scale.high, 3) : [] });
 }
 
 /**
@@ -196,7 +205,7 @@ export function differInSize(sequence, features) {
 
 /** @param {Plot} plot @param {Sequence} data */
 function drawSequence(plot, { labels, features, sequence, attention, importance, hidden, apart }) {
-  const [top, main, strip] = [34, 240, importance ? 92 : 0];
+  const [top, main, strip] = [34, 240, importance ? STRIP : 0];
   const bottom = top + main;
   plot.resize(bottom + strip + 40);
   const shown = features.map((_, f) => f).filter((f) => !hidden.has(f));
@@ -205,15 +214,14 @@ function drawSequence(plot, { labels, features, sequence, attention, importance,
   const most = (list) => list.reduce((a, b) => Math.max(a, b), 0) || 1;
   const weights = heights([0, attention ? most(attention) * 1.02 : 1], bottom, top);
   const weightValues = attention ? ticks(0, weights.high, 4) : [];
-  const effects = heights([0, importance ? most(importance) * 1.05 : 1], bottom + strip, bottom + 36);
-  const effectValues = importance ? ticks(0, effects.high, 2) : [];
-  const leftTexts = [...tickTexts(values.length ? values : [0]), ...(importance ? tickTexts(effectValues) : [])];
+  const effects = effectsScale(importance ?? [], bottom + strip);
+  const leftTexts = [...tickTexts(values.length ? values : [0]), ...tickTexts(effects.values)];
   const x = places(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
 
   drawBars(plot.layer("attention"), attention ?? [], { x, y: weights, width: x.slot < THIN ? 1 : 0.78 });
   drawHeights(plot, { y, values, x, name: apart ? "values, each feature on its own scale" : "value" });
   drawHeights(plot, { y: weights, values: weightValues, x, name: attention ? "attention" : "", layer: "axis-right" });
-  drawHeights(plot, { y: effects, values: effectValues, x, name: importance ? "importance" : "", layer: "axis-strip" });
+  drawHeights(plot, { y: effects, values: effects.values, x, name: importance ? "importance" : "", layer: "axis-strip" });
   drawBars(plot.layer("importance"), importance ?? [], { x, y: effects, width: x.slot < THIN ? 1 : 0.78 });
   drawLabels(plot, x, bottom + strip, labels);
 
@@ -261,7 +269,7 @@ export class HeatMap {
       class: "rows",
       role: "listbox",
       tabindex: 0,
-      "aria-label": "Sequences",
+      "aria-label": "Sequences answered",
       keydown: (event) => this.#key(event),
       pointermove: (event) => this.#point(event),
       pointerleave: () => (this.tooltip.hidden = true),
@@ -274,8 +282,8 @@ export class HeatMap {
   }
 
   /**
-   * @param {{labels: string[], attention: number[][], texts: string[], title: string, text: string}} data `texts`: what
-   *   was predicted of each
+   * @param {{labels: string[], attention: number[][], texts: [string, string][], title: string, text: string}} data `texts`: what
+   *   was predicted of each, and its probability
    */
   update(data) {
     const attention = data.attention.slice(0, MOST_ROWS);
@@ -289,17 +297,24 @@ export class HeatMap {
       ...attention.map((weights, i) => {
         const highest = weights.indexOf(Math.max(...weights));
         const where = `most attention on ${named(data.labels[highest])}`;
+        const [what, probability] = data.texts[i];
+        const said = [what, probability].filter(Boolean).join(", ");
         return html(
           "div",
           {
             role: "option",
             id: `row-${i}`,
             "aria-selected": "false",
-            "aria-label": `Sequence ${i + 1}: ${data.texts[i]}, ${where}`,
+            "aria-label": `Sequence ${i + 1}: ${said}, ${where}`,
             click: () => this.#select(i),
           },
           html("span", { class: "ordinal" }, count(i + 1)),
-          html("span", { class: "predicted", title: data.texts[i] }, data.texts[i]),
+          html(
+            "span",
+            { class: "predicted", title: said },
+            html("span", {}, what),
+            html("span", { class: "probability" }, probability),
+          ),
         );
       }),
     );

@@ -6,6 +6,10 @@ import { html, join, number, scientific, scrollable, set, shortened, svg, table 
 const CHARACTER = 6.4;
 /** Most characters of a label on an axis; tooltips and tables have all of them. */
 const LONGEST_LABEL = 14;
+/** Widest bar, in pixels: a single timestep is no wall. */
+const WIDEST_BAR = 56;
+/** Bars narrower than this have no outline. */
+const THINNEST = 3;
 
 let plots = 0;
 
@@ -239,6 +243,12 @@ export function drawHeights(plot, { y, values, x, name, layer: layerName = "axis
   }));
 }
 
+/** The next of 1, 2, 5, 10, 20, 50 … */
+function roundStep(least) {
+  const power = 10 ** Math.max(0, Math.floor(Math.log10(least)));
+  return power * [1, 2, 5, 10].find((factor) => factor * power >= least);
+}
+
 /**
  * Labels below, as many as there is space for.
  * @param {Plot} plot
@@ -251,7 +261,7 @@ export function drawLabels(plot, x, bottom, labels, name = "timestep") {
   layer.classList.add("axis");
   const texts = labels.slice(0, x.count).map((label) => shortened(label, LONGEST_LABEL));
   const widest = CHARACTER * texts.reduce((most, text) => Math.max(most, text.length), 1) + 8;
-  const every = Math.max(1, Math.ceil(widest / x.slot));
+  const every = roundStep(widest / x.slot);
   const shown = texts.map((text, i) => [text, i]).filter(([, i]) => i % every === 0);
   const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
   join(part("base"), "line", [bottom], () => ({ x1: x.left, x2: x.right, y1: bottom, y2: bottom }));
@@ -273,18 +283,21 @@ export function drawLabels(plot, x, bottom, labels, name = "timestep") {
  * @param {{x: Scale, y: Function, width?: number, shift?: number, picked?: number|null}} how widths in parts of a slot
  */
 export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked = null }) {
-  const wide = x.slot * width;
+  const wide = Math.min(WIDEST_BAR, x.slot * width);
   join(layer, "rect", values, (value, i) => {
     const top = y(Math.max(y.low, value ?? y.low));
     return {
-      x: x(i) + shift * x.slot - wide / 2,
+      x: x(i) + moved(x, shift) - wide / 2,
       y: top,
       width: wide,
       height: Math.max(0, y.bottom - top),
-      class: i === picked ? "picked" : null,
+      class: i === picked ? "picked" : wide < THINNEST ? "thin" : null,
     };
   });
 }
+
+/** How far a bar is from the middle of its slot, which for few timesteps is wider than bars are. */
+export const moved = (x, shift) => shift * Math.min(x.slot, 2.5 * WIDEST_BAR);
 
 /** The label of a timestep as it is spoken of. */
 export const named = (label) => `timestep ${label}`;

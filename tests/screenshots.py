@@ -1,0 +1,71 @@
+"""`python -m tests.screenshots`: the pictures of the page in `docs/`, from models as README.md trains them."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import launched
+from tests.server import ROOT, serving
+
+DOCS = ROOT / "docs"
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
+
+
+def open_page(browser: Browser, url: str, **options: Any) -> Page:
+    """The page, once the live profile has been asked for."""
+    page = browser.new_page(base_url=url, reduced_motion="reduce", **options)
+    page.goto(url)
+    expect(page.locator("#live-plot rect").first).to_be_attached()
+    return page
+
+
+def ask(page: Page, button: str) -> None:
+    """Ask for an example, with importance."""
+    page.get_by_role("button", name=button, exact=True).click()
+    expect(page.get_by_label("Sequences", exact=True)).not_to_have_value("")
+    page.get_by_label("with importance").check()
+    page.get_by_role("button", name="Ask", exact=True).click()
+    expect(page.locator("#sequence-plot .series path").first).to_be_attached()
+
+
+def traffic(url: str, model: str) -> None:
+    """Examples, and sequences that are not quite like them."""
+    sequences = httpx.get(f"{url}/model/example", params={"model": model}).json()["sequences"]
+    shifted = [[[value + 0.3 for value in step] for step in sequence] for sequence in sequences]
+    for posted in (sequences, shifted):
+        httpx.post(f"{url}/predict", params={"model": model}, json={"sequences": posted}).raise_for_status()
+
+
+def shoot(page: Page, path: Path, part: str = "body") -> None:
+    """A part of the page, once its live profile shows the traffic; in 256 colors, which are enough for it."""
+    expect(page.locator("#live-text")).to_contain_text("sequences in")
+    page.locator("h1").click()
+    page.locator(part).screenshot(path=path)
+    with Image.open(path) as picture:
+        picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def main(artifacts: str, folder: Path) -> None:
+    """Take all of them."""
+    with serving("--artifacts", artifacts, "--model", "after-lstm") as (url, _), launched() as browser:
+        for model in ("after-lstm", "italy-power"):
+            traffic(url, model)
+        for name, scheme in (("light", "light"), ("dark", "dark")):
+            page = open_page(browser, url, viewport=WIDE, color_scheme=scheme)
+            ask(page, "Example" if scheme == "light" else "Several")
+            shoot(page, folder / f"page-{name}.png")
+        page = open_page(browser, url, viewport=NARROW, color_scheme="light", device_scale_factor=2)
+        ask(page, "Example")
+        shoot(page, folder / "page-narrow.png", "#try")
+        page = open_page(browser, f"{url}/?model=italy-power", viewport=WIDE, color_scheme="light")
+        ask(page, "Several")
+        shoot(page, folder / "page-italy-power.png")
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    main(arguments[0] if arguments else "artifacts", Path(arguments[1]) if arguments[1:] else DOCS)
