@@ -182,8 +182,7 @@ export class Ask {
   }
 
   #scrollMark() {
-    byId("mark").scrollTop = this.text.scrollTop;
-    byId("mark").scrollLeft = this.text.scrollLeft;
+    byId("mark").style.transform = `translate(${-this.text.scrollLeft}px, ${-this.text.scrollTop}px)`;
   }
 
   #show(typed, answer) {
