@@ -40,11 +40,13 @@ def traffic(url: str, model: str) -> None:
         httpx.post(f"{url}/predict", params={"model": model}, json={"sequences": posted}).raise_for_status()
 
 
-def shoot(page: Page, path: Path, part: str = "body") -> None:
-    """A part of the page, once its live profile shows the traffic; in 256 colors, which are enough for it."""
+def shoot(page: Page, path: Path, part: str = "html") -> None:
+    """A part of the page in its full width, once its live profile shows the traffic; 256 colors are enough for it."""
     expect(page.locator("#live-text")).to_contain_text("sequences in")
     page.locator("h1").click()
-    page.locator(part).screenshot(path=path)
+    box = page.locator(part).bounding_box()
+    assert box is not None
+    page.screenshot(path=path, full_page=True, clip={**box, "x": 0, "width": page.evaluate("innerWidth")})
     with Image.open(path) as picture:
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 

@@ -491,6 +491,15 @@ def test_shorter_sequences_and_missing_values_are_gaps(opened: Opener, served: s
     take(page, "Several")
     ask(page)
     expect(rows_of(page)).to_have_count(32)
+
+
+def test_importance_takes_the_mean_of_the_training_data(opened: Opener) -> None:
+    """Where a version does not know it, importance cannot be asked for, and the page says why."""
+
+    def forget(route: Route) -> None:
+        route.fulfill(json={**route.fetch().json(), "baseline": None})
+
+    page = opened(prepare=lambda page: page.route("**/model?*", forget))
     expect(page.locator("#no-importance")).to_be_visible()
     expect(page.get_by_label("with importance")).to_be_disabled()
 
@@ -701,8 +710,8 @@ def test_the_live_profile_moves_with_the_traffic(opened: Opener, served: str) ->
     shown = httpx.get(f"{served}/attention?model=before-lstm").json()["live"]["1m"]["mean"]
     assert [float(row[1]) for row in values(page, "live-plot")] == pytest.approx(shown, rel=1e-2, abs=1e-5)
     for label, name in (
-        ("10 minutes", "the last 10 minutes"),
-        ("hour", "the last hour"),
+        ("last 10 minutes", "the last 10 minutes"),
+        ("last hour", "the last hour"),
         ("since the start", "started"),
     ):
         page.get_by_role("radio", name=label, exact=True).check()
@@ -855,9 +864,9 @@ def test_everything_can_be_done_by_keyboard(page: Page) -> None:
     page.keyboard.press("ArrowRight")
     expect(page.locator("#sequence-plot .tooltip")).to_be_visible()
     tab_to(page, button(page, "Copy"))
-    tab_to(page, page.get_by_role("radio", name="minute", exact=True))
+    tab_to(page, page.get_by_role("radio", name="last minute"))
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="10 minutes")).to_be_checked()
+    expect(page.get_by_role("radio", name="last 10 minutes")).to_be_checked()
     tab_to(page, page.locator("#live-plot").get_by_role("slider"))
 
 

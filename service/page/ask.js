@@ -1,6 +1,6 @@
 /** The place to try it: sequences typed, made or dropped; what the model says of them; and the same with curl. */
 
-import { address, ask } from "./api.js";
+import { Problem, address, ask } from "./api.js";
 import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
 import { count, counted, html, number, percent } from "./dom.js";
 import { named } from "./figure.js";
@@ -70,6 +70,7 @@ export class Ask {
       if (card !== this.card) return; // another model was chosen meanwhile
       this.#write(write(make(this.examples)));
     } catch (error) {
+      if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message);
     }
   }
@@ -127,7 +128,7 @@ export class Ask {
       this.answered();
     } catch (error) {
       if (asking.signal.aborted) return;
-      if (!("detail" in error)) throw error;
+      if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, typed.find(error.detail));
       this.#showCurl(url, typed.body);
     } finally {
@@ -214,10 +215,11 @@ export class Ask {
       title: `Attention of ${counted(predictions.length, "sequence")}`,
       text: "A row for each sequence, a column for each timestep; the darker, the more attention.",
     });
+    byId("heat-highest").textContent = number(this.heatMap.highest);
     const drawn = this.heatMap.count;
     byId("heat-caption").textContent =
-      `A row a sequence, a column a timestep; the shade is attention, from none to ${number(this.heatMap.highest)}, ` +
-      "and at the end of the row is the prediction. Choose a row, by click or by arrow keys and Enter, to see the sequence." +
+      "A row for each sequence, a column for each timestep, and at the end of the row the prediction. Choose a row, by a " +
+      "click or by arrow keys and Enter, to see the sequence below." +
       (drawn < predictions.length ? ` The first ${count(drawn)} are drawn.` : "");
   }
 

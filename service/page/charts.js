@@ -328,7 +328,8 @@ export class HeatMap {
     const { labels, attention } = this.data;
     const [top, row] = [4, 20];
     const bottom = top + row * this.count;
-    const right = Math.min(150, this.width * 0.3);
+    const longest = this.data.texts.reduce((most, texts) => Math.max(most, texts.join("  ").length), 0);
+    const right = Math.min(widthOf(["-".repeat(longest)]) + 16, this.width * 0.3);
     this.x = places(this.columns, 40, this.width - right);
     set(this.svg, { viewBox: `0 0 ${this.width} ${bottom + 40}`, width: this.width, height: bottom + 40 });
     this.element.style.setProperty("--predicted", `${right}px`);

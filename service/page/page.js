@@ -1,6 +1,6 @@
 /** The page: which model it is about, and its parts. */
 
-import { address, ask } from "./api.js";
+import { Problem, address, ask } from "./api.js";
 import { Ask } from "./ask.js";
 import { showCard, showProfile } from "./card.js";
 import { html } from "./dom.js";
@@ -48,7 +48,7 @@ async function load() {
     byId("content").hidden = true;
     const again = html("button", { type: "button", click: load }, "Try again");
     byId("unavailable").replaceChildren(html("p", {}, error.message), again);
-    if (!("detail" in error)) throw error;
+    if (!(error instanceof Problem)) throw error;
   }
 }
 
