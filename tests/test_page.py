@@ -59,6 +59,7 @@ def opened(browser: Browser, served: str) -> Iterator[Opener]:
 
     def open_page(path: str = "/", prepare: Callable[[Page], object] | None = None, **options: Any) -> Page:
         context = browser.new_context(base_url=served, **{**VIEWS["light"], **options})
+        context.set_default_timeout(10_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(f"{error}\n{error.stack}"))

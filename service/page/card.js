@@ -96,7 +96,7 @@ let plot;
 
 /** The attention profile over held-out sequences, with importance. */
 export function showProfile(profile) {
-  plot ??= profilePlot(byId("profile-plot"));
+  plot ??= profilePlot(byId("profile-plot"), "attention profile");
   const { importance, timestep_labels: labels, peak, mean } = profile;
   const beside = importance && shares(importance) ? importance : null;
   byId("key-importance").hidden = !beside;

@@ -65,9 +65,9 @@ function steps(values, { x, y }) {
  * @property {{metric: string, drop: number[], spread: number[]}|null} [importance]
  * @property {{mean: number[], name: string}} [outline]
  */
-export function profilePlot(host) {
+export function profilePlot(host, name) {
   return new Plot(host, {
-    cursor: "Timestep",
+    cursor: `Timesteps of the ${name}`,
     describe: ({ title, text }) => ({ title, text }),
     draw: drawProfile,
     tell(data, i) {
@@ -161,7 +161,7 @@ function effectsScale(effects, bottom) {
  */
 export function sequencePlot(host) {
   return new Plot(host, {
-    cursor: "Timestep",
+    cursor: "Timesteps of the sequence",
     describe: ({ title, text }) => ({ title, text }),
     draw: drawSequence,
     tell({ labels, features, sequence, attention, importance }, i) {

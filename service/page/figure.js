@@ -99,6 +99,7 @@ export class Plot {
 
   /** Move the cursor, or hide it. */
   show(index) {
+    if (!this.frame) return;
     const marked = index === null ? [] : [this.frame.x(index)];
     const { x, top, bottom } = this.frame;
     const wide = Math.max(2, x.slot);

@@ -15,7 +15,7 @@ export class Live {
   /** @param {(profile: object) => void} heard is told each profile, which may be of a newer version */
   constructor(heard) {
     this.heard = heard;
-    this.plot = profilePlot(byId("live-plot"));
+    this.plot = profilePlot(byId("live-plot"), "live profile");
     byId("windows").addEventListener("change", () => this.#show());
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#stop() : this.#start()));
   }
