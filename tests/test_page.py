@@ -708,8 +708,10 @@ def test_the_live_profile_moves_with_the_traffic(opened: Opener, served: str) ->
     expect(cursor).to_be_focused()
     expect(cursor).to_have_attribute("aria-valuenow", "19")
     expect(live.locator(".tooltip")).to_contain_text("timestep 19")
-    shown = httpx.get(f"{served}/attention?model=before-lstm").json()["live"]["1m"]["mean"]
-    assert [float(row[1]) for row in values(page, "live-plot")] == pytest.approx(shown, rel=1e-2, abs=1e-5)
+    profile = httpx.get(f"{served}/attention?model=before-lstm").json()
+    rows = values(page, "live-plot")
+    assert [float(row[1]) for row in rows] == pytest.approx(profile["live"]["1m"]["mean"], rel=1e-2, abs=1e-5)
+    assert [float(row[3]) for row in rows] == pytest.approx(profile["mean"], rel=1e-2, abs=1e-5)
     for label, name in (
         ("last 10 minutes", "the last 10 minutes"),
         ("last hour", "the last hour"),
