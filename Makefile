@@ -52,6 +52,7 @@ lock: install
 # Needs wrk and util-linux' taskset; installs the peers below .venv/peers.
 bench: install
 	$(BIN)/python -m benchmarks.fitting
+	$(BIN)/python -m benchmarks.explaining
 	$(BIN)/python -m benchmarks $(BENCH)
 
 image:

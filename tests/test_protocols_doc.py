@@ -27,7 +27,7 @@ def url(artifacts: Path) -> Iterator[str]:
 
 def test_every_line_is_answered(url: str, tmp_path: Path) -> None:
     """With 200, in the order in which they stand; with JSON, unless bytes were asked for."""
-    assert len(COMMANDS) == 28
+    assert len(COMMANDS) == 30
     definitions = DEFINITIONS.replace("http://127.0.0.1:8000", url)
     for command in COMMANDS:
         line = definitions + command.replace("curl -s", "curl -s --fail-with-body")
@@ -39,7 +39,16 @@ def test_every_line_is_answered(url: str, tmp_path: Path) -> None:
 def test_every_route_is_there(artifacts: Path) -> None:
     """Of the protocols, whose paths are not those of the native API."""
     paths = create_app(Settings(artifacts=artifacts, model="after-lstm")).openapi()["paths"]
-    native = {"/predict", "/attention", "/model", "/models", "/health/live", "/health/ready"}
+    native = {
+        "/predict",
+        "/attention",
+        "/model",
+        "/model/example",
+        "/models",
+        "/metrics",
+        "/health/live",
+        "/health/ready",
+    }
     asked = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
     for path in paths.keys() - native:
         if not NOT_SPOKEN.search(path) and "/versions/{version}" not in path:

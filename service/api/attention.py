@@ -95,6 +95,20 @@ class AttentionAnswer(AttentionProfile):
     live: dict[Window, LiveAttention] = Field(
         description="Attention over the sequences that were posted, in all worker processes: in the last minute, "
         "10 minutes and hour, and since the start.",
+        examples=[
+            {
+                "start": {
+                    "seconds": 3600.0,
+                    "sequences": 1200,
+                    "mean": [0.1, 0.21, 0.58, 0.11],
+                    "spread": [0.01, 0.02, 0.05, 0.01],
+                    "peak": 2,
+                    "total_variation": 0.02,
+                    "jensen_shannon": 0.02,
+                    "by_chance": 0.001,
+                }
+            }
+        ],
     )
 
 
