@@ -84,6 +84,19 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def varying(masked: Path, engine: EngineChoice) -> FastAPI:
+    """The real app over models whose sequences may vary."""
+    return create_app(Settings(artifacts=masked, model="both", engine=engine))
+
+
+@pytest.fixture
+async def asking(varying: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of it."""
+    async with connect(varying) as client:
+        yield client
+
+
 def connect(app: FastAPI) -> httpx.AsyncClient:
     """A client of an app, without a socket between them."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")

@@ -44,6 +44,9 @@ class FakeModel(Model):
         assert isinstance(other.engine, Echo)
         return float(self.engine.timestep != other.engine.timestep)
 
+    def retire(self) -> None:
+        """It has counted nothing."""
+
     async def close(self) -> None:
         """It has nothing to finish."""
 

@@ -47,7 +47,8 @@ def running(
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)  # make and bash do not always pass it on
-                process.communicate(timeout=30)
+                # Uvicorn waits for a sign of life of a worker that has just ended for as long as one may take.
+                process.communicate(timeout=90)
 
 
 def execute(command: Sequence[str], cwd: Path) -> str:

@@ -3,14 +3,12 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-from fastapi import FastAPI
 from scipy.stats import spearmanr
 
 from service.app import create_app
@@ -21,18 +19,6 @@ from tests.conftest import connect
 from tests.infer import as_json, binary, tensors
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def varying(masked: Path, engine: EngineChoice) -> FastAPI:
-    """The real app over models whose sequences may vary."""
-    return create_app(Settings(artifacts=masked, model="both", engine=engine))
-
-
-@pytest.fixture
-async def asking(varying: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with connect(varying) as client:
-        yield client
 
 
 async def posted(client: httpx.AsyncClient, sequences: Any, query: str = "", **more: Any) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,6 @@ from tests.masked import FEATURES, TIMESTEPS, UNITS
 STEP = [0.5, -1.5]
 #: Of different lengths, and with gaps: also a whole timestep.
 SEQUENCES = [[STEP], [STEP, [None, 2.0], [1.0, 0.5]], [STEP] * 6, [[None, None], [0.1, None]], [STEP, [2, 3], STEP]]
-
-
-@pytest.fixture(scope="module")
-def varying(masked: Path, engine: EngineChoice) -> FastAPI:
-    """The real app over models whose sequences may vary."""
-    return create_app(Settings(artifacts=masked, model="both", engine=engine))
-
-
-@pytest.fixture
-async def asking(varying: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    async with connect(varying) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

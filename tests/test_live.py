@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.inference.live import PENDING_SECONDS, PENDING_WEIGHTS, LiveProfile
+from service.inference.tally import Tally
 
 pytestmark = pytest.mark.anyio
 
@@ -18,16 +20,16 @@ ROOM = PENDING_WEIGHTS // 2
 
 def counted(folder: Path) -> int:
     """What other processes see of it."""
-    return LiveProfile(2, folder, "m@1").seen()["start"].sequences
+    return Tally(2, 0, folder, "m@1").seen(time.monotonic())["start"].sequences
 
 
 async def test_what_was_asked_is_seen_at_once() -> None:
     """By the process that was asked."""
     profile = LiveProfile(2, None, "m@1")
-    assert profile.seen()["start"].sequences == 0
+    assert (await profile.seen())["start"].sequences == 0
     profile.add(ROW)
     profile.add(np.repeat(ROW, 3, axis=0))
-    seen = profile.seen()["1m"]
+    seen = (await profile.seen())["1m"]
     assert (seen.sequences, seen.mass.tolist()) == (4, [1, 3])
 
 
@@ -52,7 +54,7 @@ async def test_much_is_counted_without_waiting(tmp_path: Path) -> None:
     assert counted(tmp_path) == 0
     profile.add(np.repeat(ROW, 3, axis=0))
     assert counted(tmp_path) == ROOM
-    assert profile.seen()["start"].sequences == ROOM + 3
+    assert (await profile.seen())["start"].sequences == ROOM + 3
 
 
 async def test_more_than_a_turn_has_time_for_is_counted_in_the_next(tmp_path: Path) -> None:
@@ -65,7 +67,7 @@ async def test_more_than_a_turn_has_time_for_is_counted_in_the_next(tmp_path: Pa
         await asyncio.sleep(0)
         seen.append(counted(tmp_path))
     assert seen == [turn * ROOM for turn in range(5)]
-    assert profile.seen()["start"].sequences == len(many)
+    assert (await profile.seen())["start"].sequences == len(many)
 
 
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -75,4 +77,4 @@ async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, caplog: p
         profile = LiveProfile(2, tmp_path / "file", "m@1")
     assert "m@1: the live profile is that of each process alone: " in caplog.text
     profile.add(ROW)
-    assert profile.seen()["start"].sequences == 1
+    assert (await profile.seen())["start"].sequences == 1

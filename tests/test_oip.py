@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -252,13 +251,6 @@ async def test_the_model_says_what_it_takes(client: httpx.AsyncClient, engine: E
                 {"name": "importance", "datatype": "FP32", "shape": [-1, 20]},
             ],
         }
-
-
-@pytest.fixture
-async def asking(masked: Path, engine: EngineChoice) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of models whose sequences may vary."""
-    async with connect(create_app(Settings(artifacts=masked, model="both", engine=engine))) as client:
-        yield client
 
 
 @pytest.mark.parametrize("length", [1, 4, 6])

@@ -1,9 +1,9 @@
 """Attention is added up over windows of time, whichever process counts it, and read as it was at one time."""
 
 import gc
-import multiprocessing
-import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from service.inference.tally import SECONDS, SLICES, WINDOWS, Seen, Tally, Window
 from tests.samples import card
+from tests.server import ROOT
 
 FIRST = np.array([[1, 0, 0], [0.5, 0.5, 0]], np.float32)
 SECOND = np.array([[0, 0, 1]], np.float32)
@@ -71,9 +72,23 @@ def test_a_window_has_what_came_within_it(arrivals: list[tuple[float, int]]) -> 
 
 
 def test_windows_are_as_long_as_there_was_time() -> None:
-    """And no longer than they are named."""
-    seen = Tally(3, began=0).seen(700)
-    assert {window: one.seconds for window, one in seen.items()} == {"1m": 60, "10m": 600, "1h": 700, "start": 700}
+    """And no longer than they are named, a slice less as they move on."""
+    tally = Tally(3, began=1)
+    assert {window: one.seconds for window, one in tally.seen(7201).items()} == {
+        "1m": 56,
+        "10m": 551,
+        "1h": 3301,
+        "start": 7200,
+    }
+    assert tally.seen(700)["1h"].seconds == 699
+
+
+def test_a_slice_is_left_out_once_it_is_too_old() -> None:
+    """At once, not only when the next one takes its place."""
+    tally = Tally(3, began=0)
+    tally.add(SECOND, 4)
+    assert tally.seen(59.9)["1m"].sequences == 1
+    assert tally.seen(60)["1m"].sequences == 0
 
 
 def test_processes_see_what_all_have_counted(tmp_path: Path) -> None:
@@ -90,29 +105,56 @@ def test_processes_see_what_all_have_counted(tmp_path: Path) -> None:
     assert other.seen(91)["start"].sequences == 0
 
 
-def _count_and_die(folder: Path) -> None:
-    tally = Tally(3, 0, folder, "m@1")
-    tally.add(FIRST, 1)
-    os.kill(os.getpid(), signal.SIGKILL)
+#: Counts two sequences, then ends by the signal given.
+COUNTER = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from service.inference.tally import Tally
+
+tally = Tally(3, 1, Path(sys.argv[1]), "m@1")
+tally.add(np.eye(3, dtype=np.float32)[:2], 1)
+os.kill(os.getpid(), int(sys.argv[2]))
+"""
 
 
-def test_what_a_process_counted_before_it_died_stays(tmp_path: Path) -> None:
-    """So that counters never fall."""
-    tally = Tally(3, 0, tmp_path, "m@1")
-    process = multiprocessing.get_context("spawn").Process(target=_count_and_die, args=(tmp_path,))
-    process.start()
-    process.join(30)
-    assert process.exitcode == -signal.SIGKILL
-    assert tally.seen(2)["start"].sequences == 2
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_a_process_counted_before_it_ended_stays(tmp_path: Path, number: signal.Signals) -> None:
+    """So that counters never fall; whoever takes its place goes on with its file."""
+    tally = Tally(3, 5, tmp_path, "m@1")
+    for ended in (1, 2, 3):
+        command = [sys.executable, "-c", COUNTER, str(tmp_path), str(number.value)]
+        assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == -number
+        seen = tally.seen(6)["start"]
+        assert (seen.sequences, seen.seconds) == (2 * ended, 5)
+        assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_retired_version_takes_its_counts_along(tmp_path: Path) -> None:
-    """No file stays behind for each version there ever was."""
-    tally = Tally(3, 0, tmp_path, "m@1")
-    assert len(list(tmp_path.iterdir())) == 1
-    del tally
+    """With the last process that serves it: until then they count."""
+    one, two, dead = (Tally(3, 1, tmp_path, "m@1") for _ in range(3))
+    for tally in (one, two, dead):
+        tally.add(SECOND, 2)
+    del dead, tally
     gc.collect()
-    assert list(tmp_path.iterdir()) == []
+    other = Tally(3, 1, tmp_path, "m@2")
+    one.retire()
+    assert two.seen(2)["start"].sequences == 3
+    two.retire()
+    assert len(list(tmp_path.iterdir())) == 1
+    other.add(SECOND, 3)
+    assert other.seen(3)["start"].sequences == 1
+
+
+def test_a_version_that_is_served_again_counts_on(tmp_path: Path) -> None:
+    """Where another process has served it all the time; in a file of its own, as it may still finish on the old one."""
+    one, two = (Tally(3, 1, tmp_path, "m@1") for _ in range(2))
+    one.add(SECOND, 2)
+    one.retire()
+    again = Tally(3, 3, tmp_path, "m@1")
+    again.add(SECOND, 4)
+    one.add(SECOND, 4)
+    assert two.seen(4)["start"].sequences == again.seen(4)["start"].sequences == 3
 
 
 def test_a_table_is_never_seen_half_written(tmp_path: Path) -> None:

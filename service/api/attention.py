@@ -156,14 +156,15 @@ async def attention(
         timestep_labels=card.timestep_labels,
         importance=card.importance,
         agreement=card.agreement,
-        live={window: LiveAttention.of(seen, card.attention) for window, seen in model.live.seen().items()},
+        live={window: LiveAttention.of(seen, card.attention) for window, seen in (await model.live.seen()).items()},
     )
 
 
 async def _chart(model: Model, chart: Chart, window: Window, suffix: str) -> bytes:
     if chart == "training":
         return model.charts[suffix]
-    title, series, axis = importance_of(model) if chart == "importance" else live_of(model, window)
+    seen = (await model.live.seen())[window]
+    title, series, axis = importance_of(model) if chart == "importance" else live_of(model, window, seen)
     title = f"{model.card.name} version {model.version}: {title}"
     return await asyncio.to_thread(bar_chart, suffix, title, model.card.timestep_labels, series, axis)
 
@@ -181,9 +182,9 @@ def importance_of(model: Model) -> tuple[str, list[Series], str]:
     return title, [Series("importance", found.drop, IMPORTANCE, found.spread)], f"drop of {found.metric}"
 
 
-def live_of(model: Model, window: Window) -> tuple[str, list[Series], str]:
+def live_of(model: Model, window: Window, seen: Seen) -> tuple[str, list[Series], str]:
     """What a chart of the traffic shows: title, bars and axis."""
-    profile, seen = model.card.attention, model.live.seen()[window]
+    profile = model.card.attention
     training = Series("training", profile.mean, TRAINING)
     if not seen.sequences:
         return f"no sequences {PERIODS[window]}", [training], "attention"

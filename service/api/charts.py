@@ -155,7 +155,7 @@ def _svg(title: str, shapes: Sequence[Shape]) -> bytes:
     drawn = "".join(map(_svg_of, shapes))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'role="img" font-family="sans-serif" fill="{INK}"><title>{escape(title)}</title>{drawn}</svg>'
+        f'role="img" font-family="sans-serif" fill="{INK}"><title>{_escaped(title)}</title>{drawn}</svg>'
     ).encode()
 
 
@@ -166,7 +166,12 @@ def _svg_of(shape: Shape) -> str:
         case Line(x1, y1, x2, y2, colour):
             return f'<line x1="{x1:.2f}" y1="{y1:.2f}" x2="{x2:.2f}" y2="{y2:.2f}" stroke="{colour}"/>'
         case Text(x, y, text, anchor, size):
-            return f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size}" text-anchor="{anchor}">{escape(text)}</text>'
+            return f'<text x="{x:.2f}" y="{y:.2f}" font-size="{size}" text-anchor="{anchor}">{_escaped(text)}</text>'
+
+
+def _escaped(text: str) -> str:
+    """As text of XML, which has no control characters."""
+    return escape("".join(character if character.isprintable() else " " for character in text))
 
 
 def _png(title: str, shapes: Sequence[Shape]) -> bytes:

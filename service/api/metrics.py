@@ -1,13 +1,14 @@
 """`GET /metrics`: where the models look, for Prometheus to keep and to alert on."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request, Response
 
 from service.inference.model import Model
 from service.inference.repository import Repository
+from service.inference.tally import Seen, Window
 
 router = APIRouter(tags=["operations"])
 
@@ -29,13 +30,22 @@ async def metrics(
     accept: Annotated[str, Header(description="`text/plain`, or `application/openmetrics-text`.")] = "text/plain",
 ) -> Response:
     """Attention of the traffic and of training, of every version that can be asked, over all worker processes."""
-    from prometheus_client.exposition import choose_encoder
-
     repository: Repository = request.app.state.repository
     models = [model for versions in repository.models.values() for model in versions.live.values()]
-    encode, content_type = choose_encoder(accept)
-    content = await asyncio.to_thread(encode, _Collected(families_of(models)))
+    seen = [(model, await model.live.seen()) for model in models]
+    content, content_type = await asyncio.to_thread(_written, seen, accept)
     return Response(content, headers={"Content-Type": content_type})
+
+
+def _written(seen: Iterable[tuple[Model, Mapping[Window, Seen]]], accept: str) -> tuple[bytes, str]:
+    """The metrics in a format that is accepted, and which that is."""
+    from prometheus_client.exposition import choose_encoder
+
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # a version that is none
+        encode, content_type = choose_encoder("")
+    return encode(_Collected(families_of(seen))), content_type
 
 
 class _Collected:
@@ -48,8 +58,8 @@ class _Collected:
         return iter(self._families)
 
 
-def families_of(models: Iterable[Model]) -> list[Any]:
-    """The metrics of some models."""
+def families_of(models: Iterable[tuple[Model, Mapping[Window, Seen]]]) -> list[Any]:
+    """The metrics of some models, and of what was seen of each."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     sequences = CounterMetricFamily("attention_sequences", "Sequences whose attention was counted.", labels=VERSION)
@@ -69,8 +79,8 @@ def families_of(models: Iterable[Model]) -> list[Any]:
         "Total variation to expect of as many sequences if nothing has changed.",
         labels=(*VERSION, "window"),
     )
-    for model in models:
-        card, seen, version = model.card, model.live.seen(), (model.card.name, str(model.version))
+    for model, seen in models:
+        card, version = model.card, (model.card.name, str(model.version))
         sequences.add_metric(version, seen["start"].sequences)
         held_out.add_metric(version, card.attention.sequences)
         if card.timesteps <= MOST_TIMESTEPS:

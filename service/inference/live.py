@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class LiveProfile:
     """The attention of what one version was asked.
 
-    Everything but the constructor is called from one thread, that of the event loop.
+    What is not said to be otherwise is called from one thread, that of the event loop.
 
     Args:
         timesteps: timesteps of the model.
@@ -34,7 +34,7 @@ class LiveProfile:
         began = time.monotonic()
         try:
             self._tally = Tally(timesteps, began, folder, key)
-        except OSError as error:
+        except (OSError, ImportError) as error:  # the latter where files cannot be locked
             logger.warning("%s: the live profile is that of each process alone: %s", key, error)
             self._tally = Tally(timesteps, began)
         # Copied here, so that the arrays of answers do not stay in memory, and in the processor's caches, until then.
@@ -61,10 +61,18 @@ class LiveProfile:
         if self._timer is None:
             self._timer = loop.call_later(PENDING_SECONDS, self._count_in_time)
 
-    def seen(self) -> dict[Window, Seen]:
+    async def seen(self) -> dict[Window, Seen]:
         """What was counted, by window; of other processes up to `PENDING_SECONDS` ago."""
         self._count()
-        return self._tally.seen(time.monotonic())
+        return await asyncio.to_thread(self._tally.seen, time.monotonic())
+
+    def close(self) -> None:
+        """Count what is left, for the other processes and whoever takes this one's place."""
+        self._count()
+
+    def retire(self) -> None:
+        """The version is not served any more by this process. May be called from another thread."""
+        self._tally.retire()
 
     def _count_in_time(self) -> None:
         self._timer = None

@@ -1,10 +1,12 @@
 """One loaded version: its card, its engine, its batcher, and where it looked."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from service.inference.gate import Verified, open_verified
 from service.inference.live import LiveProfile
 from service.inference.missing import absent, refused
 from service.inference.occlusion import Occlusions
+
+#: More predictions of occluded sequences than these are compared in a thread, so that others go on.
+LARGE_OUTPUTS: Final = 2**15
 
 logger = logging.getLogger(__name__)
 
@@ -110,9 +115,7 @@ class Model:
             DeadlineExceeded: no answer within the timeout.
             Unavailable: the version is being unloaded.
         """
-        expected = (self.card.timesteps, self.card.features)
-        if sequences.ndim != 3 or sequences.shape[1:] != expected or not len(sequences):
-            raise InvalidInput(f"expected sequences of shape (n, {expected[0]}, {expected[1]}), got {sequences.shape}")
+        self._require_shape(sequences)
         if ATTENTION in outputs:
             result = await self._batcher.submit(sequences, outputs)
             self.live.add(result.outputs[ATTENTION])
@@ -152,21 +155,41 @@ class Model:
                 f"expected at most {self._most_explained} sequences with importance, as each of their timesteps is one "
                 f"more to run, got {len(sequences)}"
             )
-        result = await self.predict(sequences, {*outputs, PREDICTION, ATTENTION})
+        self._require_shape(sequences)
         occlusions = Occlusions(sequences, self._baseline)
-        occluded = await self._batcher.submit(occlusions, (PREDICTION,))
-        found = result.outputs
-        importance = occlusions.importance(found[PREDICTION], occluded.outputs[PREDICTION], self.card.target)
-        correlation = rank_correlation(found[ATTENTION], importance, ~absent(sequences))
-        return Result(
-            {**found, IMPORTANCE: importance, RANK_CORRELATION: correlation},
-            queue=result.queue + occluded.queue,
-            inference=result.inference + occluded.inference,
+        self._batcher.admit(len(sequences) + len(occlusions))
+        # Both at once: they run together, and one deadline is that of the other.
+        result, occluded = await asyncio.gather(
+            self._batcher.submit(sequences, {*outputs, PREDICTION, ATTENTION}),
+            self._batcher.submit(occlusions, (PREDICTION,)),
         )
+        found, moved = result.outputs, occluded.outputs[PREDICTION]
+        self.live.add(found[ATTENTION])
+
+        def explained() -> dict[str, Array]:
+            importance = occlusions.importance(found[PREDICTION], moved, self.card.target)
+            correlation = rank_correlation(found[ATTENTION], importance, ~absent(sequences))
+            return {**found, IMPORTANCE: importance, RANK_CORRELATION: correlation}
+
+        return Result(
+            await asyncio.to_thread(explained) if moved.size > LARGE_OUTPUTS else explained(),
+            occluded.queue,
+            occluded.inference,
+        )
+
+    def _require_shape(self, sequences: Array) -> None:
+        expected = (self.card.timesteps, self.card.features)
+        if sequences.ndim != 3 or sequences.shape[1:] != expected or not len(sequences):
+            raise InvalidInput(f"expected sequences of shape (n, {expected[0]}, {expected[1]}), got {sequences.shape}")
+
+    def retire(self) -> None:
+        """Be served no more by this process, which finishes what it accepted. May be called from another thread."""
+        self.live.retire()
 
     async def close(self) -> None:
         """Finish what was accepted, then free the engine's thread."""
         await self._batcher.close()
+        self.live.close()
 
 
 def load_model(

@@ -208,7 +208,8 @@ class Repository:
         for name in self._models.keys() - found.keys():
             if not os.path.lexists(self._artifacts / name):
                 logger.info("%s is not served any more: its directory is gone", name)
-                del models[name]
+                for model in models.pop(name).live.values():
+                    model.retire()
                 retired = True
         self._models = models
         for name, versions in models.items():

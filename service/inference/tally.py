@@ -5,9 +5,10 @@ import os
 import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import IO, Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,20 +104,16 @@ class Tally:
     def __init__(self, timesteps: int, began: float, folder: Path | None = None, key: str = "") -> None:
         self._layout = _layout(timesteps)
         self._folder, self._key = folder, key
-        self._path: Path | None = None
+        self._file: IO[bytes] | None = None
         if folder is None:
             self._table: Table = np.zeros(1, self._layout)
         else:
             folder.mkdir(exist_ok=True)
-            file, name = tempfile.mkstemp(prefix=f"{key}@", dir=folder)
-            with os.fdopen(file, "wb") as empty:
-                # No hole, so that a full disk shows now rather than when something is counted.
-                empty.write(bytes(self._layout.itemsize))
-            self._path = Path(name)
-            self._table = np.memmap(name, self._layout, "r+")
-            # What was counted of a version goes with it; what a process that died has counted stays.
-            weakref.finalize(self, self._path.unlink, missing_ok=True).atexit = False
-        self._table["began"] = began
+            self._file = self._left_by_the_dead() or self._made()
+            weakref.finalize(self, self._file.close)
+            self._table = np.memmap(self._file.name, self._layout, "r+")
+        if not self._table["began"][0]:
+            self._table["began"] = began
 
     def add(self, attention: Array, now: float) -> None:
         """Count sequences in; those whose attention is not finite are not.
@@ -131,7 +128,7 @@ class Tally:
         table = self._table[0]
         # Who reads meanwhile reads the copy that is not being written, also if this process should die here.
         for copy in _order_of_writing(table):
-            for rows, number in _windows(now).values():
+            for rows, number, _ in _windows(now).values():
                 one = copy[rows][number % SLICES]
                 if one["number"] != number:
                     one["number"], one["sequences"], one["mass"], one["squares"] = number, 0, 0, 0
@@ -146,43 +143,85 @@ class Tally:
             now: the time, by `time.monotonic`.
         """
         tables = [self._table, *self._others()]
-        age = now - min(float(table["began"][0]) for table in tables)
+        began = min(float(table["began"][0]) for table in tables)
         counted = np.stack([_read(table) for table in tables])
         seen = {}
-        for window, (rows, number) in _windows(now).items():
+        for window, (rows, number, since) in _windows(now).items():
             slices = counted[:, rows]
             recent = slices[slices["number"] > number - SLICES]
             seen[window] = Seen(
-                seconds=min(age, SECONDS.get(window, math.inf)),
+                seconds=now - max(began, since),
                 sequences=int(recent["sequences"].sum()),
                 mass=recent["mass"].sum(axis=0),
                 squares=recent["squares"].sum(axis=0),
             )
         return seen
 
+    def retire(self) -> None:
+        """The version is not served any more by this process; what was counted goes with the last one that does."""
+        if self._file is None:
+            return
+        self._table["retired"] = True
+        with ExitStack() as stack:
+            paths = self._paths()
+            for path in paths:
+                with suppress(FileNotFoundError):
+                    file = stack.enter_context(path.open("r+b"))
+                    table = _open(path, self._layout)
+                    if not (table is not None and table["retired"][0]) and not _lock(file):
+                        return  # somebody serves it
+            for path in paths:
+                path.unlink(missing_ok=True)
+
+    def _left_by_the_dead(self) -> IO[bytes] | None:
+        """The file of a process that ended while it served the version: it is gone on with."""
+        for path in self._paths():
+            file = path.open("r+b")
+            table = _open(path, self._layout)
+            if table is not None and not table["retired"][0] and _lock(file):
+                return file
+            file.close()
+        return None
+
+    def _made(self) -> IO[bytes]:
+        """A file of this process' own, which it holds as long as it lives."""
+        assert self._folder is not None
+        handle, name = tempfile.mkstemp(prefix=f"{self._key}@", dir=self._folder)
+        os.close(handle)
+        file = Path(name).open("r+b")  # noqa: SIM115 - it stays open
+        _lock(file)
+        # No hole, so that a full disk shows now rather than when something is counted.
+        file.write(bytes(self._layout.itemsize))
+        file.flush()
+        return file
+
+    def _paths(self) -> list[Path]:
+        """The files of all processes."""
+        return list(self._folder.glob(f"{self._key}@*")) if self._folder is not None else []
+
     def _others(self) -> list[Table]:
         """The tables of the other processes."""
-        if self._folder is None:
-            return []
-        paths = [path for path in self._folder.glob(f"{self._key}@*") if path != self._path]
+        paths = [path for path in self._paths() if self._file is None or path != Path(self._file.name)]
         return [table for path in paths if (table := _open(path, self._layout)) is not None]
 
 
 def _layout(timesteps: int) -> np.dtype[Any]:
-    """A table: how often it was written, when counting began, and in two copies a row for each slice of each window.
+    """A table: how often it was written, when counting began, whether its process has retired the version, and in two
+    copies a row for each slice of each window.
 
     The copy to read is the first where `generation` is even, and the second where it is odd.
     """
     row = [("number", "i8"), ("sequences", "i8"), ("mass", "f8", timesteps), ("squares", "f8", timesteps)]
-    return np.dtype([("generation", "i8"), ("began", "f8"), ("copies", row, (2, 1 + len(SECONDS) * SLICES))])
+    fields = [("generation", "i8"), ("began", "f8"), ("retired", "i8")]
+    return np.dtype([*fields, ("copies", row, (2, 1 + len(SECONDS) * SLICES))])
 
 
-def _windows(now: float) -> dict[Window, tuple[slice, int]]:
-    """Of each window the rows of its slices, and the number of the latest; since the start there is but one."""
-    windows: dict[Window, tuple[slice, int]] = {"start": (slice(0, 1), 0)}
+def _windows(now: float) -> dict[Window, tuple[slice, int, float]]:
+    """Of each window the rows of its slices, the number of the latest, and when the oldest began."""
+    windows: dict[Window, tuple[slice, int, float]] = {"start": (slice(0, 1), 0, -math.inf)}
     for index, (window, seconds) in enumerate(SECONDS.items()):
-        first = 1 + index * SLICES
-        windows[window] = (slice(first, first + SLICES), int(now * SLICES / seconds))
+        first, number = 1 + index * SLICES, int(now * SLICES / seconds)
+        windows[window] = (slice(first, first + SLICES), number, (number - SLICES + 1) * seconds / SLICES)
     return windows
 
 
@@ -200,6 +239,17 @@ def _open(path: Path, layout: np.dtype[Any]) -> Table | None:
         return np.memmap(path, layout, "r", shape=1)
     except (OSError, ValueError):
         return None
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Hold a file until it is closed, as it is when the process ends; False where another does."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _read(table: Table) -> Table:

@@ -163,6 +163,8 @@ class Versions:
         before, self._live, self._current = self._live, {}, None
         self._tried, self._moved, self.problem = {}, {}, None
         self._statuses = {number: Status(number, "unloaded") for number in numbers}
+        for model in before.values():
+            model.retire()
         if before:
             logger.info("%s is unloaded", self._home.name)
         return bool(before)
@@ -228,7 +230,10 @@ class Versions:
         self._tried = {number: tried for number, tried in self._tried.items() if number in live or not tried.model}
         self._moved = {number: moved for number, moved in self._moved.items() if number in live}
         self._statuses = {number: self._status(number) for number in {*numbers, *live}}
-        return any(live.get(number) is not model for number, model in before.items())
+        given_up = [model for number, model in before.items() if live.get(number) is not model]
+        for model in given_up:
+            model.retire()
+        return bool(given_up)
 
     def _status(self, number: int) -> Status:
         model, tried = self._live.get(number), self._tried.get(number)
