@@ -3,6 +3,8 @@
 import asyncio
 import json
 import shutil
+import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from service.app import create_app
-from service.inference.artifact import Artifact
+from service.inference.artifact import Array, Artifact
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
@@ -155,6 +157,44 @@ async def test_a_card_without_a_baseline_has_no_importance(artifacts: Path, tmp_
         "three version 1 has no baseline on its card, which importance needs: train it again"
     )
     assert "importance" not in named
+
+
+async def test_importance_that_is_refused_is_not_counted(artifacts: Path) -> None:
+    """It is admitted with all that it takes to run, or not at all."""
+    app = create_app(Settings(artifacts=artifacts, model="three", max_queue=22, max_sequences=3))
+    async with connect(app) as client:
+        sequences = (await client.get("/model/example")).json()["sequences"][:3]
+        model = app.state.repository.get()
+        # As if calls were long: then they run in a thread, and the second request comes while the first one waits.
+        model._batcher._row_seconds = 1.0
+        body = {"sequences": sequences, "importance": True}
+        answers = await asyncio.gather(*(client.post("/predict", json=body) for _ in range(4)))
+        counted = (await client.get("/attention")).json()["live"]["start"]["sequences"]
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
+    assert counted == 3 * statuses.count(200)
+
+
+async def test_importance_has_one_deadline(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not one for the prediction and another for the occlusions."""
+    app = create_app(Settings(artifacts=artifacts, model="three", timeout=0.4))
+    batcher = app.state.repository.get()._batcher
+    run, released = batcher._run, threading.Event()
+
+    def slow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        if len(sequences) > 1:
+            released.wait(timeout=30)
+        return dict(run(sequences, outputs))
+
+    monkeypatch.setattr(batcher, "_run", slow)
+    monkeypatch.setattr(batcher, "_row_seconds", 1.0)
+    async with connect(app) as client:
+        sequences = (await client.get("/model/example")).json()["sequences"][:1]
+        response = await client.post("/predict", json={"sequences": sequences, "importance": True})
+        released.set()
+        counted = (await client.get("/attention")).json()["live"]["start"]["sequences"]
+    assert (response.status_code, counted) == (504, 0)
 
 
 async def test_occlusions_run_among_others(artifacts: Path, engine: EngineChoice) -> None:

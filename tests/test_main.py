@@ -128,7 +128,7 @@ def workers_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:
-    """Whichever of them is asked, also once one was killed and replaced."""
+    """Whichever of them is asked, also once one was killed, or told to end, and replaced."""
 
     def wait_until_counted(url: str, expected: int) -> None:
         """By whichever answers: each connection may reach another."""
@@ -141,15 +141,17 @@ def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:
         for _ in range(20):
             assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
         wait_until_counted(url, 20)
-        before = workers_of(process)
-        os.kill(before[0], signal.SIGKILL)
-        deadline = time.monotonic() + 30
-        while len(workers_of(process)) != 2 or before[0] in workers_of(process):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
-        wait_until_counted(url, 21)
-        assert 'attention_sequences_total{model="after-lstm",version="1"} 21.0' in httpx.get(f"{url}/metrics").text
+        for number, expected in ((signal.SIGKILL, 21), (signal.SIGTERM, 22)):
+            before = workers_of(process)
+            os.kill(before[0], number)
+            deadline = time.monotonic() + 60
+            while len(workers_of(process)) != 2 or before[0] in workers_of(process):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            wait_until_ready(url, process)
+            assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
+            wait_until_counted(url, expected)
+        assert 'attention_sequences_total{model="after-lstm",version="1"} 22.0' in httpx.get(f"{url}/metrics").text
 
 
 def test_a_model_is_unloaded_in_all_workers(artifacts: Path) -> None:

@@ -183,10 +183,10 @@ def test_everyone_else_gets_a_sign_of_life(served: str, accept: str) -> None:
     assert response.headers["Vary"] == "Accept"
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if name != "index.html"])
 def test_files_are_served_with_their_type_and_sent_again_only_if_they_changed(served: str, name: str) -> None:
     """Each by its own name."""
-    types = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
     response = httpx.get(f"{served}/page/{name}")
     assert response.status_code == 200
     assert response.headers["Content-Type"].partition(";")[0] == types[name.rpartition(".")[2]]
@@ -201,7 +201,7 @@ def test_files_are_served_with_their_type_and_sent_again_only_if_they_changed(se
 
 
 @pytest.mark.parametrize(
-    "path", ["page/", "page", "page/none.js", "page/..%2fapp.py", "page/%2e%2e/app.py", "page/a/b"]
+    "path", ["page/", "page", "page/index.html", "page/none.js", "page/..%2fapp.py", "page/%2e%2e/app.py", "page/a/b"]
 )
 def test_nothing_but_the_files_is_served(served: str, path: str) -> None:
     """Whatever the path says."""
@@ -449,6 +449,8 @@ def test_importance_is_shown_on_request(page: Page, served: str) -> None:
         (CSV.replace(",", " \t "), 1),
         (CSV.replace("0.5,", '"0.5" , '), 1),
         (f"{CSV}\n\n{CSV}\n  \n\n{CSV}", 3),
+        (f"\ufeff{CSV}", 1),
+        (f"\ufeff{TEXT}", 1),
     ],
 )
 def test_what_is_typed_is_read(page: Page, typed: str, count: int) -> None:
@@ -462,6 +464,14 @@ def test_what_is_typed_is_read(page: Page, typed: str, count: int) -> None:
     assert len(sequences) == count
     assert sequences == [SEQUENCE] * count
     expect(page.locator("#sequence-plot .series path")).to_have_count(2)
+
+
+def test_a_first_line_that_is_not_asked_is_told(page: Page) -> None:
+    """It is taken for names if it looks like some."""
+    ask(page, f"first,second\n{CSV}")
+    expect(page.locator("#summary")).to_contain_text("The first line, first,second, was taken for names.")
+    ask(page, CSV)
+    expect(page.locator("#summary")).not_to_contain_text("names")
 
 
 def test_control_and_enter_ask(page: Page) -> None:
@@ -536,9 +546,10 @@ def test_the_line_of_curl_asks_the_same(opened: Opener) -> None:
 # Files
 
 
+@pytest.mark.parametrize("place", ["#text", "h1"])
 @pytest.mark.parametrize(("name", "content"), [("sequence.csv", CSV), ("sequence.json", TEXT)])
-def test_a_file_can_be_dropped(page: Page, name: str, content: str) -> None:
-    """On the text."""
+def test_a_file_can_be_dropped(page: Page, name: str, content: str, place: str) -> None:
+    """On the text, or beside it, where a browser would open it and forget what was typed."""
     transfer = page.evaluate_handle(
         """([name, content]) => {
           const transfer = new DataTransfer();
@@ -547,10 +558,10 @@ def test_a_file_can_be_dropped(page: Page, name: str, content: str) -> None:
         }""",
         [name, content],
     )
-    area = page.locator("#drop")
-    area.dispatch_event("dragover", {"dataTransfer": transfer})
+    area, target = page.locator("#drop"), page.locator(place)
+    target.dispatch_event("dragover", {"dataTransfer": transfer})
     expect(area).to_have_class("over")
-    area.dispatch_event("drop", {"dataTransfer": transfer})
+    target.dispatch_event("drop", {"dataTransfer": transfer})
     expect(area).not_to_have_class("over")
     expect(text(page)).to_have_value(content)
     ask(page)
@@ -591,6 +602,11 @@ def test_a_file_can_be_chosen(page: Page) -> None:
         (CSV.replace("0.3,-1.5", "0.3,-1.5,7"), "sequence[3]: expected 2 features, got 3", "0.3,-1.5,7", 4),
         (f"{CSV}\n\n{CSV.replace('0.3,', ' 1e99 ,')}", "sequences[1][3][0]", "1e99", 25),
         (CSV.replace("0.3,", ","), "sequence[3][0]: expected a finite number, got null", "\n,", 3),
+        (CSV.replace("0.3,", "1e999,"), "sequence[3][0]: expected a finite number, got a string", "1e999", 4),
+        # In a first line that is no line of names.
+        (CSV.replace(CSV.split("\n")[0], "?,-", 1), "sequence[0][0]", "?", 1),
+        (CSV.replace(CSV.split("\n")[0], "inf,-inf", 1), "sequence[0][0]", "inf", 1),
+        (CSV.replace(CSV.split("\n")[0], "1,5;2,5", 1), "sequence[0]", "1,5", 1),
     ],
 )
 def test_what_is_wrong_is_told_and_marked(page: Page, typed: str, message: str, marked: str, line: int) -> None:

@@ -82,6 +82,17 @@ async def test_the_newer_format_is_spoken_too(client: httpx.AsyncClient) -> None
     assert {family.name for family in families} > {"attention_mass", "attention_sequences"}
 
 
+@pytest.mark.parametrize(
+    "accept", ["text/plain; version=a.b", "application/openmetrics-text; version=x", "nonsense", ""]
+)
+async def test_a_format_that_there_is_not_is_answered_as_text(client: httpx.AsyncClient, accept: str) -> None:
+    """As Prometheus asks servers to."""
+    response = await client.get("/metrics", headers={"Accept": accept})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/plain")
+    assert text_string_to_metric_families(response.text)
+
+
 async def test_long_sequences_have_no_series_for_each_timestep(quiet: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
     """The distance is told all the same."""
     monkeypatch.setattr(metrics, "MOST_TIMESTEPS", 5)

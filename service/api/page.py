@@ -14,6 +14,7 @@ from service.api.routing import JSON
 router = APIRouter()
 
 FOLDER: Final = Path(__file__).parent.parent / "page"
+INDEX: Final = "index.html"
 HTML: Final = "text/html"
 MEDIA_TYPES: Final = {
     ".html": HTML + "; charset=utf-8",
@@ -102,7 +103,7 @@ async def root(
         wants_page = mimeparse.best_match([HTML, JSON], accept.lower() or "*/*") == HTML  # of equals, the last
     except mimeparse.MimeTypeParseException:
         wants_page = False
-    answer = assets()["index.html"].answer(known) if wants_page else response
+    answer = assets()[INDEX].answer(known) if wants_page else response
     answer.headers["Vary"] = "Accept"
     return answer if wants_page else Alive()
 
@@ -111,6 +112,6 @@ async def root(
 async def asset(name: str, known: Known = None) -> Response:
     """A file that the page consists of."""
     found = assets().get(name)
-    if found is None:
+    if found is None or name == INDEX:  # whose addresses are relative to /
         raise HTTPException(404)
     return found.answer(known)

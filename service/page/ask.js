@@ -2,7 +2,7 @@
 
 import { Problem, address, ask } from "./api.js";
 import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
-import { count, counted, html, number, percent } from "./dom.js";
+import { count, counted, html, number, percent, shortened } from "./dom.js";
 import { named } from "./figure.js";
 import { random, read, write } from "./input.js";
 
@@ -11,7 +11,7 @@ const MOST_CLASSES = 10;
 /** Longer lines of curl, in characters or in lines of text, are shortened where they are shown. */
 const LONG_LINE = 400;
 const MOST_LINES = 6;
-/** A shell takes no longer argument. */
+/** A shell takes no longer argument, in bytes. */
 const LONGEST_ARGUMENT = 100_000;
 
 const byId = (id) => document.getElementById(id);
@@ -91,16 +91,17 @@ export class Ask {
     byId("file").value = ""; // so that the same file can be chosen again
   }
 
+  /** Anywhere: a file dropped beside the text would take the place of the page, and what was typed would be lost. */
   #acceptDrops() {
     const area = byId("drop");
     const over = (on) => area.classList.toggle("over", on);
-    area.addEventListener("dragover", (event) => {
+    document.addEventListener("dragover", (event) => {
       if (!event.dataTransfer.types.includes("Files")) return; // text is dropped as ever
       event.preventDefault();
       over(true);
     });
-    area.addEventListener("dragleave", () => over(false));
-    area.addEventListener("drop", (event) => {
+    document.addEventListener("dragleave", () => over(false));
+    document.addEventListener("drop", (event) => {
       over(false);
       if (!event.dataTransfer.files.length) return;
       event.preventDefault();
@@ -111,7 +112,8 @@ export class Ask {
   async #ask() {
     if (this.busy || !this.card) return;
     this.#clearProblem();
-    const text = this.text.value;
+    const text = this.text.value.replace(/^\uFEFF/, ""); // which some editors begin files with
+    if (text !== this.text.value) this.text.value = text;
     if (!text.trim()) {
       this.#showProblem("There is nothing to ask yet: take an example, or type a sequence.");
       return;
@@ -189,6 +191,7 @@ export class Ask {
   #show(typed, answer) {
     this.answer = answer;
     this.sequences = typed.sequences;
+    this.header = typed.header;
     this.hidden = new Set();
     const many = answer.predictions.length > 1;
     byId("result").hidden = false;
@@ -253,9 +256,11 @@ export class Ask {
     const many = predictions.length > 1;
     const [what, probability] = inShort(prediction, this.card.target);
     const said = probability ? `${what}, with probability ${probability}` : what;
-    byId("summary").textContent = many
+    const answered = many
       ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${said}.`
       : `Answered by ${model}, version ${version}: ${said}.`;
+    const names = this.header ? ` The first line, ${shortened(this.header, 40)}, was taken for names.` : "";
+    byId("summary").textContent = answered + names;
     byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
@@ -361,7 +366,8 @@ function correlation({ importance, rank_correlation: ranks }) {
 /** The request as a line for a shell; from standard input where it is longer than an argument may be. */
 function curl(url, body) {
   const start = `curl -s '${url}' -H 'Content-Type: application/json'`;
-  if (body.length <= LONGEST_ARGUMENT) return `${start} -d '${body.replaceAll("'", "'\\''")}'`;
+  const quoted = body.replaceAll("'", "'\\''");
+  if (new TextEncoder().encode(quoted).length <= LONGEST_ARGUMENT) return `${start} -d '${quoted}'`;
   return `${start} --data-binary @- <<'END'\n${body}\nEND`;
 }
 

@@ -3,6 +3,9 @@
 /** What stands for a missing value in a cell, as in the tables that training reads. */
 const MISSING = new Set(["", "NA", "N/A", "NaN", "nan", "null", "NULL"]);
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
+/** What stands in a row of values though it is none, so that the row is not taken for names. */
+const NO_NAME = /^[+-]?(inf(inity)?|none|n\/?a|nan|null|missing)$/i;
+const LETTER = /\p{L}/u;
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
 /** Lists in lists in a list are sequences; those that are empty do not tell. */
 const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
@@ -12,6 +15,7 @@ const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
  * @typedef {object} Typed
  * @property {string} body
  * @property {number[][][]|null} sequences what was posted, where it could be read
+ * @property {string|null} [header] the line that was taken for names, and not posted
  * @property {(detail: unknown) => [number, number]|null} find start and end of what the service's words are about
  */
 
@@ -157,12 +161,13 @@ function placeInJson(text, path) {
 
 /** One timestep a row, one feature a column, a blank line between sequences; a header may come first. */
 function readCsv(text, opening) {
-  const sequences = rowsOf(text);
+  const { sequences, header } = rowsOf(text);
   const written = sequences.map((rows) => `[${rows.map((row) => `[${row.cells.map(asJson).join(",")}]`).join(",")}]`);
   const many = sequences.length !== 1;
   const body = many ? `${opening}"sequences":[${written.join(",")}]}` : `${opening}"sequence":${written[0]}}`;
   return {
     body,
+    header,
     sequences: sequencesIn(body),
     find(detail) {
       const path = pathIn(detail);
@@ -183,6 +188,7 @@ function rowsOf(text) {
   const sequences = [];
   let current = null;
   let first = true;
+  let header = null;
   for (const { 0: withEnd, index } of text.matchAll(/[^\r\n]*(\r\n|\r|\n|$)/g)) {
     const line = withEnd.replace(/[\r\n]+$/, "");
     if (!line.trim()) {
@@ -190,13 +196,16 @@ function rowsOf(text) {
       continue;
     }
     const cells = cellsOf(line, index, separator);
-    const header = first && cells.every((cell) => !NUMBER.test(cell.text) && !MISSING.has(cell.text));
+    const isHeader = first && cells.every((cell) => LETTER.test(cell.text) && !NO_NAME.test(cell.text));
     first = false;
-    if (header) continue;
+    if (isHeader) {
+      header = line.trim();
+      continue;
+    }
     if (!current) sequences.push((current = []));
     current.push({ start: index, end: index + line.length, cells });
   }
-  return sequences;
+  return { sequences, header };
 }
 
 /** Cells of a line; quotes around one are not part of it. */
@@ -218,8 +227,8 @@ function cellsOf(line, offset, separator) {
 
 function asJson({ text }) {
   if (MISSING.has(text)) return "null";
-  if (JSON_NUMBER.test(text)) return text;
-  return NUMBER.test(text) ? String(Number(text)) : JSON.stringify(text);
+  if (!NUMBER.test(text) || !Number.isFinite(Number(text))) return JSON.stringify(text); // the service says where
+  return JSON_NUMBER.test(text) ? text : String(Number(text));
 }
 
 /** Sequences as text that is good to read and to change: a timestep a line where there is one sequence. */
