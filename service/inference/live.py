@@ -48,18 +48,17 @@ class LiveProfile:
         Args:
             attention: `(n, timesteps)`, each row summing to 1, 0 where a timestep is absent.
         """
-        loop = asyncio.get_running_loop()
-        room = len(self._pending)
-        if len(attention) > room:
-            loop.call_soon(self.add, attention[room:])
-            attention = attention[:room]
-        if self._filled + len(attention) > room:
-            self._count()
         stop = self._filled + len(attention)
+        if stop > len(self._pending):
+            self._count()
+            stop = min(len(attention), len(self._pending))
+            if stop < len(attention):
+                asyncio.get_running_loop().call_soon(self.add, attention[stop:])
+                attention = attention[:stop]
         self._pending[self._filled : stop] = attention
         self._filled = stop
         if self._timer is None:
-            self._timer = loop.call_later(PENDING_SECONDS, self._count_in_time)
+            self._timer = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._count_in_time)
 
     async def seen(self) -> dict[Window, Seen]:
         """What was counted, by window; of other processes up to `PENDING_SECONDS` ago."""
