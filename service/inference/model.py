@@ -21,7 +21,7 @@ from service.inference.missing import absent, refused
 from service.inference.occlusion import Occlusions
 
 #: More predictions of occluded sequences than these are compared in a thread, so that others go on.
-LARGE_OUTPUTS: Final = 2**15
+LARGE_COMPARISON: Final = 2**15
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +172,7 @@ class Model:
             return {**found, IMPORTANCE: importance, RANK_CORRELATION: correlation}
 
         return Result(
-            await asyncio.to_thread(explained) if moved.size > LARGE_OUTPUTS else explained(),
+            await asyncio.to_thread(explained) if moved.size > LARGE_COMPARISON else explained(),
             occluded.queue,
             occluded.inference,
         )
