@@ -38,6 +38,7 @@ class FakeModel(Model):
         self.version = version
         self.text = text
         self.engine = Echo(timestep)
+        self.retired = False
 
     def attention_moved_from(self, other: Model) -> float | None:
         assert isinstance(self.engine, Echo)
@@ -46,6 +47,7 @@ class FakeModel(Model):
 
     def retire(self) -> None:
         """It has counted nothing."""
+        self.retired = True
 
     async def close(self) -> None:
         """It has nothing to finish."""

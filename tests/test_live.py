@@ -70,6 +70,15 @@ async def test_more_than_a_turn_has_time_for_is_counted_in_the_next(tmp_path: Pa
     assert (await profile.seen())["start"].sequences == len(many)
 
 
+async def test_closed_it_counts_what_is_left(tmp_path: Path) -> None:
+    """For whoever takes the process' place."""
+    profile = LiveProfile(2, tmp_path, "m@1")
+    profile.add(ROW)
+    assert counted(tmp_path) == 0
+    profile.close()
+    assert counted(tmp_path) == 1
+
+
 async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The process then counts for itself."""
     (tmp_path / "file").touch()

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.tally import SECONDS, SLICES, WINDOWS, Seen, Tally, Window
+from service.inference.tally import SECONDS, SLICES, WINDOWS, Seen, Tally, Window, _order_of_writing, _read
 from tests.samples import card
 from tests.server import ROOT
 
@@ -179,6 +179,18 @@ def test_a_table_is_never_seen_half_written(tmp_path: Path) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_who_reads_meanwhile_reads_the_copy_that_is_not_written() -> None:
+    """The old one, then the new one, also if the writer should end in between."""
+    tally = Tally(3, began=0)
+    for expected in (1, 2, 3):
+        for copy in _order_of_writing(tally._table[0]):
+            assert _read(tally._table)["sequences"][0] in (expected - 1, expected)
+            before = _read(tally._table)["sequences"][0]
+            copy["sequences"][0] = expected
+            assert _read(tally._table)["sequences"][0] == before
+        assert _read(tally._table)["sequences"][0] == expected
 
 
 def test_files_that_are_no_tables_yet_are_passed_over(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from service.errors import ArtifactError, Unavailable, UnknownModel
 from service.inference.artifact import Artifact
 from service.inference.model import Model
 from service.inference.versions import PIN, Versions
-from tests.fakes import BAD, load, text_of, write
+from tests.fakes import BAD, FakeModel, load, text_of, write
 
 
 def numbers(home: Path) -> list[int]:
@@ -113,6 +113,20 @@ def test_deleting_the_newest_rolls_back(versions: Versions, tmp_path: Path) -> N
     versions.update([1], keep=1)
     assert versions.get().version == 1
     assert states(versions) == {1: "live"}
+
+
+def test_versions_that_are_given_up_are_told(versions: Versions, tmp_path: Path) -> None:
+    """Those that give way to newer ones, and those that are unloaded."""
+    given_up = []
+    for number in (1, 2, 3):
+        write(tmp_path, number, f"text of {number}")
+        versions.update(numbers(tmp_path), keep=1)
+        model = versions.get()
+        assert isinstance(model, FakeModel)
+        given_up.append(model)
+        assert [one.retired for one in given_up] == [True] * (number - 1) + [False]
+    versions.unload(numbers(tmp_path))
+    assert all(one.retired for one in given_up)
 
 
 def test_the_last_version_is_not_given_up(versions: Versions, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
