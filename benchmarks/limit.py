@@ -8,6 +8,7 @@ import numpy as np
 import uvicorn
 
 from service.app import create_app_or_exit
+from service.connection import Connection
 from service.inference.artifact import Array
 from service.inference.batching import Result
 from service.settings import Settings
@@ -25,7 +26,8 @@ def main() -> None:
         return Result({name: made[name][: len(sequences)] for name in outputs}, queue=0, inference=0)
 
     model.predict = predict
-    uvicorn.run(app, port=int(os.environ["PORT"]), log_level="warning", access_log=False)
+    port = int(os.environ["PORT"])
+    uvicorn.run(app, http=Connection, port=port, log_level="warning", access_log=False)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app_or_exit
+from service.connection import Connection
 from service.settings import Settings
 
 
@@ -35,6 +36,7 @@ def serve(settings: Settings, shared: Path | None) -> None:
     config = uvicorn.Config(
         partial(create_app_or_exit, settings, shared),
         factory=True,
+        http=Connection,  # type: ignore[arg-type] # any protocol will do
         host=settings.host,
         port=settings.port,
         workers=settings.workers,

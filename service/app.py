@@ -27,6 +27,7 @@ from service.api import (
     predict,
     tfserving,
 )
+from service.api.refusals import Refusals
 from service.errors import ArtifactError
 from service.inference.cpus import threads_allowed
 from service.inference.model import Limits, load_model
@@ -80,9 +81,9 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
     repository.start()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Refusals]]:
         watching = asyncio.create_task(repository.watch(settings.poll_interval))
-        yield
+        yield {"refusals": app.state.refusals}
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -99,6 +100,7 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
     )
     app.state.repository = repository
     app.state.settings = settings
+    app.state.refusals = Refusals()
     failures.add_handlers(app)
     # Rather than include_router, which makes FastAPI look for the route of each request twice; ahead of FastAPI's own.
     # They are tried in this order: those first that are asked most.

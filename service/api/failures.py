@@ -124,8 +124,12 @@ async def _answer_unexpected_error(request: Request, _: Exception) -> JSONRespon
 def _answer(request: Request, status: int, what: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:
     # Whoever waits to be told to send a body, and is refused instead, must not go on as if it had been sent.
     closing = {"Connection": "close"} if "expect" in request.headers else {}
-    headers = {**(headers or {}), **closing}
-    if _in_protocol(request.scope["path"]):
+    return error_answer(request.scope["path"], status, what, {**(headers or {}), **closing})
+
+
+def error_answer(path: str, status: int, what: Any, headers: Mapping[str, str]) -> JSONResponse:
+    """An error, in the shape of those at a path."""
+    if _in_protocol(path):
         return JSONResponse({"error": what}, _protocol_status(status), headers)
     return JSONResponse({"detail": what}, status, headers)
 

@@ -17,7 +17,7 @@ from service.api.numbers import loads
 from service.api.selection import Selection, model_in_path
 from service.api.timing import server_timing
 from service.api.validation import validated
-from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
+from service.errors import QueueFull, TooLarge, UnfinishedBody, UnsupportedMediaType
 from service.inference.artifact import Array
 from service.inference.batching import Outputs, Result
 from service.inference.card import ModelCard
@@ -172,7 +172,11 @@ class ModelRoute(APIRoute):
         request = BodyRequest(scope, receive)
         settings: Settings = request.app.state.settings
         model = self.select(request)
-        model.admit()
+        try:
+            model.admit()
+        except QueueFull as error:
+            request.app.state.refusals.remember(request, model, error)
+            raise
         chunks = await request.read(settings.max_body, settings.timeout)
         model.admit()  # again: others may have come while the body did
         body = await self.parse(request, model, chunks)

@@ -45,7 +45,7 @@ WARM_UP_ROUNDS: Final = 3
 #: processor's caches is mostly faster by a tenth to a quarter, though among others' work it may look slower than it is;
 #: an engine that takes long to begin a run is slower by far.
 STRIDE_SLACK: Final = 1.5
-#: Weight of the latest call in the running estimate of the seconds that one row takes.
+#: Weight of the latest in the running estimates of the seconds that one row takes, and of the rows of a request.
 SMOOTHING: Final = 0.2
 
 
@@ -154,6 +154,8 @@ class Batcher:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
         self._idle = asyncio.Event()
         self._idle.set()
+        self._usual_rows = 1.0  # in a request
+        self._expected = 0.0  # rows of those who were let in since the latest call, and may not have come yet
         self._came = 0  # requests since the last call began
         self._crowded = False  # whether that call was for more than one
         self._closed = False
@@ -172,6 +174,17 @@ class Batcher:
                 f"expected at most {self._max_queue} sequences waiting, got {self._rows} before these {rows}"
             )
 
+    def let_in(self) -> bool:
+        """Whether there is room for one row more than those who were let in just before may bring.
+
+        Many may ask at once, long before the first of them submits anything: all would be let in for the room of one.
+        Who is let in may still be refused.
+        """
+        full = self._rows and self._rows + self._expected + 1 > self._max_queue
+        if not full:
+            self._expected += self._usual_rows
+        return not full
+
     async def submit(self, rows: Rows, outputs: Collection[str]) -> Result:
         """Run rows, together with others' where that saves a call, and return their own outputs.
 
@@ -188,6 +201,7 @@ class Batcher:
             Exception: whatever `run` raises for these rows alone.
         """
         self.admit(len(rows))
+        self._usual_rows += SMOOTHING * (len(rows) - self._usual_rows)
         loop = asyncio.get_running_loop()
         self._came += 1
         alone = self._came == 1 and not self._crowded and self._idle.is_set()
@@ -288,6 +302,7 @@ class Batcher:
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next call, or come to rest."""
+        self._expected = 0
         pieces = self._take()
         if not pieces:
             self._idle.set()

@@ -97,6 +97,10 @@ class Model:
         """
         self._batcher.admit(1)
 
+    def let_in(self) -> bool:
+        """Whether there is room for a request that is yet to be read, and for those let in just before it."""
+        return self._batcher.let_in()
+
     async def predict(self, sequences: Array, outputs: Collection[str]) -> Result:
         """Predict, with the attention of the same forward pass.
 
