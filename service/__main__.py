@@ -37,6 +37,7 @@ def serve(settings: Settings, shared: Path | None) -> None:
         partial(create_app_or_exit, settings, shared),
         factory=True,
         http=Connection,  # type: ignore[arg-type] # any protocol will do
+        ws="none",
         host=settings.host,
         port=settings.port,
         workers=settings.workers,

@@ -27,6 +27,7 @@ class _Http(HttpToolsProtocol):
 
     Attributes:
         cycle: uvicorn's state of the latest request that the app was asked; None at first.
+        begun: whether a request has begun to come and has not ended.
         refused: whether the latest request was refused here.
         unread: bytes of its body that are to come, if so; else 0.
     """
@@ -36,8 +37,12 @@ class _Http(HttpToolsProtocol):
     def __init__(self, app_state: dict[str, Any], **rest: Any) -> None:
         super().__init__(app_state=app_state, **rest)
         self._refusals: Refusals = app_state["refusals"]
-        self.refused = False
+        self.begun = self.refused = False
         self.unread = 0
+
+    def on_message_begin(self) -> None:
+        self.begun = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self.url in self._refusals:
@@ -61,6 +66,7 @@ class _Http(HttpToolsProtocol):
             or not self.parser.should_keep_alive()
             or self.parser.get_http_version() != "1.1"
             or self.parser.should_upgrade()
+            or self.flow.write_paused
             or self.config.access_log
         ):
             return None
@@ -84,6 +90,7 @@ class _Http(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
+        self.begun = False
         if not self.refused:
             super().on_message_complete()
 
@@ -91,6 +98,7 @@ class _Http(HttpToolsProtocol):
         """Go on after bytes of the body of what was refused, at most `unread`, that need no parsing."""
         self.unread -= size
         if not self.unread:
+            self.begun = False
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
 
@@ -104,7 +112,8 @@ class Connection(asyncio.BufferedProtocol):
     """What uvicorn takes as its `http`: hands what it reads to uvicorn's own protocol.
 
     It decides how much is read where, as a `BufferedProtocol` may: the head of a request first. The body of a refused
-    one is dropped in the kernel where that can be done (Linux), or else unseen.
+    one is dropped in the kernel where that can be done (Linux), or else unseen. Not for TLS, whose bytes are the
+    transport's to read.
     """
 
     def __init__(self, **rest: Any) -> None:
@@ -129,7 +138,7 @@ class Connection(asyncio.BufferedProtocol):
         self._dropping = http.unread > 0
         if self._dropping:
             return _SCRATCH[: min(http.unread, MORE_BYTES)]  # no more: another request may follow
-        return _FIRST if http.cycle is None or http.cycle.response_complete else _MORE
+        return _MORE if http.begun else _FIRST
 
     def buffer_updated(self, size: int) -> None:
         http = self._http

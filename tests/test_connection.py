@@ -192,6 +192,37 @@ async def test_a_head_may_come_in_pieces(service: Service) -> None:
     assert service.asked == 1
 
 
+@pytest.mark.parametrize("size", [3 * FIRST_BYTES, 40 * FIRST_BYTES])
+async def test_only_the_first_piece_of_a_request_is_small(
+    service: Service, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """A parser may join what it has with each piece that comes."""
+    buffers: list[int] = []
+    get_buffer = Connection.get_buffer
+
+    def noted(made: Connection, hint: int) -> memoryview:
+        buffer = get_buffer(made, hint)
+        buffers.append(len(buffer))
+        return buffer
+
+    monkeypatch.setattr(Connection, "get_buffer", noted)
+    async with service.talk() as talk:
+        talk.send(head(len(BODY))[:-2] + b"Long: " + b"x" * size + b"\r\n\r\n" + BODY)
+        assert (await talk.answer())[0] == 200
+    assert sum(buffer == FIRST_BYTES for buffer in buffers) <= 2
+
+
+async def test_who_does_not_read_answers_is_for_the_app(service: Service) -> None:
+    """It waits until they are read; here they would pile up."""
+    await refuse_once(service)
+    async with service.talk() as talk:
+        for _ in range(40_000):
+            talk.send(head(0))
+        async with asyncio.timeout(20):
+            while service.asked < 2:
+                await asyncio.sleep(0.01)
+
+
 async def test_once_there_is_room_the_app_is_asked(service: Service) -> None:
     """Of which it is told by the model itself."""
     await refuse_once(service)
@@ -305,4 +336,7 @@ async def test_addresses_that_differ_are_not_kept_without_end(service: Service) 
         for version in range(300):
             query = f"/predict?model=after-lstm&version=1&{'x' * version}"
             await client.post(query, json={"sequence": SEQUENCE})
-    assert len(service.app.state.refusals._refusals) <= 256
+            await client.post(f"/predict?model=after-lstm&{'x' * 2000}{version}", json={"sequence": SEQUENCE})
+    remembered = service.app.state.refusals._refusals
+    assert 0 < len(remembered) <= 256
+    assert max(map(len, remembered)) <= 1024

@@ -12,8 +12,8 @@ from service.inference.model import Model
 
 #: How long a refusal holds, in seconds: after that, another version may be the one to ask.
 HOLDS_SECONDS = 0.05
-#: Most addresses that are remembered.
-MOST_ADDRESSES = 256
+#: Most addresses that are remembered, and most bytes of each: a client may make up any.
+MOST_ADDRESSES, LONGEST_ADDRESS = 256, 1024
 
 
 class _Refusal(NamedTuple):
@@ -38,11 +38,13 @@ class Refusals:
 
     def remember(self, request: Request, model: Model, error: QueueFull) -> None:
         """Take note that the app refuses a request because a model has no room."""
-        if len(self._refusals) >= MOST_ADDRESSES:
-            self._refusals.clear()
         scope = request.scope
         query = scope["query_string"]
         address = scope.get("raw_path", b"") + (b"?" + query if query else b"")  # a server may leave out the former
+        if len(address) > LONGEST_ADDRESS:
+            return
+        if len(self._refusals) >= MOST_ADDRESSES:
+            self._refusals.clear()
         answer = error_answer(scope["path"], error.status, str(error), error.headers)
         self._refusals[address] = _Refusal(answer, weakref.ref(model), time.monotonic() + HOLDS_SECONDS)
 

@@ -201,7 +201,9 @@ class Batcher:
             Exception: whatever `run` raises for these rows alone.
         """
         self.admit(len(rows))
-        self._usual_rows += SMOOTHING * (len(rows) - self._usual_rows)
+        # Of a large one no more than leaves room for others: who is let in may still have nothing to submit.
+        usual_rows = min(len(rows), max(1, self._max_queue // 4))
+        self._usual_rows += SMOOTHING * (usual_rows - self._usual_rows)
         loop = asyncio.get_running_loop()
         self._came += 1
         alone = self._came == 1 and not self._crowded and self._idle.is_set()
