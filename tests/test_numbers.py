@@ -1,6 +1,8 @@
 """Arrays in JSON come out as `json` reads them, or not at all."""
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.api.numbers import dumps, dumps_rows, loads, regular_shape
+from service.api.numbers import KEPT_BYTES, dumps, dumps_rows, loads, regular_shape
 from service.errors import InvalidInput
 
 
@@ -57,6 +59,37 @@ def test_a_shape_needs_no_numbers() -> None:
     """Brackets and commas are enough."""
     assert regular_shape(b"[[[,],[,],[,]],[[,],[,],[,]]]") == (2, 3, 2)
     assert regular_shape(b"") is None
+
+
+def test_threads_parse_at_once() -> None:
+    """What one of them keeps is not another's, however often they take turns."""
+
+    def parse(length: int) -> None:
+        numbers = list(range(length))
+        for _ in range(300):
+            array = parse_array(str(numbers).encode())
+            assert array is not None
+            assert array.tolist() == numbers
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(parse, (1, 20, 300, 1000)))
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.parametrize("length", [KEPT_BYTES // 4, KEPT_BYTES])
+def test_long_arrays_become_one(length: int) -> None:
+    """Whether a parser is kept for them or not; arrays from before stay what they are."""
+    before = parse_array(b"[7, 8, 9]")
+    array = parse_array(b"[%b]" % b",".join([b"1"] * length))
+    assert array is not None
+    assert array.shape == (length,)
+    assert (array == 1).all()
+    assert before is not None
+    assert before.tolist() == [7, 8, 9]
 
 
 def test_other_fields_stay_what_they_are() -> None:
