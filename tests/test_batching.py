@@ -234,6 +234,19 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
         assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"].shape == (3, 1)
 
 
+async def test_a_large_request_does_not_close_the_door_to_others() -> None:
+    """Who is let in counts until the next call, but for no more than a part of the room, however large requests are."""
+    run = Doubler()
+    async with batcher(run, max_queue=8) as b:
+        for _ in range(50):
+            await b.submit(rows(*range(100)), ["out"])
+        run.batches.clear()
+        b._row_seconds = 1  # so that calls run in the thread, where one can be held
+        async with busy(b, run):
+            assert [b.let_in() for _ in range(6)] == [True, True, True, True, False, False]
+        assert b.let_in()
+
+
 async def test_rows_of_who_left_make_room_again() -> None:
     """A cancelled request no longer counts once the engine passed its place."""
     run = Doubler()
