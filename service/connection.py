@@ -2,11 +2,14 @@
 
 import asyncio
 import socket
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import httptools
 from fastapi import Response
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from service.api.refusals import Refusals
 
@@ -16,113 +19,120 @@ FIRST_BYTES = 4 * 2**10
 MORE_BYTES = 256 * 2**10
 #: Most bytes to drop at a time, so that others get their turn.
 DROPPED_BYTES = 2**20
+HEAD_END = b"\r\n\r\n"
+#: How many heads are remembered: a client's requests mostly have the same one.
+REMEMBERED_HEADS = 256
+#: How many answers are: each is the same for a second.
+REMEMBERED_ANSWERS = 16
 
 #: What is read goes here, and is copied by whoever wants it before anything else is read.
 _SCRATCH = memoryview(bytearray(DROPPED_BYTES))
 _FIRST, _MORE = _SCRATCH[:FIRST_BYTES], _SCRATCH[:MORE_BYTES]
 
 
-class _Http(HttpToolsProtocol):
-    """uvicorn's protocol, which asks whether a request will be refused before it asks the app.
+class Head(NamedTuple):
+    """What it takes to refuse a request.
 
     Attributes:
-        cycle: uvicorn's state of the latest request that the app was asked; None at first.
+        address: path and query, as they were sent.
+        length: bytes of the body.
+    """
+
+    address: bytes
+    length: int
+
+
+class _HeadReader:
+    """What a parser tells of a head.
+
+    Attributes:
+        address: path and query.
+        headers: by name, in lower case.
+        complete: whether that was all.
+    """
+
+    def __init__(self) -> None:
+        self.address = b""
+        self.headers: dict[bytes, bytes] = {}
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.address += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+@lru_cache(REMEMBERED_HEADS)
+def plain_head(text: bytes) -> Head | None:
+    """Parse the head of a request, up to its `HEAD_END`; None of what is not plain, and thus uvicorn's to see to."""
+    reader = _HeadReader()
+    parser = httptools.HttpRequestParser(reader)
+    try:
+        parser.feed_data(text)
+    except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        return None
+    length = reader.headers.get(b"content-length")
+    if (
+        length is None
+        or not reader.complete
+        or parser.get_method() != b"POST"
+        or parser.get_http_version() != "1.1"
+        or not parser.should_keep_alive()
+        or not reader.headers.keys().isdisjoint((b"expect", b"upgrade"))
+    ):
+        return None
+    return Head(reader.address, int(length))
+
+
+@lru_cache(REMEMBERED_ANSWERS)
+def written(answer: Response, *headers: tuple[bytes, bytes]) -> bytes:
+    """An answer as it is sent, with further headers."""
+    lines = (b"%b: %b\r\n" % header for header in (*headers, *answer.raw_headers))
+    return b"".join([STATUS_LINE[answer.status_code], *lines, b"\r\n", bytes(answer.body)])
+
+
+class _Http(HttpToolsProtocol):
+    """uvicorn's protocol, which says whether it is in the middle of a request.
+
+    Attributes:
+        cycle: uvicorn's state of the latest request; None at first.
         begun: whether a request has begun to come and has not ended.
-        refused: whether the latest request was refused here.
-        unread: bytes of its body that are to come, if so; else 0.
     """
 
     cycle: RequestResponseCycle | None  # type: ignore[assignment] # whatever uvicorn declares
-
-    def __init__(self, app_state: dict[str, Any], **rest: Any) -> None:
-        super().__init__(app_state=app_state, **rest)
-        self._refusals: Refusals = app_state["refusals"]
-        self.begun = self.refused = False
-        self.unread = 0
+    begun = False
 
     def on_message_begin(self) -> None:
         self.begun = True
         super().on_message_begin()
 
-    def on_headers_complete(self) -> None:
-        if self.url in self._refusals:
-            length = self._plain_length()
-            refusal = None if length is None else self._refusals.answer(self.url)
-            if length is not None and refusal is not None:
-                self._refuse(refusal, length)
-                return
-        self.refused = False
-        super().on_headers_complete()
-
-    def _plain_length(self) -> int | None:
-        """Length of the body, in bytes; None of a request that is not plain: what comes next is uvicorn's to see to.
-
-        None, too, where uvicorn should write a log.
-        """
-        if (
-            self.parser.get_method() != b"POST"
-            or not (self.cycle is None or self.cycle.response_complete)
-            or self.expect_100_continue
-            or not self.parser.should_keep_alive()
-            or self.parser.get_http_version() != "1.1"
-            or self.parser.should_upgrade()
-            or self.flow.write_paused
-            or self.config.access_log
-        ):
-            return None
-        for name, value in self.headers:
-            if name == b"content-length":
-                return int(value)
-        return None
-
-    def _refuse(self, refusal: Response, length: int) -> None:
-        self.refused = True
-        self.unread = length
-        self.server_state.total_requests += 1
-        headers = (*self.server_state.default_headers, *refusal.raw_headers)
-        lines = [STATUS_LINE[refusal.status_code], *(b"%b: %b\r\n" % header for header in headers), b"\r\n"]
-        self.transport.write(b"".join(lines) + bytes(refusal.body))
-
-    def on_body(self, body: bytes) -> None:
-        if self.refused:
-            self.unread -= len(body)
-        else:
-            super().on_body(body)
-
     def on_message_complete(self) -> None:
         self.begun = False
-        if not self.refused:
-            super().on_message_complete()
-
-    def drop(self, size: int) -> None:
-        """Go on after bytes of the body of what was refused, at most `unread`, that need no parsing."""
-        self.unread -= size
-        if not self.unread:
-            self.begun = False
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-
-    def wait(self) -> None:
-        """Close the connection if nothing more comes for as long as uvicorn keeps one alive."""
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+        super().on_message_complete()
 
 
 class Connection(asyncio.BufferedProtocol):
     """What uvicorn takes as its `http`: hands what it reads to uvicorn's own protocol.
 
-    It decides how much is read where, as a `BufferedProtocol` may: the head of a request first. The body of a refused
-    one is dropped in the kernel where that can be done (Linux), or else unseen. Not for TLS, whose bytes are the
+    But a request to an address at which the app has just refused one, while there still is no room, it refuses itself.
+    As a `BufferedProtocol` may, it decides how much is read where: the head first, so that the body of what is refused
+    is dropped in the kernel where that can be done (Linux), or else unseen. Not for TLS, whose bytes are the
     transport's to read.
     """
 
-    def __init__(self, **rest: Any) -> None:
-        self._http = _Http(**rest)
-        self._dropping = False
+    def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], **rest: Any) -> None:
+        self._http = http = _Http(config=config, server_state=server_state, app_state=app_state, **rest)
+        # Where uvicorn is to write a log, all requests are for it to see.
+        self._refusals = Refusals() if config.access_log else app_state["refusals"]
+        self._unread = 0  # bytes that are to come of the body of what was refused
         self._socket: socket.socket | None = None
-        self.eof_received = self._http.eof_received  # type: ignore[method-assign]
-        self.pause_writing = self._http.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = self._http.resume_writing  # type: ignore[method-assign]
+        self.eof_received = http.eof_received  # type: ignore[method-assign]
+        self.pause_writing = http.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = http.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
         self._transport = transport
@@ -134,31 +144,53 @@ class Connection(asyncio.BufferedProtocol):
         self._http.connection_lost(exc)
 
     def get_buffer(self, _: int) -> memoryview:
-        http = self._http
-        self._dropping = http.unread > 0
-        if self._dropping:
-            return _SCRATCH[: min(http.unread, MORE_BYTES)]  # no more: another request may follow
-        return _MORE if http.begun else _FIRST
+        if self._unread:
+            return _SCRATCH[: min(self._unread, MORE_BYTES)]  # no more: another request may follow
+        return _MORE if self._http.begun else _FIRST
 
     def buffer_updated(self, size: int) -> None:
-        http = self._http
-        if self._dropping:
-            http.drop(size)
+        if self._unread:
+            self._unread -= size
+            self._drop()
+        elif self._refusals and not self._http.begun:
+            data = bytes(_SCRATCH[:size])
+            while data and (refused := self._refuse(data)):
+                data = data[refused:]
+            if data:
+                self._http.data_received(data)
         else:
-            http.data_received(_SCRATCH[:size])  # type: ignore[arg-type] # what httptools takes
-        if http.refused and not self._transport.is_closing():
-            if http.unread:
-                self._drop()
-            http.wait()
+            self._http.data_received(_SCRATCH[:size])  # type: ignore[arg-type] # what httptools takes
+
+    def _refuse(self, data: bytes) -> int:
+        """Refuse the request that data begin with, if there is no room for it; returns its size, or else 0."""
+        http = self._http
+        if not (http.cycle is None or http.cycle.response_complete) or http.flow.write_paused:
+            return 0
+        end = data.find(HEAD_END) + len(HEAD_END)
+        head = plain_head(data[:end])  # where the end is not there, too short to be one
+        refusal = self._refusals.answer(head.address) if head else None
+        if head is None or refusal is None:
+            return 0
+        http.server_state.total_requests += 1
+        self._transport.write(written(refusal, *http.server_state.default_headers))
+        size = end + head.length
+        self._unread = max(0, size - len(data))
+        self._drop()
+        return size
 
     def _drop(self) -> None:
-        """Drop what is here of the body of a refused request."""
+        """Drop what is here of the body of a refused request, and wait as long as uvicorn does for what comes next."""
+        http = self._http
+        http._unset_keepalive_if_required()
+        http.timeout_keep_alive_task = http.loop.call_later(http.timeout_keep_alive, http.timeout_keep_alive_handler)
+        if not self._unread or self._transport.is_closing():
+            return
         if self._socket is None:
             # Of the same file descriptor: another one would keep the connection open, and count against their limit.
             self._socket = socket.socket(fileno=self._transport.get_extra_info("socket").fileno())
         try:
             # Instead of copying them, Linux forgets the bytes.
-            size = self._socket.recv_into(_SCRATCH, min(self._http.unread, DROPPED_BYTES), socket.MSG_TRUNC)
+            dropped = self._socket.recv_into(_SCRATCH, min(self._unread, DROPPED_BYTES), socket.MSG_TRUNC)
         except OSError:
             return  # nothing is here yet, or the transport will notice
-        self._http.drop(size)
+        self._unread -= dropped

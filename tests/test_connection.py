@@ -15,7 +15,7 @@ import uvloop
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.connection import FIRST_BYTES, Connection
+from service.connection import FIRST_BYTES, Connection, Head, plain_head
 from service.inference.model import Model
 from service.settings import Settings
 
@@ -180,16 +180,19 @@ async def test_the_answer_comes_before_the_body(service: Service) -> None:
         assert (await talk.answer())[0] == 200
 
 
-async def test_a_head_may_come_in_pieces(service: Service) -> None:
-    """It is refused once it is there."""
+async def test_a_head_in_pieces_is_for_the_app(service: Service) -> None:
+    """Which refuses it all the same; and the connection goes on."""
     await refuse_once(service)
     async with service.talk() as talk:
         for byte in head(len(LARGE)):
             talk.send(bytes([byte]))
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         talk.send(LARGE)
         assert (await talk.answer())[0] == 429
-    assert service.asked == 1
+        assert service.asked == 2
+        service.empty()
+        talk.post(BODY)
+        assert (await talk.answer())[0] == 200
 
 
 @pytest.mark.parametrize("size", [3 * FIRST_BYTES, 40 * FIRST_BYTES])
@@ -252,6 +255,29 @@ async def test_what_is_not_plain_is_for_the_app(service: Service, header: str) -
         assert (await talk.answer())[0] == 429
         assert await talk.ended()
     assert service.asked == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("POST", "PUT"),
+        ("HTTP/1.1", "HTTP/1.0"),
+        ("Content-Length: 7", "Content-Length: 7\r\nContent-Length: 7"),
+        ("Content-Length: 7", "Content-Length: 7\r\nTransfer-Encoding: chunked"),
+        ("Content-Length: 7", "Content-Length: seven"),
+        ("Content-Length: 7", "Transfer-Encoding: chunked"),
+        ("Content-Length: 7", "Content-Length: 7\r\nConnection: upgrade\r\nUpgrade: h2c"),
+        ("Content-Length: 7", "Content-Length: 7\r\nexpect: 100-continue"),
+        ("Content-Length: 7", "Content-Length: 7\r\nConnection: Close"),
+        ("Host: here", "Host"),
+        ("\r\n\r\n", "\r\n"),
+    ],
+)
+def test_heads_that_are_not_plain(before: str, after: str) -> None:
+    """Whether the body can be dropped is said by the head."""
+    text = head(7, "/predict?model=it").decode()
+    assert plain_head(text.encode()) == Head(b"/predict?model=it", 7)
+    assert plain_head(text.replace(before, after).encode()) is None
 
 
 async def test_a_body_in_chunks_is_for_the_app(service: Service) -> None:

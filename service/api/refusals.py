@@ -48,13 +48,15 @@ class Refusals:
         answer = error_answer(scope["path"], error.status, str(error), error.headers)
         self._refusals[address] = _Refusal(answer, weakref.ref(model), time.monotonic() + HOLDS_SECONDS)
 
-    def __contains__(self, address: bytes) -> bool:
-        """Whether a request to an address, path and query as they were sent, was refused."""
-        return address in self._refusals
+    def __bool__(self) -> bool:
+        """Whether any are known."""
+        return bool(self._refusals)
 
     def answer(self, address: bytes) -> Response | None:
-        """What to answer to another request to an address at which one was refused; None if the app is to say."""
-        refusal = self._refusals[address]
+        """What to answer to a request to an address, path and query as they were sent; None if the app is to say."""
+        refusal = self._refusals.get(address)
+        if refusal is None:
+            return None
         model = refusal.model()
         if model is None or refusal.until < time.monotonic():
             del self._refusals[address]
