@@ -108,7 +108,7 @@ def read_array(text: bytes, shape: tuple[int, ...]) -> Array | None:
 
 
 def _parser_for(text: bytes) -> simdjson.Parser:
-    """A parser: for all but long texts the thread's own, as memory fresh from the system takes half as long as parsing."""
+    """A parser: for all but long texts the thread's own, as memory fresh from the system takes half as long again."""
     return _kept.parser if len(text) <= KEPT_BYTES else simdjson.Parser()
 
 

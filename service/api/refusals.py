@@ -10,8 +10,9 @@ from service.api.failures import error_answer
 from service.errors import QueueFull
 from service.inference.model import Model
 
-#: How long a refusal holds, in seconds: after that, another version may be the one to ask.
-HOLDS_SECONDS = 0.05
+#: How long a refusal holds, in seconds, as another version may be the one to ask by then: as long as the answer tells
+#: its client to wait. Whoever comes when it has just ended is for the app, until that refuses again.
+HOLDS_SECONDS = 1
 #: Most addresses that are remembered, and most bytes of each: a client may make up any.
 MOST_ADDRESSES, LONGEST_ADDRESS = 256, 1024
 
