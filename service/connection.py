@@ -48,13 +48,15 @@ class _HeadReader:
     Attributes:
         address: path and query.
         headers: by name, in lower case.
-        complete: whether that was all.
+        keeps_alive: whether the connection is to go on after it; False before all of it was told.
     """
+
+    parser: httptools.HttpRequestParser
 
     def __init__(self) -> None:
         self.address = b""
         self.headers: dict[bytes, bytes] = {}
-        self.complete = False
+        self.keeps_alive = False
 
     def on_url(self, url: bytes) -> None:
         self.address += url
@@ -63,25 +65,26 @@ class _HeadReader:
         self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        self.complete = True
+        self.keeps_alive = self.parser.should_keep_alive()  # after an empty body, the parser has forgotten
 
 
 @lru_cache(REMEMBERED_HEADS)
 def plain_head(text: bytes) -> Head | None:
     """Parse the head of a request, up to its `HEAD_END`; None of what is not plain, and thus uvicorn's to see to."""
     reader = _HeadReader()
-    parser = httptools.HttpRequestParser(reader)
+    reader.parser = parser = httptools.HttpRequestParser(reader)
     try:
         parser.feed_data(text)
     except (httptools.HttpParserError, httptools.HttpParserUpgrade):
         return None
+    finally:
+        del reader.parser  # or both would stay until the garbage collector comes
     length = reader.headers.get(b"content-length")
     if (
         length is None
-        or not reader.complete
+        or not reader.keeps_alive
         or parser.get_method() != b"POST"
         or parser.get_http_version() != "1.1"
-        or not parser.should_keep_alive()
         or not reader.headers.keys().isdisjoint((b"expect", b"upgrade"))
     ):
         return None

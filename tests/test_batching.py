@@ -247,6 +247,19 @@ async def test_a_large_request_does_not_close_the_door_to_others() -> None:
         assert b.let_in()
 
 
+async def test_a_closed_one_lets_everybody_in_to_be_told() -> None:
+    """It is full, but that is not why it takes nothing."""
+    run = Doubler()
+    async with batcher(run, max_queue=1) as b, busy(b, run):
+        assert not b.let_in()
+        closing = asyncio.create_task(b.close())
+        await asyncio.sleep(0)
+        assert b.let_in()
+        with pytest.raises(Unavailable):
+            b.admit(1)
+    await closing
+
+
 async def test_rows_of_who_left_make_room_again() -> None:
     """A cancelled request no longer counts once the engine passed its place."""
     run = Doubler()

@@ -246,6 +246,14 @@ async def test_other_addresses_are_not_concerned(service: Service) -> None:
         assert (await talk.answer())[0] == 404
 
 
+@pytest.mark.parametrize("length", [0, 1])
+@pytest.mark.parametrize("header", ["Connection: close", "Proxy-Connection: close"])
+def test_who_wants_to_end_the_connection_is_not_plain(header: str, length: int) -> None:
+    """Whether there is a body or none."""
+    assert plain_head(head(length)) == Head(b"/predict", length)
+    assert plain_head(head(length, "/predict", header)) is None
+
+
 @pytest.mark.parametrize("header", ["Expect: 100-continue", "Connection: close"])
 async def test_what_is_not_plain_is_for_the_app(service: Service, header: str) -> None:
     """It is refused all the same, and the connection closed, as the client expects."""

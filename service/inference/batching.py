@@ -178,9 +178,9 @@ class Batcher:
         """Whether there is room for one row more than those who were let in just before may bring.
 
         Many may ask at once, long before the first of them submits anything: all would be let in for the room of one.
-        Who is let in may still be refused.
+        Who is let in may still be refused, as all are that come to a closed batcher.
         """
-        full = self._rows and self._rows + self._expected + 1 > self._max_queue
+        full = self._rows and self._rows + self._expected + 1 > self._max_queue and not self._closed
         if not full:
             self._expected += self._usual_rows
         return not full
