@@ -65,11 +65,15 @@ class Service:
 
     Attributes:
         port: where it listens.
+        config: how uvicorn serves it.
+        connections: uvicorn's open ones.
         asked: how often its app looked whether there is room.
     """
 
     def __init__(self, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
         self.app, self.port, self.asked = app, 0, 0
+        self.config: uvicorn.Config
+        self.connections: set[Any]
         self.model: Model = app.state.repository.get()
         batcher = self.model._batcher
         monkeypatch.setattr(batcher, "_max_queue", 4)
@@ -113,6 +117,7 @@ def service(request: pytest.FixtureRequest, artifacts: Path, monkeypatch: pytest
         timeout_keep_alive=1,
     )
     server = uvicorn.Server(config)
+    served.config, served.connections = config, server.server_state.connections
     loop = request.param()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()))
     thread.start()
@@ -215,15 +220,82 @@ async def test_only_the_first_piece_of_a_request_is_small(
     assert sum(buffer == FIRST_BYTES for buffer in buffers) <= 2
 
 
-async def test_who_does_not_read_answers_is_for_the_app(service: Service) -> None:
-    """It waits until they are read; here they would pile up."""
+async def test_answers_do_not_pile_up_for_who_does_not_read_them(service: Service) -> None:
+    """Once a few wait, the app is asked, whose answers wait until those are read."""
     await refuse_once(service)
     async with service.talk() as talk:
-        for _ in range(40_000):
+        await until(lambda: len(service.connections) == 1)
+        for _ in range(80_000):
             talk.send(head(0))
-        async with asyncio.timeout(20):
-            while service.asked < 2:
-                await asyncio.sleep(0.01)
+        (connection,) = service.connections
+        await until(lambda: connection.flow.write_paused)
+        for _ in range(20):
+            await asyncio.sleep(0.05)
+            assert connection.transport.get_write_buffer_size() < 2**20
+
+
+async def test_answers_keep_their_order(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is refused waits for the answer to what the same client asked before."""
+    await refuse_once(service)
+    service.empty()
+    may_predict = threading.Event()
+    predict = Model.predict
+
+    async def held(*args: Any) -> Any:
+        await until(may_predict.is_set)
+        return await predict(*args)
+
+    monkeypatch.setattr(Model, "predict", held)
+    async with service.talk() as talk:
+        asked = service.asked
+        talk.post(BODY)
+        await until(lambda: service.asked == asked + 2)
+        service.fill()
+        talk.post(BODY)
+        await asyncio.sleep(0.05)
+        service.empty()
+        may_predict.set()
+        assert (await talk.answer())[0] == 200
+
+
+async def test_a_body_is_not_taken_for_a_request(service: Service) -> None:
+    """Even if it looks like one, and its own request was answered before it came."""
+    await refuse_once(service)
+    body = head(0)
+    async with service.talk() as talk:
+        text = head(len(body))
+        talk.send(text[:20])
+        await asyncio.sleep(0.05)
+        talk.send(text[20:])  # in pieces, it is for the app
+        assert (await talk.answer())[0] == 429
+        talk.send(body)
+        await asyncio.sleep(0.05)
+        service.empty()
+        talk.post(BODY)
+        assert (await talk.answer())[0] == 200
+
+
+async def test_a_connection_that_is_used_is_kept(service: Service) -> None:
+    """For longer than an idle one is, if nothing but refusals comes of it."""
+    await refuse_once(service)
+    async with service.talk() as talk:
+        for _ in range(3):
+            talk.post(BODY)
+            assert (await talk.answer())[0] == 429
+            await asyncio.sleep(0.6)
+        service.empty()
+        talk.post(BODY)
+        assert (await talk.answer())[0] == 200
+
+
+async def test_what_is_to_be_logged_is_for_the_app(service: Service) -> None:
+    """As uvicorn writes the log."""
+    await refuse_once(service)
+    service.config.access_log = True
+    async with service.talk() as talk:
+        talk.post(BODY)
+        assert (await talk.answer())[0] == 429
+    assert service.asked == 2
 
 
 async def test_once_there_is_room_the_app_is_asked(service: Service) -> None:
