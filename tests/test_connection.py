@@ -65,13 +65,14 @@ class Service:
 
     Attributes:
         port: where it listens.
-        config: how uvicorn serves it.
+        server, loop: what serves it, and where.
         asked: how often its app looked whether there is room.
     """
 
     def __init__(self, app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
         self.app, self.port, self.asked = app, 0, 0
-        self.config: uvicorn.Config
+        self.server: uvicorn.Server
+        self.loop: asyncio.AbstractEventLoop
         self.model: Model = app.state.repository.get()
         batcher = self.model._batcher
         monkeypatch.setattr(batcher, "_max_queue", 4)
@@ -115,8 +116,8 @@ def service(request: pytest.FixtureRequest, artifacts: Path, monkeypatch: pytest
         timeout_keep_alive=1,
     )
     server = uvicorn.Server(config)
-    served.config = config
     loop = request.param()
+    served.server, served.loop = server, loop
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve()))
     thread.start()
     try:
@@ -142,6 +143,19 @@ async def refuse_once(service: Service, path: str = "/predict") -> tuple[dict[st
     return {**headers, "date": ""}, content
 
 
+async def is_served(service: Service, talk: Talk) -> None:
+    """See to it that a connection goes on: once there is room, its next answer is a prediction."""
+    service.empty()
+    talk.post(BODY)
+    assert (await talk.answer())[0] == 200
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.001)
+
+
 @pytest.mark.parametrize("path", ["/predict", "/predict?model=after-lstm", V1])
 async def test_further_requests_are_answered_as_the_first_was(service: Service, path: str) -> None:
     """Byte for byte, in the shape of the route, and without the app."""
@@ -164,9 +178,7 @@ async def test_what_follows_a_dropped_body_is_heard(service: Service, size: int)
             head(size) + b"x" * size + head(size) + b"y" * size + b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n"
         )
         assert [(await talk.answer())[0] for _ in range(3)] == [429, 429, 200]
-        service.empty()
-        talk.post(BODY)
-        assert (await talk.answer())[0] == 200
+        await is_served(service, talk)
 
 
 async def test_the_answer_comes_before_the_body(service: Service) -> None:
@@ -178,9 +190,7 @@ async def test_the_answer_comes_before_the_body(service: Service) -> None:
         for _ in range(4):
             talk.send(b"[" * 50_000)
             await asyncio.sleep(0.01)
-        service.empty()
-        talk.post(BODY)
-        assert (await talk.answer())[0] == 200
+        await is_served(service, talk)
 
 
 async def test_a_head_in_pieces_is_for_the_app(service: Service) -> None:
@@ -193,9 +203,7 @@ async def test_a_head_in_pieces_is_for_the_app(service: Service) -> None:
         talk.send(LARGE)
         assert (await talk.answer())[0] == 429
         assert service.asked == 2
-        service.empty()
-        talk.post(BODY)
-        assert (await talk.answer())[0] == 200
+        await is_served(service, talk)
 
 
 @pytest.mark.parametrize("size", [3 * FIRST_BYTES, 40 * FIRST_BYTES])
@@ -222,11 +230,16 @@ async def test_who_does_not_read_answers_is_for_the_app(service: Service) -> Non
     """It waits until they are read; here they would pile up."""
     await refuse_once(service)
     async with service.talk() as talk:
-        for _ in range(40_000):
-            talk.send(head(0))
-        async with asyncio.timeout(20):
-            while service.asked < 2:
-                await asyncio.sleep(0.01)
+        talk.post(BODY)
+        assert (await talk.answer())[0] == 429
+        port = talk.writer.get_extra_info("sockname")[1]
+        (connection,) = (one for one in service.server.server_state.connections if one.client[1] == port)
+        service.loop.call_soon_threadsafe(connection.pause_writing)  # as the transport does while much is unread
+        talk.post(BODY)
+        await until(lambda: service.asked == 2)
+        service.loop.call_soon_threadsafe(connection.resume_writing)
+        assert (await talk.answer())[0] == 429
+        await is_served(service, talk)
 
 
 async def test_answers_keep_their_order(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,9 +278,7 @@ async def test_a_body_is_not_taken_for_a_request(service: Service) -> None:
         assert (await talk.answer())[0] == 429
         talk.send(body)
         await asyncio.sleep(0.05)
-        service.empty()
-        talk.post(BODY)
-        assert (await talk.answer())[0] == 200
+        await is_served(service, talk)
 
 
 async def test_a_connection_that_is_used_is_kept(service: Service) -> None:
@@ -278,15 +289,13 @@ async def test_a_connection_that_is_used_is_kept(service: Service) -> None:
             talk.post(BODY)
             assert (await talk.answer())[0] == 429
             await asyncio.sleep(0.25)  # far less than an idle one may take, which slow machines need
-        service.empty()
-        talk.post(BODY)
-        assert (await talk.answer())[0] == 200
+        await is_served(service, talk)
 
 
 async def test_what_is_to_be_logged_is_for_the_app(service: Service) -> None:
     """As uvicorn writes the log."""
     await refuse_once(service)
-    service.config.access_log = True
+    service.server.config.access_log = True
     async with service.talk() as talk:
         talk.post(BODY)
         assert (await talk.answer())[0] == 429
@@ -296,10 +305,8 @@ async def test_what_is_to_be_logged_is_for_the_app(service: Service) -> None:
 async def test_once_there_is_room_the_app_is_asked(service: Service) -> None:
     """Of which it is told by the model itself."""
     await refuse_once(service)
-    service.empty()
     async with service.talk() as talk:
-        talk.post(BODY)
-        assert (await talk.answer())[0] == 200
+        await is_served(service, talk)
     assert service.asked > 1
 
 
@@ -382,10 +389,8 @@ async def test_who_leaves_in_the_middle_does_no_harm(service: Service) -> None:
         async with service.talk() as talk:
             talk.send(head(10**9) + b"x" * 10**6)
             assert (await talk.answer())[0] == 429
-    service.empty()
     async with service.talk() as talk:
-        talk.post(BODY)
-        assert (await talk.answer())[0] == 200
+        await is_served(service, talk)
 
 
 async def test_without_a_flag_of_the_kernel_bytes_are_dropped_all_the_same(
@@ -412,12 +417,6 @@ async def test_room_for_one_lets_in_one(service: Service) -> None:
         second.post(LARGE)
         assert (await second.answer())[0] == 429
         assert service.asked == asked + 1
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await asyncio.sleep(0.001)
 
 
 async def test_a_refusal_does_not_hold_for_ever(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
