@@ -233,7 +233,8 @@ async def test_who_does_not_read_answers_is_for_the_app(service: Service) -> Non
         talk.post(BODY)
         assert (await talk.answer())[0] == 429
         port = talk.writer.get_extra_info("sockname")[1]
-        (connection,) = (one for one in service.server.server_state.connections if one.client[1] == port)
+        connections: Any = service.server.server_state.connections
+        (connection,) = (one for one in connections if one.client[1] == port)
         service.loop.call_soon_threadsafe(connection.pause_writing)  # as the transport does while much is unread
         talk.post(BODY)
         await until(lambda: service.asked == 2)
