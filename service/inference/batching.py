@@ -150,6 +150,8 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._rows = 0
         self._row_seconds = 2 * INLINE_SECONDS  # unknown yet, so that the first calls run in the thread
+        # Of a large request no more than this counts as usual: who is let in may still have nothing to submit.
+        self._most_usual_rows = max(1, max_queue // 4)
         self._stride = max_batch
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
         self._idle = asyncio.Event()
@@ -200,18 +202,17 @@ class Batcher:
             Unavailable: the batcher is closed.
             Exception: whatever `run` raises for these rows alone.
         """
-        self.admit(len(rows))
-        # Of a large one no more than leaves room for others: who is let in may still have nothing to submit.
-        usual_rows = min(len(rows), max(1, self._max_queue // 4))
-        self._usual_rows += SMOOTHING * (usual_rows - self._usual_rows)
+        count = len(rows)
+        self.admit(count)
+        self._usual_rows += SMOOTHING * (min(count, self._most_usual_rows) - self._usual_rows)
         loop = asyncio.get_running_loop()
         self._came += 1
         alone = self._came == 1 and not self._crowded and self._idle.is_set()
-        if alone and len(rows) <= self._max_batch and self._is_short(len(rows)):
+        if alone and count <= self._max_batch and self._is_short(count):
             return self._run_alone(np.asarray(rows), outputs, loop)
         request = _Request(rows, outputs, loop.create_future(), time.perf_counter())
         self._queue.append(request)
-        self._rows += len(rows)
+        self._rows += count
         self._watch(request, loop)
         if self._idle.is_set():
             self._idle.clear()
