@@ -1,14 +1,13 @@
 """The limit: the same app, decoding and encoding as always, around a model that answers at once."""
 
-import os
 import sys
 from collections.abc import Collection
 
 import numpy as np
 import uvicorn
 
+from service.__main__ import server_config
 from service.app import create_app_or_exit
-from service.connection import Connection
 from service.inference.artifact import Array
 from service.inference.batching import Result
 from service.settings import Settings
@@ -26,8 +25,7 @@ def main() -> None:
         return Result({name: made[name][: len(sequences)] for name in outputs}, queue=0, inference=0)
 
     model.predict = predict
-    port = int(os.environ["PORT"])
-    uvicorn.run(app, http=Connection, port=port, log_level="warning", access_log=False)  # type: ignore[arg-type]
+    uvicorn.Server(server_config(settings, lambda: app)).run()
 
 
 if __name__ == "__main__":

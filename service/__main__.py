@@ -9,11 +9,13 @@ import copy
 import math
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import uvicorn
+from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
@@ -41,22 +43,7 @@ def serve(settings: Settings, shared: Path | None) -> None:
     Raises:
         SystemExit: it did not start.
     """
-    config = uvicorn.Config(
-        partial(create_app_or_exit, settings, shared),
-        factory=True,
-        http=Connection,  # type: ignore[arg-type] # any protocol will do
-        ws="none",
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        log_level=settings.log_level,
-        log_config=log_config(settings.log_level),
-        access_log=settings.access_log,
-        # By then whoever could be answered is; a client that never sends all of its request must not keep it running.
-        timeout_graceful_shutdown=math.ceil(settings.timeout),
-        # A worker that is busy is not one that hangs.
-        timeout_worker_healthcheck=math.ceil(settings.timeout),
-    )
+    config = server_config(settings, partial(create_app_or_exit, settings, shared))
     if shared is None:
         server = uvicorn.Server(config)
         with suppress(KeyboardInterrupt):  # raised again once the server has stopped in good order
@@ -68,6 +55,29 @@ def serve(settings: Settings, shared: Path | None) -> None:
         failed = any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes)
     if failed:
         raise SystemExit(STARTUP_FAILURE)
+
+
+def server_config(settings: Settings, make_app: Callable[[], FastAPI]) -> uvicorn.Config:
+    """How uvicorn serves the app that a function makes."""
+    return uvicorn.Config(
+        make_app,
+        factory=True,
+        http=Connection,  # type: ignore[arg-type] # any protocol will do
+        ws="none",
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_level=settings.log_level,
+        log_config=log_config(settings.log_level),
+        access_log=settings.access_log,
+        # Who asks, behind a proxy, and by which scheme, is of interest to that log alone.
+        proxy_headers=settings.access_log,
+        server_header=False,
+        # By then whoever could be answered is; a client that never sends all of its request must not keep it running.
+        timeout_graceful_shutdown=math.ceil(settings.timeout),
+        # A worker that is busy is not one that hangs.
+        timeout_worker_healthcheck=math.ceil(settings.timeout),
+    )
 
 
 def log_config(level: str) -> dict[str, object]:

@@ -3,9 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from service.api.rows import rows
-from service.inference.artifact import PREDICTION
+from service.api.sequences import Lengths
+from service.errors import InvalidInput
+from service.inference.artifact import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION
 from service.inference.card import Target
 
 
@@ -15,3 +18,40 @@ def test_a_regression_answers_numbers_without_labels() -> None:
     assert list(map(json.loads, one)) == [{"prediction": 1.5}, {"prediction": 2.5}]
     (two,) = rows({PREDICTION: np.array([[1.5, 2.5]], dtype=np.float32)}, None, Target(task="regression"))
     assert json.loads(two) == {"prediction": [1.5, 2.5]}
+
+
+BINARY = Target(task="binary", classes=("no", "yes"))
+THREE = Target(task="multiclass", classes=("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("target", "predicted"), [(BINARY, 1), (THREE, 3), (Target(task="regression"), 1), (Target(task="regression"), 2)]
+)
+@pytest.mark.parametrize("attention", [None, ATTENTION, ATTENTION_VEC])
+@pytest.mark.parametrize("lengths", [None, 3, np.array([4, 2, 3])])
+@pytest.mark.parametrize("explained", [False, True])
+def test_one_is_written_as_it_is_among_others(
+    target: Target, predicted: int, attention: str | None, lengths: Lengths, *, explained: bool
+) -> None:
+    """To the byte."""
+    rng = np.random.default_rng(0)
+    shapes = {PREDICTION: (predicted,), ATTENTION: (4,), ATTENTION_VEC: (4, 2)}
+    outputs = {name: rng.random((3, *shape), dtype=np.float32) for name, shape in shapes.items()}
+    if explained:
+        outputs[IMPORTANCE] = rng.random((3, 4), dtype=np.float32)
+        outputs[RANK_CORRELATION] = np.array([0.5, np.nan, -1.0])
+    together = rows(outputs, attention, target, lengths)
+    for index, expected in enumerate(together):
+        one = {name: output[index : index + 1] for name, output in outputs.items()}
+        length = lengths[index : index + 1] if isinstance(lengths, np.ndarray) else lengths
+        assert rows(one, attention, target, length) == [expected]
+
+
+@pytest.mark.parametrize("name", [PREDICTION, ATTENTION])
+def test_what_is_not_finite_is_no_answer(name: str) -> None:
+    """Of one sequence as of several."""
+    for n in (1, 2):
+        outputs = {PREDICTION: np.full((n, 1), 0.5, np.float32), ATTENTION: np.full((n, 4), 0.25, np.float32)}
+        outputs[name][n - 1, 0] = np.nan
+        with pytest.raises(InvalidInput, match=f"sequence {n - 1}: "):
+            rows(outputs, ATTENTION, BINARY)

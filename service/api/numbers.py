@@ -101,10 +101,14 @@ def read_array(text: bytes, shape: tuple[int, ...]) -> Array | None:
         numbers = np.frombuffer(array.as_buffer(of_type="d"))
         if len(numbers) != math.prod(shape):
             return None
-        with np.errstate(over="raise"):
-            return numbers.astype(np.float32).reshape(shape)
+        return _float32(numbers).reshape(shape)
     except (ValueError, TypeError, RuntimeError, FloatingPointError):  # the last beyond float32
         return None
+
+
+@np.errstate(over="raise")  # as a decorator it takes half as long
+def _float32(numbers: NDArray[np.float64]) -> Array:
+    return numbers.astype(np.float32)
 
 
 def _parser_for(text: bytes) -> simdjson.Parser:

@@ -69,12 +69,12 @@ class PredictRequest(BaseModel):
         if not isinstance(body, dict):
             return body
         # Rather than extra="forbid", which makes an error of each: a body may hold millions.
-        unknown = next((name for name in body if name not in cls.model_fields), None)
-        if unknown is not None:
+        if not body.keys() <= cls.model_fields.keys():
+            unknown = next(name for name in body if name not in cls.model_fields)
             raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
-        given = [name for name in ("sequence", "sequences") if body.get(name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"expected either 'sequence' or 'sequences', got {'both' if given else 'neither'}")
+        one, many = body.get("sequence") is not None, body.get("sequences") is not None
+        if one == many:
+            raise ValueError(f"expected either 'sequence' or 'sequences', got {'both' if one else 'neither'}")
         return body
 
 

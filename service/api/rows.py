@@ -1,11 +1,13 @@
 """What is answered for each sequence: its prediction and where the model looked; as a type, and as JSON."""
 
 from functools import cache
+from typing import Any
 
+import numpy as np
 import orjson
 from pydantic import BaseModel, Field
 
-from service.api.numbers import dumps_rows
+from service.api.numbers import dumps_rows, require_finite
 from service.api.sequences import Lengths
 from service.inference.artifact import IMPORTANCE, PREDICTION, RANK_CORRELATION
 from service.inference.batching import Outputs
@@ -55,6 +57,8 @@ def rows(outputs: Outputs, attention: str | None, target: Target, lengths: Lengt
         InvalidInput: a sequence is so large that its answer is not finite.
     """
     predictions = outputs[PREDICTION]
+    if len(predictions) == 1:
+        return [_row(outputs, attention, target, lengths[0] if isinstance(lengths, np.ndarray) else lengths)]
     columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
         labels = dumps_each(target.classes)
@@ -69,6 +73,25 @@ def rows(outputs: Outputs, attention: str | None, target: Target, lengths: Lengt
         columns["rank_correlation"] = [orjson.dumps(value) for value in outputs[RANK_CORRELATION].tolist()]
     template = row_template(*columns)
     return [template % values for values in zip(*columns.values(), strict=True)]
+
+
+def _row(outputs: Outputs, attention: str | None, target: Target, length: int | None) -> bytes:
+    """What `rows` writes of one sequence, in half of the time."""
+    prediction = outputs[PREDICTION][0]
+    row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
+    if target.classes is not None:
+        index = prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax()
+        row["label"] = target.classes[int(index)]
+    if attention is not None:
+        row["attention"] = outputs[attention][0, :length]
+    if IMPORTANCE in outputs:
+        row["importance"] = outputs[IMPORTANCE][0, :length]
+        row["rank_correlation"] = outputs[RANK_CORRELATION][0]
+    text = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:
+        for name in outputs.keys() - {RANK_CORRELATION}:
+            require_finite(outputs[name])
+    return text
 
 
 @cache
