@@ -6,6 +6,9 @@ SERVE ?=
 BENCH ?=
 BIN := .venv/bin
 
+# Whatever is imported is compiled once, and not at every start: images set this, and it doubles the time to start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: install serve train test lint format lock bench image
 
 install: .venv/installed

@@ -6,9 +6,10 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,23 +60,27 @@ def measure(
     results = Results()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers: list[Server] = []
+        starting = {}
         for index, contestant in enumerate(contestants):
-            say(f"starting {contestant.name}")
             own = contestant.folder == Path(__file__).parent.parent
-            bin_directory = Path(sys.executable).parent if own else install(contestant, environments)
-            log = scratch / f"{index}.log"
-            try:
-                server = stack.enter_context(
-                    serving(contestant, bin_directory, FIRST_PORT + index, contestant.body(bodies[1]),
-                            core=SERVER_CORE, variables=variables, log=log)
-                )  # fmt: skip
-            except RuntimeError as error:
-                say(f"{error}\n{log.read_text(errors='replace')[-2000:]}")
-                continue
-            if contestant.name != "limit":
+            starting[contestant.name] = partial(
+                serving,
+                contestant,
+                Path(sys.executable).parent if own else install(contestant, environments),
+                FIRST_PORT + index,
+                contestant.body(bodies[1]),
+                core=SERVER_CORE,
+                variables=variables,
+                log=scratch / f"{index}.log",
+            )
+        starts = measure_starts(starting, rounds)
+        servers: list[Server] = []
+        for name in starts:
+            say(f"starting {name}")
+            server = stack.enter_context(starting[name]())
+            if name != "limit":
                 check(server, artifact, bodies[32])
-            results.outcomes[contestant.name] = Outcome(server.start, server.memory(), lost(server, bodies[1]))
+            results.outcomes[name] = Outcome(starts[name], server.memory(), lost(server, bodies[1]))
             servers.append(server)
             server.freeze()
         for number in range(rounds):
@@ -95,6 +100,26 @@ def measure(
                     else:
                         results.outcomes[name].loads.setdefault(scenario, []).append(load)
     return results
+
+
+def measure_starts(
+    starting: Mapping[str, Callable[[], AbstractContextManager[Server]]], rounds: int
+) -> dict[str, list[float]]:
+    """Start every contestant over and over, in turns; returns how long each took, without those that do not start.
+
+    The first start is not counted: it compiles what is imported.
+    """
+    starts: dict[str, list[float]] = {name: [] for name in starting}
+    for number in range(rounds + 1):
+        for name in tuple(starts):
+            say(f"start {number} of {rounds}: {name}")
+            try:
+                with starting[name]() as server:
+                    starts[name].append(server.start)
+            except RuntimeError as error:
+                say(f"{name} is left out: {error}")
+                del starts[name]
+    return {name: seconds[1:] for name, seconds in starts.items()}
 
 
 def run(server: Server, body: Body, scenario: Scenario, seconds: int, scratch: Path) -> Load:

@@ -91,7 +91,10 @@ def install(contestant: Contestant, environments: Path) -> Path:
             [*UV, "venv", "--quiet", "--clear", "--python", contestant.python or "3.11", str(environment)], check=True
         )
         python = str(environment / "bin" / "python")
-        subprocess.run([*UV, "pip", "install", "--quiet", "--python", python, "-r", str(requirements)], check=True)
+        subprocess.run(
+            [*UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", str(requirements)],
+            check=True,
+        )
         done.touch()
     return (environment / "bin").resolve()
 
@@ -122,6 +125,7 @@ def serving(
         MARK: str(port),
         "SERVICE_PORT": str(port),
         "PATH": path,
+        "PYTHONDONTWRITEBYTECODE": "",  # whoever starts once more does not compile once more
     }
     program, *arguments = contestant.command
     command = ["taskset", "-c", str(core), str(bin_directory / program), *arguments]
@@ -136,7 +140,7 @@ def serving(
         try:
             while ask(url, body)[0] != 200:
                 if process.poll() is not None or time.perf_counter() - started > 120:
-                    raise RuntimeError(f"{contestant.name} does not answer: see {log}")
+                    raise RuntimeError(f"it does not answer:\n{log.read_text(errors='replace')[-2000:]}")
                 time.sleep(0.01)
             server = Server(contestant, url, time.perf_counter() - started, process, mark, log)
             try:

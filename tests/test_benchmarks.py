@@ -39,7 +39,7 @@ def test_what_wrk_never_prints_is_refused() -> None:
 def test_the_table_holds_medians() -> None:
     """Of the rounds, for each scenario; failures are summed and shown."""
     rounds = [Load(100, 0.001, 0.002, 0), Load(300, 0.003, 0.004, 1), Load(200, 0.002, 0.009, 0)]
-    outcome = Outcome(start=1.24, memory=99.6, lost=3, loads={Scenario(1, 16): rounds})
+    outcome = Outcome(starts=[9, 1.24, 1], memory=99.6, lost=3, loads={Scenario(1, 16): rounds})
     table = markdown(Results({"this service": outcome}, engine_seconds=[0.001, 0.005, 0.004]))
     assert "| | 1 sequence, concurrency 16 |" in table
     assert "| this service | 200; 2.00 / 4.00, 1 failed |" in table
