@@ -45,6 +45,16 @@ def test_it_serves_over_a_socket(artifacts: Path, engine: EngineChoice) -> None:
         assert httpx.get(f"{url}/model").json()["engine"] == engine
 
 
+def test_the_access_log_says_who_asks_through_a_proxy(artifacts: Path) -> None:
+    """Whoever the proxy says it is; answers, on the other hand, do not say what serves them."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--access-log") as (url, process):
+        answer = httpx.get(f"{url}/model", headers={"X-Forwarded-For": "192.0.2.7"})
+        assert "server" not in answer.headers
+        os.killpg(process.pid, signal.SIGTERM)
+        printed = process.communicate(timeout=60)[0]
+    assert '192.0.2.7:0 - "GET /model HTTP/1.1" 200' in printed
+
+
 def prediction(artifact: Artifact, sequence: Array) -> float:
     """What a version says of one sequence."""
     engine = open_verified(artifact, "onnx", threads=1).engine
