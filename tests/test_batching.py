@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.inference.artifact import Array
-from service.inference.batching import INLINE_SECONDS, Batcher
+from service.inference.batching import GATHERING_SECONDS, INLINE_SECONDS, Batcher
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +102,65 @@ async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_toge
         assert run.batches == together[0]
 
 
+async def come_one_by_one(b: Batcher, run: Doubler, requests: int, seconds: float = 0) -> list[int]:
+    """Submit a request in each turn of the event loop, which takes some seconds more; returns what was run by when."""
+    callers, ran = [], []
+    for i in range(requests):
+        time.sleep(seconds)
+        callers.append(asyncio.create_task(b.submit(rows(i), ["out"])))
+        await asyncio.sleep(0)
+        ran.append(sum(map(len, run.batches)))
+    for i, result in enumerate(await asyncio.gather(*callers)):
+        assert result.outputs["out"][:, 0].tolist() == [2 * i]
+    return ran
+
+
+async def test_those_who_come_one_turn_after_another_run_together() -> None:
+    """Where calls are short: as long as each turn of the event loop brings somebody."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._row_seconds = 1e-9
+        b._crowded = True
+        assert await come_one_by_one(b, run, 5) == [0] * 5
+    assert run.batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
+    run = Doubler()
+    async with batcher(run) as b:
+        b._row_seconds = 1e-9
+        b._crowded = True
+        callers = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in range(2)]
+        for _ in range(3):  # in which they come, nobody does, and they are run
+            assert not run.batches
+            await asyncio.sleep(0)
+        assert run.batches == [[0, 1]]
+        await asyncio.gather(*callers)
+
+
+async def test_a_full_call_does_not_wait_for_more() -> None:
+    run = Doubler()
+    async with batcher(run, max_batch=3) as b:
+        b._row_seconds = 1e-9
+        b._crowded = True
+        assert await come_one_by_one(b, run, 6) == [0, 0, 0, 3, 3, 3]
+        assert run.batches == [[0, 1, 2], [3, 4, 5]]
+        run.batches.clear()
+        b._row_seconds = INLINE_SECONDS / 2
+        assert await come_one_by_one(b, run, 4) == [0, 0, 2, 2]
+        assert run.batches == [[0, 1], [2, 3]]
+
+
+async def test_nobody_is_kept_for_long_for_others_to_join() -> None:
+    """However many may come."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._row_seconds = 1e-9
+        b._crowded = True
+        await come_one_by_one(b, run, 5, GATHERING_SECONDS)
+    assert max(map(len, run.batches)) <= 2
+
+
 async def test_many_small_requests_run_in_short_calls() -> None:
     """However many wait: on the event loop, and none of the calls longer than one there may be."""
     run = Doubler()
@@ -160,6 +219,19 @@ async def test_a_large_request_is_cut_and_put_together_again() -> None:
         result = await b.submit(rows(*range(8)), ["out"])
     assert run.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
     assert result.outputs["out"][:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+async def test_a_request_in_several_calls_is_told_how_long_all_of_them_took() -> None:
+    class Slow(Doubler):
+        def __call__(self, batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+            time.sleep(0.02)
+            return super().__call__(batch, outputs)
+
+    async with batcher(Slow(), max_batch=3) as b:
+        submitted = time.perf_counter()
+        result = await b.submit(rows(*range(8)), ["out"])
+        taken = time.perf_counter() - submitted
+    assert 3 * 0.02 <= result.inference <= result.queue + result.inference <= taken
 
 
 async def test_everyone_gets_the_outputs_they_asked_for() -> None:

@@ -57,6 +57,7 @@ class Model:
     def __init__(self, verified: Verified, version: int, limits: Limits, shared: Path | None = None) -> None:
         self.card = card = verified.card
         self.version = version
+        self._shape = (card.timesteps, card.features)
         self.engine = verified.engine
         self.charts = verified.charts
         self.golden = verified.golden
@@ -182,9 +183,9 @@ class Model:
         )
 
     def _require_shape(self, sequences: Array) -> None:
-        expected = (self.card.timesteps, self.card.features)
-        if sequences.ndim != 3 or sequences.shape[1:] != expected or not len(sequences):
-            raise InvalidInput(f"expected sequences of shape (n, {expected[0]}, {expected[1]}), got {sequences.shape}")
+        if sequences.shape[1:] != self._shape or not len(sequences):
+            timesteps, features = self._shape
+            raise InvalidInput(f"expected sequences of shape (n, {timesteps}, {features}), got {sequences.shape}")
 
     def retire(self) -> None:
         """Be served no more by this process, which finishes what it accepted. May be called from another thread."""
