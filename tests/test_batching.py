@@ -16,12 +16,23 @@ from hypothesis import strategies as st
 from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.inference.artifact import Array
 from service.inference.batching import GATHERING_SECONDS, INLINE_SECONDS, Batcher
+from service.inference.durations import Durations
 
 pytestmark = pytest.mark.anyio
 
 
 def rows(*values: float) -> Array:
     return np.array(values, dtype=np.float32)[:, np.newaxis]
+
+
+def short() -> Durations:
+    """Of calls that may all run on the event loop."""
+    return Durations(0, 1e-9)
+
+
+def long() -> Durations:
+    """Of calls none of which may."""
+    return Durations(1, 0)
 
 
 class Doubler:
@@ -87,7 +98,7 @@ async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_toge
     """Where calls are short: who comes first cannot know of the others, until company has become the rule."""
     run = Doubler()
     async with batcher(run) as b:
-        b._row_seconds = 1e-9
+        b._durations = short()
         together = [[[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]]
         for expected in (*together, [[1, 2, 3]]):
             run.batches.clear()
@@ -119,7 +130,7 @@ async def test_those_who_come_one_turn_after_another_run_together() -> None:
     """Where calls are short: as long as each turn of the event loop brings somebody."""
     run = Doubler()
     async with batcher(run) as b:
-        b._row_seconds = 1e-9
+        b._durations = short()
         b._crowded = True
         assert await come_one_by_one(b, run, 5) == [0] * 5
     assert run.batches == [[0, 1, 2, 3, 4]]
@@ -128,7 +139,7 @@ async def test_those_who_come_one_turn_after_another_run_together() -> None:
 async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
     run = Doubler()
     async with batcher(run) as b:
-        b._row_seconds = 1e-9
+        b._durations = short()
         b._crowded = True
         callers = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in range(2)]
         for _ in range(3):  # in which they come, nobody does, and they are run
@@ -141,12 +152,12 @@ async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
 async def test_a_full_call_does_not_wait_for_more() -> None:
     run = Doubler()
     async with batcher(run, max_batch=3) as b:
-        b._row_seconds = 1e-9
+        b._durations = short()
         b._crowded = True
         assert await come_one_by_one(b, run, 6) == [0, 0, 0, 3, 3, 3]
         assert run.batches == [[0, 1, 2], [3, 4, 5]]
         run.batches.clear()
-        b._row_seconds = INLINE_SECONDS / 2
+        b._durations = Durations(0, INLINE_SECONDS / 2)
         assert await come_one_by_one(b, run, 4) == [0, 0, 2, 2]
         assert run.batches == [[0, 1], [2, 3]]
 
@@ -155,7 +166,7 @@ async def test_nobody_is_kept_for_long_for_others_to_join() -> None:
     """However many may come."""
     run = Doubler()
     async with batcher(run) as b:
-        b._row_seconds = 1e-9
+        b._durations = short()
         b._crowded = True
         await come_one_by_one(b, run, 5, GATHERING_SECONDS)
     assert max(map(len, run.batches)) <= 2
@@ -165,12 +176,34 @@ async def test_many_small_requests_run_in_short_calls() -> None:
     """However many wait: on the event loop, and none of the calls longer than one there may be."""
     run = Doubler()
     async with batcher(run) as b:
-        b._row_seconds = INLINE_SECONDS / 2
+        b._durations = Durations(0, INLINE_SECONDS / 2)
         results = await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(9)))
         assert [result.outputs["out"].item() for result in results] == [2 * i for i in range(9)]
         assert run.batches[0] == [0]
         assert len(run.batches[1]) == 2
         assert run.threads == {threading.get_ident()}
+
+
+async def test_small_requests_run_together_where_a_call_takes_long_to_begin() -> None:
+    """A call for one takes nearly as long as may be on the event loop, a call for several hardly longer."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = Durations(INLINE_SECONDS * 0.9, INLINE_SECONDS / 100)
+        b._crowded = True
+        await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(8)))
+        assert run.batches == [[*range(8)]]
+        assert run.threads == {threading.get_ident()}
+
+
+async def test_calls_are_not_kept_so_short_that_they_do_little_but_begin() -> None:
+    """Rather than many of them on the event loop, there is one in the thread."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = Durations(INLINE_SECONDS * 0.6, INLINE_SECONDS / 10)
+        b._crowded = True
+        await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(8)))
+        assert run.batches == [[*range(8)]]
+        assert threading.get_ident() not in run.threads
 
 
 async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
@@ -313,7 +346,7 @@ async def test_a_large_request_does_not_close_the_door_to_others() -> None:
         for _ in range(50):
             await b.submit(rows(*range(100)), ["out"])
         run.batches.clear()
-        b._row_seconds = 1  # so that calls run in the thread, where one can be held
+        b._durations = long()  # so that calls run in the thread, where one can be held
         async with busy(b, run):
             assert [b.let_in() for _ in range(6)] == [True, True, True, True, False, False]
         assert b.let_in()
@@ -351,7 +384,7 @@ async def test_who_waits_too_long_is_told_and_not_run() -> None:
         assert (await b.submit(rows(5), ["out"])).outputs["out"][0, 0] == 10
         run.batches.clear()
         run.gate.clear()
-        b._row_seconds = 1  # long calls, so that they run in the thread
+        b._durations = long()  # long calls, so that they run in the thread
         running = asyncio.create_task(b.submit(rows(0), ["out"]))
         await until(lambda: run.batches == [[0]])
         waiting = asyncio.create_task(b.submit(rows(1), ["out"]))
@@ -547,7 +580,7 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
     async def everyone() -> None:
         b = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
         if inline:
-            b._row_seconds = 1e-9
+            b._durations = short()
         callers = []
         for index, arrival in enumerate(arrivals):
             for _ in range(arrival.turns):

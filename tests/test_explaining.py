@@ -15,6 +15,7 @@ from scipy.stats import spearmanr
 
 from service.app import create_app
 from service.inference.artifact import Array, Artifact
+from service.inference.durations import Durations
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
@@ -166,7 +167,7 @@ async def test_importance_that_is_refused_is_not_counted(artifacts: Path) -> Non
         sequences = (await client.get("/model/example")).json()["sequences"][:3]
         model = app.state.repository.get()
         # As if calls were long: then they run in a thread, and the second request comes while the first one waits.
-        model._batcher._row_seconds = 1.0
+        model._batcher._durations = Durations(1, 0)
         body = {"sequences": sequences, "importance": True}
         answers = await asyncio.gather(*(client.post("/predict", json=body) for _ in range(4)))
         counted = (await client.get("/attention")).json()["live"]["start"]["sequences"]
@@ -188,7 +189,7 @@ async def test_importance_has_one_deadline(artifacts: Path, monkeypatch: pytest.
         return dict(run(sequences, outputs))
 
     monkeypatch.setattr(batcher, "_run", slow)
-    monkeypatch.setattr(batcher, "_row_seconds", 1.0)
+    monkeypatch.setattr(batcher, "_durations", Durations(1, 0))
     async with connect(app) as client:
         sequences = (await client.get("/model/example")).json()["sequences"][:1]
         response = await client.post("/predict", json={"sequences": sequences, "importance": True})

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from service.app import create_app
 from service.inference.artifact import Array, Artifact
+from service.inference.durations import Durations
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
@@ -152,7 +153,7 @@ async def test_requests_of_different_lengths_run_in_one_call(varying: FastAPI, m
 
     alone = [(await posted(varying, [sequence]))[0] for sequence in SEQUENCES]
     monkeypatch.setattr(batcher, "_run", wait)
-    monkeypatch.setattr(batcher, "_row_seconds", 1)  # known to take long, and so run in the thread
+    monkeypatch.setattr(batcher, "_durations", Durations(1, 0))  # known to take long, and so run in the thread
     async with asyncio.timeout(10):
         first = asyncio.create_task(posted(varying, SEQUENCES[:1]))
         while not sizes:

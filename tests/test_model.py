@@ -124,4 +124,4 @@ def test_a_loaded_model_is_warm(artifacts: Path, engine: EngineChoice) -> None:
     limits = Limits(max_batch=8, max_queue=16, timeout=1)
     model = load_model(Artifact(artifacts / "three" / "1"), engine=engine, threads=1, limits=limits)
     assert (model.version, model.engine.name) == (1, engine)
-    assert model._batcher._row_seconds != 2 * INLINE_SECONDS, "what it starts from, knowing nothing"
+    assert model._batcher._durations._begin != 2 * INLINE_SECONDS, "what it starts from, knowing nothing"

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.inference.artifact import Array, Artifact, Golden
+from service.inference.durations import Durations
 from service.inference.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
@@ -359,7 +360,7 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI, m
     model = small.state.repository.get()
     run, answering = model._batcher._run, threading.Event()
     monkeypatch.setattr(model._batcher, "_run", lambda *batch: (answering.wait(10), run(*batch))[1])
-    monkeypatch.setattr(model._batcher, "_row_seconds", 1)  # known to take long, and so run in the thread
+    monkeypatch.setattr(model._batcher, "_durations", Durations(1, 0))  # known to take long, and so run in the thread
     async with connect(small) as client:
         first = asyncio.create_task(client.post("/predict", json={"sequences": [SEQUENCE] * 2}))
         while not model._batcher._rows:

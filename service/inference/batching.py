@@ -15,6 +15,7 @@ import numpy as np
 
 from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.inference.artifact import Array
+from service.inference.durations import SMOOTHING, Durations
 
 Outputs = dict[str, Array]
 Run = Callable[[Array, Collection[str]], Outputs]
@@ -48,8 +49,6 @@ WARM_UP_ROUNDS: Final = 3
 #: processor's caches is mostly faster by a tenth to a quarter, though among others' work it may look slower than it is;
 #: an engine that takes long to begin a run is slower by far.
 STRIDE_SLACK: Final = 1.5
-#: Weight of the latest in the running estimates of the seconds that one row takes, and of the rows of a request.
-SMOOTHING: Final = 0.2
 
 
 class Result(NamedTuple):
@@ -155,7 +154,7 @@ class Batcher:
         self._unanswered: dict[_Request, None] = {}  # oldest first
         self._timer: asyncio.TimerHandle | None = None
         self._rows = 0
-        self._row_seconds = 2 * INLINE_SECONDS  # unknown yet, so that the first calls run in the thread
+        self._durations = Durations(2 * INLINE_SECONDS, 0)  # unknown yet, so that the first calls run in the thread
         # Of a large request no more than this counts as usual: who is let in may still have nothing to submit.
         self._most_usual_rows = max(1, max_queue // 4)
         self._stride = max_batch
@@ -215,7 +214,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         self._came += 1
         alone = self._came == 1 and not self._crowded and self._idle.is_set()
-        if alone and count <= self._max_batch and self._is_short(count):
+        if alone and self._is_short(count):
             return self._run_alone(np.asarray(rows), outputs, loop)
         request = _Request(rows, count, outputs, loop.create_future(), time.perf_counter())
         self._queue.append(request)
@@ -239,12 +238,14 @@ class Batcher:
             sizes.append(sizes[-1] // WARM_UP_STEP)
         batches = {size: np.resize(rows, (size, *rows.shape[1:])) for size in sizes}
         seconds = dict.fromkeys(sizes, math.inf)
+        row_seconds = dict.fromkeys(sizes, math.inf)  # of this thread, without what others have of the processor
         for size in sizes * WARM_UP_ROUNDS:
-            started = time.thread_time()  # not what others have of the processor
+            started, computed = time.perf_counter(), time.thread_time()
             self._run(batches[size], outputs)
-            seconds[size] = min(seconds[size], (time.thread_time() - started) / size)
-        self._stride = next(size for size in sizes[1::-1] if seconds[size] <= STRIDE_SLACK * seconds[sizes[0]])
-        _, _, self._row_seconds = self._timed(rows[:1], outputs)
+            seconds[size] = min(seconds[size], time.perf_counter() - started)
+            row_seconds[size] = min(row_seconds[size], (time.thread_time() - computed) / size)
+        self._stride = next(size for size in sizes[1::-1] if row_seconds[size] <= STRIDE_SLACK * row_seconds[sizes[0]])
+        self._durations = Durations.through(*((size, seconds[size]) for size in (sizes[-1], self._stride)))
 
     async def close(self) -> None:
         """Refuse new work, finish what was accepted, and free the thread."""
@@ -265,18 +266,18 @@ class Batcher:
             self._came = 0
 
     def _is_short(self, rows: int) -> bool:
-        return rows <= self._short_rows()
+        return rows <= self._most_short_rows()
 
-    def _short_rows(self) -> int:
-        """Most rows that will take no longer than a call on the event loop may."""
-        return int(INLINE_SECONDS / self._row_seconds)
+    def _most_short_rows(self) -> int:
+        """Most rows of a call that may run on the event loop."""
+        return min(self._max_batch, self._durations.rows_within(INLINE_SECONDS))
 
     def _timed(self, rows: Array, outputs: Collection[str]) -> tuple[Outputs, float, float]:
         """Run rows; returns their outputs, when the call began and how long it took."""
         started = time.perf_counter()
         results = self._run_in_strides(rows, outputs)
         seconds = time.perf_counter() - started
-        self._row_seconds += SMOOTHING * (seconds / len(rows) - self._row_seconds)
+        self._durations.learn(len(rows), seconds)
         return results, started, seconds
 
     def _run_in_strides(self, rows: Array, outputs: Collection[str]) -> Outputs:
@@ -336,7 +337,7 @@ class Batcher:
         came, self._met = self._came - self._met, self._came
         return (
             came > 0
-            and self._rows < min(self._max_batch, self._short_rows())
+            and self._rows < self._most_short_rows()
             and time.perf_counter() - self._queue[0].submitted < GATHERING_SECONDS
         )
 
@@ -354,8 +355,10 @@ class Batcher:
         """
         pieces: list[_Piece] = []
         room = self._max_batch
-        if self._queue and self._is_short(self._queue[0].size):
-            room = min(room, self._short_rows())  # many small requests had better run in short calls than in a thread
+        short = self._most_short_rows()
+        # Many small requests had better run in short calls than in a thread, unless these do little but begin.
+        if self._queue and self._queue[0].size <= short and short >= self._durations.break_even_rows():
+            room = short
         for _ in range(len(self._queue)):
             if not room:
                 break
