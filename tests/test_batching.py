@@ -184,26 +184,23 @@ async def test_many_small_requests_run_in_short_calls() -> None:
         assert run.threads == {threading.get_ident()}
 
 
-async def test_small_requests_run_together_where_a_call_takes_long_to_begin() -> None:
-    """A call for one takes nearly as long as may be on the event loop, a call for several hardly longer."""
+@pytest.mark.parametrize(
+    ("begin", "row", "in_thread"),
+    [
+        (0.9, 0.01, False),  # several take hardly longer than one, which takes nearly as long as may be
+        (0.6, 0.1, True),  # calls kept short would do little but begin
+    ],
+)
+async def test_small_requests_run_together_where_a_call_takes_long_to_begin(
+    begin: float, row: float, *, in_thread: bool
+) -> None:
     run = Doubler()
     async with batcher(run) as b:
-        b._durations = Durations(INLINE_SECONDS * 0.9, INLINE_SECONDS / 100)
+        b._durations = Durations(INLINE_SECONDS * begin, INLINE_SECONDS * row)
         b._crowded = True
         await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(8)))
         assert run.batches == [[*range(8)]]
-        assert run.threads == {threading.get_ident()}
-
-
-async def test_calls_are_not_kept_so_short_that_they_do_little_but_begin() -> None:
-    """Rather than many of them on the event loop, there is one in the thread."""
-    run = Doubler()
-    async with batcher(run) as b:
-        b._durations = Durations(INLINE_SECONDS * 0.6, INLINE_SECONDS / 10)
-        b._crowded = True
-        await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(8)))
-        assert run.batches == [[*range(8)]]
-        assert threading.get_ident() not in run.threads
+        assert (run.threads != {threading.get_ident()}) == in_thread
 
 
 async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
