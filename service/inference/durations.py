@@ -5,8 +5,8 @@ from typing import Final
 
 #: Weight of what came last in running estimates.
 SMOOTHING: Final = 0.2
-#: No row adds less, in seconds.
-SHORTEST_ROW: Final = 1e-9
+#: No row adds less and no call takes less, in seconds, whatever a coarse clock says.
+SHORTEST: Final = 1e-9
 
 
 class Durations:
@@ -21,7 +21,7 @@ class Durations:
 
     def __init__(self, begin: float, row: float) -> None:
         self._begin = max(0.0, begin)
-        self._row = max(SHORTEST_ROW, row)
+        self._row = max(SHORTEST, row)
         self._pace = 1.0
 
     @classmethod
@@ -41,4 +41,4 @@ class Durations:
 
     def learn(self, rows: int, seconds: float) -> None:
         """Take in how long a call took."""
-        self._pace += SMOOTHING * (seconds / (self._begin + rows * self._row) - self._pace)
+        self._pace += SMOOTHING * (max(SHORTEST, seconds) / (self._begin + rows * self._row) - self._pace)
