@@ -18,6 +18,7 @@ from service.inference.engines import EngineChoice
 from service.settings import Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
+UNLOAD = "POST /v2/repository/models/{model}/unload"
 #: Some of the requests are for a model that there is.
 NAMED = st.sampled_from([{}, {"model": "three"}, {"model": "three", "version": "1"}])
 
@@ -34,7 +35,8 @@ def test_every_answer_is_documented(artifacts: Path, engine: EngineChoice, mode:
         @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
         def ask(case: Any, named: dict[str, str]) -> None:
             case.path_parameters.update(named)
-            assume(case.path_parameters.get("model") != "after-lstm")  # without which /ping rightly answers 503
+            if case.operation.label == UNLOAD:  # without its own model, /ping answers 503, as it should
+                assume(case.path_parameters["model"] != "after-lstm")
             case.call_and_validate(checks=CHECKS)
 
         with suppress(Unsatisfiable):  # what takes nothing, or any text, cannot be asked wrongly
