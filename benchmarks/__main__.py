@@ -20,7 +20,8 @@ from benchmarks.load import Load, post
 from benchmarks.ours import newest, ours, random_sequences
 from benchmarks.report import Outcome, Results, Scenario, write
 from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, ask, install, serving
-from service.inference.artifact import ATTENTION, INPUT, PREDICTION, Artifact
+from service.artifact.tensors import ATTENTION, PREDICTION, SEQUENCE
+from service.artifact.version import Artifact
 
 SCENARIOS = (Scenario(1, 1), Scenario(1, 16), Scenario(1, 64), Scenario(32, 1), Scenario(512, 1))
 TOLERANCE = 1e-5
@@ -137,7 +138,7 @@ def check(server: Server, artifact: Artifact, sequences: np.ndarray) -> None:
     """Refuse to measure a contestant that answers something else than the model does."""
     status, answer = server.ask(server.contestant.body(sequences))
     session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
-    expected = session.run([PREDICTION, ATTENTION], {INPUT: sequences.astype(np.float32)})
+    expected = session.run([PREDICTION, ATTENTION], {SEQUENCE: sequences.astype(np.float32)})
     answered = server.contestant.answers(answer)
     for got, wanted in zip(answered, expected, strict=True):
         if status != 200 or not np.allclose(np.array(got).reshape(wanted.shape), wanted, rtol=0, atol=TOLERANCE):
@@ -160,7 +161,7 @@ def engine_seconds(artifact: Artifact, sequences: np.ndarray) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(artifact.lowering_path, options, providers=["CPUExecutionProvider"])
-    inputs = {INPUT: sequences.astype(np.float32)}
+    inputs = {SEQUENCE: sequences.astype(np.float32)}
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CORE})
     try:

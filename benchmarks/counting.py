@@ -3,8 +3,8 @@
 import signal
 
 from service.__main__ import main
-from service.inference.artifact import Array
-from service.inference.live import LiveProfile
+from service.artifact.tensors import Array
+from service.serving.live_profile import LiveProfile
 
 #: Turns counting off and on.
 TOGGLE = signal.SIGUSR1

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from benchmarks.ours import newest, ours
 from benchmarks.servers import LOAD_CORE, Server, serving_alone
-from service.inference.card import ModelCard
+from service.artifact.card import ModelCard
 from training.data import Rows
 from training.sources.synthetic import recurrent
 

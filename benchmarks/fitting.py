@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from service.inference.artifact import Artifact
+from service.artifact.version import Artifact
 
 #: Longest time that a fit may take, in seconds.
 TIMEOUT = 600

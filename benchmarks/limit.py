@@ -8,8 +8,8 @@ import uvicorn
 
 from service.__main__ import server_config
 from service.app import create_app_or_exit
-from service.inference.artifact import Array
-from service.inference.batching import Result
+from service.artifact.tensors import Array
+from service.serving.batcher import Result
 from service.settings import Settings
 
 

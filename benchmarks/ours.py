@@ -17,8 +17,8 @@ from benchmarks.contestants import (
     tensor_answers,
     tensor_body,
 )
-from service.inference.artifact import Artifact
-from service.inference.repository import versions_of
+from service.artifact.layout import versions_of
+from service.artifact.version import Artifact
 
 ROOT = Path(__file__).parent.parent
 

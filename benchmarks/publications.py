@@ -18,9 +18,9 @@ from benchmarks.contestants import Body
 from benchmarks.load import Load, parse
 from benchmarks.ours import ours, random_sequences
 from benchmarks.servers import LOAD_CORE, Server, ask, serving_alone
-from service.inference.artifact import Artifact
-from service.inference.repository import versions_of
-from training.publishing import publish, staging
+from service.artifact.layout import versions_of
+from service.artifact.publishing import publish, staging
+from service.artifact.version import Artifact
 
 SCRIPT = Path(__file__).with_name("publications.lua")
 CONNECTIONS = 16

@@ -6,7 +6,6 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -14,12 +13,12 @@ from fastapi.telemetry import TelemetryConfig
 from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.api import (
+from service.api import error_answers as failures
+from service.api.refusals import Refusals
+from service.api.routes import (
     attention,
-    failures,
     invocations,
     kserve,
-    metrics,
     model_repository,
     oip,
     operations,
@@ -27,12 +26,14 @@ from service.api import (
     predict,
     tfserving,
 )
-from service.api.refusals import Refusals
+from service.api.routes import prometheus as metrics
+from service.engines import opener
 from service.errors import ArtifactError
-from service.inference.cpus import threads_allowed
-from service.inference.model import Limits, load_model
-from service.inference.repository import Repository
-from service.inference.unloaded import Unloaded
+from service.serving.cpus import threads_allowed
+from service.serving.loading import ModelLoader
+from service.serving.model import Limits
+from service.serving.repository import Repository
+from service.serving.unloaded import Unloaded
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -63,16 +64,14 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
     Raises:
         ArtifactError: there is nothing to serve.
     """
-    load = partial(
-        load_model,
-        engine=settings.engine,
-        threads=threads_allowed(settings.threads, settings.workers),
-        limits=Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
-        shared=shared,
+    loader = ModelLoader(
+        opener(settings.engine, threads_allowed(settings.threads, settings.workers)),
+        Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
+        shared,
     )
     repository = Repository(
         settings.artifacts,
-        load,
+        loader.load,
         default=settings.model,
         pins=settings.pin,
         keep=settings.keep_versions,

@@ -75,7 +75,5 @@ class UnfinishedBody(DeadlineExceeded):
     headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 
-class ArtifactError(ServiceError):
-    """A version, or the folder of versions, cannot be served; raised while loading, never by a request."""
-
-    status = 503
+class ArtifactError(Exception):
+    """A version, or the folder of versions, cannot be served. Loading raises it, never a request."""

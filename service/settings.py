@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
-from service.inference.engines import EngineChoice
+from service.engines import EngineChoice
 
 
 class Settings(BaseSettings):

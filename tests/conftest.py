@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.inference.engines import EngineChoice
+from service.engines import EngineChoice
 from service.settings import Settings
 from tests.masked import publish_masked
 from tests.samples import trained

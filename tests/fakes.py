@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from service.artifact.engine import Signature
+from service.artifact.tensors import ATTENTION, Array
+from service.artifact.version import Artifact
 from service.errors import ArtifactError
-from service.inference.artifact import ATTENTION, Array, Artifact
-from service.inference.engines import Signature
-from service.inference.model import Model
+from service.serving.model import Model
 
 BAD = "bad"
 

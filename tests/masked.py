@@ -5,8 +5,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from service.inference.artifact import Array
-from service.inference.card import ModelCard
+from service.artifact.card import ModelCard
+from service.artifact.tensors import Array
 from tests.samples import card, dataset
 from training import models
 from training.data import mean_sequence

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from service.inference.card import AttentionProfile, ModelCard, Target, TrainingRecord
+from service.artifact.card import AttentionProfile, ModelCard, Target, TrainingRecord
 from training.data import Data, Scale, Split, numbered
 from training.options import Options
 from training.run import run

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
 
 
 @st.composite

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training import TrainingError
 from training.data import MOST_COLUMNS, Sequences
-from training.errors import TrainingError
 from training.sources import arrays
 
 X = np.zeros((10, 4, 2))

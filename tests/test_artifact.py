@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.artifact import version as artifact_module
+from service.artifact.layout import SUMS
+from service.artifact.version import Artifact, saved_model_digest
 from service.errors import ArtifactError
-from service.inference import artifact as artifact_module
-from service.inference.artifact import SUMS, Artifact, saved_model_digest
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_what_is_too_large_is_named(artifact: Artifact, monkeypatch: pytest.Monk
     artifact.card_path.write_text("{}")
     np.savez_compressed(artifact.golden_path, sequence=np.zeros(10**7, np.float32))
     artifact.write_sums()
-    monkeypatch.setattr(artifact_module, "MOST_GOLDEN_BYTES", 10**6)
+    monkeypatch.setattr("service.artifact.golden.MOST_BYTES", 10**6)
     with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example: expected at most 1000000 bytes"):
         artifact.read().golden()
 
@@ -239,3 +240,14 @@ def test_a_damaged_golden_example_is_named(artifact: Artifact, damage: str) -> N
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example"):
         artifact.read().golden()
+
+
+def test_a_version_that_is_a_link_out_of_the_folder_is_refused(artifacts: Path, tmp_path: Path) -> None:
+    """A link to another version of the folder is read."""
+    home = tmp_path / "artifacts" / "m"
+    shutil.copytree(artifacts / "after-lstm" / "1", home / "1")
+    (home / "2").symlink_to("1")
+    (home / "3").symlink_to(artifacts / "after-lstm" / "1")
+    assert Artifact(home / "2").read().card().name == "after-lstm"
+    with pytest.raises(ArtifactError, match=r"artifacts/m/3 is a link that leads out of .*/artifacts$"):
+        Artifact(home / "3").read()

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service.app import create_app
-from service.inference.artifact import Artifact
-from service.inference.engines import EngineChoice
+from service.artifact.version import Artifact
+from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
 

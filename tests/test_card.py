@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.inference.artifact import Artifact
-from service.inference.card import ModelCard, Target
+from service.artifact.card import ModelCard, Target
+from service.artifact.version import Artifact
 
 
 @pytest.fixture

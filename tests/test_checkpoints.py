@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from service.inference.artifact import Artifact
-from service.inference.repository import versions_of
+from service.artifact import publishing
+from service.artifact.layout import versions_of
+from service.artifact.version import Artifact
 from tests.samples import dataset
 from tests.server import ROOT
-from training import checkpoints, publishing
+from training import checkpoints
 from training.checkpoints import PREFIX, Checkpoint, Checkpoints, Progress
 from training.data import Data, Split
 from training.options import Options

@@ -15,8 +15,9 @@ from tritonclient import http as triton
 from tritonclient.http import aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from service.inference.artifact import Array, Artifact
-from service.inference.engines import EngineChoice
+from service.artifact.tensors import Array
+from service.artifact.version import Artifact
+from service.engines import EngineChoice
 from tests.server import ROOT, serving
 
 KSERVE = ROOT / "tests" / "kserve_client" / "ask.py"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from service.inference.artifact import Artifact
-from service.inference.card import Agreement, Importance, ModelCard, Repeats
+from service.artifact.card import Agreement, Importance, ModelCard, Repeats
+from service.artifact.version import Artifact
 from tests.samples import card, record
 from training.__main__ import main
 from training.compare import table

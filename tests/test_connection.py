@@ -16,7 +16,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.connection import FIRST_BYTES, Connection, Head, plain_head
-from service.inference.model import Model
+from service.serving.model import Model
 from service.settings import Settings
 
 pytestmark = pytest.mark.anyio

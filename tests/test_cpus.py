@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.inference.cpus import cpu_limit, threads_allowed
+from service.serving.cpus import cpu_limit, threads_allowed
 
 
 @pytest.fixture(autouse=True)

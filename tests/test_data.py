@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
 from training import data
 from training.data import Indices, Scale, Selection, Split, mean_sequence
 

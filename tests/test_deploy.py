@@ -14,7 +14,7 @@ import yaml
 
 from benchmarks import drift
 from service.app import create_app
-from service.inference.artifact import Artifact
+from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.conftest import connect
 from tests.server import ROOT

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 
-from service.inference.distances import jensen_shannon, rank_correlation, total_variation
+from service.artifact.distances import jensen_shannon, rank_correlation, total_variation
 
 NOWHERE_ELSE = ([1.0, 0.0, 0.0], [0.0, 0.25, 0.75])
 SOME = ([0.5, 0.5, 0.0], [0.5, 0.25, 0.25])

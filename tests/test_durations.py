@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.inference.durations import Durations
+from service.serving.durations import Durations
 
 
 def test_rows_fit_into_what_beginning_leaves() -> None:

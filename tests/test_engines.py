@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.artifact.engine import Engine
+from service.artifact.tensors import SIGNATURES
+from service.artifact.version import Artifact
+from service.engines import EngineChoice, opener
+from service.engines.onnx import OnnxEngine
+from service.engines.tensorflow import TensorFlowEngine
 from service.errors import ArtifactError
-from service.inference.artifact import SIGNATURES, Artifact
-from service.inference.engines import Engine, EngineChoice, OnnxEngine, TensorFlowEngine, open_engine
 
 OUTPUTS = SIGNATURES["attention"]
 
@@ -31,7 +35,7 @@ def opened(artifact: Artifact, choice: EngineChoice, threads: int) -> Engine:
     """The engine of a version as it is, whatever was published."""
     artifact.write_sums()
     contents = artifact.read()
-    return open_engine(contents, contents.card(), choice, threads)
+    return opener(choice, threads)(contents, contents.card())
 
 
 def test_an_engine_returns_the_outputs_asked_for_and_no_others(artifact: Artifact, engine: EngineChoice) -> None:
@@ -120,7 +124,7 @@ def test_a_lowering_that_the_card_does_not_know_is_refused(artifact: Artifact) -
     contents = artifact.read()
     card = contents.card().model_copy(update={"lowering": None})
     with pytest.raises(ArtifactError, match="does not describe it"):
-        open_engine(contents, card, "auto", threads=1)
+        opener("auto", threads=1)(contents, card)
 
 
 def test_a_damaged_lowering_is_named(artifact: Artifact) -> None:

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from service.inference.artifact import ATTENTION_VEC, PREDICTION
+from service.artifact.tensors import ATTENTION_VEC, PREDICTION
 from tests.samples import BINARY, dataset
+from training import TrainingError
 from training import evaluate as module
-from training.errors import TrainingError
 from training.evaluate import evaluate, forward, marked_attention, predict
-from training.metrics import metrics
 from training.models import build
 from training.options import Options
+from training.scores import metrics
 
 X = np.random.default_rng(0).standard_normal((50, 4, 2)).astype(np.float32)
 

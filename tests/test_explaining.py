@@ -14,9 +14,10 @@ import pytest
 from scipy.stats import spearmanr
 
 from service.app import create_app
-from service.inference.artifact import Array, Artifact
-from service.inference.durations import Durations
-from service.inference.engines import EngineChoice
+from service.artifact.tensors import Array
+from service.artifact.version import Artifact
+from service.engines import EngineChoice
+from service.serving.durations import Durations
 from service.settings import Settings
 from tests.conftest import connect
 from tests.infer import as_json, binary, tensors

@@ -13,14 +13,15 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 
+from service.artifact.engine import Engine
+from service.artifact.gate import open_verified
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SIGNATURES, Array
+from service.artifact.version import Artifact
+from service.engines import opener
 from service.errors import ArtifactError
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, PREDICTION, SIGNATURES, Array, Artifact
-from service.inference.engines import Engine, open_engine
-from service.inference.gate import open_verified
 from tests.samples import REGRESSION, card, dataset
 from tests.sequences import sequences_with_gaps
-from training import export, lowering
-from training.errors import TrainingError
+from training import TrainingError, export, lowering
 from training.evaluate import Forward, forward
 from training.models import build
 from training.options import Architecture, Options
@@ -60,7 +61,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     described = card(architecture=architecture, timesteps=6, variable_length=masked, missing_values=masked)
     artifact = Artifact(export.publish(model, described, x, tmp_path_factory.mktemp("exported")))
     return Exported(
-        forward(model), [open_verified(artifact, choice, threads=1).engine for choice in ("onnx", "tensorflow")], masked
+        forward(model),
+        [open_verified(artifact.read(), opener(choice, threads=1)).engine for choice in ("onnx", "tensorflow")],
+        masked,
     )
 
 
@@ -94,8 +97,8 @@ def test_trained_models_agree_too(artifacts: Path, name: str) -> None:
     contents = artifact.read()
     card = contents.card()
     x = np.random.default_rng(0).standard_normal((1000, card.timesteps, card.features)).astype(np.float32)
-    onnx_engine = open_engine(contents, card, "onnx", threads=1).run(x, SIGNATURES["attention"])
-    tensorflow_engine = open_engine(contents, card, "tensorflow", threads=1).run(x, SIGNATURES["attention"])
+    onnx_engine = opener("onnx", threads=1)(contents, card).run(x, SIGNATURES["attention"])
+    tensorflow_engine = opener("tensorflow", threads=1)(contents, card).run(x, SIGNATURES["attention"])
     for output, tolerance in ((PREDICTION, 1e-5), ("attention", 1e-6), (ATTENTION_VEC, 1e-6)):
         np.testing.assert_allclose(onnx_engine[output], tensorflow_engine[output], rtol=0, atol=tolerance)
 
@@ -214,4 +217,4 @@ def test_numbers_of_any_size_are_published(tmp_path: Path, scale: float, offset:
     version.write_sums()
     for engine in ("onnx", "tensorflow"):
         with pytest.raises(ArtifactError, match="does not replay its golden example"):
-            open_verified(version, engine, threads=1)
+            open_verified(version.read(), opener(engine, threads=1))

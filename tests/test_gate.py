@@ -16,19 +16,13 @@ import tensorflow as tf
 from google.protobuf.internal import encoder
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from service.artifact import gate
+from service.artifact.gate import open_verified
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
+from service.artifact.version import Artifact, Contents, saved_model_digest
+from service.engines import EngineChoice, opener
+from service.engines.tensorflow import TensorFlowEngine
 from service.errors import ArtifactError
-from service.inference import gate
-from service.inference.artifact import (
-    ATTENTION,
-    ATTENTION_VEC,
-    INPUT,
-    PREDICTION,
-    Artifact,
-    Contents,
-    saved_model_digest,
-)
-from service.inference.engines import EngineChoice, TensorFlowEngine
-from service.inference.gate import open_verified
 
 
 @pytest.fixture
@@ -53,7 +47,7 @@ def save_saved_model(artifact: Artifact, attend: Callable[[Any], dict[str, Any]]
     """Put another SavedModel in the place of a version's."""
     shutil.rmtree(artifact.directory / "variables")
     module = tf.Module()
-    specification = tf.TensorSpec((None, 20, 2), tf.float32, name=INPUT)
+    specification = tf.TensorSpec((None, 20, 2), tf.float32, name=SEQUENCE)
     signatures = {
         "serving_default": tf.function(lambda sequence: {PREDICTION: attend(sequence)[PREDICTION]}, [specification]),
         "attention": tf.function(attend, [specification]),
@@ -102,7 +96,7 @@ def test_a_graph_that_reads_a_file_is_refused_and_the_file_never_read(
     sign(artifact)
     refused = pytest.raises(ArtifactError, match=r"saved_model\.pb holds the operation 'ReadFile'")
     with opened(secret) as read, refused:
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
     assert read == [False]
     with opened(secret) as read:  # without the gate it would have been
         TensorFlowEngine(artifact.directory, artifact.directory, threads=1).run(sequence, [PREDICTION])
@@ -118,7 +112,7 @@ def test_weights_from_another_file_are_refused(artifact: Artifact, engine: Engin
     artifact.lowering_path.write_bytes(lowering.SerializeToString())
     sign(artifact)
     with pytest.raises(ArtifactError, match=r"model\.onnx keeps weights in another file"):
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
 
 
 @pytest.mark.parametrize("output", [PREDICTION, ATTENTION_VEC])
@@ -132,7 +126,7 @@ def test_a_version_that_cannot_replay_its_golden_example_is_refused(
     np.savez(artifact.golden_path, **arrays)
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=rf"does not replay its golden example on engine {engine}: "):
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
 
 
 def test_other_weights_of_the_same_shape_are_refused(artifact: Artifact, engine: EngineChoice) -> None:
@@ -144,14 +138,14 @@ def test_other_weights_of_the_same_shape_are_refused(artifact: Artifact, engine:
             weights.CopyFrom(onnx.numpy_helper.from_array(values * np.float32(1.01), weights.name))
     artifact.lowering_path.write_bytes(lowering.SerializeToString())
     with pytest.raises(ArtifactError, match=r"model\.onnx is not what was published"):
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
     module = tf.saved_model.load(str(artifact.directory))
     for variable in module.signatures["attention"].variables:
         variable.assign(variable * 1.01)
     tf.saved_model.save(module, str(artifact.directory), signatures=module.signatures)
     sign(artifact)
     with pytest.raises(ArtifactError, match=rf"does not replay its golden example on engine {engine}: "):
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
 
 
 def test_a_golden_example_of_another_shape_is_refused(artifact: Artifact, engine: EngineChoice) -> None:
@@ -161,8 +155,8 @@ def test_a_golden_example_of_another_shape_is_refused(artifact: Artifact, engine
     for changed, message in (
         ({PREDICTION: arrays[PREDICTION][:, 0]}, r"expected arrays of 3, 2 and 3 axes, got \(3, 1, 3\)"),
         ({ATTENTION_VEC: arrays[ATTENTION_VEC][..., :1]}, r"expected output attention_vec of float32 \(None, 20, 1\)"),
-        ({INPUT: arrays[INPUT][:, :5]}, r"expected sequences of shape \(n, 20, 2\), got \(32, 5, 2\)"),
-        ({INPUT: arrays[INPUT][:0]}, r"expected sequences of shape \(n, 20, 2\), got \(0, 20, 2\)"),
+        ({SEQUENCE: arrays[SEQUENCE][:, :5]}, r"expected sequences of shape \(n, 20, 2\), got \(32, 5, 2\)"),
+        ({SEQUENCE: arrays[SEQUENCE][:0]}, r"expected sequences of shape \(n, 20, 2\), got \(0, 20, 2\)"),
         (
             {ATTENTION_VEC: arrays[ATTENTION_VEC][:, :19]},
             r"expected attention_vec of \(32, 20\) sequences and timesteps, got \(32, 19\)",
@@ -171,7 +165,7 @@ def test_a_golden_example_of_another_shape_is_refused(artifact: Artifact, engine
         np.savez(artifact.golden_path, **{**arrays, **changed})
         artifact.write_sums()
         with pytest.raises(ArtifactError, match=message):
-            open_verified(artifact, engine, threads=1)
+            open_verified(artifact.read(), opener(engine, threads=1))
 
 
 def test_a_card_that_contradicts_the_graph_is_refused(artifact: Artifact) -> None:
@@ -179,7 +173,7 @@ def test_a_card_that_contradicts_the_graph_is_refused(artifact: Artifact) -> Non
     edit_card(artifact, target={"task": "multiclass", "classes": ["a", "b", "c"]})
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=r"describes a multiclass target with 3 output\(s\), .*golden\.npz has 1"):
-        open_verified(artifact, "auto", threads=1)
+        open_verified(artifact.read(), opener("auto", threads=1))
 
 
 def test_a_card_that_names_other_numbers_than_the_graph_predicts_is_refused(artifact: Artifact) -> None:
@@ -187,11 +181,11 @@ def test_a_card_that_names_other_numbers_than_the_graph_predicts_is_refused(arti
     edit_card(artifact, target={"task": "regression", "names": ["mean", "peak"]})
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=r"describes a regression target with 2 output\(s\), .*golden\.npz has 1"):
-        open_verified(artifact, "auto", threads=1)
+        open_verified(artifact.read(), opener("auto", threads=1))
     for target in ({"task": "regression", "names": ["mean"]}, {"task": "regression"}):
         edit_card(artifact, target=target)
         artifact.write_sums()
-        open_verified(artifact, "auto", threads=1)
+        open_verified(artifact.read(), opener("auto", threads=1))
 
 
 @pytest.fixture
@@ -214,11 +208,11 @@ def test_a_golden_example_that_lacks_what_the_card_wants_is_refused(
 ) -> None:
     """Though the graph computes what it says."""
     artifact = masked_artifact(name)
-    open_verified(artifact, engine, threads=1)
+    open_verified(artifact.read(), opener(engine, threads=1))
     edit_card(artifact, **allowed)
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=r"golden\.npz: expected values that the card allows .*, got nan at seq"):
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
 
 
 @pytest.mark.parametrize(
@@ -240,12 +234,12 @@ def test_a_golden_example_that_breaks_the_rules_of_missing_values_is_refused(
     artifact = masked_artifact("both")
     with np.load(artifact.golden_path) as golden:
         arrays = dict(golden)
-    arrays[INPUT][3] = sequence
+    arrays[SEQUENCE][3] = sequence
     arrays[ATTENTION_VEC][3, 1:] = attention
     np.savez(artifact.golden_path, **arrays)
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=message):
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
 
 
 @pytest.mark.parametrize(
@@ -267,7 +261,7 @@ def test_a_saved_model_with_other_outputs_is_refused(
     save_saved_model(artifact, attend)
     sign(artifact)
     with pytest.raises(ArtifactError, match=message):
-        open_verified(artifact, "tensorflow", threads=1)
+        open_verified(artifact.read(), opener("tensorflow", threads=1))
 
 
 def test_damaged_signature_definitions_are_refused(artifact: Artifact, engine: EngineChoice) -> None:
@@ -278,7 +272,7 @@ def test_damaged_signature_definitions_are_refused(artifact: Artifact, engine: E
     path.write_bytes(b"\x12" + encoder._VarintBytes(len(content)) + content)
     sign(artifact)
     with pytest.raises(ArtifactError, match=r"saved_model\.pb expected 127 bytes"):
-        open_verified(artifact, engine, threads=1)
+        open_verified(artifact.read(), opener(engine, threads=1))
 
 
 def test_a_lowering_for_one_batch_size_is_refused(artifact: Artifact) -> None:
@@ -290,7 +284,7 @@ def test_a_lowering_for_one_batch_size_is_refused(artifact: Artifact) -> None:
     with pytest.raises(
         ArtifactError, match=r"expected input sequence of float32 \(None, 20, 2\), got float32 \(32, 20"
     ):
-        open_verified(artifact, "onnx", threads=1)
+        open_verified(artifact.read(), opener("onnx", threads=1))
 
 
 def test_what_changes_after_it_was_checked_is_not_what_runs(
@@ -305,7 +299,7 @@ def test_what_changes_after_it_was_checked_is_not_what_runs(
 
     check = gate._check_graphs
     monkeypatch.setattr(gate, "_check_graphs", and_exchange)
-    open_verified(artifact, engine, threads=1)
+    open_verified(artifact.read(), opener(engine, threads=1))
 
 
 def test_variables_that_change_after_they_were_checked_are_refused(
@@ -320,7 +314,7 @@ def test_variables_that_change_after_they_were_checked_are_refused(
     check = gate._check_graphs
     monkeypatch.setattr(gate, "_check_graphs", and_exchange)
     with pytest.raises(ArtifactError, match=r"variables\.data-00000-of-00001 changed while it was read"):
-        open_verified(artifact, "tensorflow", threads=1)
+        open_verified(artifact.read(), opener("tensorflow", threads=1))
 
 
 def test_a_missing_chart_is_named(artifact: Artifact) -> None:
@@ -328,7 +322,7 @@ def test_a_missing_chart_is_named(artifact: Artifact) -> None:
     artifact.chart_path("svg").unlink()
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=r"attention\.svg is missing"):
-        open_verified(artifact, "auto", threads=1)
+        open_verified(artifact.read(), opener("auto", threads=1))
 
 
 def test_no_corruption_passes(artifact: Artifact) -> None:
@@ -356,9 +350,9 @@ def test_no_corruption_passes(artifact: Artifact) -> None:
                 continue
             path.write_bytes(broken)
         with pytest.raises(ArtifactError, match=path.name):
-            open_verified(artifact, "onnx", threads=1)
+            open_verified(artifact.read(), opener("onnx", threads=1))
         path.write_bytes(whole)
-    open_verified(artifact, "onnx", threads=1)
+    open_verified(artifact.read(), opener("onnx", threads=1))
 
 
 def test_no_corruption_with_the_sums_brought_up_to_date_crashes(artifact: Artifact) -> None:
@@ -378,7 +372,7 @@ def test_no_corruption_with_the_sums_brought_up_to_date_crashes(artifact: Artifa
         path.write_bytes(broken)
         artifact.write_sums()
         try:
-            open_verified(artifact, "onnx", threads=1)
+            open_verified(artifact.read(), opener("onnx", threads=1))
         except ArtifactError:
             refused += 1
         path.write_bytes(whole)

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-from service.inference.artifact import Artifact
-from service.inference.graphs import DEEPEST, check_onnx, check_saved_model
+from service.artifact.graphs import DEEPEST, check_onnx, check_saved_model
+from service.artifact.version import Artifact
 
 
 @pytest.fixture

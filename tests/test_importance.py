@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from service.inference.artifact import Array, Artifact
-from service.inference.card import Importance
+from service.artifact.card import Importance
+from service.artifact.tensors import Array
+from service.artifact.version import Artifact
 from tests.samples import BINARY, REGRESSION
 from training import importance as module
 from training.data import Split

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import Sequences
-from training.errors import TrainingError
 from training.options import Options
 from training.sources import archives, arrays, layouts, tables
 from training.sources.loading import load

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.errors import TrainingError
+from training import TrainingError
 from training.options import Options
 from training.sources.loading import load
 

@@ -17,9 +17,10 @@ import pytest
 import uvicorn
 
 from service.app import create_app
-from service.inference.artifact import PREDICTION, Array, Artifact
-from service.inference.engines import EngineChoice
-from service.inference.gate import open_verified
+from service.artifact.gate import open_verified
+from service.artifact.tensors import PREDICTION, Array
+from service.artifact.version import Artifact
+from service.engines import EngineChoice, opener
 from service.settings import Settings
 from tests.server import ROOT, free_port, running, serving, wait_until_ready
 
@@ -57,7 +58,7 @@ def test_the_access_log_says_who_asks_through_a_proxy(artifacts: Path) -> None:
 
 def prediction(artifact: Artifact, sequence: Array) -> float:
     """What a version says of one sequence."""
-    engine = open_verified(artifact, "onnx", threads=1).engine
+    engine = open_verified(artifact.read(), opener("onnx", threads=1)).engine
     return float(engine.run(sequence[np.newaxis], [PREDICTION])[PREDICTION][0, 0])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from service.inference.missing import absent, refused
+from service.artifact.missing import absent, refused
 from tests.masked import masked_card
 
 NAN, INF = np.nan, np.inf

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.artifact.engine import Engine, Signature
+from service.artifact.gate import Verified
+from service.artifact.tensors import ATTENTION, Array
+from service.artifact.version import Artifact
+from service.engines import EngineChoice, opener
 from service.errors import ArtifactError, DeadlineExceeded, InvalidInput
-from service.inference.artifact import ATTENTION, Array, Artifact
-from service.inference.batching import INLINE_SECONDS
-from service.inference.engines import Engine, EngineChoice, Signature
-from service.inference.gate import Verified
-from service.inference.model import Limits, Model, load_model
+from service.serving.batcher import INLINE_SECONDS
+from service.serving.loading import ModelLoader
+from service.serving.model import Limits, Model
 
 
 class Stuck:
@@ -106,7 +109,7 @@ def test_attention_is_compared_on_what_both_versions_take(
     """The newer one's golden example may lack values that the other needs."""
     limits = Limits(max_batch=8, max_queue=16, timeout=1)
     after, before = (
-        load_model(Artifact(masked / name / "1"), engine=engine, threads=1, limits=limits) for name in (newer, other)
+        ModelLoader(opener(engine, threads=1), limits).load(Artifact(masked / name / "1")) for name in (newer, other)
     )
     assert (after.attention_moved_from(before) is not None) == comparable
 
@@ -116,12 +119,12 @@ def test_a_version_of_another_model_is_refused(artifacts: Path, tmp_path: Path, 
     shutil.copytree(artifacts / "after-lstm" / "1", tmp_path / "renamed" / "1")
     limits = Limits(max_batch=8, max_queue=16, timeout=1)
     with pytest.raises(ArtifactError, match="names the model 'after-lstm', its folder 'renamed': rename one"):
-        load_model(Artifact(tmp_path / "renamed" / "1"), engine=engine, threads=1, limits=limits)
+        ModelLoader(opener(engine, threads=1), limits).load(Artifact(tmp_path / "renamed" / "1"))
 
 
 def test_a_loaded_model_is_warm(artifacts: Path, engine: EngineChoice) -> None:
     """It has run calls of the sizes that there will be; it knows its number and its engine."""
     limits = Limits(max_batch=8, max_queue=16, timeout=1)
-    model = load_model(Artifact(artifacts / "three" / "1"), engine=engine, threads=1, limits=limits)
+    model = ModelLoader(opener(engine, threads=1), limits).load(Artifact(artifacts / "three" / "1"))
     assert (model.version, model.engine.name) == (1, engine)
     assert model._batcher._durations._begin != 2 * INLINE_SECONDS, "what it starts from, knowing nothing"

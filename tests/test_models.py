@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from keras import layers
 
-from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION
-from service.inference.card import Target
+from service.artifact.card import Target
+from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
 from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS, dataset
 from tests.sequences import sequences_with_gaps
 from training.evaluate import forward
@@ -48,7 +48,7 @@ def test_the_architecture_is_the_original_one(architecture: Architecture, parame
     model = build(dataset(X), Options(architecture=architecture))
     assert model.count_params() == parameters
     assert [type(layer).__name__ for layer in model.layers] == kinds
-    assert model.input.name == INPUT
+    assert model.input.name == SEQUENCE
     assert model.get_layer(ATTENTION_VEC).output is model.output[ATTENTION_VEC]
 
 

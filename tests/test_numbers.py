@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.api.numbers import KEPT_BYTES, dumps, dumps_rows, loads, regular_shape
+from service.api.codecs.arrays import KEPT_BYTES, dumps, dumps_rows, loads, regular_shape
 from service.errors import InvalidInput
 
 

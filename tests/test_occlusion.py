@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from service.inference.card import Target
-from service.inference.occlusion import Occlusions
+from service.artifact.card import Target
+from service.serving.occlusion import Occlusions
 from tests.samples import BINARY, MULTICLASS, TWO_NUMBERS
 
 NAN = np.nan

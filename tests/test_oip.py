@@ -14,8 +14,9 @@ import yaml
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.inference.artifact import Artifact, Golden
-from service.inference.engines import EngineChoice
+from service.artifact.golden import Golden
+from service.artifact.version import Artifact
+from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
 from tests.fakes import answer_what_is_not_finite

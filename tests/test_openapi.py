@@ -14,7 +14,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from service.app import create_app
-from service.inference.engines import EngineChoice
+from service.engines import EngineChoice
 from service.settings import Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]

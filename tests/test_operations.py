@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.inference.artifact import Artifact
-from service.inference.engines import EngineChoice
+from service.artifact.version import Artifact
+from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
 

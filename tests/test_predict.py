@@ -14,9 +14,11 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.inference.artifact import Array, Artifact, Golden
-from service.inference.durations import Durations
-from service.inference.engines import EngineChoice
+from service.artifact.golden import Golden
+from service.artifact.tensors import Array
+from service.artifact.version import Artifact
+from service.engines import EngineChoice
+from service.serving.durations import Durations
 from service.settings import Settings
 from tests.conftest import connect
 from tests.fakes import answer_what_is_not_finite

@@ -14,21 +14,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.artifact import publishing
+from service.artifact.layout import versions_of
+from service.artifact.publishing import PREFIX, prune, publish, remove_leftovers, staging
+from service.artifact.version import Artifact
 from service.errors import ArtifactError
-from service.inference.artifact import Artifact
-from service.inference.repository import versions_of
 from tests.server import ROOT
-from training import publishing
-from training.publishing import PREFIX, prune, publish, remove_leftovers, staging
 
 #: Does one of two things over and over, each time in a process of its own that is killed at the line that it reads
 #: from its input; answers how many lines there were, or nothing where it was killed.
 PUBLISHER = """
 import os, sys
 from pathlib import Path
-from service.inference.artifact import Artifact
+from service.artifact.version import Artifact
 from tests.killing import run_until
-from training import publishing
+from service.artifact import publishing
 
 home, action = Path(sys.argv[1]), sys.argv[2]
 
@@ -179,7 +179,11 @@ def test_only_what_nobody_is_writing_any_more_is_cleaned_up(tmp_path: Path) -> N
         assert not (tmp_path / f"{PREFIX}dead").exists()
         remove_leftovers(tmp_path)
         subprocess.run(
-            [sys.executable, "-c", f"from training.publishing import *; remove_leftovers(Path({str(tmp_path)!r}))"],
+            [
+                sys.executable,
+                "-c",
+                f"from service.artifact.publishing import *; remove_leftovers(Path({str(tmp_path)!r}))",
+            ],
             cwd=ROOT,
             check=True,
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from service.inference.artifact import Artifact
+from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.server import ROOT, execute, free_port, running, wait_until_ready
 from training.options import Options

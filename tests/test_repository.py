@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from service.artifact.layout import discover, versions_of
+from service.artifact.version import Artifact
 from service.errors import ArtifactError, Unavailable, UnknownModel
-from service.inference import repository as repository_module
-from service.inference.artifact import Artifact
-from service.inference.model import Model
-from service.inference.repository import Repository, discover, versions_of
-from service.inference.unloaded import Unloaded
+from service.serving import repository as repository_module
+from service.serving.model import Model
+from service.serving.repository import Repository
+from service.serving.unloaded import Unloaded
 from tests.fakes import BAD, load
 
 
@@ -167,20 +168,6 @@ def test_a_folder_that_is_not_there_any_more_changes_nothing(home: Path, caplog:
     add(home, "first", 2)
     repository.update()
     assert repository.get().version == 2
-
-
-def test_a_version_that_is_a_link_out_of_the_folder_is_refused(home: Path, tmp_path: Path) -> None:
-    """One that leads to another version of the folder is served."""
-    repository = started(home)
-    add(tmp_path / "outside", "first", 1)
-    (home / "first" / "2").symlink_to(tmp_path / "outside" / "first" / "1")
-    repository.update()
-    assert repository.get().version == 1
-    reason = repository.models["first"].statuses()[0].reason
-    assert reason == f"{home / 'first' / '2'} is a link that leads out of {home}"
-    (home / "first" / "3").symlink_to(home / "first" / "1")
-    repository.update()
-    assert repository.get().version == 3
 
 
 def test_a_model_that_cannot_be_read_for_a_while_stays_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

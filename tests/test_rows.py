@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from service.api.rows import rows
-from service.api.sequences import Lengths
+from service.api.codecs.padding import Lengths
+from service.api.codecs.predictions import rows
+from service.artifact.card import Target
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION
 from service.errors import InvalidInput
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION
-from service.inference.card import Target
 
 
 def test_a_regression_answers_numbers_without_labels() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from service.inference.artifact import Artifact
+from service.artifact.version import Artifact
 from tests.samples import trained
 from tests.server import ROOT
 from training import __main__ as program

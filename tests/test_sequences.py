@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from service.api.sequences import padded, padded_each
+from service.api.codecs.padding import padded, padded_each
 
 NAN = np.nan
 

@@ -6,7 +6,7 @@ import pytest
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 
-from service.inference.signatures import DATA_TYPES, SignatureDefinition, TensorInfo, read_signatures
+from service.artifact.signatures import DATA_TYPES, SignatureDefinition, TensorInfo, read_signatures
 
 
 def test_the_signatures_of_an_exported_model(artifacts: Path) -> None:

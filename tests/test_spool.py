@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import Split
-from training.errors import TrainingError
 from training.sources.spool import Spool, Writer
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training import TrainingError
 from training.data import Data
-from training.errors import TrainingError
 from training.options import Options
 from training.sources import synthetic
 from training.sources.loading import load

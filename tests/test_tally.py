@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.inference.tally import SECONDS, SLICES, WINDOWS, Seen, Tally, Window, _order_of_writing, _read
+from service.serving.tally import SECONDS, SLICES, WINDOWS, Seen, Tally, Window, _order_of_writing, _read
 from tests.samples import card
 from tests.server import ROOT
 
@@ -110,7 +110,7 @@ COUNTER = """
 import os, sys
 from pathlib import Path
 import numpy as np
-from service.inference.tally import Tally
+from service.serving.tally import Tally
 
 tally = Tally(3, 1, Path(sys.argv[1]), "m@1")
 tally.add(np.eye(3, dtype=np.float32)[:2], 1)

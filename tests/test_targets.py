@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training import TrainingError
 from training.data import Sequences
-from training.errors import TrainingError
 from training.options import TaskChoice
 from training.sources.targets import encode
 

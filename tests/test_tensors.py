@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from service.api.oip import cut
-from service.api.tensors import RequestInput, decode_tensor
+from service.api.codecs.tensors import RequestInput, decode_tensor
+from service.api.routes.oip import cut
 from service.app import create_app
+from service.artifact.card import ModelCard
+from service.artifact.version import Artifact
 from service.errors import InvalidInput, TooLarge
-from service.inference.artifact import Artifact
-from service.inference.card import ModelCard
 from service.settings import Settings
 from tests.conftest import connect
 from tests.infer import LENGTH, as_json, binary

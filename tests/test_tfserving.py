@@ -12,7 +12,8 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf import saved_model_pb2
 
 from service.app import create_app
-from service.inference.artifact import Artifact, Golden
+from service.artifact.golden import Golden
+from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.conftest import connect
 

@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 from keras import layers
 
-from service.inference.artifact import PREDICTION
-from service.inference.card import Target
+from service.artifact.card import Target
+from service.artifact.tensors import PREDICTION
 from tests.events import logged
 from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS, dataset, labels
-from training import models, train
+from training import TrainingError, models, train
 from training.batches import batches_of
 from training.checkpoints import Checkpoint
 from training.data import Data
-from training.errors import TrainingError
 from training.evaluate import forward, predict
 from training.options import Options
 

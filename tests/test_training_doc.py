@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.app import create_app
-from service.inference.artifact import Artifact
+from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.conftest import connect
 from tests.server import ROOT, execute

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from service.errors import Unavailable
-from service.inference.unloaded import Unloaded
+from service.serving.unloaded import Unloaded
 
 
 @pytest.mark.parametrize("several", [False, True])

@@ -22,10 +22,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from service.artifact.layout import PIN
+from service.artifact.version import Artifact
 from service.errors import ArtifactError, Unavailable, UnknownModel
-from service.inference.artifact import Artifact
-from service.inference.model import Model
-from service.inference.versions import PIN, Versions
+from service.serving.model import Model
+from service.serving.versions import Versions
 from tests.fakes import BAD, FakeModel, load, text_of, write
 
 

@@ -1,1 +1,5 @@
-"""Train a sequence model with attention, offline, and publish it as a version that the service can serve."""
+"""Fit an attention model offline, judge it on held-out data, and publish it as an artifact for the service."""
+
+
+class TrainingError(Exception):
+    """A training cannot go on: the data, an option or the fit is wrong. The message says what was expected."""

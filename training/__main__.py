@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 from statistics import mean, pstdev
 
+from service.artifact.card import ModelCard
+from service.artifact.layout import versions_of
+from service.artifact.publishing import prune
+from service.artifact.version import Artifact
 from service.errors import ArtifactError
-from service.inference.artifact import Artifact
-from service.inference.card import ModelCard
-from service.inference.repository import versions_of
+from training import TrainingError
 from training.compare import compare
-from training.errors import TrainingError
 from training.options import Compare, Options, Prune
-from training.publishing import prune
 from training.sources.loading import load
 
 #: Most timesteps that the summary lists.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
 from training.data import Split
 
 T = TypeVar("T")

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping
 from statistics import mean, pstdev
 
+from service.artifact.card import ModelCard
+from service.artifact.layout import versions_of
+from service.artifact.version import Artifact
 from service.errors import ArtifactError
-from service.inference.artifact import Artifact
-from service.inference.card import ModelCard
-from service.inference.repository import versions_of
-from training.errors import TrainingError
+from training import TrainingError
 from training.options import Compare
 
 #: What is told of every version.

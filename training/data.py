@@ -7,8 +7,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.artifact import Array
-from service.inference.card import Target
+from service.artifact.card import Target
+from service.artifact.tensors import Array
 
 Indices = NDArray[np.int64]
 

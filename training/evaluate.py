@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION, Array
-from service.inference.card import Agreement, AttentionProfile, Importance, Target
+from service.artifact.card import Agreement, AttentionProfile, Importance, Target
+from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
+from training import TrainingError
 from training.data import Rows, Split
-from training.errors import TrainingError
 from training.importance import agreement, importance
-from training.metrics import ProfileSum, metrics
+from training.scores import ProfileSum, metrics
 
 BATCH_SIZE = 1024
 
@@ -33,7 +33,7 @@ class Evaluation:
 
 def forward(model: keras.Model) -> Forward:
     """A model's forward pass, as one function over any number of sequences."""
-    specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
+    specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=SEQUENCE)
     run = tf.function(lambda sequences: model(sequences, training=False), input_signature=[specification])
     return lambda sequences: {name: output.numpy() for name, output in run(tf.constant(sequences)).items()}
 

@@ -7,13 +7,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.inference.artifact import ATTENTION, ATTENTION_VEC, CHARTS, INPUT, PREDICTION, SIGNATURES, Array, Artifact
-from service.inference.card import ModelCard
-from service.inference.gate import open_verified
-from training import publishing
-from training.charts import bar_chart
-from training.errors import TrainingError
+from service.artifact import publishing
+from service.artifact.card import ModelCard
+from service.artifact.gate import open_verified
+from service.artifact.layout import CHARTS
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, SIGNATURES, Array
+from service.artifact.version import Artifact
+from service.engines import opener
+from training import TrainingError
 from training.lowering import write_lowering
+from training.profile_chart import bar_chart
 
 #: Held-out sequences recorded as the golden example, and most that the lowering is checked on.
 GOLDEN_SEQUENCES, CHECKED_SEQUENCES = 32, 1000
@@ -42,21 +45,22 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         artifact.card_path.parent.mkdir()
         golden = sample[:GOLDEN_SEQUENCES]
         outputs = {name: value.numpy() for name, value in attend(tf.constant(golden)).items()}
-        recorded: dict[str, Any] = {INPUT: golden, **{name: outputs[name] for name in (PREDICTION, ATTENTION_VEC)}}
+        recorded: dict[str, Any] = {SEQUENCE: golden, **{name: outputs[name] for name in (PREDICTION, ATTENTION_VEC)}}
         np.savez(artifact.golden_path, **recorded)
         lowering = write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES], card.target)
         for suffix in CHARTS:
             artifact.chart_path(suffix).write_bytes(bar_chart(card, suffix))
         artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
         artifact.write_sums()
+        contents = artifact.read()
         for engine in ("onnx", "tensorflow"):
-            open_verified(artifact, engine, threads=1)
+            open_verified(contents, opener(engine, threads=1))
         return publishing.publish(staged, home)
 
 
 def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experimental.GenericFunction:
     """Write the SavedModel; returns the function behind its `attention` signature."""
-    specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=INPUT)
+    specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=SEQUENCE)
 
     @tf.function(input_signature=[specification], autograph=False)
     def attend(sequence: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from service.inference.artifact import Array
-from service.inference.card import Agreement, Importance, Target
-from service.inference.distances import rank_correlation
+from service.artifact.card import Agreement, Importance, Target
+from service.artifact.distances import rank_correlation
+from service.artifact.tensors import Array
 from training.data import Split
-from training.metrics import SCORES, metrics
+from training.scores import SCORES, metrics
 
 #: Most sequences to exchange values between, most times to do so, and most timesteps to run the model over in all.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 20_000_000

@@ -9,10 +9,11 @@ import tensorflow as tf
 import tf2onnx
 from onnx import numpy_helper
 
-from service.inference.artifact import INPUT, Array, Artifact, saved_model_digest
-from service.inference.card import Lowering, Target
-from service.inference.gate import differences
-from training.errors import TrainingError
+from service.artifact.card import Lowering, Target
+from service.artifact.gate import differences
+from service.artifact.tensors import SEQUENCE, Array
+from service.artifact.version import Artifact, saved_model_digest
+from training import TrainingError
 
 #: The newest operator set that tf2onnx writes.
 OPSET = 18
@@ -44,7 +45,7 @@ def write_lowering(
     onnx.save(proto, artifact.lowering_path)
     session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
     expected = attend(tf.constant(sample))
-    lowered = dict(zip(expected, session.run(list(expected), {INPUT: sample}), strict=True))
+    lowered = dict(zip(expected, session.run(list(expected), {SEQUENCE: sample}), strict=True))
     # Of all outputs at once: Python's own max() may pass over what is not a number.
     distances = [differences(name, lowered[name], expected[name].numpy(), target).max() for name in expected]
     error = float(np.max(distances))

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from service.inference.artifact import ATTENTION_VEC, INPUT, PREDICTION
+from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
 from training.data import Data, Scale
 from training.lstm import LSTM
 from training.options import Architecture, Options
@@ -101,7 +101,7 @@ def build(data: Data, options: Options) -> keras.Model:
         A model from `sequence (batch, timesteps, features)` to `prediction (batch, outputs)` and
         `attention_vec (batch, timesteps, units)`.
     """
-    sequence = keras.Input(data.train.x.shape[1:], name=INPUT)
+    sequence = keras.Input(data.train.x.shape[1:], name=SEQUENCE)
     summary, attention_vec = ARCHITECTURES[options.architecture](_prepared(sequence, data), options)
     return keras.Model(sequence, {PREDICTION: _predicted(summary, data), ATTENTION_VEC: attention_vec})
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict
 
-from service.inference.card import NAME_PATTERN
+from service.artifact.layout import NAME_PATTERN
 
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
 Loss = Literal["mean_squared_error", "mean_absolute_error"]

@@ -12,11 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.inference.card import ModelCard, Repeats, TrainingRecord
-from training import export, models, train
+from service.artifact.card import ModelCard, Repeats, TrainingRecord
+from training import TrainingError, export, models, train
 from training.checkpoints import Checkpoints
 from training.data import Data, mean_sequence
-from training.errors import TrainingError
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
 

@@ -8,16 +8,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.inference.artifact import PREDICTION, Array
-from service.inference.card import Target
+from service.artifact.card import Target
+from service.artifact.tensors import PREDICTION, Array
+from training import TrainingError
 from training.batches import Batches, batches_of
 from training.checkpoints import Checkpoint
 from training.data import Data, Indices
-from training.errors import TrainingError
 from training.evaluate import forward, predict
-from training.metrics import metrics
 from training.options import Options
 from training.reports import Report
+from training.scores import metrics
 
 # Keras ships no types.
 Tensor = Any

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from fastapi import Request, Response
 
-from service.api.failures import error_answer
+from service.api.error_answers import error_answer
 from service.errors import QueueFull
-from service.inference.model import Model
+from service.serving.model import Model
 
 #: How long a refusal holds, in seconds, as another version may be the one to ask by then: as long as the answer tells
 #: its client to wait. Whoever comes when it has just ended is for the app, until that refuses again.

@@ -13,15 +13,15 @@ from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from service.api.numbers import loads
+from service.api.codecs.arrays import loads
 from service.api.selection import Selection, model_in_path
 from service.api.timing import server_timing
 from service.api.validation import validated
+from service.artifact.card import ModelCard
+from service.artifact.tensors import Array
 from service.errors import QueueFull, TooLarge, UnfinishedBody, UnsupportedMediaType
-from service.inference.artifact import Array
-from service.inference.batching import Outputs, Result
-from service.inference.card import ModelCard
-from service.inference.model import Model
+from service.serving.batcher import Outputs, Result
+from service.serving.model import Model
 from service.settings import Settings
 
 T = TypeVar("T")

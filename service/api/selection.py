@@ -6,8 +6,8 @@ from fastapi import Depends, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.validation import validated
-from service.inference.model import Model
-from service.inference.repository import Repository
+from service.serving.model import Model
+from service.serving.repository import Repository
 
 
 class Selection(BaseModel):

@@ -2,7 +2,7 @@
 
 import time
 
-from service.inference.batching import Result
+from service.serving.batcher import Result
 
 
 def server_timing(received: float, decoded: float, result: Result, answered: float) -> str:

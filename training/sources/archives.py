@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import Sequences
-from training.errors import TrainingError
 from training.sources.arrays import Part, checked, joined, refuse_many
 
 

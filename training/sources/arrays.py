@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import MOST_COLUMNS, Sequences, lengths_of, numbered
-from training.errors import TrainingError
 
 
 @dataclass(frozen=True)

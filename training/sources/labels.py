@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from training import TrainingError
 from training.data import Indices
-from training.errors import TrainingError
 from training.sources.tables import Batch, first_refused, is_text, shown
 from training.sources.targets import MOST_CLASSES
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import MOST_COLUMNS, Indices, Sequences, numbered
-from training.errors import TrainingError
 from training.options import Options
 from training.sources.labels import Labels
 from training.sources.spool import Writer

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from training import TrainingError
 from training.data import Data, Rows, Scale, Sequences, Split, lengths_of, parts_of
-from training.errors import TrainingError
 from training.options import Options
 from training.sources import archives, arrays, layouts, synthetic
 from training.sources.targets import encode

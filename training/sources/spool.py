@@ -7,9 +7,9 @@ from typing import IO, Self
 
 import numpy as np
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import Indices
-from training.errors import TrainingError
 
 
 class Spool:

@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from service.inference.card import Target
+from service.artifact.card import Target
+from training import TrainingError
 from training.data import Data, Split, numbered
-from training.errors import TrainingError
 from training.options import Options
 
 

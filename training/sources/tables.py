@@ -15,9 +15,9 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from service.inference.artifact import Array
+from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import MOST_COLUMNS
-from training.errors import TrainingError
 
 #: Most bytes of a CSV header, and of a Parquet footer: both grow with columns, and are read in one piece.
 MOST_HEADER: Final = 2**20

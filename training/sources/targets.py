@@ -5,9 +5,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.inference.card import Target
+from service.artifact.card import Target
+from training import TrainingError
 from training.data import Indices, Sequences
-from training.errors import TrainingError
 from training.options import TaskChoice
 
 #: Most classes; each is an output of the model.

@@ -1,0 +1,106 @@
+"""What is answered for each sequence: its prediction and where the model looked; as a type, and as JSON."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import orjson
+from pydantic import BaseModel, Field
+
+from service.api.codecs.arrays import dumps_rows, require_finite
+from service.api.codecs.padding import Lengths
+from service.artifact.card import Target
+from service.artifact.tensors import IMPORTANCE, PREDICTION, RANK_CORRELATION
+from service.serving.batcher import Outputs
+
+
+class Prediction(BaseModel):
+    """What the model says of one sequence, and where it looked."""
+
+    prediction: float | list[float] = Field(
+        description="Probability of the second class (binary), one probability per class (multiclass), or the number "
+        "predicted (regression; a list where there are several).",
+        examples=[0.98],
+    )
+    label: str | None = Field(None, description="The likeliest class; absent for regression.", examples=["1"])
+    attention: list[float] | list[list[float]] | None = Field(
+        None,
+        description="Weight of each timestep that was posted, `(timesteps)`; with `full`, `(timesteps, units)`; absent "
+        "with `none`.",
+        examples=[[0.005, 0.99, 0.005]],
+    )
+    importance: list[float] | None = Field(
+        None,
+        description="Where asked for: how far the prediction moves once a timestep is replaced by the card's "
+        "`baseline`, for each that was posted. Of classes it is the share of probability that goes to others, of "
+        "numbers the absolute difference, their mean where there are several.",
+        examples=[[0.0, 0.49, 0.01]],
+    )
+    rank_correlation: float | None = Field(
+        None,
+        description="Where importance is asked for: Spearman's rank correlation of mean attention and importance over "
+        "the timesteps that are present; null where either is the same everywhere.",
+        examples=[0.87],
+    )
+
+
+def rows(outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None) -> list[bytes]:
+    """The JSON of a `Prediction` for each sequence, made without a Python object for each number.
+
+    Args:
+        outputs: what the model said, `(n, …)` each: the prediction at least; importance only where asked for.
+        attention: the output to answer as such; none for none.
+        target: what the prediction means.
+        lengths: how many timesteps each sequence was posted with.
+
+    Raises:
+        InvalidInput: a sequence is so large that its answer is not finite.
+    """
+    predictions = outputs[PREDICTION]
+    if len(predictions) == 1:
+        return [_row(outputs, attention, target, lengths[0] if isinstance(lengths, np.ndarray) else lengths)]
+    columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
+    if target.classes is not None:
+        labels = dumps_each(target.classes)
+        if target.task == "binary":
+            columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
+        else:
+            columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
+    if attention is not None:
+        columns["attention"] = dumps_rows(outputs[attention], lengths)
+    if IMPORTANCE in outputs:
+        columns["importance"] = dumps_rows(outputs[IMPORTANCE], lengths)
+        columns["rank_correlation"] = [orjson.dumps(value) for value in outputs[RANK_CORRELATION].tolist()]
+    template = row_template(*columns)
+    return [template % values for values in zip(*columns.values(), strict=True)]
+
+
+def _row(outputs: Outputs, attention: str | None, target: Target, length: int | None) -> bytes:
+    """What `rows` writes of one sequence, in half of the time."""
+    prediction = outputs[PREDICTION][0]
+    row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
+    if target.classes is not None:
+        index = prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax()
+        row["label"] = target.classes[int(index)]
+    if attention is not None:
+        row["attention"] = outputs[attention][0, :length]
+    if IMPORTANCE in outputs:
+        row["importance"] = outputs[IMPORTANCE][0, :length]
+        row["rank_correlation"] = outputs[RANK_CORRELATION][0]
+    text = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
+    if b"null" in text:
+        for name in outputs.keys() - {RANK_CORRELATION}:
+            require_finite(outputs[name])
+    return text
+
+
+@cache
+def dumps_each(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The JSON of each name."""
+    return tuple(map(orjson.dumps, names))
+
+
+@cache
+def row_template(*names: str) -> bytes:
+    """An object with these fields, their values left to be filled in."""
+    return b"{" + b",".join(b'"%b":%%b' % name.encode() for name in names) + b"}"

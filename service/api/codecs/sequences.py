@@ -1,0 +1,143 @@
+"""Posted sequences to one array that fits the card, with errors that name the element at fault."""
+
+import json
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from service.api.codecs.padding import Sequences, padded, padded_each
+from service.artifact.card import ModelCard
+from service.artifact.missing import absent
+from service.errors import InvalidInput, TooLarge
+
+NUMBERS = frozenset({int, float})
+NUMBERS_OR_NULL = NUMBERS | {type(None)}
+
+
+def decode(sequences: object, card: ModelCard, limit: int, where: str, dtype: DTypeLike = np.float32) -> Sequences:
+    """Turn parsed JSON into sequences the model can run.
+
+    Args:
+        sequences: what should be sequences, each a list of timesteps, each a list of numbers; as an array if
+            `numbers.loads` could make it one, as a list otherwise.
+        card: the shape to expect.
+        limit: most sequences.
+        where: what messages call a sequence, `{}` standing for its index: `sequences[{}]`.
+        dtype: of the array; lists alone are converted to it.
+
+    Raises:
+        TooLarge: more than `limit` sequences.
+        InvalidInput: none, or at the first element that is not as expected.
+    """
+    if isinstance(sequences, np.ndarray):
+        if _has_shape(sequences, card) and len(sequences) <= limit:
+            return padded(sequences, card.timesteps)
+        sequences = sequences.tolist()  # to be told what is wrong with it
+    if not isinstance(sequences, list):
+        raise InvalidInput(f"expected a list of sequences, got {kind(sequences)}")
+    if len(sequences) > limit:
+        raise TooLarge(f"expected at most {limit} sequences, got {len(sequences)}")
+    if not sequences:
+        raise InvalidInput("expected at least one sequence, got none")
+    decoded = _read(sequences, card, dtype)
+    if decoded is None:
+        raise InvalidInput(_first_problem(sequences, card, where))
+    return decoded
+
+
+def value_types(card: ModelCard) -> frozenset[type]:
+    """The types that a value in parsed JSON may have."""
+    return NUMBERS_OR_NULL if card.missing_values else NUMBERS
+
+
+def _has_shape(array: NDArray[Any], card: ModelCard) -> bool:
+    shape = array.shape[1:]
+    if shape == (card.timesteps, card.features):
+        return True
+    return card.variable_length and len(shape) == 2 and 0 < shape[0] < card.timesteps and shape[1] == card.features
+
+
+def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float32) -> Sequences | None:
+    """The sequences, unless something is wrong with one, which is left to `_first_problem` to name."""
+    if not _fits(sequences, card):
+        return None
+    lengths = np.fromiter(map(len, sequences), np.intp, len(sequences))
+    values = _array(list(chain.from_iterable(chain.from_iterable(sequences))), dtype)
+    read = padded_each(values.reshape(-1, card.features), lengths, card.timesteps)
+    if np.isinf(values).any() or (card.missing_values and absent(read.array).all(axis=1).any()):
+        return None
+    return read
+
+
+def _fits(sequences: Sequence[Any], card: ModelCard) -> bool:
+    # A scan of each level in turn.
+    fewest, most, features = card.fewest_timesteps, card.timesteps, card.features
+    return (
+        all(type(sequence) is list and fewest <= len(sequence) <= most for sequence in sequences)
+        and all(type(step) is list and len(step) == features for step in chain.from_iterable(sequences))
+        and set(map(type, chain.from_iterable(chain.from_iterable(sequences)))) <= value_types(card)
+    )
+
+
+def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> str:
+    for i, sequence in enumerate(sequences):
+        if _read([sequence], card) is None:
+            return where.format(i) + _problem(sequence, card)
+    raise AssertionError("called for sequences that fit")
+
+
+def _problem(sequence: object, card: ModelCard) -> str:
+    timesteps = f"1 to {card.timesteps} timesteps" if card.variable_length else f"{card.timesteps} timesteps"
+    if not isinstance(sequence, list):
+        return f": expected a list of {timesteps}, got {kind(sequence)}"
+    if not card.fewest_timesteps <= len(sequence) <= card.timesteps:
+        return f": expected {timesteps}, got {len(sequence)}"
+    for t, step in enumerate(sequence):
+        if not isinstance(step, list):
+            return f"[{t}]: expected a list of {card.features} features, got {kind(step)}"
+        if len(step) != card.features:
+            return f"[{t}]: expected {card.features} features, got {len(step)}"
+        for f, value in enumerate(step):
+            if problem := _problem_of_value(value, card):
+                return f"[{t}][{f}]: {problem}"
+    return ": expected at least one value that is not null, got none"
+
+
+def _problem_of_value(value: Any, card: ModelCard) -> str | None:
+    if type(value) not in value_types(card):
+        return f"expected a finite number{' or null' if card.missing_values else ''}, got {kind(value)}"
+    if np.isinf(_array(value, np.float32)):
+        return f"expected a finite float32, got {value:g}"
+    return None
+
+
+def _array(values: Any, dtype: DTypeLike) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # too large for the type becomes infinite, and is refused as such
+        return np.array(values, dtype)  # null becomes NaN
+
+
+def shown(value: object) -> str:
+    """What messages show of a parsed value: as JSON, unless it is long or may hold others."""
+    if isinstance(value, list | dict):
+        return kind(value)
+    return json.dumps(value[:80] if isinstance(value, str) else value)
+
+
+def kind(value: object) -> str:
+    """What messages call a parsed value."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return "a number"

@@ -1,0 +1,210 @@
+"""Tensors of the Open Inference Protocol to arrays and back, as JSON or as binary data.
+
+The latter as
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md documents it:
+little-endian, row-major, after the JSON.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import numpy as np
+from pydantic import BaseModel, FailFast, Field, StrictInt, WithJsonSchema
+
+from service.api.codecs.padding import padded
+from service.api.codecs.sequences import decode, kind, shown, value_types
+from service.artifact.card import ModelCard
+from service.artifact.missing import absent, refused
+from service.artifact.tensors import SEQUENCE, Array
+from service.errors import InvalidInput, TooLarge
+
+#: The protocol's numeric datatypes; what arrives in another than FP32, which the model computes in, is converted.
+DATATYPES: Final[Mapping[str, np.dtype[Any]]] = {
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+DATATYPE: Final = "FP32"
+#: Most axes that are worth reading.
+MOST_AXES: Final = 32
+
+DATA_SCHEMA: dict[str, Any] = {"type": "array", "items": {"anyOf": [{"type": ["number", "null"]}, {"type": "array"}]}}
+
+Parameters = dict[str, Any]
+
+
+class RequestInput(BaseModel):
+    """A tensor that was sent."""
+
+    name: str = Field(description=f"Always `{SEQUENCE}`.", examples=[SEQUENCE])
+    shape: Annotated[list[StrictInt], FailFast()] = Field(
+        max_length=MOST_AXES,
+        description="`[n, timesteps, features]`; fewer timesteps than the model has if its card says "
+        "`variable_length`.",
+        examples=[[1, 20, 2]],
+    )
+    datatype: str = Field(
+        description=f"`{DATATYPE}`, or another that is converted: {', '.join(DATATYPES)}.", examples=[DATATYPE]
+    )
+    parameters: Parameters = Field(
+        default_factory=dict, description="`binary_data_size`: bytes of it after the JSON.", examples=[{}]
+    )
+    data: Annotated[Any, WithJsonSchema(DATA_SCHEMA)] = Field(
+        None,
+        description="Its elements, row by row, flat or nested; absent where they are binary. `null` is a missing "
+        "value, if the model's card says `missing_values`.",
+        examples=[[0.1] * 40],
+    )
+
+
+def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: int) -> Array:
+    """A tensor to sequences that the model can run, without a copy of binary data that are FP32 already.
+
+    Args:
+        tensor: what was sent.
+        binary: what came after the JSON.
+        card: the shape to expect.
+        limit: most sequences.
+
+    Returns:
+        `(n, timesteps, features)`, with as many timesteps as the model takes.
+
+    Raises:
+        TooLarge: more than `limit` sequences.
+        InvalidInput: name, datatype, shape or size are not as expected, or an element is not; and which.
+    """
+    if tensor.name != SEQUENCE:
+        raise InvalidInput(f"inputs[0].name: expected {SEQUENCE!r}, got {tensor.name[:80]!r}")
+    dtype = DATATYPES.get(tensor.datatype)
+    if dtype is None:
+        raise InvalidInput(
+            f"{SEQUENCE}.datatype: expected {DATATYPE}, or one that can be converted ({', '.join(DATATYPES)}), "
+            f"got {tensor.datatype[:80]!r}"
+        )
+    _check_shape(tensor.shape, card, limit)
+    _check_byte_order(tensor.parameters)
+    size = tensor.parameters.get("binary_data_size")
+    if size is None:
+        if binary:
+            raise InvalidInput(f"{SEQUENCE}: expected no bytes after the JSON, got {len(binary)}")
+        numbers = _from_json(tensor, dtype, card, limit)
+        missing = "null"
+    elif tensor.data is not None:
+        raise InvalidInput(f"{SEQUENCE}: expected either data or the parameter binary_data_size, got both")
+    else:
+        numbers = _from_bytes(tensor, dtype, binary, size)
+        missing = "NaN"
+    return padded(_as_float32(numbers, card, missing), card.timesteps).array
+
+
+def _check_shape(shape: list[int], card: ModelCard, limit: int) -> None:
+    match shape:
+        case [n, timesteps, card.features] if n >= 1 and card.fewest_timesteps <= timesteps <= card.timesteps:
+            if n > limit:
+                raise TooLarge(f"expected at most {limit} sequences, got {n}")
+        case _:
+            most = f"1 to {card.timesteps}" if card.variable_length else card.timesteps
+            raise InvalidInput(
+                f"{SEQUENCE}.shape: expected [n, {most}, {card.features}] with n of at least 1, got {shape}"
+            )
+
+
+def _check_byte_order(parameters: Parameters) -> None:
+    """The protocol knows one order of bytes, but some who have the other say so, and would get nonsense."""
+    for name, value in parameters.items():
+        if name.lower().replace("_", "") in ("endianness", "endian", "byteorder") and value not in (
+            "little",
+            "<",
+            "LE",
+        ):
+            raise InvalidInput(f"{SEQUENCE}.parameters.{name[:80]}: expected 'little', got {shown(value)}")
+
+
+def _from_bytes(tensor: RequestInput, dtype: np.dtype[Any], binary: bytes, size: object) -> Any:
+    expected = math.prod(tensor.shape) * dtype.itemsize
+    if type(size) is not int or size != expected:
+        raise InvalidInput(
+            f"{SEQUENCE}.parameters.binary_data_size: expected {expected} bytes for {tensor.datatype} of shape "
+            f"{tensor.shape}, got {shown(size)}"
+        )
+    if len(binary) != expected:
+        raise InvalidInput(f"{SEQUENCE}: expected {expected} bytes after the JSON, got {len(binary)}")
+    return np.frombuffer(binary, dtype).reshape(tensor.shape)
+
+
+def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limit: int) -> Any:
+    data = tensor.data
+    if not isinstance(data, list):
+        raise InvalidInput(f"{SEQUENCE}.data: expected a list of numbers, got {kind(data)}")
+    if data and isinstance(data[0], list):
+        if len(data) != tensor.shape[0]:
+            raise InvalidInput(
+                f"{SEQUENCE}.data: expected {tensor.shape[0]} sequences, as in its shape, got {len(data)}"
+            )
+        if tensor.shape[1] < card.timesteps:  # then none of its sequences may have more
+            card = card.model_copy(update={"timesteps": tensor.shape[1]})
+        exact = np.float32 if tensor.datatype == DATATYPE else np.float64
+        numbers = decode(data, card, limit, SEQUENCE + "[{}]", exact).array
+        return numbers if tensor.datatype == DATATYPE else _cast(numbers, dtype, tensor.datatype)
+    count = math.prod(tensor.shape)
+    if len(data) != count:
+        raise InvalidInput(f"{SEQUENCE}.data: expected {count} numbers for shape {tensor.shape}, got {len(data)}")
+    if not set(map(type, data)) <= value_types(card):
+        decode(
+            np.array(data, dtype=object).reshape(tensor.shape).tolist(), card, limit, SEQUENCE + "[{}]"
+        )  # names which
+    return _cast(np.array(data, dtype=np.float64).reshape(tensor.shape), dtype, tensor.datatype)
+
+
+def _cast(numbers: Any, dtype: np.dtype[Any], datatype: str) -> Any:
+    """Numbers from JSON, NaN where one is missing, as what their datatype says that they are."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+            cast = numbers.astype(dtype)
+        wrong = np.isinf(cast)
+    else:
+        limits = np.iinfo(dtype)
+        cast = numbers
+        # Unlike the limits themselves, one more than the largest is a float64.
+        wrong = (numbers % 1 > 0) | (numbers < limits.min) | (numbers >= limits.max + 1)
+    _refuse(wrong, numbers, "a finite " + datatype if dtype.kind == "f" else datatype)
+    return cast
+
+
+def _as_float32(numbers: Any, card: ModelCard, missing: str) -> Array:
+    """Numbers as the model takes them; `missing` is how NaN was sent."""
+    with np.errstate(over="ignore"):
+        array: Array = numbers.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        _refuse(refused(array, card), numbers, f"a finite FP32{_or_missing(card, missing)}")
+        empty = absent(array).all(axis=1)
+        if empty.any():
+            raise InvalidInput(
+                f"{SEQUENCE}[{empty.argmax()}]: expected at least one value that is not {missing}, got none"
+            )
+    return array
+
+
+def _or_missing(card: ModelCard, missing: str) -> str:
+    if card.missing_values:
+        return f" or {missing}"
+    if card.variable_length and missing == "NaN":
+        return ", or NaN in all of the last timesteps"
+    return ""
+
+
+def _refuse(wrong: Any, numbers: Any, expected: str) -> None:
+    """Name the first element at fault, if there is one."""
+    if wrong.any():
+        place = tuple(np.argwhere(wrong)[0].tolist())
+        index = "".join(f"[{axis}]" for axis in place)
+        raise InvalidInput(f"{SEQUENCE}{index}: expected {expected}, got {numbers[place].item()!r}")

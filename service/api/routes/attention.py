@@ -1,0 +1,196 @@
+"""`GET /attention`: where the model looks, in training and in the traffic, as numbers or as a chart."""
+
+import asyncio
+from typing import Annotated, Literal, Self
+
+import mimeparse
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field
+
+from service import errors
+from service.api.bar_chart import Series, bar_chart
+from service.api.error_answers import ASKING, documented
+from service.api.routing import JSON
+from service.api.selection import SelectedModel
+from service.artifact.card import Agreement, AttentionProfile, Importance
+from service.serving.model import Model
+from service.serving.tally import Seen, Window
+
+router = APIRouter(tags=["attention"])
+
+#: Media types of the charts, least preferred first, and the suffix of each.
+CHARTS = {"image/png": "png", "image/svg+xml": "svg"}
+ATTENTION, TRAINING, IMPORTANCE = "#4c8bd6", "#c3d2e6", "#e2a35c"
+#: What titles call the windows.
+PERIODS: dict[Window, str] = {
+    "1m": "in the last minute",
+    "10m": "in the last 10 minutes",
+    "1h": "in the last hour",
+    "start": "since the start",
+}
+
+Chart = Literal["training", "importance", "live"]
+
+
+class LiveAttention(BaseModel):
+    """Attention over the sequences of a window of time, and how far it is from that over the held-out ones."""
+
+    seconds: float = Field(description="How long the window is by now.", examples=[600.0])
+    sequences: int = Field(description="How many sequences there were.", examples=[1200])
+    mean: list[float] | None = Field(
+        description="Mean attention per timestep; null without sequences.", examples=[[0.1, 0.2, 0.6, 0.1]]
+    )
+    spread: list[float] | None = Field(
+        description="Standard deviation of attention per timestep, over the sequences.",
+        examples=[[0.01, 0.02, 0.05, 0.01]],
+    )
+    peak: int | None = Field(description="Index of the timestep with the highest mean attention.", examples=[2])
+    total_variation: float | None = Field(
+        description="Distance of the mean from the training profile's: the share of attention that lies elsewhere, "
+        "from 0 to 1.",
+        examples=[0.013],
+    )
+    jensen_shannon: float | None = Field(
+        description="The same as Jensen–Shannon distance, the root of the divergence in bits, from 0 to 1.",
+        examples=[0.02],
+    )
+    by_chance: float | None = Field(
+        description="The total variation to expect of as many sequences if nothing has changed.", examples=[0.011]
+    )
+
+    @classmethod
+    def of(cls, seen: Seen, profile: AttentionProfile) -> Self:
+        """What was seen in a window, beside the training profile."""
+        if not seen.sequences:
+            return cls(
+                seconds=seen.seconds,
+                sequences=0,
+                mean=None,
+                spread=None,
+                peak=None,
+                total_variation=None,
+                jensen_shannon=None,
+                by_chance=None,
+            )
+        return cls(
+            seconds=seen.seconds,
+            sequences=seen.sequences,
+            mean=seen.mean.tolist(),
+            spread=seen.spread.tolist(),
+            peak=int(seen.mean.argmax()),
+            **vars(seen.distance_from(profile)),
+        )
+
+
+class AttentionAnswer(AttentionProfile):
+    """Which timesteps the model looks at: over the held-out sequences it was evaluated on, and over the traffic."""
+
+    model: str = Field(description="Model that the profile belongs to.", examples=["after-lstm"])
+    version: int = Field(description="Its version.", examples=[3])
+    timestep_labels: tuple[str, ...] = Field(
+        description="What the entries of `mean` and `spread` stand for.", examples=[["0", "1", "2", "3"]]
+    )
+    importance: Importance | None = Field(description="How much predictions depend on the timesteps, for comparison.")
+    agreement: Agreement | None = Field(description="Whether attention lies where importance does.")
+    live: dict[Window, LiveAttention] = Field(
+        description="Attention over the sequences that were posted, in all worker processes: in the last minute, "
+        "10 minutes and hour, and since the start.",
+        examples=[
+            {
+                "start": {
+                    "seconds": 3600.0,
+                    "sequences": 1200,
+                    "mean": [0.1, 0.21, 0.58, 0.11],
+                    "spread": [0.01, 0.02, 0.05, 0.01],
+                    "peak": 2,
+                    "total_variation": 0.02,
+                    "jensen_shannon": 0.02,
+                    "by_chance": 0.001,
+                }
+            }
+        ],
+    )
+
+
+@router.get(
+    "/attention",
+    summary="Which timesteps the model looks at",
+    response_model=AttentionAnswer,
+    responses={
+        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in CHARTS}},
+        **documented(*ASKING, errors.NotAcceptable),
+    },
+)
+async def attention(
+    model: SelectedModel,
+    response: Response,
+    accept: Annotated[
+        str, Header(description=f"`{JSON}`, `image/svg+xml` or `image/png`.", examples=["image/svg+xml"])
+    ] = JSON,
+    chart: Annotated[
+        Chart,
+        Query(
+            description="What a chart shows: `training`, attention over the held-out sequences, with importance beside "
+            "it; `importance` by itself; `live`, attention of the traffic, beside training's."
+        ),
+    ] = "training",
+    window: Annotated[Window, Query(description="The window of time that a live chart shows.")] = "start",
+) -> AttentionAnswer | Response:
+    """The attention profiles: numbers as JSON, or a bar chart as SVG or PNG, by the `Accept` header."""
+    media_types = [*CHARTS, JSON]
+    try:
+        chosen = mimeparse.best_match(media_types, accept.lower() or "*/*")
+    except mimeparse.MimeTypeParseException:
+        chosen = ""
+    if not chosen:
+        raise errors.NotAcceptable(f"expected Accept to allow one of {', '.join(media_types)}, got {accept!r}")
+    if suffix := CHARTS.get(chosen):
+        content = await _chart(model, chart, window, suffix)
+        return Response(content, media_type=chosen, headers={"Vary": "Accept"})
+    response.headers["Vary"] = "Accept"
+    card = model.card
+    return AttentionAnswer(
+        **dict(card.attention),
+        model=card.name,
+        version=model.version,
+        timestep_labels=card.timestep_labels,
+        importance=card.importance,
+        agreement=card.agreement,
+        live={window: LiveAttention.of(seen, card.attention) for window, seen in (await model.live.seen()).items()},
+    )
+
+
+async def _chart(model: Model, chart: Chart, window: Window, suffix: str) -> bytes:
+    if chart == "training":
+        return model.charts[suffix]
+    seen = (await model.live.seen())[window]
+    title, series, axis = importance_of(model) if chart == "importance" else live_of(model, window, seen)
+    title = f"{model.card.name} version {model.version}: {title}"
+    return await asyncio.to_thread(bar_chart, suffix, title, model.card.timestep_labels, series, axis)
+
+
+def importance_of(model: Model) -> tuple[str, list[Series], str]:
+    """What a chart of importance shows: title, bars and axis.
+
+    Raises:
+        InvalidInput: it was not measured.
+    """
+    found = model.card.importance
+    if found is None:
+        raise errors.InvalidInput(f"{model.card.name} version {model.version} has no importance on its card")
+    title = f"importance over {found.sequences:,} held-out sequences"
+    return title, [Series("importance", found.drop, IMPORTANCE, found.spread)], f"drop of {found.metric}"
+
+
+def live_of(model: Model, window: Window, seen: Seen) -> tuple[str, list[Series], str]:
+    """What a chart of the traffic shows: title, bars and axis."""
+    profile = model.card.attention
+    training = Series("training", profile.mean, TRAINING)
+    if not seen.sequences:
+        return f"no sequences {PERIODS[window]}", [training], "attention"
+    distance = seen.distance_from(profile)
+    title = (
+        f"attention of {seen.sequences:,} sequences {PERIODS[window]}; "
+        f"{distance.total_variation:.3f} of it elsewhere than in training (by chance {distance.by_chance:.3f})"
+    )
+    return title, [Series("live", seen.mean.tolist(), ATTENTION), training], "attention"

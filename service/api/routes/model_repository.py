@@ -1,0 +1,136 @@
+"""`/v2/repository`: Triton's model repository extension, to list, load and unload models.
+
+See https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, Field, StrictBool
+
+from service import errors
+from service.api.codecs.tensors import Parameters
+from service.api.error_answers import ASKING, documented_in_protocol
+from service.api.routing import JSON, BodyRequest, parsed
+from service.api.validation import M, validated
+from service.errors import Forbidden, InvalidInput
+from service.serving.repository import Repository
+from service.serving.versions import State
+from service.settings import Settings
+
+#: Largest body: there is not much to say.
+MOST_BYTES: Final = 64 * 2**10
+
+router = APIRouter(prefix="/v2/repository", tags=["Model repository"])
+
+#: What Triton calls the states of a version.
+STATES: Mapping[State, Literal["READY", "LOADING", "UNAVAILABLE"]] = {
+    "loading": "LOADING",
+    "live": "READY",
+    "rejected": "UNAVAILABLE",
+    "retired": "UNAVAILABLE",
+    "unloaded": "UNAVAILABLE",
+}
+
+
+class IndexRequest(BaseModel):
+    """Which versions to list."""
+
+    ready: StrictBool = Field(default=False, description="Only those that can be asked.", examples=[True])
+
+
+class IndexEntry(BaseModel):
+    """What has become of one version of a model."""
+
+    name: str = Field(description="Name of the model.", examples=["after-lstm"])
+    version: str = Field(description="Its version.", examples=["3"])
+    state: Literal["READY", "LOADING", "UNAVAILABLE"] = Field(
+        description="Whether it can be asked.", examples=["READY"]
+    )
+    reason: str = Field(description="Why it cannot.", examples=["unloaded"])
+
+
+class ControlRequest(BaseModel):
+    """How to load or unload a model; there is nothing to choose."""
+
+    parameters: Parameters = Field(default_factory=dict, description="None has a meaning here.", examples=[{}])
+
+
+class Controlled(BaseModel):
+    """What was done."""
+
+    name: str = Field(description="Name of the model.", examples=["after-lstm"])
+
+
+def takes(body: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI entry of a JSON body that may be left out."""
+    return {"requestBody": {"content": {JSON: {"schema": body.model_json_schema()}}}}
+
+
+@router.post(
+    "/index",
+    summary="Model repository: list",
+    openapi_extra=takes(IndexRequest),
+    responses=documented_in_protocol(
+        errors.InvalidInput, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded
+    ),
+)
+async def index(request: Request) -> list[IndexEntry]:
+    """Every version on disk and whether it can be asked; takes `{"ready": true}` for those alone."""
+    only_ready = (await optional(request, IndexRequest)).ready
+    repository: Repository = request.app.state.repository
+    return [
+        IndexEntry(
+            name=name,
+            version=str(status.version),
+            state=STATES[status.state],
+            reason=status.reason or ("" if status.state in ("live", "loading") else status.state),
+        )
+        for name, versions in sorted(repository.models.items())
+        for status in versions.statuses()
+        if status.state == "live" or not only_ready
+    ]
+
+
+CONTROL: Any = {
+    "openapi_extra": takes(ControlRequest),
+    "responses": documented_in_protocol(
+        *ASKING, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded, errors.Forbidden
+    ),
+}
+
+
+@router.post("/models/{model}/load", summary="Model repository: load", **CONTROL)
+async def load(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> Controlled:
+    """Serves what is in the model's directory now, also if it was unloaded; answers once that is so."""
+    settings = await _controllable(request)
+    unknown = next(iter((await optional(request, ControlRequest)).parameters), None)
+    if unknown is not None:
+        raise InvalidInput(f"expected no parameters, as models are loaded as they were published, got {unknown[:80]!r}")
+    await request.app.state.repository.load(model, settings.timeout)
+    return Controlled(name=model)
+
+
+@router.post("/models/{model}/unload", summary="Model repository: unload", **CONTROL)
+async def unload(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> Controlled:
+    """Serves the model no more, in any worker process, until it is loaded again; who asked it before gets an answer."""
+    settings = await _controllable(request)
+    await optional(request, ControlRequest)  # unload_dependents, for which there are none
+    await request.app.state.repository.unload(model, settings.timeout)
+    return Controlled(name=model)
+
+
+async def _controllable(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    if not settings.model_control:
+        raise Forbidden("models are loaded and unloaded by what is in their folder alone: see --model-control")
+    return settings
+
+
+async def optional(request: Request, expected: type[M]) -> M:
+    """A JSON body, which may be left out."""
+    settings: Settings = request.app.state.settings
+    chunks = await BodyRequest(request.scope, request.receive).read(MOST_BYTES, settings.timeout)
+    text = b"".join(chunks)
+    return validated(expected, parsed(text) if text.strip() else {}, "body")

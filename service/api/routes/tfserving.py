@@ -1,0 +1,287 @@
+"""`/v1`: TensorFlow Serving's REST API, as https://www.tensorflow.org/tfx/serving/api_rest documents it."""
+
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, Literal, NoReturn
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel, Field
+
+from service.api.codecs.instances import (
+    DEFAULT_SIGNATURE,
+    Instances,
+    SignatureName,
+    encode_outputs,
+    outputs_of,
+    sequences_of,
+)
+from service.api.codecs.padding import Lengths
+from service.api.error_answers import ASKING, POSTING, ProtocolErrorAnswer, documented_in_protocol
+from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
+from service.api.selection import NAMED, VERSIONED, PathModel, Selection
+from service.api.validation import validated
+from service.artifact.signatures import SignatureDefinition, TensorInfo
+from service.artifact.tensors import SIGNATURES, Array
+from service.errors import InvalidInput, UnknownModel
+from service.serving.model import Model
+from service.serving.repository import Repository
+from service.serving.versions import State, Status
+
+#: What TensorFlow Serving calls the states of a version.
+STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
+    "loading": "LOADING",
+    "live": "AVAILABLE",
+    "rejected": "END",
+    "retired": "END",
+    "unloaded": "END",
+}
+
+
+class PredictBody(Instances):
+    """Sequences, and what to say of them."""
+
+    signature_name: SignatureName = DEFAULT_SIGNATURE
+
+
+class PredictRows(BaseModel):
+    """Answer to `instances`."""
+
+    predictions: list[Any] = Field(
+        description="One entry a sequence: the output where the signature has one, else an object of outputs.",
+        examples=[[[0.98]]],
+    )
+
+
+class PredictColumns(BaseModel):
+    """Answer to `inputs`."""
+
+    outputs: Any = Field(
+        description="The output where the signature has one, else an object of outputs.", examples=[[[0.98]]]
+    )
+
+
+class StatusProto(BaseModel):
+    """Health of a version."""
+
+    error_code: Literal["OK", "INVALID_ARGUMENT"] = Field(description="`OK` unless it failed.", examples=["OK"])
+    error_message: str = Field(description="Why it failed.", examples=[""])
+
+
+class ModelVersionStatus(BaseModel):
+    """What has become of one version."""
+
+    version: str = Field(description="Its number.", examples=["3"])
+    state: Literal["LOADING", "AVAILABLE", "END"] = Field(
+        description="`AVAILABLE` while it can be asked.", examples=["AVAILABLE"]
+    )
+    status: StatusProto = Field(description="Its health.")
+
+    @classmethod
+    def of(cls, status: Status) -> "ModelVersionStatus":
+        """The version with this status."""
+        rejected = status.state == "rejected"
+        return cls(
+            version=str(status.version),
+            state=STATES[status.state],
+            status=StatusProto(
+                error_code="INVALID_ARGUMENT" if rejected else "OK",
+                error_message=(status.reason or "") if rejected else "",
+            ),
+        )
+
+
+class GetModelStatusResponse(BaseModel):
+    """The versions of a model, newest first."""
+
+    model_version_status: list[ModelVersionStatus] = Field(description="One entry a version.")
+
+
+class ModelStatus(GetModelStatusResponse):
+    """The versions of a model; and what KServe, with the same address, wants to know."""
+
+    name: str = Field(description="KServe: the model.", examples=["after-lstm"])
+    ready: bool = Field(description="KServe: whether it can be asked.", examples=[True])
+
+
+class ModelSpec(BaseModel):
+    """Which version is described."""
+
+    name: str = Field(description="Name of the model.", examples=["after-lstm"])
+    signature_name: str = Field("", description="Always empty.", examples=[""])
+    version: str = Field(description="Its version.", examples=["3"])
+
+
+class GetModelMetadataResponse(BaseModel):
+    """The signatures of a version."""
+
+    model_spec: ModelSpec = Field(description="Which version this is.")
+    metadata: dict[str, Any] = Field(
+        description="`signature_def`: the SavedModel's own definitions, as protobuf writes them in JSON.",
+        examples=[{"signature_def": {"signature_def": {}}}],
+    )
+
+
+class PredictRoute(ModelRoute):
+    """`:predict`, in whose words a model is not found."""
+
+    def select(self, request: BodyRequest) -> Model:
+        return find(request)
+
+
+asking = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], route_class=PredictRoute)
+router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
+
+
+def find(request: Request) -> Model:
+    """The model in the path.
+
+    Raises:
+        UnknownModel: it is not served.
+    """
+    selection = validated(Selection, request.path_params, "path")
+    try:
+        return selection.of(request)
+    except UnknownModel as error:
+        wanted = "Latest" if selection.version is None else "Specific"
+        names = [str(part) for part in (selection.model, selection.version) if part is not None]
+        raise UnknownModel(f"Servable not found for request: {wanted}({', '.join(names)})") from error
+
+
+PREDICT: Any = {
+    "summary": "TensorFlow Serving: predict",
+    "response_model": PredictRows | PredictColumns,
+    "responses": documented_in_protocol(*POSTING),
+}
+
+
+@asking.post("/{model}:predict", **PREDICT, dependencies=NAMED)
+@asking.post("/{model}/versions/{version}:predict", **PREDICT, dependencies=VERSIONED)
+async def predict(body: PredictBody, model: PathModel, request: BodyRequest) -> Response:
+    """Predictions of a signature: `serving_default`, or `attention` for the attention of the same forward pass."""
+    outputs = outputs_of(body.signature_name)
+    limit = request.most_sequences(model.card)
+    sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
+    decoded = time.perf_counter()
+    result = await model.predict(sequences.array, outputs)
+    return await respond(request, decoded, result, partial(encode, body, sequences.lengths))
+
+
+def encode(body: PredictBody, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
+    """Outputs `(n, …)` to the JSON of an answer."""
+    field = "outputs" if body.instances is None else "predictions"
+    return b'{"%b":%b}' % (field.encode(), encode_outputs(body, lengths, outputs))
+
+
+UNSUPPORTED: Any = {"status_code": 400, "response_model": ProtocolErrorAnswer}
+EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*ASKING)}
+
+
+@router.post("/{model}:classify", summary="TensorFlow Serving: classify", **EXAMPLES, dependencies=NAMED)
+@router.post("/{model}:regress", summary="TensorFlow Serving: regress", **EXAMPLES, dependencies=NAMED)
+@router.post(
+    "/{model}/versions/{version}:classify",
+    summary="TensorFlow Serving: classify",
+    **EXAMPLES,
+    dependencies=VERSIONED,
+)
+@router.post(
+    "/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **EXAMPLES, dependencies=VERSIONED
+)
+async def refuse_examples(request: Request) -> NoReturn:
+    """Answers 400: it takes Example protos, which a model of sequences has no signature for; use `:predict`."""
+    find(request)
+    method = request.url.path.rpartition(":")[2]
+    raise InvalidInput(
+        f"expected :predict, got :{method}: it takes Example protos, and no signature of the model does; "
+        f"its signatures are {', '.join(SIGNATURES)}"
+    )
+
+
+@router.get(
+    "/{model}/labels/{label}", summary="TensorFlow Serving: status of a label", **UNSUPPORTED, dependencies=NAMED
+)
+@router.get(
+    "/{model}/labels/{label}/metadata",
+    summary="TensorFlow Serving: signatures of a label",
+    **UNSUPPORTED,
+    dependencies=NAMED,
+)
+@router.post(
+    "/{model}/labels/{label}:{method}", summary="TensorFlow Serving: ask a label", **UNSUPPORTED, dependencies=NAMED
+)
+async def refuse_label(label: Annotated[str, Path(description="Label of a version.")]) -> NoReturn:
+    """Answers 400: versions have numbers and no labels."""
+    raise InvalidInput(f"Unrecognized servable version label: {label}")
+
+
+@router.get(
+    "/{model}", summary="TensorFlow Serving and KServe: status of a model", responses=documented_in_protocol(*ASKING)
+)
+async def status(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> ModelStatus:
+    """What has become of each version of a model."""
+    statuses = _statuses(model, request)
+    if not statuses:
+        raise UnknownModel(f"Could not find any versions of model {model}")
+    repository: Repository = request.app.state.repository
+    return ModelStatus(
+        model_version_status=[ModelVersionStatus.of(one) for one in statuses],
+        name=model,
+        ready=repository.models[model].current is not None,
+    )
+
+
+@router.get(
+    "/{model}/versions/{version}",
+    summary="TensorFlow Serving: status of a version",
+    responses=documented_in_protocol(*ASKING),
+)
+async def version_status(
+    model: Annotated[str, Path(description="Name of the model.")],
+    version: Annotated[int, Path(lt=10**18, description="Version of the model.")],
+    request: Request,
+) -> GetModelStatusResponse:
+    """What has become of one version of a model."""
+    chosen = [ModelVersionStatus.of(one) for one in _statuses(model, request) if one.version == version]
+    if not chosen:
+        raise UnknownModel(f"Could not find version {version} of model {model}")
+    return GetModelStatusResponse(model_version_status=chosen)
+
+
+def _statuses(model: str, request: Request) -> list[Status]:
+    repository: Repository = request.app.state.repository
+    versions = repository.models.get(model)
+    return versions.statuses() if versions else []
+
+
+METADATA: Any = {"summary": "TensorFlow Serving: signatures", "responses": documented_in_protocol(*ASKING)}
+
+
+@router.get("/{model}/metadata", **METADATA, dependencies=NAMED)
+@router.get("/{model}/versions/{version}/metadata", **METADATA, dependencies=VERSIONED)
+async def metadata(request: Request) -> GetModelMetadataResponse:
+    """The signatures of the SavedModel."""
+    model = find(request)
+    signatures = {name: _definition(signature) for name, signature in model.signatures.items()}
+    return GetModelMetadataResponse(
+        model_spec=ModelSpec(name=model.card.name, version=str(model.version)),
+        metadata={"signature_def": {"signature_def": signatures}},
+    )
+
+
+def _definition(signature: SignatureDefinition) -> dict[str, Any]:
+    return {
+        "inputs": {name: _tensor_info(info) for name, info in signature.inputs.items()},
+        "outputs": {name: _tensor_info(info) for name, info in signature.outputs.items()},
+        "method_name": signature.method_name,
+        "defaults": {},
+    }
+
+
+def _tensor_info(info: TensorInfo) -> dict[str, Any]:
+    axes = [{"size": str(size), "name": ""} for size in info.shape or ()]
+    return {
+        "dtype": info.dtype,
+        "tensor_shape": {"dim": axes, "unknown_rank": info.shape is None},
+        "name": info.name,
+    }

@@ -1,0 +1,209 @@
+"""The gate: the checks that a version must pass before it answers requests."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.card import ModelCard, Target
+from service.artifact.engine import Engine, TensorType
+from service.artifact.golden import Golden
+from service.artifact.graphs import check_onnx, check_saved_model
+from service.artifact.layout import CARD, GOLDEN, LOWERING, SAVED_MODEL
+from service.artifact.missing import absent, refused
+from service.artifact.signatures import SignatureDefinition, read_signatures
+from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, SIGNATURES, Array, shape_of
+from service.artifact.version import Contents
+from service.errors import ArtifactError
+
+T = TypeVar("T")
+
+#: Opens the engine of a version, from its contents and its card.
+OpenEngine = Callable[[Contents, ModelCard], Engine]
+
+#: How far a replayed output may be from the recorded one: processors round differently by less, other weights by more.
+RTOL, ATOL = 1e-4, 1e-5
+#: How far float32 may round, of the largest number: some eight of its steps.
+ROUNDING = 1e-6
+
+GRAPHS: Mapping[str, Callable[[bytes], None]] = {SAVED_MODEL: check_saved_model, LOWERING: check_onnx}
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A version that has passed.
+
+    Attributes:
+        card: what it says about itself.
+        golden: inputs and outputs recorded at export.
+        charts: its attention profile as a bar chart, by file suffix.
+        signatures: the SavedModel's own definitions of its signatures, by name.
+        engine: what executes its graph.
+    """
+
+    card: ModelCard
+    golden: Golden
+    charts: Mapping[str, bytes]
+    signatures: Mapping[str, SignatureDefinition]
+    engine: Engine
+
+
+def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
+    """Open a version, and check that it is harmless, matches its card, and computes what it did at export.
+
+    Args:
+        contents: the files of the version.
+        open_engine: opens the engine that is to execute its graph.
+
+    Raises:
+        ArtifactError: the version must not be served.
+    """
+    card, golden, charts = contents.card(), contents.golden(), contents.charts()
+    _check_golden(contents, card, golden)
+    _check_graphs(contents)
+    signatures = _of_graph(contents, SAVED_MODEL, read_signatures)
+    engine = open_engine(contents, card)
+    _check_signatures(contents, golden, engine)
+    _replay(contents, card, golden, engine)
+    return Verified(card, golden, charts, signatures, engine)
+
+
+def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
+    if golden.sequence.shape[1:] != (card.timesteps, card.features) or not len(golden.sequence):
+        raise ArtifactError(
+            f"{contents.directory / GOLDEN}: expected sequences of shape (n, {card.timesteps}, {card.features}), "
+            f"got {golden.sequence.shape}"
+        )
+    if golden.attention_vec.shape[:2] != golden.sequence.shape[:2]:
+        raise ArtifactError(
+            f"{contents.directory / GOLDEN}: expected {ATTENTION_VEC} of {golden.sequence.shape[:2]} sequences and "
+            f"timesteps, got {golden.attention_vec.shape[:2]}"
+        )
+    _check_missing(contents, card, golden)
+    if card.target.outputs not in (None, golden.prediction.shape[1]):
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes a {card.target.task} target with {card.target.outputs} output(s), "
+            f"{contents.directory / GOLDEN} has {golden.prediction.shape[1]}"
+        )
+
+
+def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
+    """Nothing may be missing in the golden example that must not be in requests; what is absent has no attention."""
+    path = contents.directory / GOLDEN
+    wrong = refused(golden.sequence, card)
+    if wrong.any():
+        raise ArtifactError(
+            f"{path}: expected values that the card allows (variable_length {card.variable_length}, missing_values "
+            f"{card.missing_values}), got {golden.sequence[wrong][0]} at {SEQUENCE}{_first(wrong)}"
+        )
+    nowhere = absent(golden.sequence)
+    empty = np.all(nowhere, axis=1)
+    if empty.any():
+        raise ArtifactError(
+            f"{path}: expected at least one value in each sequence, got none in {SEQUENCE}{_first(empty)}"
+        )
+    attended = nowhere[:, :, np.newaxis] & (golden.attention_vec != 0)
+    if attended.any():
+        raise ArtifactError(
+            f"{path}: expected no attention at a timestep without any value, got "
+            f"{golden.attention_vec[attended][0]:.2g} at {ATTENTION_VEC}{_first(attended)}"
+        )
+
+
+def _first(wrong: NDArray[np.bool_]) -> str:
+    """The place of the first that is wrong, as an index."""
+    return "".join(f"[{axis}]" for axis in np.argwhere(wrong)[0])
+
+
+def _check_graphs(contents: Contents) -> None:
+    """Neither graph may do more than compute, whichever will be executed."""
+    for name, check in GRAPHS.items():
+        if name == SAVED_MODEL or name in contents.files:
+            _of_graph(contents, name, check)
+
+
+def _of_graph(contents: Contents, name: str, read: Callable[[bytes], T]) -> T:
+    try:
+        return read(contents.file(name))
+    except ValueError as error:
+        raise ArtifactError(f"{contents.directory / name} {error}") from error
+
+
+def _check_signatures(contents: Contents, golden: Golden, engine: Engine) -> None:
+    for name, signature in engine.signatures.items():
+        inputs = {SEQUENCE: shape_of(SEQUENCE, golden.sizes)}
+        outputs = {output: shape_of(output, golden.sizes) for output in SIGNATURES[name]}
+        for kind, got, expected in (("input", signature.inputs, inputs), ("output", signature.outputs, outputs)):
+            if got.keys() != expected.keys():
+                raise ArtifactError(
+                    f"{contents.directory}: signature {name} on engine {engine.name}: expected {kind}s "
+                    f"{', '.join(expected)}, got {', '.join(got)}"
+                )
+            for tensor, shape in expected.items():
+                if not _fits(got[tensor], shape):
+                    raise ArtifactError(
+                        f"{contents.directory}: signature {name} on engine {engine.name}: expected {kind} {tensor} of "
+                        f"float32 {shape}, got {got[tensor].dtype} {got[tensor].shape}"
+                    )
+
+
+def _fits(tensor: TensorType, shape: tuple[int | None, ...]) -> bool:
+    """Whether a tensor is float32 of a shape, in which the batch is open; the graph may leave open other axes, too."""
+    return (
+        tensor.dtype == "float32"
+        and len(tensor.shape) == len(shape)
+        and all(got in (None, expected) for got, expected in zip(tensor.shape, shape, strict=True))
+    )
+
+
+def _replay(contents: Contents, card: ModelCard, golden: Golden, engine: Engine) -> None:
+    """The golden example must come out as recorded: prediction and attention both."""
+    recorded = golden.outputs
+    try:
+        replayed = engine.run(golden.sequence, recorded)
+    except Exception as error:  # whatever the runtime raises means the same: it cannot run this graph
+        raise ArtifactError(
+            f"{contents.directory}: engine {engine.name} cannot run the golden example: {error}"
+        ) from error
+    for output, expected in recorded.items():
+        got = replayed[output]
+        if got.shape != expected.shape:
+            raise ArtifactError(
+                f"{contents.directory} does not replay its golden example on engine {engine.name}: "
+                f"{output} has shape {got.shape}, expected {expected.shape}"
+            )
+        distance = differences(output, got, expected, card.target)
+        size = 1.0 if _are_numbers(output, card.target) else np.abs(expected)
+        if not np.all(distance <= ATOL + RTOL * size):
+            raise ArtifactError(
+                f"{contents.directory} does not replay its golden example on engine {engine.name}: "
+                f"{output} differs by {np.max(distance):.2g}"
+            )
+
+
+def differences(output: str, got: Array, expected: Array, target: Target) -> Array:
+    """How far an output is from what it should be.
+
+    Predicted numbers may be of any size: theirs are in units of their standard deviation, but for what float32 rounds
+    off anyway. All other outputs are shares and probabilities, and count as they are.
+
+    Args:
+        output: its name.
+        got: `(n, …)`.
+        expected: likewise.
+        target: what is predicted.
+    """
+    distance: Array = np.abs(got - expected)
+    if not _are_numbers(output, target):
+        return distance
+    rounding = ROUNDING * np.abs(expected).max(axis=0)
+    deviation = expected.std(axis=0)
+    in_deviations: Array = np.maximum(distance - rounding, 0) / np.where(deviation > 0, deviation, 1)
+    return in_deviations
+
+
+def _are_numbers(output: str, target: Target) -> bool:
+    """Whether an output is of any size, rather than shares or probabilities."""
+    return output == PREDICTION and target.task == "regression"

@@ -1,0 +1,203 @@
+"""What a version's graphs may do: compute. Whatever could reach outside the model is refused before anything runs.
+
+Of both formats, which are protocol buffers, only a few fields matter here. Fields that should come once are looked at
+each time they come, so that a file cannot show one graph here and another to the runtime.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from service.artifact.protobuf import fields, messages, strings
+
+#: TensorFlow operations that compute outputs from inputs and weights, and do nothing else.
+COMPUTES: Final = frozenset(
+    """
+    Const Identity IdentityN NoOp Placeholder PlaceholderWithDefault StopGradient PreventGradient Snapshot
+    VarHandleOp ReadVariableOp ResourceGather DisableCopyOnRead
+    PartitionedCall StatefulPartitionedCall If StatelessIf Case StatelessCase While StatelessWhile
+    Switch RefSwitch Merge Enter Exit NextIteration LoopCond
+    EmptyTensorList TensorListConcatV2 TensorListElementShape TensorListFromTensor TensorListGather TensorListGetItem
+    TensorListLength TensorListPopBack TensorListPushBack TensorListReserve TensorListResize TensorListScatter
+    TensorListScatterV2 TensorListSetItem TensorListSplit TensorListStack
+    Abs Acos Acosh Add AddN AddV2 Asin Asinh Atan Atan2 Atanh Ceil ClipByValue Cos Cosh Cumprod Cumsum Div DivNoNan Elu
+    Erf Erfc Exp Expm1 Floor FloorDiv FloorMod Inv LeakyRelu Log Log1p Maximum Minimum Mod Mul MulNoNan Neg
+    NextAfter Pow RealDiv Reciprocal Relu Relu6 Rint Round Rsqrt Selu Sigmoid Sign Sin Sinh Softplus Softsign Sqrt
+    Square SquaredDifference Sub Tan Tanh TruncateDiv TruncateMod Xdivy Xlog1py Xlogy
+    Equal Greater GreaterEqual IsFinite IsInf IsNan Less LessEqual LogicalAnd LogicalNot LogicalOr NotEqual
+    Select SelectV2 Where
+    All Any ArgMax ArgMin Bincount DenseBincount EuclideanNorm Max Mean Min Prod SegmentMax SegmentMean SegmentMin
+    SegmentProd SegmentSum Sum TopKV2 UnsortedSegmentMax UnsortedSegmentMin UnsortedSegmentSum
+    BatchMatMul BatchMatMulV2 BatchMatMulV3 BiasAdd Einsum L2Loss LogSoftmax MatMul Softmax _FusedMatMul
+    AvgPool AvgPool3D Conv2D Conv3D DepthwiseConv2dNative FusedBatchNorm FusedBatchNormV2 FusedBatchNormV3 MaxPool
+    MaxPool3D MaxPoolV2 BlockLSTM BlockLSTMV2 GRUBlockCell LSTMBlockCell CudnnRNN CudnnRNNV3
+    BatchToSpaceND Bitcast BroadcastArgs BroadcastTo Cast Concat ConcatOffset ConcatV2 DynamicPartition DynamicStitch
+    EnsureShape ExpandDims Fill Gather GatherNd GatherV2 InvertPermutation LinSpace MatrixBandPart MatrixDiagV3
+    MirrorPad OneHot OnesLike Pack Pad PadV2 Range Rank Reshape Reverse ReverseSequence ReverseV2 Roll ScatterNd
+    Shape ShapeN Size Slice SpaceToBatchND Split SplitV Squeeze StridedSlice TensorScatterUpdate Tile
+    Transpose Unique UniqueV2 Unpack ZerosLike
+    """.split()
+)
+#: Operations that read and write the weights. Every SavedModel has functions of them for whoever saves it again;
+#: loading it and asking it must not lead there.
+SAVES: Final = frozenset(
+    "AssignVariableOp MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin".split()
+)
+#: ONNX's own operators compute, and do nothing else; operators of other domains come from libraries.
+ONNX_DOMAINS: Final = frozenset({b"", b"ai.onnx"})
+#: How deep graphs, or attributes, may lie in each other.
+DEEPEST: Final = 16
+
+
+@lru_cache(maxsize=8)  # trained again with the same options, a model has other weights and the same graph
+def check_saved_model(saved_model: bytes) -> None:
+    """See to it that a SavedModel computes and does nothing else.
+
+    Raises:
+        ValueError: it holds an operation that may do more; or it is no SavedModel, or one of TensorFlow 1.
+    """
+    meta_graphs = list(messages(saved_model, 2))
+    if len(meta_graphs) != 1:  # with several, too, TensorFlow loads it as one of TensorFlow 1
+        raise ValueError(f"holds {len(meta_graphs)} graphs, expected 1")
+    _check_meta_graph(meta_graphs[0])
+
+
+def check_onnx(model: bytes) -> None:
+    """See to it that an ONNX model computes, from what it holds itself, and does nothing else.
+
+    Raises:
+        ValueError: it holds an operator of a library or functions, or keeps weights in other files; or it is no ONNX
+            model.
+    """
+    graphs = list(messages(model, 7))
+    if len(graphs) != 1:
+        raise ValueError(f"holds {len(graphs)} graphs, expected 1")
+    if any(number in (20, 25) for number, _ in fields(memoryview(model))):
+        raise ValueError("holds functions, expected one graph of operators")
+    _check_onnx_graph(graphs[0], DEEPEST)
+
+
+class _Node(NamedTuple):
+    """What matters of one node of a TensorFlow graph."""
+
+    names: list[str]
+    operations: list[str]
+    attributes: list[memoryview]
+
+    @classmethod
+    def of(cls, message: memoryview) -> "_Node":
+        node = cls([], [], [])
+        for number, value in fields(message):
+            if number in (1, 2, 5) and isinstance(value, memoryview):
+                if number == 5:
+                    node.attributes.append(value)
+                else:
+                    (node.names if number == 1 else node.operations).append(str(value, errors="replace"))
+        return node
+
+
+def _check_meta_graph(meta_graph: memoryview) -> None:
+    graphs = list(messages(meta_graph, 2))
+    main = [_Node.of(node) for graph in graphs for node in messages(graph, 1)]
+    functions: dict[str, list[_Node]] = {}
+    for function in (one for graph in graphs for library in messages(graph, 2) for one in messages(library, 1)):
+        nodes = list(map(_Node.of, messages(function, 3)))
+        for name in (name for signature in messages(function, 1) for name in strings(signature, 1)):
+            functions.setdefault(name, []).extend(nodes)
+    # What TensorFlow 2 calls is listed; a SavedModel without such a list is one of TensorFlow 1, which on loading runs
+    # whatever node it names.
+    called = [
+        name for objects in messages(meta_graph, 7) for entry in messages(objects, 2) for name in strings(entry, 1)
+    ]
+    if not called:
+        raise ValueError("lists no functions: expected a SavedModel of TensorFlow 2")
+    savers = {
+        name.partition(":")[0]
+        for saver in messages(meta_graph, 3)
+        for field in (2, 3)
+        for name in strings(saver, field)
+    }
+    runs = [node for node in main if not node.names or not savers.issuperset(node.names)]
+    reached = _reachable([*called, *_called_by(runs)], functions)
+    for nodes in (runs, *(functions[name] for name in reached)):
+        _check_operations(nodes, COMPUTES)
+    for nodes in (main, *functions.values()):
+        _check_operations(nodes, COMPUTES | SAVES)
+
+
+def _check_operations(nodes: Iterable[_Node], allowed: Collection[str]) -> None:
+    for node in nodes:
+        for operation in node.operations:
+            if operation not in allowed:
+                raise ValueError(f"holds the operation {operation[:80]!r}, which may reach outside the model")
+
+
+def _reachable(names: Iterable[str], functions: Mapping[str, Iterable[_Node]]) -> set[str]:
+    """The functions among those that calling `names` may call."""
+    reached: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in functions and name not in reached:
+            reached.add(name)
+            waiting.extend(_called_by(functions[name]))
+    return reached
+
+
+def _called_by(nodes: Iterable[_Node]) -> Iterator[str]:
+    """Names of the functions that nodes call: operations take them as attributes."""
+    for node in nodes:
+        yield from _functions_in(node.attributes, DEEPEST)
+
+
+def _functions_in(attributes: Iterable[memoryview], deepest: int) -> Iterator[str]:
+    """Names of the functions in attributes, which may have attributes themselves."""
+    if not deepest:
+        raise ValueError(f"has attributes more than {DEEPEST} deep in each other")
+    for value in (value for attribute in attributes for value in messages(attribute, 2)):
+        for number, part in fields(value):
+            functions = []
+            if number == 10 and isinstance(part, memoryview):
+                functions = [part]
+            elif number == 1 and isinstance(part, memoryview):
+                functions = list(messages(part, 9))
+            for function in functions:
+                yield from strings(function, 1)
+                yield from _functions_in(messages(function, 2), deepest - 1)
+
+
+def _check_onnx_graph(graph: memoryview, deepest: int) -> None:
+    if not deepest:
+        raise ValueError(f"has graphs more than {DEEPEST} deep in each other")
+    for node in messages(graph, 1):
+        _check_onnx_node(node, deepest)
+    for tensor in messages(graph, 5):
+        _check_onnx_tensor(tensor)
+    for sparse in messages(graph, 15):
+        _check_sparse_onnx_tensor(sparse)
+
+
+def _check_onnx_node(node: memoryview, deepest: int) -> None:
+    for domain in messages(node, 7):
+        if bytes(domain) not in ONNX_DOMAINS:
+            name = bytes(domain[:80]).decode(errors="replace")
+            raise ValueError(f"holds an operator of the library {name!r}, which may reach outside the model")
+    for attribute in messages(node, 5):
+        for tensor in (*messages(attribute, 5), *messages(attribute, 10)):
+            _check_onnx_tensor(tensor)
+        for sparse in (*messages(attribute, 22), *messages(attribute, 23)):
+            _check_sparse_onnx_tensor(sparse)
+        for graph in (*messages(attribute, 6), *messages(attribute, 11)):
+            _check_onnx_graph(graph, deepest - 1)
+
+
+def _check_sparse_onnx_tensor(sparse: memoryview) -> None:
+    for part in (1, 2):  # values and indices
+        for tensor in messages(sparse, part):
+            _check_onnx_tensor(tensor)
+
+
+def _check_onnx_tensor(tensor: memoryview) -> None:
+    # external_data, and data_location, which is 0 where the data is in the model
+    if any(number == 13 or (number == 14 and value) for number, value in fields(tensor)):
+        raise ValueError("keeps weights in another file, which may be any")

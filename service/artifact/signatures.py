@@ -1,0 +1,84 @@
+"""The signature definitions of a SavedModel: the names and shapes by which TensorFlow's own servers know it."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from service.artifact.protobuf import fields, messages, strings
+
+#: TensorFlow's data types by number, as its types.proto has them.
+DATA_TYPES: Final = (
+    "DT_INVALID", "DT_FLOAT", "DT_DOUBLE", "DT_INT32", "DT_UINT8", "DT_INT16", "DT_INT8", "DT_STRING", "DT_COMPLEX64",
+    "DT_INT64", "DT_BOOL", "DT_QINT8", "DT_QUINT8", "DT_QINT32", "DT_BFLOAT16", "DT_QINT16", "DT_QUINT16", "DT_UINT16",
+    "DT_COMPLEX128", "DT_HALF", "DT_RESOURCE", "DT_VARIANT", "DT_UINT32", "DT_UINT64",
+)  # fmt: skip
+
+
+class TensorInfo(NamedTuple):
+    """What a signature says of an input or an output.
+
+    Attributes:
+        name: name of the tensor in the graph.
+        dtype: its data type, such as `DT_FLOAT`.
+        shape: its axes, -1 for those that are open; None where not even their number is known.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...] | None
+
+
+class SignatureDefinition(NamedTuple):
+    """One signature, as the SavedModel has it.
+
+    Attributes:
+        inputs: by the names that clients use.
+        outputs: likewise.
+        method_name: which of TensorFlow Serving's methods it is for.
+    """
+
+    inputs: Mapping[str, TensorInfo]
+    outputs: Mapping[str, TensorInfo]
+    method_name: str
+
+
+def read_signatures(saved_model: bytes) -> dict[str, SignatureDefinition]:
+    """The signature definitions in a `saved_model.pb`, by name.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    return {
+        name: SignatureDefinition(
+            inputs={key: _tensor_info(info) for key, info in _entries(definition, 1)},
+            outputs={key: _tensor_info(info) for key, info in _entries(definition, 2)},
+            method_name=_last_string(definition, 3),
+        )
+        for meta_graph in messages(saved_model, 2)
+        for name, definition in _entries(meta_graph, 5)
+    }
+
+
+def _entries(message: memoryview, field: int) -> Iterator[tuple[str, memoryview]]:
+    """The entries of a map from strings to messages."""
+    for entry in messages(message, field):
+        *_, value = (memoryview(b""), *messages(entry, 2))
+        yield _last_string(entry, 1), value
+
+
+def _tensor_info(info: memoryview) -> TensorInfo:
+    number = _last_number(info, 2)
+    dtype = DATA_TYPES[number] if 0 <= number < len(DATA_TYPES) else f"DT_{number}"
+    *_, shape = (memoryview(b""), *messages(info, 3))
+    axes = tuple(_last_number(axis, 1) for axis in messages(shape, 2))
+    return TensorInfo(_last_string(info, 1), dtype, None if _last_number(shape, 3) else axes)
+
+
+def _last_string(message: memoryview, field: int) -> str:
+    *_, last = ("", *strings(message, field))
+    return last
+
+
+def _last_number(message: memoryview, field: int) -> int:
+    """The number in a field, 0 where it is left out; negative ones are written as their two's complement."""
+    *_, last = (0, *(value for number, value in fields(message) if number == field and isinstance(value, int)))
+    return last - 2**64 if last >> 63 else last

@@ -1,0 +1,281 @@
+"""The directory of one version: which files it holds, and how they are read so that they are what was published."""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from pydantic import ValidationError
+
+from service.artifact.card import ModelCard
+from service.artifact.golden import Golden
+from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES
+from service.errors import ArtifactError
+
+#: Limits that keep a hostile version from exhausting memory: files and directories, bytes of all files, bytes of one.
+MOST_FILES: Final = 1000
+MOST_BYTES: Final = 2**30
+MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23}
+
+_SUM = re.compile(r"([0-9a-f]{64})  (.+)")
+
+
+class Stamp(NamedTuple):
+    """Tells whether a version's files have changed, without reading them.
+
+    Attributes:
+        directory: identifies the directory; None where it cannot be read.
+        files: changes when a file changes.
+    """
+
+    directory: object
+    files: object
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The files of one version, as they were published.
+
+    Attributes:
+        directory: the directory of the version.
+        files: the bytes of each file by name, without the variables, which may be large.
+        digests: the SHA-256 of each file, variables included.
+    """
+
+    directory: Path
+    files: Mapping[str, bytes]
+    digests: Mapping[str, str]
+
+    def card(self) -> ModelCard:
+        """Parse the card.
+
+        Raises:
+            ArtifactError: the card is missing or invalid.
+        """
+        try:
+            return ModelCard.model_validate_json(self.file(CARD))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise ArtifactError(
+                f"{self.directory / CARD} is not a valid card: {field or 'card'}: {first['msg']}"
+            ) from error
+
+    def golden(self) -> Golden:
+        """Parse the golden example.
+
+        Raises:
+            ArtifactError: the example is missing or invalid.
+        """
+        return Golden.parse(self.file(GOLDEN), self.directory / GOLDEN)
+
+    def charts(self) -> dict[str, bytes]:
+        """Return the attention profile as a bar chart, by file suffix.
+
+        Raises:
+            ArtifactError: a chart is missing.
+        """
+        return {suffix: self.file(name) for suffix, name in CHARTS.items()}
+
+    def write_saved_model(self, directory: Path) -> None:
+        """Copy the SavedModel to a private directory, where nobody can change it.
+
+        Raises:
+            ArtifactError: the variables have changed since they were read.
+            OSError: the copy cannot be written.
+        """
+        for name, digest in self.digests.items():
+            if name.startswith(f"{EXTRA}/"):
+                continue
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if name in self.files:
+                path.write_bytes(self.files[name])
+                continue
+            shutil.copyfile(self.directory / name, path)
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                    raise ArtifactError(f"{self.directory / name} changed while it was read")
+
+    def file(self, name: str) -> bytes:
+        """Return the bytes of a file.
+
+        Raises:
+            ArtifactError: no such file was published.
+        """
+        if name not in self.files:
+            raise ArtifactError(f"{self.directory / name} is missing")
+        return self.files[name]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The directory of one version."""
+
+    directory: Path
+
+    @property
+    def card_path(self) -> Path:
+        return self.directory / CARD
+
+    @property
+    def golden_path(self) -> Path:
+        return self.directory / GOLDEN
+
+    @property
+    def lowering_path(self) -> Path:
+        return self.directory / LOWERING
+
+    @property
+    def sums_path(self) -> Path:
+        return self.directory / SUMS
+
+    def chart_path(self, suffix: str) -> Path:
+        """Return the path of the attention profile as a bar chart; `suffix` is one of `CHARTS`."""
+        return self.directory / CHARTS[suffix]
+
+    def read(self) -> Contents:
+        """Read the files, and check that they are the published ones.
+
+        Raises:
+            ArtifactError: a file is missing, differs, is too large, is not a plain file or lies elsewhere.
+        """
+        folder = self.directory.parent.parent
+        if not Path(os.path.realpath(self.directory)).is_relative_to(os.path.realpath(folder)):
+            raise ArtifactError(f"{self.directory} is a link that leads out of {folder}")
+        files = self._files()
+        published = self._sums(files)
+        digests: dict[str, str] = {}
+        contents: dict[str, bytes] = {}
+        for name, expected in published.items():
+            if name not in files:
+                raise ArtifactError(f"{self.directory / name} is missing: {self.sums_path} lists it")
+            if name.startswith(VARIABLES):  # only TensorFlow reads them, and they may be large
+                digests[name] = self._digest(name)
+            else:
+                contents[name] = self._read(name)
+                digests[name] = hashlib.sha256(contents[name]).hexdigest()
+            if digests[name] != expected:
+                raise ArtifactError(
+                    f"{self.directory / name} is not what was published: {self.sums_path} expects SHA-256 "
+                    f"{expected[:12]}…, got {digests[name][:12]}…"
+                )
+        # People may add files to assets.extra, such as TensorFlow Serving's warm-up requests. Elsewhere TensorFlow
+        # might read them.
+        unknown = next((name for name in files if name not in published and not name.startswith(f"{EXTRA}/")), None)
+        if unknown is not None:
+            raise ArtifactError(f"{self.directory / unknown} was not published: {self.sums_path} does not list it")
+        return Contents(self.directory, contents, digests)
+
+    def digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each file, by name.
+
+        Raises:
+            ArtifactError: a file cannot be read, is not a plain file or lies elsewhere.
+        """
+        return {name: self._digest(name) for name in sorted(self._files())}
+
+    def write_sums(self) -> None:
+        """List the SHA-256 of each file, as `sha256sum --check` reads it. This is the last step before publishing."""
+        lines = (f"{digest}  {name}\n" for name, digest in self.digests().items() if name != SUMS)
+        (self.sums_path).write_text("".join(lines))
+
+    def stamp(self) -> Stamp:
+        """Return a stamp that changes when a file changes, without reading the files."""
+        try:
+            directory = self.directory.stat()
+            statuses = {name: entry.stat() for name, entry in self._files().items()}
+        except (ArtifactError, OSError) as error:
+            return Stamp(None, str(error))
+        files = frozenset(
+            (name, one.st_ino, one.st_mode, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+            for name, one in statuses.items()
+        )
+        return Stamp((directory.st_dev, directory.st_ino), files)
+
+    def _sums(self, files: Mapping[str, object]) -> dict[str, str]:
+        """Return the published SHA-256 of each file, by name."""
+        if SUMS not in files:
+            raise ArtifactError(
+                f"{self.sums_path} is missing: the version is not complete, or was not written by `python -m training`"
+            )
+        sums = {}
+        for number, line in enumerate(self._read(SUMS).decode(errors="replace").removesuffix("\n").split("\n"), 1):
+            match = _SUM.fullmatch(line)
+            if match is None:
+                raise ArtifactError(f"{self.sums_path} line {number}: expected '<SHA-256>  <file>', got {line[:80]!r}")
+            sums[match[2]] = match[1]
+        return sums
+
+    def _files(self) -> "dict[str, os.DirEntry[str]]":
+        """Return the files by name, which is the path within the version."""
+        root = os.path.realpath(self.directory)
+        files: dict[str, os.DirEntry[str]] = {}
+        size = 0
+        try:
+            for number, entry in enumerate(_walk(self.directory)):
+                if number == MOST_FILES:
+                    raise ArtifactError(f"{self.directory} has more than {MOST_FILES} files and directories")
+                if entry.is_dir(follow_symlinks=False):
+                    continue
+                name = Path(entry.path).relative_to(self.directory).as_posix()
+                if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
+                    raise ArtifactError(f"{entry.path} is a link that leads out of the version")
+                if not entry.is_file():
+                    raise ArtifactError(f"{entry.path} is not a file")
+                files[name] = entry
+                size += entry.stat().st_size
+                if size > MOST_BYTES:
+                    raise ArtifactError(f"{self.directory} is too large: expected at most {MOST_BYTES} bytes")
+        except OSError as error:
+            raise ArtifactError(f"{error.filename or self.directory} cannot be read: {error.strerror}") from error
+        return files
+
+    def _read(self, name: str) -> bytes:
+        path, most = self.directory / name, MOST_BYTES_OF.get(name, MOST_BYTES)
+        try:
+            with path.open("rb") as file:
+                content = file.read(most + 1)
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+        if len(content) > most:
+            raise ArtifactError(f"{path} is too large: expected at most {most} bytes")
+        return content
+
+    def _digest(self, name: str) -> str:
+        path = self.directory / name
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def saved_model_digest(digests: Mapping[str, str]) -> str:
+    """Return the SHA-256 over the names and contents of the files that decide what a SavedModel computes.
+
+    `fingerprint.pb` is left out, as it holds a random number.
+
+    Args:
+        digests: the SHA-256 of each file of the version, by name.
+    """
+    digest = hashlib.sha256()
+    for name in (SAVED_MODEL, *sorted(name for name in digests if name.startswith(VARIABLES))):
+        digest.update(f"{name}\0".encode())
+        digest.update(bytes.fromhex(digests[name]))
+    return digest.hexdigest()
+
+
+def _walk(directory: Path) -> "Iterator[os.DirEntry[str]]":
+    """Yield the entries of a directory and of those in it, without following links to directories."""
+    waiting = [str(directory)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                yield entry

@@ -1,0 +1,82 @@
+"""The engines: ONNX Runtime on the lowering, or TensorFlow on the SavedModel itself.
+
+Each engine imports its runtime when it is opened, so that the service runs where only one of them is installed.
+"""
+
+import importlib.util
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from service.artifact.card import ModelCard
+from service.artifact.engine import Engine
+from service.artifact.gate import OpenEngine
+from service.artifact.layout import CARD, LOWERING
+from service.artifact.version import Contents, saved_model_digest
+from service.errors import ArtifactError
+
+EngineChoice = Literal["auto", "onnx", "tensorflow"]
+
+
+def opener(choice: EngineChoice, threads: int) -> OpenEngine:
+    """Return the function with which the gate opens a version's engine.
+
+    Args:
+        choice: the engine. `auto` runs the lowering where there is one and the SavedModel otherwise.
+        threads: how many threads one call may use.
+    """
+    return partial(_open, choice, threads)
+
+
+def _open(choice: EngineChoice, threads: int, contents: Contents, card: ModelCard) -> Engine:
+    """Open the chosen engine for a version.
+
+    A lowering that does not come from the SavedModel beside it is refused, not replaced by the slower engine: its
+    files have been mixed up.
+
+    Raises:
+        ArtifactError: the version has nothing that the chosen engine can run.
+    """
+    _check_lowering(contents, card)
+    lowering = contents.files.get(LOWERING)
+    if lowering is not None and choice != "tensorflow":
+        from service.engines.onnx import OnnxEngine
+
+        return OnnxEngine(contents.directory / LOWERING, lowering, threads)
+    if choice == "onnx" or (choice == "auto" and not _installed("tensorflow")):
+        raise ArtifactError(
+            f"{contents.directory / LOWERING} is missing: export the version again, "
+            "or install TensorFlow and use --engine tensorflow"
+        )
+    if not _installed("tensorflow"):
+        raise ArtifactError(
+            "engine tensorflow needs TensorFlow, which is not installed: "
+            "pip install 'tensorflow>=2.21', or use --engine onnx"
+        )
+    from service.engines.tensorflow import TensorFlowEngine
+
+    # TensorFlow reads files by itself. A private copy cannot change after it was checked.
+    with tempfile.TemporaryDirectory() as private:
+        contents.write_saved_model(Path(private))
+        return TensorFlowEngine(Path(private), contents.directory, threads)
+
+
+def _check_lowering(contents: Contents, card: ModelCard) -> None:
+    if LOWERING not in contents.files:
+        return
+    path = contents.directory / LOWERING
+    if card.lowering is None:
+        raise ArtifactError(
+            f"{path} is there, but {contents.directory / CARD} does not describe it: export the version again"
+        )
+    digest = saved_model_digest(contents.digests)
+    if digest != card.lowering.source_digest:
+        raise ArtifactError(
+            f"{path} was not derived from the SavedModel beside it: expected digest "
+            f"{card.lowering.source_digest[:12]}, got {digest[:12]}: export the version again"
+        )
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None

@@ -1,0 +1,77 @@
+"""ONNX Runtime, which runs the lowering."""
+
+import logging
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from service.artifact.engine import Signature, TensorType
+from service.artifact.tensors import SEQUENCE, Array
+from service.engines.runtime import first_line, import_runtime
+from service.errors import ArtifactError
+
+DTYPES: Final = {"tensor(float)": "float32"}
+
+logger = logging.getLogger(__name__)
+
+
+class OnnxEngine:
+    """Runs the lowering in ONNX Runtime.
+
+    Args:
+        path: where the lowering was read, for errors.
+        lowering: the ONNX model.
+        threads: how many threads one call may use.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot open the lowering.
+    """
+
+    name = "onnx"
+
+    def __init__(self, path: Path, lowering: bytes, threads: int) -> None:
+        onnxruntime = import_runtime("onnxruntime")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        if threads > 1:
+            _share_threads(onnxruntime, threads)
+            options.use_per_session_threads = False
+        # Memory plans, one for each batch size, would take memory of their own and save little.
+        options.enable_mem_pattern = False
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(
+                lowering, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            inputs, outputs = (
+                {
+                    node.name: TensorType(DTYPES.get(node.type, node.type), tuple(map(_axis, node.shape)))
+                    for node in nodes
+                }
+                for nodes in (session.get_inputs(), session.get_outputs())
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no narrower base than Exception
+            raise ArtifactError(f"{path} cannot be opened by ONNX Runtime: {first_line(error)}") from error
+        self._session = session
+        self.signatures: Mapping[str, Signature] = {"attention": Signature(inputs, outputs)}
+        self._run_options = onnxruntime.RunOptions()
+        self._run_options.only_execute_path_to_fetches = True  # by default it computes all outputs
+
+    def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        """Execute one forward pass, as `Engine.run` documents it."""
+        names = list(outputs)
+        return dict(zip(names, self._session.run(names, {SEQUENCE: sequences}, self._run_options), strict=True))
+
+
+def _share_threads(onnxruntime: Any, threads: int) -> None:
+    """Set the size of the thread pool that all models and versions share; it can be set once in a process."""
+    try:
+        onnxruntime.set_global_thread_pool_sizes(threads, 1)
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no narrower base
+        logger.debug("ONNX Runtime keeps the threads that it has: %s", error)
+
+
+def _axis(size: object) -> int | None:
+    """Return the size of an axis. ONNX Runtime gives open axes a name, or none."""
+    return size if isinstance(size, int) else None

@@ -1,0 +1,52 @@
+"""Loading a version: read its files, pass the gate, make a model, and warm it up."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.artifact.gate import OpenEngine, open_verified
+from service.artifact.version import Artifact
+from service.errors import ArtifactError
+from service.serving.model import Limits, Model
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelLoader:
+    """Makes models of versions.
+
+    Attributes:
+        open_engine: opens the engine of a version.
+        limits: the limits of each model.
+        shared: folder in which the worker processes of one service share state; None with one process.
+    """
+
+    open_engine: OpenEngine
+    limits: Limits
+    shared: Path | None = None
+
+    def load(self, artifact: Artifact) -> Model:
+        """Verify a version and make it ready to answer.
+
+        Raises:
+            ArtifactError: the version must not be served.
+        """
+        start = time.perf_counter()
+        name, version = artifact.directory.parent.name, int(artifact.directory.name)
+        verified = open_verified(artifact.read(), self.open_engine)
+        if verified.card.name != name:
+            raise ArtifactError(
+                f"{artifact.card_path} names the model {verified.card.name!r}, its folder {name!r}: rename one"
+            )
+        model = Model(verified, version, self.limits, self.shared)
+        model.warm_up()
+        logger.info(
+            "%s version %d: verified and warm in %.2f s; engine %s",
+            name,
+            version,
+            time.perf_counter() - start,
+            verified.engine.name,
+        )
+        return model

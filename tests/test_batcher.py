@@ -1,0 +1,598 @@
+"""The Batcher joins what waits, gives everyone their own rows, and lets nobody hurt another."""
+
+import asyncio
+import threading
+import time
+import weakref
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.artifact.tensors import Array
+from service.errors import DeadlineExceeded, QueueFull, Unavailable
+from service.serving.batcher import GATHERING_SECONDS, INLINE_SECONDS, Batcher
+from service.serving.durations import Durations
+
+pytestmark = pytest.mark.anyio
+
+
+def rows(*values: float) -> Array:
+    return np.array(values, dtype=np.float32)[:, np.newaxis]
+
+
+def short() -> Durations:
+    """Of calls that may all run on the event loop."""
+    return Durations(0, 1e-9)
+
+
+def long() -> Durations:
+    """Of calls none of which may."""
+    return Durations(1, 0)
+
+
+class Doubler:
+    """Doubles rows; remembers its batches; waits at a gate when told to; fails on a row of -1."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.outputs: list[set[str]] = []
+        self.threads: set[int] = set()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+        self.batches.append(batch[:, 0].tolist())
+        self.outputs.append(set(outputs))
+        self.threads.add(threading.get_ident())
+        if not self.gate.wait(timeout=10):
+            raise TimeoutError("nobody opened the gate")
+        if -1 in batch:
+            raise ValueError("a row of -1")
+        return dict.fromkeys(outputs, batch * 2)
+
+
+@asynccontextmanager
+async def batcher(
+    run: Doubler, max_batch: int = 8, max_queue: int = 100, timeout: float = 60
+) -> AsyncIterator[Batcher]:
+    made = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
+    try:
+        yield made
+    finally:
+        run.gate.set()
+        await made.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def busy(batcher: Batcher, run: Doubler) -> AsyncIterator[None]:
+    """While the callable is held at its gate by a request of its own."""
+    run.gate.clear()
+    first = asyncio.create_task(batcher.submit(rows(0), ["out"]))
+    await until(lambda: run.batches == [[0]])
+    yield
+    run.gate.set()
+    await first
+
+
+async def test_a_lone_request_runs_at_once_and_alone() -> None:
+    """Nothing waits for company."""
+    run = Doubler()
+    async with batcher(run) as b:
+        result = await b.submit(rows(1, 2), ["out"])
+    assert result.outputs["out"][:, 0].tolist() == [2, 4]
+    assert run.batches == [[1, 2]]
+
+
+async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_together() -> None:
+    """Where calls are short: who comes first cannot know of the others, until company has become the rule."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = short()
+        together = [[[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]]
+        for expected in (*together, [[1, 2, 3]]):
+            run.batches.clear()
+            await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in (1, 2, 3)))
+            assert run.batches == expected
+        for _ in range(2):
+            run.batches.clear()
+            await b.submit(rows(1), ["out"])
+            assert run.batches == [[1]]
+        run.batches.clear()
+        await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in (1, 2, 3)))
+        assert run.batches == together[0]
+
+
+async def come_one_by_one(b: Batcher, run: Doubler, requests: int, seconds: float = 0) -> list[int]:
+    """Submit a request in each turn of the event loop, which takes some seconds more; returns what was run by when."""
+    callers, ran = [], []
+    for i in range(requests):
+        time.sleep(seconds)
+        callers.append(asyncio.create_task(b.submit(rows(i), ["out"])))
+        await asyncio.sleep(0)
+        ran.append(sum(map(len, run.batches)))
+    for i, result in enumerate(await asyncio.gather(*callers)):
+        assert result.outputs["out"][:, 0].tolist() == [2 * i]
+    return ran
+
+
+async def test_those_who_come_one_turn_after_another_run_together() -> None:
+    """Where calls are short: as long as each turn of the event loop brings somebody."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = short()
+        b._crowded = True
+        assert await come_one_by_one(b, run, 5) == [0] * 5
+    assert run.batches == [[0, 1, 2, 3, 4]]
+
+
+async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = short()
+        b._crowded = True
+        callers = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in range(2)]
+        for _ in range(3):  # in which they come, nobody does, and they are run
+            assert not run.batches
+            await asyncio.sleep(0)
+        assert run.batches == [[0, 1]]
+        await asyncio.gather(*callers)
+
+
+async def test_a_full_call_does_not_wait_for_more() -> None:
+    run = Doubler()
+    async with batcher(run, max_batch=3) as b:
+        b._durations = short()
+        b._crowded = True
+        assert await come_one_by_one(b, run, 6) == [0, 0, 0, 3, 3, 3]
+        assert run.batches == [[0, 1, 2], [3, 4, 5]]
+        run.batches.clear()
+        b._durations = Durations(0, INLINE_SECONDS / 2)
+        assert await come_one_by_one(b, run, 4) == [0, 0, 2, 2]
+        assert run.batches == [[0, 1], [2, 3]]
+
+
+async def test_nobody_is_kept_for_long_for_others_to_join() -> None:
+    """However many may come."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = short()
+        b._crowded = True
+        await come_one_by_one(b, run, 5, GATHERING_SECONDS)
+    assert max(map(len, run.batches)) <= 2
+
+
+async def test_many_small_requests_run_in_short_calls() -> None:
+    """However many wait: on the event loop, and none of the calls longer than one there may be."""
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = Durations(0, INLINE_SECONDS / 2)
+        results = await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(9)))
+        assert [result.outputs["out"].item() for result in results] == [2 * i for i in range(9)]
+        assert run.batches[0] == [0]
+        assert len(run.batches[1]) == 2
+        assert run.threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize(
+    ("begin", "row", "in_thread"),
+    [
+        (0.9, 0.01, False),  # several take hardly longer than one, which takes nearly as long as may be
+        (0.6, 0.1, True),  # calls kept short would do little but begin
+    ],
+)
+async def test_small_requests_run_together_where_a_call_takes_long_to_begin(
+    begin: float, row: float, *, in_thread: bool
+) -> None:
+    run = Doubler()
+    async with batcher(run) as b:
+        b._durations = Durations(INLINE_SECONDS * begin, INLINE_SECONDS * row)
+        b._crowded = True
+        await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(8)))
+        assert run.batches == [[*range(8)]]
+        assert (run.threads != {threading.get_ident()}) == in_thread
+
+
+async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
+    """One call serves everyone who waited, and each gets their own rows."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            waiting = [asyncio.create_task(b.submit(rows(i, i + 0.5), ["out"])) for i in (1, 2, 3)]
+            await asyncio.sleep(0)
+        results = await asyncio.gather(*waiting)
+    assert run.batches == [[0], [1, 1.5, 2, 2.5, 3, 3.5]]
+    assert [result.outputs["out"][:, 0].tolist() for result in results] == [[2, 3], [4, 5], [6, 7]]
+
+
+async def test_a_batch_never_exceeds_its_limit() -> None:
+    """What does not fit waits for the next call."""
+    run = Doubler()
+    async with batcher(run, max_batch=3) as b:
+        async with busy(b, run):
+            waiting = [asyncio.create_task(b.submit(rows(i, i + 0.5), ["out"])) for i in (1, 2)]
+            await asyncio.sleep(0)
+        results = await asyncio.gather(*waiting)
+    assert run.batches == [[0], [1, 1.5, 2], [2.5]]
+    assert [result.outputs["out"][:, 0].tolist() for result in results] == [[2, 3], [4, 5]]
+
+
+async def test_small_requests_wait_for_one_call_of_a_large_one() -> None:
+    """Not for all of them: what is left of the large one goes to the back of the queue."""
+    run = Doubler()
+    async with batcher(run, max_batch=4) as b:
+        async with busy(b, run):
+            large = asyncio.create_task(b.submit(rows(*range(10, 20)), ["out"]))
+            await asyncio.sleep(0)
+            small = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in (1, 2)]
+            await asyncio.sleep(0)
+        result = await large
+        await asyncio.gather(*small)
+    assert run.batches == [[0], [10, 11, 12, 13], [1, 2, 14, 15], [16, 17, 18, 19]]
+    assert result.outputs["out"][:, 0].tolist() == [2 * value for value in range(10, 20)]
+
+
+async def test_a_large_request_is_cut_and_put_together_again() -> None:
+    """Its caller sees one answer, in order."""
+    run = Doubler()
+    async with batcher(run, max_batch=3) as b:
+        result = await b.submit(rows(*range(8)), ["out"])
+    assert run.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
+    assert result.outputs["out"][:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
+
+
+async def test_a_request_in_several_calls_is_told_how_long_all_of_them_took() -> None:
+    class Slow(Doubler):
+        def __call__(self, batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+            time.sleep(0.02)
+            return super().__call__(batch, outputs)
+
+    async with batcher(Slow(), max_batch=3) as b:
+        submitted = time.perf_counter()
+        result = await b.submit(rows(*range(8)), ["out"])
+        taken = time.perf_counter() - submitted
+    assert 3 * 0.02 <= result.inference <= result.queue + result.inference <= taken
+
+
+async def test_everyone_gets_the_outputs_they_asked_for() -> None:
+    """A batch fetches what any of its members wants; each receives their own share of it."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            one = asyncio.create_task(b.submit(rows(1), ["a"]))
+            two = asyncio.create_task(b.submit(rows(2), ["b"]))
+            await asyncio.sleep(0)
+        results = await asyncio.gather(one, two)
+    assert run.outputs[1] == {"a", "b"}
+    assert [set(result.outputs) for result in results] == [{"a"}, {"b"}]
+
+
+async def test_a_failure_costs_only_its_owner() -> None:
+    """The other members of a failed batch are run again without the one at fault."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            waiting = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in (1, -1, 2)]
+            await asyncio.sleep(0)
+        good, bad, also_good = await asyncio.gather(*waiting, return_exceptions=True)
+    assert not isinstance(good, BaseException)
+    assert not isinstance(also_good, BaseException)
+    assert good.outputs["out"][0, 0] == 2
+    assert also_good.outputs["out"][0, 0] == 4
+    assert isinstance(bad, ValueError)
+
+
+async def test_who_leaves_the_queue_is_not_run() -> None:
+    """A cancelled request costs no work and harms no neighbour."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            leaving = asyncio.create_task(b.submit(rows(1), ["out"]))
+            staying = asyncio.create_task(b.submit(rows(2), ["out"]))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.sleep(0)
+        assert (await staying).outputs["out"][0, 0] == 4
+    assert run.batches == [[0], [2]]
+
+
+async def test_who_leaves_a_running_batch_does_not_harm_it() -> None:
+    """The call goes on for the others."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            leaving = asyncio.create_task(b.submit(rows(1), ["out"]))
+            staying = asyncio.create_task(b.submit(rows(2), ["out"]))
+            await asyncio.sleep(0)
+        run.gate.clear()
+        await until(lambda: len(run.batches) == 2)
+        leaving.cancel()
+        await asyncio.sleep(0)
+        run.gate.set()
+        assert (await staying).outputs["out"][0, 0] == 4
+    assert run.batches == [[0], [1, 2]]
+
+
+async def test_a_full_queue_refuses_and_recovers() -> None:
+    """The bound is in rows; once the queue empties, work is taken again."""
+    run = Doubler()
+    async with batcher(run, max_queue=3) as b:
+        async with busy(b, run):
+            waiting = asyncio.create_task(b.submit(rows(1, 2), ["out"]))
+            await asyncio.sleep(0)
+            with pytest.raises(QueueFull, match="expected at most 3 sequences waiting, got 3 before these 1"):
+                await b.submit(rows(3), ["out"])
+        await waiting
+        assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"].shape == (3, 1)
+
+
+async def test_a_large_request_does_not_close_the_door_to_others() -> None:
+    """Who is let in counts until the next call, but for no more than a part of the room, however large requests are."""
+    run = Doubler()
+    async with batcher(run, max_queue=8) as b:
+        for _ in range(50):
+            await b.submit(rows(*range(100)), ["out"])
+        run.batches.clear()
+        b._durations = long()  # so that calls run in the thread, where one can be held
+        async with busy(b, run):
+            assert [b.let_in() for _ in range(6)] == [True, True, True, True, False, False]
+        assert b.let_in()
+
+
+async def test_a_closed_one_lets_everybody_in_to_be_told() -> None:
+    """It is full, but that is not why it takes nothing."""
+    run = Doubler()
+    async with batcher(run, max_queue=1) as b, busy(b, run):
+        assert not b.let_in()
+        closing = asyncio.create_task(b.close())
+        await asyncio.sleep(0)
+        assert b.let_in()
+        with pytest.raises(Unavailable):
+            b.admit(1)
+    await closing
+
+
+async def test_rows_of_who_left_make_room_again() -> None:
+    """A cancelled request no longer counts once the engine passed its place."""
+    run = Doubler()
+    async with batcher(run, max_queue=3) as b:
+        async with busy(b, run):
+            leaving = asyncio.create_task(b.submit(rows(1, 2), ["out"]))
+            await asyncio.sleep(0)
+            leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        assert b._rows == 0
+
+
+async def test_who_waits_too_long_is_told_and_not_run() -> None:
+    """Each by their own time, also those behind others that were answered."""
+    run = Doubler()
+    async with batcher(run, timeout=0.05) as b:
+        assert (await b.submit(rows(5), ["out"])).outputs["out"][0, 0] == 10
+        run.batches.clear()
+        run.gate.clear()
+        b._durations = long()  # long calls, so that they run in the thread
+        running = asyncio.create_task(b.submit(rows(0), ["out"]))
+        await until(lambda: run.batches == [[0]])
+        waiting = asyncio.create_task(b.submit(rows(1), ["out"]))
+        for request in (running, waiting):
+            with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s"):
+                await asyncio.wait_for(request, timeout=5)
+        run.gate.set()
+        assert (await b.submit(rows(2), ["out"])).outputs["out"][0, 0] == 4
+    assert run.batches == [[0], [2]]
+
+
+async def test_answered_requests_are_not_kept_for_their_deadlines() -> None:
+    """Memory stays flat under traffic, however long the timeout."""
+    run = Doubler()
+    async with batcher(run, timeout=3600) as b:
+        for i in range(1000):
+            await b.submit(rows(i), ["out"])
+        assert not b._unanswered
+
+
+async def test_an_idle_batcher_takes_any_request() -> None:
+    """A request larger than the queue is not refused for ever."""
+    run = Doubler()
+    async with batcher(run, max_queue=2) as b:
+        assert (await b.submit(rows(*range(5)), ["out"])).outputs["out"].shape == (5, 1)
+
+
+async def test_a_batcher_that_nobody_uses_is_freed_with_its_thread() -> None:
+    """At once, though requests had deadlines: versions come and go."""
+    threads = threading.active_count()
+    run = Doubler()
+    unused = Batcher(run, max_batch=8, max_queue=8, timeout=60)
+    await unused.submit(rows(1), ["out"])
+    assert run.threads != {threading.get_ident()}, "the first call, of which nothing is known, runs in a thread"
+    freed = weakref.ref(unused)
+    await until(unused._idle.is_set)
+    del unused
+    assert freed() is None
+    await until(lambda: threading.active_count() == threads)
+
+
+async def test_warming_up_runs_calls_up_to_the_largest() -> None:
+    """And teaches it how long calls take: the first request need not go to a thread."""
+    run = Doubler()
+    async with batcher(run, max_batch=64) as warm:
+        warm.warm_up(rows(1, 2, 3), ["out"])
+        assert [len(batch) for batch in run.batches[:3]] == [64, 8, 1]
+        await warm.submit(rows(1), ["out"])
+        assert run.threads == {threading.get_ident()}
+
+
+def spin(seconds: float) -> None:
+    """Compute for some time of this thread."""
+    started = time.thread_time()
+    while time.thread_time() - started < seconds:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("cost", "longest"),
+    [
+        (lambda size: 1e-6 * size**2, 8),  # a large run takes longer for each row
+        (lambda size: 2e-3, 64),  # noqa: ARG005 - it is to begin a run that takes time
+    ],
+)
+async def test_a_large_call_is_run_in_steps_where_that_takes_less_time(
+    cost: Callable[[int], float], longest: int
+) -> None:
+    """Everyone's rows come out all the same."""
+    run = Doubler()
+
+    def costly(batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+        spin(cost(len(batch)))
+        return run(batch, outputs)
+
+    made = Batcher(costly, max_batch=64, max_queue=1000, timeout=60)
+    made.warm_up(rows(1, 2, 3), ["out"])
+    run.batches.clear()
+    values = [float(value) for value in range(150)]
+    result = await made.submit(rows(*values), ["out"])
+    np.testing.assert_array_equal(result.outputs["out"], rows(*values) * 2)
+    assert max(map(len, run.batches)) == longest
+    await made.close()
+
+
+async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
+    """No accepted request is lost, and no new one hangs."""
+    run = Doubler()
+    b = Batcher(run, max_batch=1, max_queue=100, timeout=60)
+    run.gate.clear()
+    accepted = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in (1, 2)]
+    await until(lambda: run.batches == [[1]])
+    closing = asyncio.create_task(b.close())
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await b.submit(rows(3), ["out"])
+    run.gate.set()
+    results = await asyncio.gather(*accepted)
+    await closing
+    assert [result.outputs["out"][0, 0] for result in results] == [2, 4]
+
+
+async def test_the_event_loop_runs_on_while_the_engine_works() -> None:
+    """A long call blocks nobody else."""
+    run = Doubler()
+    async with batcher(run) as b, busy(b, run):
+        await asyncio.wait_for(asyncio.sleep(0.01), timeout=5)
+        assert not run.gate.is_set()
+
+
+async def test_what_the_callable_lacks_is_an_error_not_a_hang() -> None:
+    """A result without an output that was asked for reaches the one who asked."""
+    b = Batcher(lambda rows, _: {"other": rows}, max_batch=4, max_queue=8, timeout=60)
+    with pytest.raises(KeyError):
+        await asyncio.wait_for(b.submit(rows(1), ["out"]), timeout=5)
+    await b.close()
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One caller: comes after some turns of the loop, and may leave after some more."""
+
+    turns: int
+    rows: int
+    outputs: frozenset[str]
+    poisoned: bool
+    leaves_after: int | None
+
+
+ARRIVALS = st.builds(
+    Arrival,
+    turns=st.integers(0, 3),
+    rows=st.integers(1, 12),
+    outputs=st.frozensets(st.sampled_from("ab"), min_size=1),
+    poisoned=st.sampled_from([False] * 4 + [True]),
+    leaves_after=st.none() | st.integers(0, 4),
+)
+FACTORS = {"a": 2, "b": 3}
+POISON = -1.0
+
+
+@given(
+    arrivals=st.lists(ARRIVALS, max_size=20),
+    failing_calls=st.frozensets(st.integers(0, 9)),
+    inline=st.booleans(),
+    max_batch=st.integers(1, 16),
+    max_queue=st.integers(1, 60),
+    timeout=st.sampled_from([60.0, 0.001, 0.0]),
+)
+@settings(max_examples=300, deadline=None)
+def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa: PLR0913 - each is a dimension
+    arrivals: list[Arrival],
+    failing_calls: frozenset[int],
+    *,
+    inline: bool,
+    max_batch: int,
+    max_queue: int,
+    timeout: float,
+) -> None:
+    """Nobody waits for ever, and nothing is left behind: over arrivals, sizes, departures, deadlines and failures."""
+    calls = 0
+
+    def run(batch: Array, outputs: Collection[str]) -> dict[str, Array]:
+        nonlocal calls
+        calls += 1
+        assert 1 <= len(batch) <= max_batch
+        if calls - 1 in failing_calls:
+            raise RuntimeError("the engine failed")
+        if POISON in batch:
+            raise ValueError("a poisoned row")
+        return {name: batch * FACTORS[name] for name in outputs}
+
+    async def caller(index: int, arrival: Arrival, b: Batcher) -> None:
+        values = np.arange(arrival.rows, dtype=np.float32)[:, np.newaxis] + 100 * (index + 1)
+        if arrival.poisoned:
+            values[-1] = POISON
+        try:
+            result = await b.submit(values, arrival.outputs)
+        except DeadlineExceeded:
+            assert timeout < 60
+        except ValueError:
+            assert arrival.poisoned
+        except RuntimeError:
+            assert failing_calls
+        except QueueFull:
+            assert b._rows > max(0, max_queue - arrival.rows)
+        else:
+            assert not arrival.poisoned
+            assert set(result.outputs) == arrival.outputs
+            for name, output in result.outputs.items():
+                np.testing.assert_array_equal(output, values * FACTORS[name])
+
+    async def everyone() -> None:
+        b = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
+        if inline:
+            b._durations = short()
+        callers = []
+        for index, arrival in enumerate(arrivals):
+            for _ in range(arrival.turns):
+                await asyncio.sleep(0)
+            callers.append(asyncio.create_task(caller(index, arrival, b)))
+            if arrival.leaves_after is not None:
+                for _ in range(arrival.leaves_after):
+                    await asyncio.sleep(0)
+                callers[-1].cancel()
+        async with asyncio.timeout(10):
+            for outcome in await asyncio.gather(*callers, return_exceptions=True):
+                assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
+            await b.close()
+        assert b._rows == 0
+        assert not b._queue
+        assert not b._unanswered
+
+    asyncio.run(everyone())

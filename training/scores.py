@@ -1,0 +1,86 @@
+"""How good predictions are, and where attention lies, in numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.card import AttentionProfile, Target, Task
+from service.artifact.tensors import Array
+
+#: The metric that says how good a model is; higher is better.
+SCORES: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "r2"}
+
+
+def metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, float]:
+    """Accuracy and mean cross-entropy in nats; for numbers R², mean absolute and root mean square error.
+
+    Args:
+        predictions: `(n, 1)` probabilities of class 1 (binary), `(n, classes)` (multiclass) or `(n, outputs)` numbers.
+        y: `(n,)` class indices, or `(n, outputs)` numbers.
+        target: what they mean. Where there are several numbers each has its own metrics, `mae of NAME` and so on, and
+            `r2` is their mean.
+    """
+    if target.task == "regression":
+        return _of_numbers(predictions.astype(np.float64), y.astype(np.float64), target.names or ())
+    p = predictions.astype(np.float64)
+    if target.task == "binary":
+        p = np.hstack([1 - p, p])
+        chosen = predictions[:, 0] >= 0.5
+    else:
+        chosen = predictions.argmax(axis=1)
+    of_label = p[np.arange(len(y)), y]
+    return {
+        "accuracy": float(np.mean(chosen == y)),
+        "loss": float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
+    }
+
+
+def _of_numbers(predictions: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, float]:
+    errors = predictions - y
+    squares, total = (errors**2).sum(axis=0), ((y - y.mean(axis=0)) ** 2).sum(axis=0)
+    # Of what is the same everywhere nothing can be explained.
+    r2 = np.where(total > 0, 1 - squares / np.where(total > 0, total, 1), 0.0)
+    each = {"r2": r2, "mae": np.abs(errors).mean(axis=0), "rmse": np.sqrt(squares / len(y))}
+    if len(names) == 1:
+        return {metric: float(values[0]) for metric, values in each.items()}
+    named = {
+        f"{metric} of {name}": float(value)
+        for metric, values in each.items()
+        for name, value in zip(names, values, strict=True)
+    }
+    return {"r2": float(r2.mean()), **named}
+
+
+class ProfileSum:
+    """The attention profile of sequences that come batch by batch.
+
+    Args:
+        timesteps: timesteps of each.
+    """
+
+    def __init__(self, timesteps: int) -> None:
+        self._sequences = 0
+        self._sum, self._squares = np.zeros(timesteps), np.zeros(timesteps)
+        self._sum_error = 0.0
+
+    def add(self, attention: Array) -> None:
+        """Count more sequences in: `(n, timesteps)`, each row summing to 1, 0 where a timestep is absent."""
+        a = attention.astype(np.float64)
+        self._sequences += len(a)
+        self._sum += a.sum(axis=0)
+        self._squares += (a**2).sum(axis=0)
+        self._sum_error = max(self._sum_error, float(np.abs(a.sum(axis=1) - 1).max()))
+
+    def result(self) -> AttentionProfile:
+        """Mean and standard deviation over all sequences so far."""
+        mean = self._sum / self._sequences
+        spread = np.sqrt(np.maximum(self._squares / self._sequences - mean**2, 0))
+        return AttentionProfile(
+            sequences=self._sequences,
+            mean=tuple(mean.tolist()),
+            spread=tuple(spread.tolist()),
+            peak=int(mean.argmax()),
+            sum_error=self._sum_error,
+        )
