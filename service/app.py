@@ -3,20 +3,22 @@
 import asyncio
 import importlib.util
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
-from uvicorn.config import STARTUP_FAILURE
 
 from service import __version__
-from service.api import error_answers as failures
-from service.api.refusals import Refusals
+from service.api import error_answers, openapi
+from service.api.inference import InferenceRoute
 from service.api.routes import (
     attention,
+    documentation,
     invocations,
     kserve,
     model_repository,
@@ -24,12 +26,14 @@ from service.api.routes import (
     operations,
     page,
     predict,
+    prometheus,
     tfserving,
 )
-from service.api.routes import prometheus as metrics
+from service.artifact.gate import OpenEngine
 from service.engines import opener
 from service.errors import ArtifactError
 from service.serving.cpus import threads_allowed
+from service.serving.dataplane import DataPlane
 from service.serving.loading import ModelLoader
 from service.serving.model import Limits
 from service.serving.repository import Repository
@@ -48,24 +52,34 @@ Ask a sequence model what it predicts **and which timesteps it looked at**: one 
 * `GET /models` lists the models and what has become of each of their versions.
 """
 
-#: Longest time that a thread that reads a large body, or loads a version, keeps the interpreter from the event loop.
-SWITCH_SECONDS = 0.0005
+#: Longest time that another thread keeps the interpreter from the event loop, in seconds.
+SWITCH_SECONDS: Final = 0.0005
+#: Fewest bytes of a value in JSON, its comma included.
+BYTES_OF_VALUE: Final = 2
+#: Exit status of a process that cannot start. uvicorn does not start a worker again after it.
+STARTUP_FAILURE: Final = 3
+#: Environment variable with the folder in which the worker processes of one service share state.
+SHARED_FOLDER: Final = "ATTENTION_SERVICE_SHARED_FOLDER"
+#: A file in that folder. A worker that cannot start makes it.
+FAILED: Final = "failed"
 
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
+def create_app(settings: Settings, shared: Path | None = None, *, open_engine: OpenEngine | None = None) -> FastAPI:
     """Load the models and build the app that serves them.
 
     Args:
-        settings: all that there is to choose.
-        shared: a folder in which the worker processes of one service tell each other; none where there is one process.
+        settings: all settings.
+        shared: a folder in which the worker processes of one service share state; None with one process.
+        open_engine: opens the engine of a version; by default as the settings say.
 
     Raises:
         ArtifactError: there is nothing to serve.
     """
+    threads = threads_allowed(settings.threads, settings.workers)
     loader = ModelLoader(
-        opener(settings.engine, threads_allowed(settings.threads, settings.workers)),
+        open_engine or opener(settings.engine, threads),
         Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
         shared,
     )
@@ -80,9 +94,9 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
     repository.start()
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Refusals]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watching = asyncio.create_task(repository.watch(settings.poll_interval))
-        yield {"refusals": app.state.refusals}
+        yield
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
@@ -94,44 +108,71 @@ def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
-        # Without OpenTelemetry's SDK nobody can receive any, but FastAPI looks for whoever might with each request.
+        # `routes.documentation` adds these routes.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        # Without OpenTelemetry's SDK there is no receiver, but FastAPI would look for one with each request.
         telemetry=None if importlib.util.find_spec("opentelemetry.sdk") else NO_TELEMETRY,
     )
     app.state.repository = repository
     app.state.settings = settings
-    app.state.refusals = Refusals()
-    failures.add_handlers(app)
-    # Rather than include_router, which makes FastAPI look for the route of each request twice; ahead of FastAPI's own.
-    # They are tried in this order: those first that are asked most.
-    routers = (
-        predict.router,
-        tfserving.asking,
-        kserve.asking,
-        oip.asking,
-        invocations.asking,
-        attention.router,
-        operations.router,
-        metrics.router,
-        page.router,
-        tfserving.router,
-        kserve.router,
-        oip.router,
-        model_repository.router,
-        invocations.router,
+    app.state.plane = DataPlane(
+        repository, max_sequences=settings.max_sequences, max_values=settings.max_body // BYTES_OF_VALUE
     )
-    app.router.routes[:0] = [route for router in routers for route in router.routes]
+    add_routes(app)
     return app
 
 
-def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
-    """`create_app` for a server process: where nothing can be served, log one line that says what to do, and exit.
+def add_routes(app: FastAPI) -> None:
+    """Add all routes to an app, and the answers to its errors."""
+    error_answers.add_handlers(app)
+    # Inference routes belong to the app itself: FastAPI searches an included router twice for each request.
+    app.router.route_class = InferenceRoute
+    for protocol in (predict, tfserving, kserve, oip, invocations):
+        protocol.add_routes(app)
+    for module in (
+        attention,
+        operations,
+        prometheus,
+        page,
+        documentation,
+        tfserving,
+        kserve,
+        oip,
+        model_repository,
+        invocations,
+    ):
+        app.include_router(module.router)
+    openapi.complete(
+        app,
+        predict.PredictRequest,
+        tfserving.PredictBody,
+        kserve.ExplainBody,
+        oip.InferRequest,
+        invocations.Invocation,
+        model_repository.IndexRequest,
+        model_repository.ControlRequest,
+    )
 
-    The exit code is the one after which uvicorn does not start the process again.
+
+def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
+    """Build the app of a server process. If nothing can be served, log why and exit.
+
+    Raises:
+        SystemExit: nothing can be served.
     """
-    # Python lets a thread that computes keep the interpreter for 5 ms; here another waits with requests.
+    # Python lets a thread that computes keep the interpreter for 5 ms, while the event loop has requests to read.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return create_app(settings, shared)
     except ArtifactError as error:
         logger.critical("%s", error)
+        if shared is not None:
+            (shared / FAILED).touch()
         raise SystemExit(STARTUP_FAILURE) from None
+
+
+def create_worker_app() -> FastAPI:
+    """Build the app of one of several worker processes, which inherit the command line and the environment."""
+    return create_app_or_exit(Settings.from_command_line(sys.argv[1:]), Path(os.environ[SHARED_FOLDER]))

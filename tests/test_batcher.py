@@ -1,4 +1,4 @@
-"""The Batcher joins what waits, gives everyone their own rows, and lets nobody hurt another."""
+"""The Batcher joins waiting requests, gives each its own rows, and keeps a failure from other requests."""
 
 import asyncio
 import threading
@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from service.artifact.tensors import Array
 from service.errors import DeadlineExceeded, QueueFull, Unavailable
-from service.serving.batcher import GATHERING_SECONDS, INLINE_SECONDS, Batcher
+from service.serving.batcher import Batcher
+from service.serving.call_policy import GATHERING_SECONDS, INLINE_SECONDS
 from service.serving.durations import Durations
 
 pytestmark = pytest.mark.anyio
@@ -25,14 +26,15 @@ def rows(*values: float) -> Array:
     return np.array(values, dtype=np.float32)[:, np.newaxis]
 
 
-def short() -> Durations:
-    """Of calls that may all run on the event loop."""
-    return Durations(0, 1e-9)
+#: Calls that all run on the event loop, and calls that all run in the thread.
+SHORT, LONG = (0.0, 1e-9), (1.0, 0.0)
 
 
-def long() -> Durations:
-    """Of calls none of which may."""
-    return Durations(1, 0)
+class Fixed(Durations):
+    """An estimate that no measured call changes, so that a busy machine does not either."""
+
+    def learn(self, rows: int, seconds: float) -> None:
+        """Ignore the call."""
 
 
 class Doubler:
@@ -58,9 +60,14 @@ class Doubler:
 
 @asynccontextmanager
 async def batcher(
-    run: Doubler, max_batch: int = 8, max_queue: int = 100, timeout: float = 60
+    run: Doubler,
+    takes: tuple[float, float] = LONG,
+    max_batch: int = 8,
+    max_queue: int = 100,
+    timeout: float = 60,
 ) -> AsyncIterator[Batcher]:
-    made = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
+    """A Batcher whose calls take some seconds to begin and some for each row."""
+    made = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout, durations=Fixed(*takes))
     try:
         yield made
     finally:
@@ -72,6 +79,22 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait for further requests is never cut short, however slow the machine."""
+    monkeypatch.setattr("service.serving.call_policy.GATHERING_SECONDS", 60)
+
+
+async def crowd(batcher: Batcher, run: Doubler) -> None:
+    """Submit requests together, so that the Batcher waits for further requests from now on."""
+    for _ in range(2):
+        await asyncio.gather(*(batcher.submit(rows(0), ["out"]) for _ in range(2)))
+    for _ in range(3):  # turns of the event loop, after which the Batcher is idle
+        await asyncio.sleep(0)
+    run.batches.clear()
+    run.threads.clear()
 
 
 @asynccontextmanager
@@ -94,11 +117,11 @@ async def test_a_lone_request_runs_at_once_and_alone() -> None:
     assert run.batches == [[1, 2]]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_together() -> None:
     """Where calls are short: who comes first cannot know of the others, until company has become the rule."""
     run = Doubler()
-    async with batcher(run) as b:
-        b._durations = short()
+    async with batcher(run, SHORT) as b:
         together = [[[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]]
         for expected in (*together, [[1, 2, 3]]):
             run.batches.clear()
@@ -126,21 +149,21 @@ async def come_one_by_one(b: Batcher, run: Doubler, requests: int, seconds: floa
     return ran
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_those_who_come_one_turn_after_another_run_together() -> None:
     """Where calls are short: as long as each turn of the event loop brings somebody."""
     run = Doubler()
-    async with batcher(run) as b:
-        b._durations = short()
-        b._crowded = True
+    async with batcher(run, SHORT) as b:
+        await crowd(b, run)
         assert await come_one_by_one(b, run, 5) == [0] * 5
     assert run.batches == [[0, 1, 2, 3, 4]]
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
     run = Doubler()
-    async with batcher(run) as b:
-        b._durations = short()
-        b._crowded = True
+    async with batcher(run, SHORT) as b:
+        await crowd(b, run)
         callers = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in range(2)]
         for _ in range(3):  # in which they come, nobody does, and they are run
             assert not run.batches
@@ -149,15 +172,16 @@ async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
         await asyncio.gather(*callers)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_a_full_call_does_not_wait_for_more() -> None:
     run = Doubler()
-    async with batcher(run, max_batch=3) as b:
-        b._durations = short()
-        b._crowded = True
+    async with batcher(run, SHORT, max_batch=3) as b:
+        await crowd(b, run)
         assert await come_one_by_one(b, run, 6) == [0, 0, 0, 3, 3, 3]
         assert run.batches == [[0, 1, 2], [3, 4, 5]]
-        run.batches.clear()
-        b._durations = Durations(0, INLINE_SECONDS / 2)
+    run.batches.clear()
+    async with batcher(run, (0, INLINE_SECONDS / 2)) as b:
+        await crowd(b, run)
         assert await come_one_by_one(b, run, 4) == [0, 0, 2, 2]
         assert run.batches == [[0, 1], [2, 3]]
 
@@ -165,9 +189,8 @@ async def test_a_full_call_does_not_wait_for_more() -> None:
 async def test_nobody_is_kept_for_long_for_others_to_join() -> None:
     """However many may come."""
     run = Doubler()
-    async with batcher(run) as b:
-        b._durations = short()
-        b._crowded = True
+    async with batcher(run, SHORT) as b:
+        await crowd(b, run)
         await come_one_by_one(b, run, 5, GATHERING_SECONDS)
     assert max(map(len, run.batches)) <= 2
 
@@ -175,8 +198,7 @@ async def test_nobody_is_kept_for_long_for_others_to_join() -> None:
 async def test_many_small_requests_run_in_short_calls() -> None:
     """However many wait: on the event loop, and none of the calls longer than one there may be."""
     run = Doubler()
-    async with batcher(run) as b:
-        b._durations = Durations(0, INLINE_SECONDS / 2)
+    async with batcher(run, (0, INLINE_SECONDS / 2)) as b:
         results = await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(9)))
         assert [result.outputs["out"].item() for result in results] == [2 * i for i in range(9)]
         assert run.batches[0] == [0]
@@ -184,6 +206,7 @@ async def test_many_small_requests_run_in_short_calls() -> None:
         assert run.threads == {threading.get_ident()}
 
 
+@pytest.mark.usefixtures("unhurried")
 @pytest.mark.parametrize(
     ("begin", "row", "in_thread"),
     [
@@ -195,9 +218,8 @@ async def test_small_requests_run_together_where_a_call_takes_long_to_begin(
     begin: float, row: float, *, in_thread: bool
 ) -> None:
     run = Doubler()
-    async with batcher(run) as b:
-        b._durations = Durations(INLINE_SECONDS * begin, INLINE_SECONDS * row)
-        b._crowded = True
+    async with batcher(run, (INLINE_SECONDS * begin, INLINE_SECONDS * row)) as b:
+        await crowd(b, run)
         await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(8)))
         assert run.batches == [[*range(8)]]
         assert (run.threads != {threading.get_ident()}) == in_thread
@@ -336,32 +358,6 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
         assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"].shape == (3, 1)
 
 
-async def test_a_large_request_does_not_close_the_door_to_others() -> None:
-    """Who is let in counts until the next call, but for no more than a part of the room, however large requests are."""
-    run = Doubler()
-    async with batcher(run, max_queue=8) as b:
-        for _ in range(50):
-            await b.submit(rows(*range(100)), ["out"])
-        run.batches.clear()
-        b._durations = long()  # so that calls run in the thread, where one can be held
-        async with busy(b, run):
-            assert [b.let_in() for _ in range(6)] == [True, True, True, True, False, False]
-        assert b.let_in()
-
-
-async def test_a_closed_one_lets_everybody_in_to_be_told() -> None:
-    """It is full, but that is not why it takes nothing."""
-    run = Doubler()
-    async with batcher(run, max_queue=1) as b, busy(b, run):
-        assert not b.let_in()
-        closing = asyncio.create_task(b.close())
-        await asyncio.sleep(0)
-        assert b.let_in()
-        with pytest.raises(Unavailable):
-            b.admit(1)
-    await closing
-
-
 async def test_rows_of_who_left_make_room_again() -> None:
     """A cancelled request no longer counts once the engine passed its place."""
     run = Doubler()
@@ -371,7 +367,7 @@ async def test_rows_of_who_left_make_room_again() -> None:
             await asyncio.sleep(0)
             leaving.cancel()
         await asyncio.gather(leaving, return_exceptions=True)
-        assert b._rows == 0
+        assert b.rows == 0
 
 
 async def test_who_waits_too_long_is_told_and_not_run() -> None:
@@ -381,7 +377,6 @@ async def test_who_waits_too_long_is_told_and_not_run() -> None:
         assert (await b.submit(rows(5), ["out"])).outputs["out"][0, 0] == 10
         run.batches.clear()
         run.gate.clear()
-        b._durations = long()  # long calls, so that they run in the thread
         running = asyncio.create_task(b.submit(rows(0), ["out"]))
         await until(lambda: run.batches == [[0]])
         waiting = asyncio.create_task(b.submit(rows(1), ["out"]))
@@ -399,7 +394,7 @@ async def test_answered_requests_are_not_kept_for_their_deadlines() -> None:
     async with batcher(run, timeout=3600) as b:
         for i in range(1000):
             await b.submit(rows(i), ["out"])
-        assert not b._unanswered
+        assert b.unanswered == 0
 
 
 async def test_an_idle_batcher_takes_any_request() -> None:
@@ -417,18 +412,18 @@ async def test_a_batcher_that_nobody_uses_is_freed_with_its_thread() -> None:
     await unused.submit(rows(1), ["out"])
     assert run.threads != {threading.get_ident()}, "the first call, of which nothing is known, runs in a thread"
     freed = weakref.ref(unused)
-    await until(unused._idle.is_set)
     del unused
-    assert freed() is None
+    await until(lambda: freed() is None)
     await until(lambda: threading.active_count() == threads)
 
 
 async def test_warming_up_runs_calls_up_to_the_largest() -> None:
-    """And teaches it how long calls take: the first request need not go to a thread."""
+    """From then on the Batcher knows how long calls take: the first request need not go to a thread."""
     run = Doubler()
     async with batcher(run, max_batch=64) as warm:
         warm.warm_up(rows(1, 2, 3), ["out"])
-        assert [len(batch) for batch in run.batches[:3]] == [64, 8, 1]
+        assert sorted({len(batch) for batch in run.batches}) == [1, 8, 64]
+        run.threads.clear()
         await warm.submit(rows(1), ["out"])
         assert run.threads == {threading.get_ident()}
 
@@ -567,7 +562,7 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
         except RuntimeError:
             assert failing_calls
         except QueueFull:
-            assert b._rows > max(0, max_queue - arrival.rows)
+            assert b.rows > max(0, max_queue - arrival.rows)
         else:
             assert not arrival.poisoned
             assert set(result.outputs) == arrival.outputs
@@ -575,9 +570,8 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
                 np.testing.assert_array_equal(output, values * FACTORS[name])
 
     async def everyone() -> None:
-        b = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout)
-        if inline:
-            b._durations = short()
+        durations = Fixed(*(SHORT if inline else LONG))
+        b = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout, durations=durations)
         callers = []
         for index, arrival in enumerate(arrivals):
             for _ in range(arrival.turns):
@@ -591,8 +585,6 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
             for outcome in await asyncio.gather(*callers, return_exceptions=True):
                 assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
             await b.close()
-        assert b._rows == 0
-        assert not b._queue
-        assert not b._unanswered
+        assert (b.rows, b.unanswered) == (0, 0)
 
     asyncio.run(everyone())

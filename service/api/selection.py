@@ -1,17 +1,17 @@
-"""Which model answers: `?model=` and `?version=` of the native routes, or the path of a protocol's."""
+"""Selecting the model of a request: by `?model=` and `?version=`, or by the path of a protocol."""
 
 from typing import Annotated
 
-from fastapi import Depends, Path, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.validation import validated
+from service.api.request_body import validated
+from service.serving.dataplane import DataPlane
 from service.serving.model import Model
-from service.serving.repository import Repository
 
 
 class Selection(BaseModel):
-    """What a request says of the model to ask."""
+    """The model and the version that a request names."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,35 +21,29 @@ class Selection(BaseModel):
     )
 
     def of(self, request: Request) -> Model:
-        """The model selected, among those that the service has."""
-        repository: Repository = request.app.state.repository
-        return repository.get(self.model, self.version)
+        """Return the selected model."""
+        plane: DataPlane = request.app.state.plane
+        return plane.model(self.model, self.version)
 
 
-async def selected_model(query: Annotated[Selection, Query()], request: Request) -> Model:
-    """The model that the query string names."""
-    return query.of(request)
+NO_SELECTION = Selection()
 
 
-SelectedModel = Annotated[Model, Depends(selected_model)]
+def model_in_query(request: Request) -> Model:
+    """Return the model that the query string names."""
+    if not request.scope["query_string"]:
+        return NO_SELECTION.of(request)
+    return validated(Selection, dict(request.query_params), "query").of(request)
 
 
 def model_in_path(request: Request) -> Model:
-    """The model that the path names."""
+    """Return the model that the path names; the default model where the path names none."""
     return validated(Selection, request.path_params, "path").of(request)
 
 
-PathModel = Annotated[Model, Depends(model_in_path)]
+async def _selected(query: Annotated[Selection, Query()], request: Request) -> Model:
+    return query.of(request)
 
 
-async def _named(model: Annotated[str, Path(description="Name of the model.")]) -> None:
-    """Documents a part of the path."""
-
-
-async def _versioned(version: Annotated[int, Path(lt=10**18, description="Version of the model.")]) -> None:
-    """Documents a part of the path."""
-
-
-#: Dependencies of routes whose path has `{model}`, and of those that have `{version}`, too.
-NAMED = [Depends(_named)]
-VERSIONED = [*NAMED, Depends(_versioned)]
+#: The model of a native route that FastAPI injects.
+SelectedModel = Annotated[Model, Depends(_selected)]

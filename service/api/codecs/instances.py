@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from service.api.codecs.arrays import dumps, dumps_rows
 from service.api.codecs.padding import Lengths, Sequences
 from service.api.codecs.predictions import row_template
-from service.api.codecs.sequences import decode, kind
+from service.api.codecs.sequences import decode_sequences, kind_of
 from service.artifact.card import ModelCard
 from service.artifact.tensors import OVER_TIME, SEQUENCE, SIGNATURES, Array
 from service.errors import InvalidInput
@@ -56,19 +56,19 @@ def sequences_of(body: Instances, card: ModelCard, limit: int) -> Sequences:
     if body.instances is not None and body.inputs is not None:
         raise InvalidInput("expecting only one of 'inputs' or 'instances' keys to exist, got both")
     if isinstance(body.inputs, dict):
-        return decode(_input_of(body.inputs, "inputs"), card, limit, f"inputs.{SEQUENCE}[{{}}]")
+        return decode_sequences(_input_of(body.inputs, "inputs"), card, limit, f"inputs.{SEQUENCE}[{{}}]")
     if body.inputs is not None:
-        return decode(body.inputs, card, limit, "inputs[{}]")
+        return decode_sequences(body.inputs, card, limit, "inputs[{}]")
     instances = body.instances
     if isinstance(instances, list) and instances and isinstance(instances[0], dict):
         instances = [_input_of(instance, f"instances[{index}]") for index, instance in enumerate(instances)]
-        return decode(instances, card, limit, f"instances[{{}}].{SEQUENCE}")
-    return decode(instances, card, limit, "instances[{}]")
+        return decode_sequences(instances, card, limit, f"instances[{{}}].{SEQUENCE}")
+    return decode_sequences(instances, card, limit, "instances[{}]")
 
 
 def _input_of(named: object, where: str) -> object:
     if not isinstance(named, dict) or named.keys() != {SEQUENCE}:
-        got = f"the keys {', '.join(map(repr, named))[:80]}" if isinstance(named, dict) else kind(named)
+        got = f"the keys {', '.join(map(repr, named))[:80]}" if isinstance(named, dict) else kind_of(named)
         raise InvalidInput(f"{where}: expected an object with the key {SEQUENCE!r} and no other, got {got}")
     return named[SEQUENCE]
 

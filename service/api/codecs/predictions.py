@@ -11,7 +11,7 @@ from service.api.codecs.arrays import dumps_rows, require_finite
 from service.api.codecs.padding import Lengths
 from service.artifact.card import Target
 from service.artifact.tensors import IMPORTANCE, PREDICTION, RANK_CORRELATION
-from service.serving.batcher import Outputs
+from service.serving.request_queue import Outputs
 
 
 class Prediction(BaseModel):
@@ -44,7 +44,7 @@ class Prediction(BaseModel):
     )
 
 
-def rows(outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None) -> list[bytes]:
+def encode_predictions(outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None) -> list[bytes]:
     """The JSON of a `Prediction` for each sequence, made without a Python object for each number.
 
     Args:
@@ -76,7 +76,7 @@ def rows(outputs: Outputs, attention: str | None, target: Target, lengths: Lengt
 
 
 def _row(outputs: Outputs, attention: str | None, target: Target, length: int | None) -> bytes:
-    """What `rows` writes of one sequence, in half of the time."""
+    """Return the JSON of one sequence, as `encode_predictions` does, in half of the time."""
     prediction = outputs[PREDICTION][0]
     row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
     if target.classes is not None:

@@ -17,7 +17,9 @@ NUMBERS = frozenset({int, float})
 NUMBERS_OR_NULL = NUMBERS | {type(None)}
 
 
-def decode(sequences: object, card: ModelCard, limit: int, where: str, dtype: DTypeLike = np.float32) -> Sequences:
+def decode_sequences(
+    sequences: object, card: ModelCard, limit: int, where: str, dtype: DTypeLike = np.float32
+) -> Sequences:
     """Turn parsed JSON into sequences the model can run.
 
     Args:
@@ -37,7 +39,7 @@ def decode(sequences: object, card: ModelCard, limit: int, where: str, dtype: DT
             return padded(sequences, card.timesteps)
         sequences = sequences.tolist()  # to be told what is wrong with it
     if not isinstance(sequences, list):
-        raise InvalidInput(f"expected a list of sequences, got {kind(sequences)}")
+        raise InvalidInput(f"expected a list of sequences, got {kind_of(sequences)}")
     if len(sequences) > limit:
         raise TooLarge(f"expected at most {limit} sequences, got {len(sequences)}")
     if not sequences:
@@ -92,12 +94,12 @@ def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> 
 def _problem(sequence: object, card: ModelCard) -> str:
     timesteps = f"1 to {card.timesteps} timesteps" if card.variable_length else f"{card.timesteps} timesteps"
     if not isinstance(sequence, list):
-        return f": expected a list of {timesteps}, got {kind(sequence)}"
+        return f": expected a list of {timesteps}, got {kind_of(sequence)}"
     if not card.fewest_timesteps <= len(sequence) <= card.timesteps:
         return f": expected {timesteps}, got {len(sequence)}"
     for t, step in enumerate(sequence):
         if not isinstance(step, list):
-            return f"[{t}]: expected a list of {card.features} features, got {kind(step)}"
+            return f"[{t}]: expected a list of {card.features} features, got {kind_of(step)}"
         if len(step) != card.features:
             return f"[{t}]: expected {card.features} features, got {len(step)}"
         for f, value in enumerate(step):
@@ -108,7 +110,7 @@ def _problem(sequence: object, card: ModelCard) -> str:
 
 def _problem_of_value(value: Any, card: ModelCard) -> str | None:
     if type(value) not in value_types(card):
-        return f"expected a finite number{' or null' if card.missing_values else ''}, got {kind(value)}"
+        return f"expected a finite number{' or null' if card.missing_values else ''}, got {kind_of(value)}"
     if np.isinf(_array(value, np.float32)):
         return f"expected a finite float32, got {value:g}"
     return None
@@ -122,11 +124,11 @@ def _array(values: Any, dtype: DTypeLike) -> NDArray[Any]:
 def shown(value: object) -> str:
     """What messages show of a parsed value: as JSON, unless it is long or may hold others."""
     if isinstance(value, list | dict):
-        return kind(value)
+        return kind_of(value)
     return json.dumps(value[:80] if isinstance(value, str) else value)
 
 
-def kind(value: object) -> str:
+def kind_of(value: object) -> str:
     """What messages call a parsed value."""
     match value:
         case None:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, FailFast, Field, StrictInt, WithJsonSchema
 
 from service.api.codecs.padding import padded
-from service.api.codecs.sequences import decode, kind, shown, value_types
+from service.api.codecs.sequences import decode_sequences, kind_of, shown, value_types
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent, refused
 from service.artifact.tensors import SEQUENCE, Array
@@ -144,7 +144,7 @@ def _from_bytes(tensor: RequestInput, dtype: np.dtype[Any], binary: bytes, size:
 def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limit: int) -> Any:
     data = tensor.data
     if not isinstance(data, list):
-        raise InvalidInput(f"{SEQUENCE}.data: expected a list of numbers, got {kind(data)}")
+        raise InvalidInput(f"{SEQUENCE}.data: expected a list of numbers, got {kind_of(data)}")
     if data and isinstance(data[0], list):
         if len(data) != tensor.shape[0]:
             raise InvalidInput(
@@ -153,13 +153,13 @@ def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limi
         if tensor.shape[1] < card.timesteps:  # then none of its sequences may have more
             card = card.model_copy(update={"timesteps": tensor.shape[1]})
         exact = np.float32 if tensor.datatype == DATATYPE else np.float64
-        numbers = decode(data, card, limit, SEQUENCE + "[{}]", exact).array
+        numbers = decode_sequences(data, card, limit, SEQUENCE + "[{}]", exact).array
         return numbers if tensor.datatype == DATATYPE else _cast(numbers, dtype, tensor.datatype)
     count = math.prod(tensor.shape)
     if len(data) != count:
         raise InvalidInput(f"{SEQUENCE}.data: expected {count} numbers for shape {tensor.shape}, got {len(data)}")
     if not set(map(type, data)) <= value_types(card):
-        decode(
+        decode_sequences(
             np.array(data, dtype=object).reshape(tensor.shape).tolist(), card, limit, SEQUENCE + "[{}]"
         )  # names which
     return _cast(np.array(data, dtype=np.float64).reshape(tensor.shape), dtype, tensor.datatype)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from service import errors
 from service.api.bar_chart import Series, bar_chart
 from service.api.error_answers import ASKING, documented
-from service.api.routing import JSON
+from service.api.request_body import JSON
 from service.api.selection import SelectedModel
 from service.artifact.card import Agreement, AttentionProfile, Importance
 from service.serving.model import Model

@@ -3,12 +3,10 @@
 See https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally.
 """
 
-import time
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from service import errors
@@ -22,12 +20,15 @@ from service.api.codecs.instances import (
 )
 from service.api.codecs.padding import Lengths
 from service.api.error_answers import POSTING, documented_in_protocol
-from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
-from service.api.selection import PathModel
-from service.artifact.tensors import Array
+from service.api.inference import Encoder, JsonResponse, infer
+from service.api.openapi import takes
+from service.api.request_body import RequestBody
+from service.api.selection import NO_SELECTION
+from service.serving.dataplane import Question
+from service.serving.model import Model
 from service.serving.repository import Repository
+from service.serving.request_queue import Outputs
 
-asking = APIRouter(tags=["MLflow"], route_class=ModelRoute)
 router = APIRouter(tags=["MLflow"])
 
 
@@ -56,25 +57,36 @@ class Pong(BaseModel):
     """The default model can be asked."""
 
 
-@asking.post(
-    "/invocations",
-    summary="MLflow and SageMaker: predict",
-    response_model=Predictions,
-    responses=documented_in_protocol(*POSTING),
-)
-async def invocations(body: Invocation, model: PathModel, request: BodyRequest) -> Response:
+async def invocations(request: Request) -> Response:
     """Predictions of the default model; with `{"params": {"signature_name": "attention"}}` the attention, too."""
-    outputs = outputs_of(body.params.signature_name)
-    limit = request.most_sequences(model.card)
-    sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
-    decoded = time.perf_counter()
-    result = await model.predict(sequences.array, outputs)
-    return await respond(request, decoded, result, partial(encode, body, sequences.lengths))
+    return await infer(request, NO_SELECTION.of(request), decode)
 
 
-def encode(body: Invocation, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
-    """Outputs `(n, …)` to the JSON of an answer."""
-    return b'{"predictions":%b}' % encode_outputs(body, lengths, outputs)
+def add_routes(app: FastAPI) -> None:
+    """Add `POST /invocations` to an app."""
+    app.add_api_route(
+        "/invocations",
+        invocations,
+        methods=["POST"],
+        tags=["MLflow"],
+        summary="MLflow and SageMaker: predict",
+        response_model=Predictions,
+        responses=documented_in_protocol(*POSTING),
+        openapi_extra=takes(Invocation),
+    )
+
+
+def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
+    """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
+    fields = body.parse(Invocation, most, model.card.timesteps)
+    outputs = outputs_of(fields.params.signature_name)
+    sequences = sequences_of(fields, model.card, most)
+    return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
+
+
+def encode(body: Invocation, lengths: Lengths, outputs: Outputs) -> JsonResponse:
+    """Return the answer, from outputs `(n, …)`."""
+    return JsonResponse(b'{"predictions":%b}' % encode_outputs(body, lengths, outputs))
 
 
 @router.get(

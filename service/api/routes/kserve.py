@@ -3,25 +3,26 @@
 See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol.
 """
 
-import time
 from functools import partial
-from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances, sequences_of
 from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import Prediction, rows
+from service.api.codecs.predictions import Prediction, encode_predictions
 from service.api.error_answers import POSTING, documented_in_protocol
-from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
-from service.api.selection import NAMED, VERSIONED, PathModel
+from service.api.inference import Encoder, JsonResponse, infer
+from service.api.openapi import takes
+from service.api.request_body import RequestBody
+from service.api.selection import model_in_path
 from service.artifact.card import Target
 from service.artifact.tensors import ATTENTION, PREDICTION
-from service.serving.batcher import Outputs
+from service.serving.dataplane import Question
+from service.serving.model import Model
 from service.serving.repository import Repository
+from service.serving.request_queue import Outputs
 
-asking = APIRouter(tags=["KServe V1"], route_class=ModelRoute)
 router = APIRouter(tags=["KServe V1"])
 
 
@@ -43,29 +44,39 @@ class Explanations(BaseModel):
     explanations: list[Prediction] = Field(description="One for each sequence.")
 
 
-EXPLAIN: Any = {
-    "summary": "KServe: explain",
-    "response_model": Explanations,
-    "response_model_exclude_none": True,
-    "responses": documented_in_protocol(*POSTING),
-}
-
-
-@asking.post("/v1/models/{model}:explain", **EXPLAIN, dependencies=NAMED)
-@asking.post("/v1/models/{model}/versions/{version}:explain", **EXPLAIN, dependencies=VERSIONED)
-async def explain(body: ExplainBody, model: PathModel, request: BodyRequest) -> Response:
+async def explain(request: Request) -> Response:
     """Predictions, each with the attention of the same forward pass, and with importance where asked for."""
-    limit = request.most_sequences(model.card)
-    sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
-    decoded = time.perf_counter()
-    ask = model.explain if body.importance else model.predict
-    result = await ask(sequences.array, (PREDICTION, ATTENTION))
-    return await respond(request, decoded, result, partial(encode, model.card.target, sequences.lengths))
+    return await infer(request, model_in_path(request), decode)
 
 
-def encode(target: Target, lengths: Lengths, outputs: Outputs) -> bytes:
-    """Outputs of a model to the JSON of an answer."""
-    return b'{"explanations":[%b]}' % b",".join(rows(outputs, ATTENTION, target, lengths))
+def add_routes(app: FastAPI) -> None:
+    """Add the `:explain` routes to an app."""
+    for path in ("/v1/models/{model}:explain", "/v1/models/{model}/versions/{version}:explain"):
+        app.add_api_route(
+            path,
+            explain,
+            methods=["POST"],
+            tags=["KServe V1"],
+            summary="KServe: explain",
+            response_model=Explanations,
+            response_model_exclude_none=True,
+            responses=documented_in_protocol(*POSTING),
+            openapi_extra=takes(ExplainBody),
+        )
+
+
+def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
+    """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
+    fields = body.parse(ExplainBody, most, model.card.timesteps)
+    sequences = sequences_of(fields, model.card, most)
+    question = Question(sequences.array, (PREDICTION, ATTENTION), fields.importance)
+    return question, partial(encode, model.card.target, sequences.lengths)
+
+
+def encode(target: Target, lengths: Lengths, outputs: Outputs) -> JsonResponse:
+    """Return the answer, from outputs `(n, …)`."""
+    explanations = encode_predictions(outputs, ATTENTION, target, lengths)
+    return JsonResponse(b'{"explanations":[%b]}' % b",".join(explanations))
 
 
 @router.get("/v1/models", summary="KServe: models")

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, StrictBool
 from service import errors
 from service.api.codecs.tensors import Parameters
 from service.api.error_answers import ASKING, documented_in_protocol
-from service.api.routing import JSON, BodyRequest, parsed
-from service.api.validation import M, validated
+from service.api.openapi import takes
+from service.api.request_body import M, parse_json, read_body, validated
 from service.errors import Forbidden, InvalidInput
 from service.serving.repository import Repository
 from service.serving.versions import State
@@ -63,15 +63,10 @@ class Controlled(BaseModel):
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
 
 
-def takes(body: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI entry of a JSON body that may be left out."""
-    return {"requestBody": {"content": {JSON: {"schema": body.model_json_schema()}}}}
-
-
 @router.post(
     "/index",
     summary="Model repository: list",
-    openapi_extra=takes(IndexRequest),
+    openapi_extra=takes(IndexRequest, required=False),
     responses=documented_in_protocol(
         errors.InvalidInput, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded
     ),
@@ -94,7 +89,7 @@ async def index(request: Request) -> list[IndexEntry]:
 
 
 CONTROL: Any = {
-    "openapi_extra": takes(ControlRequest),
+    "openapi_extra": takes(ControlRequest, required=False),
     "responses": documented_in_protocol(
         *ASKING, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded, errors.Forbidden
     ),
@@ -131,6 +126,6 @@ async def _controllable(request: Request) -> Settings:
 async def optional(request: Request, expected: type[M]) -> M:
     """A JSON body, which may be left out."""
     settings: Settings = request.app.state.settings
-    chunks = await BodyRequest(request.scope, request.receive).read(MOST_BYTES, settings.timeout)
-    text = b"".join(chunks)
-    return validated(expected, parsed(text) if text.strip() else {}, "body")
+    body = await read_body(request, MOST_BYTES, settings.timeout)
+    text = b"".join(body.chunks)
+    return validated(expected, parse_json(text) if text.strip() else {}, "body")

@@ -1,13 +1,12 @@
 """`/v2`: the Open Inference Protocol, https://github.com/kserve/open-inference-protocol, and binary tensor data."""
 
-import time
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, Literal
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
@@ -16,16 +15,19 @@ from service.api.codecs.arrays import require_finite
 from service.api.codecs.sequences import shown
 from service.api.codecs.tensors import DATATYPE, Parameters, RequestInput, decode_tensor
 from service.api.error_answers import ASKING, POSTING, documented_in_protocol
-from service.api.routing import LARGE_BINARY, LARGE_BODY, BodyRequest, JsonResponse, ModelRoute, are_large, off_loop
-from service.api.selection import NAMED, VERSIONED, PathModel
-from service.api.timing import server_timing
+from service.api.inference import Encoder, JsonResponse, infer
+from service.api.openapi import takes
+from service.api.request_body import RequestBody, parse_sequences
+from service.api.selection import model_in_path
 from service.artifact.card import ModelCard
-from service.artifact.tensors import ATTENTION, IMPORTANCE, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, Array, shape_of
+from service.artifact.tensors import ATTENTION, IMPORTANCE, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
 from service.errors import InvalidInput
+from service.serving.dataplane import Question
 from service.serving.model import Model
 from service.serving.repository import Repository
+from service.serving.request_queue import Outputs
 
-HEADER_LENGTH: Final = b"inference-header-content-length"
+LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 #: What is answered where no outputs are named, and what may be.
 OUTPUTS: Final = SIGNATURES["attention"]
 NAMED_OUTPUTS: Final = (*OUTPUTS, IMPORTANCE)
@@ -142,31 +144,93 @@ class ModelMetadata(BaseModel):
     outputs: list[MetadataTensor] = Field(description="Tensors that it answers.")
 
 
-class InferRoute(ModelRoute):
-    """`/infer`, whose body may have bytes after its JSON."""
+class TensorResponse(Response):
+    """JSON and the bytes of the tensors that it describes. Large tensors are sent without being copied."""
 
-    async def parse(self, request: BodyRequest, model: Model, chunks: list[bytes]) -> BaseModel:
-        declared = [value for name, value in request.scope["headers"] if name == HEADER_LENGTH]
-        if not declared:
-            return await super().parse(request, model, chunks)
-        length, size = _header_length(declared), sum(map(len, chunks))
-        if length > size:
-            raise InvalidInput(
-                f"Inference-Header-Content-Length: expected at most {size}, the size of the body, got {length}"
-            )
-        text, request.binary = cut(chunks, length)
-        if not length:
-            return raw_request(model.card, len(request.binary))
-        request.large = length > LARGE_BODY or size - length > LARGE_BINARY
-        return await self.parse_json(request, model, text)
+    media_type = "application/octet-stream"
+
+    def __init__(self, text: bytes, tensors: list[memoryview]) -> None:
+        self.parts: list[bytes | memoryview] = [text, *tensors]
+        size = sum(map(len, self.parts))
+        super().__init__(headers={LENGTH_HEADER: str(len(text)), "Content-Length": str(size)})
+        if size < LARGE_ANSWER:
+            self.parts = [b"".join(self.parts)]  # sending one part takes less time than sending three
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for part in self.parts[:-1]:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": self.parts[-1]})
+
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+BINARY: Any = {"schema": {"type": "string", "format": "binary"}}
+
+
+async def infer_v2(request: Request) -> Response:
+    """Outputs of the model, all from the same forward pass; tensors are JSON, or bytes after it."""
+    return await infer(request, model_in_path(request), decode)
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add the `/infer` routes to an app."""
+    length = {
+        "name": LENGTH_HEADER,
+        "in": "header",
+        "description": "Bytes of the JSON, where tensors follow it.",
+        "schema": {"type": "integer", "minimum": 0},
+    }
+    for path in ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"):
+        app.add_api_route(
+            path,
+            infer_v2,
+            methods=["POST"],
+            tags=["Open Inference Protocol"],
+            summary="Open Inference Protocol: infer",
+            response_model=InferResponse,
+            response_model_exclude_none=True,
+            responses={200: {"content": {"application/octet-stream": BINARY}}, **documented_in_protocol(*POSTING)},
+            openapi_extra={"parameters": [length], **takes(InferRequest, **{"application/octet-stream": BINARY})},
+        )
+
+
+def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
+    """Turn a body of at most `most` sequences into a question and the encoder of its answer.
+
+    Raises:
+        InvalidInput: the header that gives the length of the JSON does not fit the body.
+    """
+    text, binary = split_body(body)
+    if text or not body.size:
+        fields = parse_sequences(text, InferRequest, most, model.card.timesteps)
+    else:
+        fields = raw_request(model.card, len(binary))
+    wanted = requested_outputs(fields)
+    tensor = fields.inputs[0]
+    sequences = decode_tensor(tensor, binary, model.card, most)
+    question = Question(sequences, wanted.keys() - {IMPORTANCE}, IMPORTANCE in wanted)
+    return question, partial(encode, model, fields.id, tensor.shape[1], wanted)
+
+
+def split_body(body: RequestBody) -> tuple[bytes, bytes]:
+    """Return the JSON of a body and the bytes that follow it, each contiguous, so that numbers are aligned.
+
+    Raises:
+        InvalidInput: the header that gives the length of the JSON is wrong.
+    """
+    declared = [value for name, value in body.headers if name == LENGTH_HEADER.lower().encode()]
+    length = _header_length(declared) if declared else body.size
+    if length > body.size:
+        raise InvalidInput(f"{LENGTH_HEADER}: expected at most {body.size}, the size of the body, got {length}")
+    return cut(body.chunks, length)
 
 
 def _header_length(declared: list[bytes]) -> int:
     text = b", ".join(declared)
     if not text.isdigit() or len(text) > 18:
         raise InvalidInput(
-            "Inference-Header-Content-Length: expected the number of bytes that the JSON has, "
-            f"got {text[:80].decode('latin-1')!r}"
+            f"{LENGTH_HEADER}: expected the number of bytes that the JSON has, got {text[:80].decode('latin-1')!r}"
         )
     return int(text)
 
@@ -203,74 +267,6 @@ def raw_request(card: ModelCard, size: int) -> InferRequest:
     return InferRequest(id=None, inputs=[tensor], parameters={"binary_data_output": True})
 
 
-class TensorResponse(Response):
-    """JSON and the bytes of the tensors that it describes, large ones sent from where they are."""
-
-    def __init__(self, text: bytes, tensors: list[memoryview], timing: str) -> None:
-        self.status_code = 200
-        self.background = None
-        self.parts: list[bytes | memoryview] = [text, *tensors]
-        size = sum(map(len, self.parts))
-        if size < LARGE_ANSWER:
-            self.parts = [b"".join(self.parts)]  # to send one thing takes less time than to send three
-        self.raw_headers = [
-            (b"content-type", b"application/octet-stream"),
-            (HEADER_LENGTH, b"%d" % len(text)),
-            (b"content-length", b"%d" % size),
-            (b"server-timing", timing.encode()),
-        ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for part in self.parts[:-1]:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": self.parts[-1]})
-
-
-asking = APIRouter(prefix="/v2/models", tags=["Open Inference Protocol"], route_class=InferRoute)
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-
-BINARY: Any = {"schema": {"type": "string", "format": "binary"}}
-INFER: Any = {
-    "summary": "Open Inference Protocol: infer",
-    "response_model": InferResponse,
-    "response_model_exclude_none": True,
-    "responses": {200: {"content": {"application/octet-stream": BINARY}}, **documented_in_protocol(*POSTING)},
-    "openapi_extra": {
-        "parameters": [
-            {
-                "name": "Inference-Header-Content-Length",
-                "in": "header",
-                "description": "Bytes of the JSON, where tensors follow it.",
-                "schema": {"type": "integer", "minimum": 0},
-            }
-        ],
-        "requestBody": {"content": {"application/octet-stream": BINARY}},
-    },
-}
-
-
-@asking.post("/{model}/infer", **INFER, dependencies=NAMED)
-@asking.post("/{model}/versions/{version}/infer", **INFER, dependencies=VERSIONED)
-async def infer(body: InferRequest, model: PathModel, request: BodyRequest) -> Response:
-    """Outputs of the model, all from the same forward pass; tensors are JSON, or bytes after it."""
-    wanted = requested_outputs(body)
-    limit = request.most_sequences(model.card)
-    sequences = await off_loop(decode_tensor, body.inputs[0], request.binary, model.card, limit, large=request.large)
-    decoded = time.perf_counter()
-    if IMPORTANCE in wanted:
-        result = await model.explain(sequences, wanted.keys() - {IMPORTANCE})
-    else:
-        result = await model.predict(sequences, wanted)
-    answered = time.perf_counter()
-    as_json = (result.outputs[name] for name, binary in wanted.items() if not binary)
-    large = are_large(as_json) or sum(output.nbytes for output in result.outputs.values()) > LARGE_BINARY
-    length = body.inputs[0].shape[1]
-    text, tensors = await off_loop(encode, model, body.id, length, result.outputs, wanted, large=large)
-    timing = server_timing(request.received, decoded, result, answered)
-    return TensorResponse(text, tensors, timing) if tensors else JsonResponse(text, timing)
-
-
 def requested_outputs(body: InferRequest) -> dict[str, bool]:
     """The outputs to answer, and whether as bytes.
 
@@ -302,20 +298,18 @@ def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
     return value
 
 
-def encode(
-    model: Model, request_id: str | None, length: int, outputs: Mapping[str, Array], wanted: Mapping[str, bool]
-) -> tuple[bytes, list[memoryview]]:
-    """Outputs of a model to the JSON of an answer, and to the bytes that follow it.
+def encode(model: Model, request_id: str | None, length: int, wanted: Mapping[str, bool], outputs: Outputs) -> Response:
+    """Return the answer.
 
     Args:
-        model: what answered.
-        request_id: what the client calls its request.
-        length: how many timesteps the sequences were sent with.
-        outputs: `(n, …)` each.
+        model: the model that answered.
+        request_id: the id that the client gave the request.
+        length: how many timesteps the sequences were posted with.
         wanted: the outputs to answer, and whether as bytes.
+        outputs: `(n, …)` each.
 
     Raises:
-        InvalidInput: a sequence is so large that its answer is not finite.
+        InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     tensors: list[memoryview] = []
     described = []
@@ -336,7 +330,8 @@ def encode(
     answer = {"model_name": model.card.name, "model_version": str(model.version)}
     if request_id is not None:
         answer["id"] = request_id
-    return orjson.dumps({**answer, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY), tensors
+    text = orjson.dumps({**answer, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
+    return TensorResponse(text, tensors) if tensors else JsonResponse(text)
 
 
 def labels(name: str, card: ModelCard, length: int) -> Parameters:
@@ -384,20 +379,21 @@ READY: Any = {
 }
 
 
-@router.get("/models/{model}/ready", **READY, dependencies=NAMED)
-@router.get("/models/{model}/versions/{version}/ready", **READY, dependencies=VERSIONED)
-async def model_ready(model: PathModel) -> ModelReady:
+@router.get("/models/{model}/ready", **READY)
+@router.get("/models/{model}/versions/{version}/ready", **READY)
+async def model_ready(request: Request) -> ModelReady:
     """Answers 200 while it can, else 503, or 404 where it is not known."""
-    return ModelReady(name=model.card.name)
+    return ModelReady(name=model_in_path(request).card.name)
 
 
 METADATA: Any = {"summary": "Open Inference Protocol: model", "responses": documented_in_protocol(*ASKING)}
 
 
-@router.get("/models/{model}", **METADATA, dependencies=NAMED)
-@router.get("/models/{model}/versions/{version}", **METADATA, dependencies=VERSIONED)
-async def model_metadata(model: PathModel, request: Request) -> ModelMetadata:
+@router.get("/models/{model}", **METADATA)
+@router.get("/models/{model}/versions/{version}", **METADATA)
+async def model_metadata(request: Request) -> ModelMetadata:
     """What a model takes and answers."""
+    model = model_in_path(request)
     repository: Repository = request.app.state.repository
     versions = repository.models.get(model.card.name)
     statuses = versions.statuses() if versions else []

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.error_answers import ASKING, documented
-from service.api.routing import JSON
+from service.api.request_body import JSON
 from service.api.selection import SelectedModel
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent

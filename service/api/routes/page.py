@@ -9,7 +9,7 @@ import mimeparse
 from fastapi import APIRouter, Header, HTTPException, Response
 from pydantic import BaseModel, Field
 
-from service.api.routing import JSON
+from service.api.request_body import JSON
 
 router = APIRouter()
 

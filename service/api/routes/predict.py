@@ -1,29 +1,29 @@
 """`POST /predict`: predictions, each with the attention of the same forward pass."""
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, Response
+from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import Prediction, rows
-from service.api.codecs.sequences import decode
+from service.api.codecs.predictions import Prediction, encode_predictions
+from service.api.codecs.sequences import decode_sequences
 from service.api.error_answers import POSTING, documented
-from service.api.routing import BodyRequest, JsonRoute, off_loop, respond
-from service.api.selection import SelectedModel
+from service.api.inference import Encoder, JsonResponse, infer
+from service.api.openapi import query_parameters, takes
+from service.api.request_body import RequestBody, require_json
+from service.api.selection import Selection, model_in_query
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION
-from service.serving.batcher import Outputs
+from service.serving.dataplane import Question
 from service.serving.model import Model
-
-router = APIRouter(route_class=JsonRoute, tags=["predict"])
+from service.serving.request_queue import Outputs
 
 Detail = Literal["mean", "full", "none"]
-#: The output that each detail of attention needs.
+#: The output that each detail of attention takes.
 OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC, "none": None}
 
 SEQUENCE_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "array", "items": {"type": ["number", "null"]}}}
@@ -31,7 +31,7 @@ EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
 
 
 class PredictRequest(BaseModel):
-    """One sequence or many. Their elements are checked against the model's card, not here."""
+    """One sequence or many. The decoder checks their elements against the model's card."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
 
@@ -58,8 +58,8 @@ class PredictRequest(BaseModel):
     )
     importance: bool = Field(
         default=False,
-        description="Whether to tell how much each prediction depends on each timestep, too. It takes one more run of "
-        "the model for each timestep.",
+        description="Whether to answer how much each prediction depends on each timestep. It takes one more run of the "
+        "model for each timestep.",
         examples=[False],
     )
 
@@ -68,7 +68,7 @@ class PredictRequest(BaseModel):
     def _known_fields_and_one_of_both(cls, body: object) -> object:
         if not isinstance(body, dict):
             return body
-        # Rather than extra="forbid", which makes an error of each: a body may hold millions.
+        # Not extra="forbid", which makes an error of each unknown field: a body may have millions.
         if not body.keys() <= cls.model_fields.keys():
             unknown = next(name for name in body if name not in cls.model_fields)
             raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
@@ -86,40 +86,52 @@ class PredictResponse(BaseModel):
     predictions: list[Prediction] = Field(description="One for each sequence.")
 
 
-@router.post(
-    "/predict",
-    summary="Predict, and show where the model looked",
-    response_model=PredictResponse,
-    response_model_exclude_none=True,
-    responses=documented(*POSTING),
-)
-async def predict(body: PredictRequest, model: SelectedModel, request: BodyRequest) -> Response:
+async def predict(request: Request) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
-    large, limit = request.large, request.most_sequences(model.card)
-    if body.sequences is not None:
-        sequences = await off_loop(decode, body.sequences, model.card, limit, "sequences[{}]", large=large)
+    require_json(request)
+    return await infer(request, model_in_query(request), decode)
+
+
+def add_routes(app: FastAPI) -> None:
+    """Add `POST /predict` to an app."""
+    app.add_api_route(
+        "/predict",
+        predict,
+        methods=["POST"],
+        tags=["predict"],
+        summary="Predict, and show where the model looked",
+        response_model=PredictResponse,
+        response_model_exclude_none=True,
+        responses=documented(*POSTING),
+        openapi_extra={**takes(PredictRequest), "parameters": query_parameters(Selection)},
+    )
+
+
+def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
+    """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
+    fields = body.parse(PredictRequest, most, model.card.timesteps)
+    if fields.sequences is not None:
+        sequences = decode_sequences(fields.sequences, model.card, most, "sequences[{}]")
     else:
-        one = body.sequence[np.newaxis] if isinstance(body.sequence, np.ndarray) else [body.sequence]
-        sequences = await off_loop(decode, one, model.card, limit, "sequence", large=large)
-    decoded = time.perf_counter()
-    attention = OUTPUTS[body.attention]
-    ask = model.explain if body.importance else model.predict
-    result = await ask(sequences.array, (PREDICTION, attention) if attention else (PREDICTION,))
-    return await respond(request, decoded, result, partial(encode, model, attention, sequences.lengths))
+        one = fields.sequence[np.newaxis] if isinstance(fields.sequence, np.ndarray) else [fields.sequence]
+        sequences = decode_sequences(one, model.card, most, "sequence")
+    attention = OUTPUTS[fields.attention]
+    outputs = (PREDICTION, attention) if attention else (PREDICTION,)
+    return Question(sequences.array, outputs, fields.importance), partial(encode, model, attention, sequences.lengths)
 
 
-def encode(model: Model, attention: str | None, lengths: Lengths, outputs: Outputs) -> bytes:
-    """Outputs of a model to the JSON of an answer.
+def encode(model: Model, attention: str | None, lengths: Lengths, outputs: Outputs) -> JsonResponse:
+    """Return the answer.
 
     Args:
-        model: what answered.
-        attention: the output to answer as such.
+        model: the model that answered.
+        attention: the output to answer as attention; None for none.
         lengths: how many timesteps each sequence was posted with.
         outputs: `(n, …)` each.
 
     Raises:
-        InvalidInput: a sequence is so large that its answer is not finite.
+        InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     head = orjson.dumps({"model": model.card.name, "version": model.version})
-    predictions = rows(outputs, attention, model.card.target, lengths)
-    return b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions))
+    predictions = encode_predictions(outputs, attention, model.card.target, lengths)
+    return JsonResponse(b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions)))

@@ -1,11 +1,10 @@
 """`/v1`: TensorFlow Serving's REST API, as https://www.tensorflow.org/tfx/serving/api_rest documents it."""
 
-import time
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NoReturn
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, FastAPI, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import (
@@ -18,14 +17,17 @@ from service.api.codecs.instances import (
 )
 from service.api.codecs.padding import Lengths
 from service.api.error_answers import ASKING, POSTING, ProtocolErrorAnswer, documented_in_protocol
-from service.api.routing import BodyRequest, ModelRoute, off_loop, respond
-from service.api.selection import NAMED, VERSIONED, PathModel, Selection
-from service.api.validation import validated
+from service.api.inference import Encoder, JsonResponse, infer
+from service.api.openapi import takes
+from service.api.request_body import RequestBody, validated
+from service.api.selection import Selection
 from service.artifact.signatures import SignatureDefinition, TensorInfo
-from service.artifact.tensors import SIGNATURES, Array
+from service.artifact.tensors import SIGNATURES
 from service.errors import InvalidInput, UnknownModel
+from service.serving.dataplane import Question
 from service.serving.model import Model
 from service.serving.repository import Repository
+from service.serving.request_queue import Outputs
 from service.serving.versions import State, Status
 
 #: What TensorFlow Serving calls the states of a version.
@@ -122,14 +124,6 @@ class GetModelMetadataResponse(BaseModel):
     )
 
 
-class PredictRoute(ModelRoute):
-    """`:predict`, in whose words a model is not found."""
-
-    def select(self, request: BodyRequest) -> Model:
-        return find(request)
-
-
-asking = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"], route_class=PredictRoute)
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
 
 
@@ -148,46 +142,52 @@ def find(request: Request) -> Model:
         raise UnknownModel(f"Servable not found for request: {wanted}({', '.join(names)})") from error
 
 
-PREDICT: Any = {
-    "summary": "TensorFlow Serving: predict",
-    "response_model": PredictRows | PredictColumns,
-    "responses": documented_in_protocol(*POSTING),
-}
-
-
-@asking.post("/{model}:predict", **PREDICT, dependencies=NAMED)
-@asking.post("/{model}/versions/{version}:predict", **PREDICT, dependencies=VERSIONED)
-async def predict(body: PredictBody, model: PathModel, request: BodyRequest) -> Response:
+async def predict(request: Request) -> Response:
     """Predictions of a signature: `serving_default`, or `attention` for the attention of the same forward pass."""
-    outputs = outputs_of(body.signature_name)
-    limit = request.most_sequences(model.card)
-    sequences = await off_loop(sequences_of, body, model.card, limit, large=request.large)
-    decoded = time.perf_counter()
-    result = await model.predict(sequences.array, outputs)
-    return await respond(request, decoded, result, partial(encode, body, sequences.lengths))
+    return await infer(request, find(request), decode)
 
 
-def encode(body: PredictBody, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
-    """Outputs `(n, …)` to the JSON of an answer."""
+def add_routes(app: FastAPI) -> None:
+    """Add the `:predict` routes to an app."""
+    for path in ("/v1/models/{model}:predict", "/v1/models/{model}/versions/{version}:predict"):
+        app.add_api_route(
+            path,
+            predict,
+            methods=["POST"],
+            tags=["TensorFlow Serving"],
+            summary="TensorFlow Serving: predict",
+            response_model=PredictRows | PredictColumns,
+            responses=documented_in_protocol(*POSTING),
+            openapi_extra=takes(PredictBody),
+        )
+
+
+def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
+    """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
+    fields = body.parse(PredictBody, most, model.card.timesteps)
+    outputs = outputs_of(fields.signature_name)
+    sequences = sequences_of(fields, model.card, most)
+    return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
+
+
+def encode(body: PredictBody, lengths: Lengths, outputs: Outputs) -> JsonResponse:
+    """Return the answer: outputs `(n, …)` in rows or in columns, as the sequences were posted."""
     field = "outputs" if body.instances is None else "predictions"
-    return b'{"%b":%b}' % (field.encode(), encode_outputs(body, lengths, outputs))
+    return JsonResponse(b'{"%b":%b}' % (field.encode(), encode_outputs(body, lengths, outputs)))
 
 
 UNSUPPORTED: Any = {"status_code": 400, "response_model": ProtocolErrorAnswer}
 EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*ASKING)}
 
 
-@router.post("/{model}:classify", summary="TensorFlow Serving: classify", **EXAMPLES, dependencies=NAMED)
-@router.post("/{model}:regress", summary="TensorFlow Serving: regress", **EXAMPLES, dependencies=NAMED)
+@router.post("/{model}:classify", summary="TensorFlow Serving: classify", **EXAMPLES)
+@router.post("/{model}:regress", summary="TensorFlow Serving: regress", **EXAMPLES)
 @router.post(
     "/{model}/versions/{version}:classify",
     summary="TensorFlow Serving: classify",
     **EXAMPLES,
-    dependencies=VERSIONED,
 )
-@router.post(
-    "/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **EXAMPLES, dependencies=VERSIONED
-)
+@router.post("/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **EXAMPLES)
 async def refuse_examples(request: Request) -> NoReturn:
     """Answers 400: it takes Example protos, which a model of sequences has no signature for; use `:predict`."""
     find(request)
@@ -198,18 +198,13 @@ async def refuse_examples(request: Request) -> NoReturn:
     )
 
 
-@router.get(
-    "/{model}/labels/{label}", summary="TensorFlow Serving: status of a label", **UNSUPPORTED, dependencies=NAMED
-)
+@router.get("/{model}/labels/{label}", summary="TensorFlow Serving: status of a label", **UNSUPPORTED)
 @router.get(
     "/{model}/labels/{label}/metadata",
     summary="TensorFlow Serving: signatures of a label",
     **UNSUPPORTED,
-    dependencies=NAMED,
 )
-@router.post(
-    "/{model}/labels/{label}:{method}", summary="TensorFlow Serving: ask a label", **UNSUPPORTED, dependencies=NAMED
-)
+@router.post("/{model}/labels/{label}:{method}", summary="TensorFlow Serving: ask a label", **UNSUPPORTED)
 async def refuse_label(label: Annotated[str, Path(description="Label of a version.")]) -> NoReturn:
     """Answers 400: versions have numbers and no labels."""
     raise InvalidInput(f"Unrecognized servable version label: {label}")
@@ -257,8 +252,8 @@ def _statuses(model: str, request: Request) -> list[Status]:
 METADATA: Any = {"summary": "TensorFlow Serving: signatures", "responses": documented_in_protocol(*ASKING)}
 
 
-@router.get("/{model}/metadata", **METADATA, dependencies=NAMED)
-@router.get("/{model}/versions/{version}/metadata", **METADATA, dependencies=VERSIONED)
+@router.get("/{model}/metadata", **METADATA)
+@router.get("/{model}/versions/{version}/metadata", **METADATA)
 async def metadata(request: Request) -> GetModelMetadataResponse:
     """The signatures of the SavedModel."""
     model = find(request)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import rows
+from service.api.codecs.predictions import encode_predictions
 from service.artifact.card import Target
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION
 from service.errors import InvalidInput
@@ -14,9 +14,9 @@ from service.errors import InvalidInput
 
 def test_a_regression_answers_numbers_without_labels() -> None:
     """One output is a number, several are a list."""
-    one = rows({PREDICTION: np.array([[1.5], [2.5]], dtype=np.float32)}, None, Target(task="regression"))
+    one = encode_predictions({PREDICTION: np.array([[1.5], [2.5]], dtype=np.float32)}, None, Target(task="regression"))
     assert list(map(json.loads, one)) == [{"prediction": 1.5}, {"prediction": 2.5}]
-    (two,) = rows({PREDICTION: np.array([[1.5, 2.5]], dtype=np.float32)}, None, Target(task="regression"))
+    (two,) = encode_predictions({PREDICTION: np.array([[1.5, 2.5]], dtype=np.float32)}, None, Target(task="regression"))
     assert json.loads(two) == {"prediction": [1.5, 2.5]}
 
 
@@ -40,11 +40,11 @@ def test_one_is_written_as_it_is_among_others(
     if explained:
         outputs[IMPORTANCE] = rng.random((3, 4), dtype=np.float32)
         outputs[RANK_CORRELATION] = np.array([0.5, np.nan, -1.0])
-    together = rows(outputs, attention, target, lengths)
+    together = encode_predictions(outputs, attention, target, lengths)
     for index, expected in enumerate(together):
         one = {name: output[index : index + 1] for name, output in outputs.items()}
         length = lengths[index : index + 1] if isinstance(lengths, np.ndarray) else lengths
-        assert rows(one, attention, target, length) == [expected]
+        assert encode_predictions(one, attention, target, length) == [expected]
 
 
 @pytest.mark.parametrize("name", [PREDICTION, ATTENTION])
@@ -54,4 +54,4 @@ def test_what_is_not_finite_is_no_answer(name: str) -> None:
         outputs = {PREDICTION: np.full((n, 1), 0.5, np.float32), ATTENTION: np.full((n, 4), 0.25, np.float32)}
         outputs[name][n - 1, 0] = np.nan
         with pytest.raises(InvalidInput, match=f"sequence {n - 1}: "):
-            rows(outputs, ATTENTION, BINARY)
+            encode_predictions(outputs, ATTENTION, BINARY)

@@ -1,0 +1,93 @@
+"""Inference over HTTP: the one way from a posted body to an answer, which all protocols share.
+
+A protocol gives a decoder, which turns a body into a question for the data plane and an encoder of the answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from service.api.request_body import JSON, RequestBody, read_body
+from service.serving.dataplane import DataPlane, Question
+from service.serving.model import Model
+from service.serving.request_queue import Outputs, Result
+from service.settings import Settings
+
+#: Turns the outputs of a model into the answer.
+Encoder = Callable[[Outputs], Response]
+#: Turns a body for a model, of at most so many sequences, into a question and the encoder of its answer.
+Decoder = Callable[[RequestBody, Model, int], tuple[Question, Encoder]]
+
+#: More numbers than these are encoded in a thread.
+LARGE_OUTPUTS: Final = 32 * 2**10
+
+
+class InferenceRoute(APIRoute):
+    """A route whose endpoint takes nothing but the request.
+
+    FastAPI's own handler takes longer to inject nothing than a small model takes to answer. It runs only where there is
+    something to inject: dependencies of the app or of the route.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return super().get_route_handler() if self.dependencies else endpoint
+
+
+class JsonResponse(Response):
+    """A response whose content is encoded as JSON already."""
+
+    media_type = JSON
+
+
+async def infer(request: Request, model: Model, decode: Decoder) -> Response:
+    """Answer a posted body with the outputs of a model.
+
+    Args:
+        request: the request.
+        model: the model to ask.
+        decode: the decoder of the protocol.
+
+    Raises:
+        ServiceError: the request is refused, or it fails.
+    """
+    settings: Settings = request.app.state.settings
+    plane: DataPlane = request.app.state.plane
+    plane.admit(model)
+    body = await read_body(request, settings.max_body, settings.timeout)
+    plane.admit(model)  # again: other requests may have taken the room in the meantime
+    most = plane.most_sequences(model.card)
+    # Large data are decoded and encoded in a thread, so that other requests proceed.
+    if body.large:
+        question, encode = await asyncio.to_thread(decode, body, model, most)
+    else:
+        question, encode = decode(body, model, most)
+    decoded = time.perf_counter()
+    result = await plane.ask(model, question)
+    answered = time.perf_counter()
+    outputs = result.outputs
+    large = sum([output.size for output in outputs.values()]) > LARGE_OUTPUTS
+    response = encode(outputs) if not large else await asyncio.to_thread(encode, outputs)
+    response.raw_headers.append((b"server-timing", _server_timing(body.received, decoded, result, answered)))
+    return response
+
+
+def _server_timing(received: float, decoded: float, result: Result, answered: float) -> bytes:
+    """Return the durations up to now in milliseconds, as https://www.w3.org/TR/server-timing/ defines them.
+
+    Args:
+        received: when the body had arrived, by `time.perf_counter`, in seconds.
+        decoded: when the model was asked.
+        result: the result.
+        answered: when the result was there.
+    """
+    return b"decode;dur=%.3f, queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
+        (decoded - received) * 1e3,
+        result.queue * 1e3,
+        result.inference * 1e3,
+        (time.perf_counter() - answered) * 1e3,
+    )

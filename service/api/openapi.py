@@ -1,0 +1,72 @@
+"""The OpenAPI document: FastAPI's, with the bodies and paths that the inference routes read themselves."""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from service.api.error_answers import in_protocol
+from service.api.request_body import JSON
+
+REFERENCE = "#/components/schemas/{model}"
+#: The parts of paths that name something.
+PATH_PARAMETERS: dict[str, dict[str, Any]] = {
+    "model": {"description": "Name of the model.", "schema": {"type": "string"}},
+    "version": {
+        "description": "Version of the model.",
+        "schema": {"type": "integer", "exclusiveMaximum": 10**18},
+    },
+}
+
+
+def takes(body: type[BaseModel], *, required: bool = True, **more: Any) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that reads a JSON body itself.
+
+    Args:
+        body: the type of the body.
+        required: whether the body must be there.
+        more: further media types and their schemas.
+    """
+    content = {JSON: {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}, **more}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def query_parameters(parameters: type[BaseModel]) -> list[dict[str, Any]]:
+    """Return the OpenAPI parameters of a query string that is read as a type."""
+    properties = parameters.model_json_schema()["properties"]
+    return [
+        {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
+        for name, schema in properties.items()
+    ]
+
+
+def complete(app: FastAPI, *bodies: type[BaseModel]) -> None:
+    """Complete the OpenAPI document of an app.
+
+    Args:
+        app: the app.
+        bodies: the types that `takes` refers to.
+    """
+    app.openapi = partial(_document, app.openapi, bodies)  # type: ignore[method-assign] # as FastAPI documents it
+
+
+def _document(original: Callable[[], dict[str, Any]], bodies: tuple[type[BaseModel], ...]) -> dict[str, Any]:
+    document = original()
+    schemas = document["components"]["schemas"]
+    schemas |= models_json_schema([(body, "validation") for body in bodies], ref_template=REFERENCE)[1]["$defs"]
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            if in_protocol(path):  # these answer 400 instead of the 422 that FastAPI adds
+                operation["responses"].pop("422", None)
+            parameters = operation.setdefault("parameters", [])
+            declared = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+            for name in re.findall(r"\{(\w+)\}", path):
+                if name not in declared:
+                    parameters.append({"name": name, "in": "path", "required": True, **PATH_PARAMETERS[name]})
+    for schema in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(schema, None)
+    return document

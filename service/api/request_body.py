@@ -1,0 +1,159 @@
+"""Reading a request body, under a size limit and a deadline, and parsing it."""
+
+import asyncio
+import time
+from typing import Any, Final, NamedTuple, TypeVar
+
+import orjson
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
+
+from service.api.codecs.arrays import loads
+from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
+
+M = TypeVar("M", bound=BaseModel)
+
+JSON: Final = "application/json"
+#: Bodies of more bytes are decoded in a thread.
+LARGE_BODY: Final = 256 * 2**10
+#: Fewer lists, objects and fields than these in a body are never too many.
+LARGE_STRUCTURE: Final = 1000
+
+
+class RequestBody(NamedTuple):
+    """A request body.
+
+    Attributes:
+        chunks: its bytes, in the pieces in which they arrived.
+        size: how many bytes it has.
+        headers: the headers of the request, names in lower case.
+        received: when the last of them arrived, by `time.perf_counter`.
+    """
+
+    chunks: list[bytes]
+    size: int
+    headers: list[tuple[bytes, bytes]]
+    received: float
+
+    @property
+    def large(self) -> bool:
+        """Whether decoding it belongs in a thread."""
+        return self.size > LARGE_BODY
+
+    def parse(self, expected: type[M], most_sequences: int, timesteps: int) -> M:
+        """Parse the body as JSON that describes sequences.
+
+        Args:
+            expected: the type to return.
+            most_sequences: most sequences in it.
+            timesteps: timesteps of each sequence.
+
+        Raises:
+            TooLarge: the body has more lists, objects and fields than those sequences could have.
+            RequestValidationError: the body is not JSON, or is not of the type.
+        """
+        return parse_sequences(b"".join(self.chunks), expected, most_sequences, timesteps)
+
+
+def parse_sequences(text: bytes, expected: type[M], most_sequences: int, timesteps: int) -> M:
+    """Parse JSON that describes sequences, as `RequestBody.parse` does."""
+    if len(text) > LARGE_BODY:
+        # Each list or field becomes an object while no other thread has the interpreter. Counting takes far less time.
+        most = most_sequences * (timesteps + 3) + LARGE_STRUCTURE
+        count = len(text) - len(text.translate(None, b"[{:"))
+        if count > most:
+            raise TooLarge(f"expected at most {most} lists, objects and fields in the body, got {count}")
+    return validated(expected, parse_json(text), "body")
+
+
+def parse_json(text: bytes) -> Any:
+    """Parse JSON as `arrays.loads` does.
+
+    Raises:
+        RequestValidationError: the text is not JSON.
+    """
+    try:
+        return loads(text)
+    except orjson.JSONDecodeError as error:
+        message = f"expected JSON (which has no NaN and no Infinity), got: {error.msg}"
+        problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": message}
+        raise RequestValidationError([problem]) from error
+
+
+def validated(expected: type[M], value: object, where: str) -> M:
+    """Return a part of a request as an instance of a type.
+
+    Args:
+        expected: the type.
+        value: parsed JSON, or a mapping.
+        where: which part of the request it is.
+
+    Raises:
+        RequestValidationError: the value is not of that type.
+    """
+    try:
+        return expected.model_validate(value)
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        raise RequestValidationError([{**problem, "loc": (where, *problem["loc"])} for problem in problems]) from error
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body that is not declared to be JSON.
+
+    Raises:
+        UnsupportedMediaType: the content type is another.
+    """
+    declared = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"none")
+    media_type = declared.partition(b";")[0].strip().lower()
+    if media_type != JSON.encode():
+        raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type.decode('latin-1')}")
+
+
+async def read_body(request: Request, limit: int, timeout: float) -> RequestBody:
+    """Read the body of a request.
+
+    Args:
+        request: the request.
+        limit: most bytes.
+        timeout: longest time from the first piece to the last, in seconds.
+
+    Raises:
+        UnsupportedMediaType: the body is compressed.
+        TooLarge: the body has, or declares, more than `limit` bytes.
+        UnfinishedBody: the body stops arriving.
+        ClientDisconnect: the client disconnects before the end of the body.
+    """
+    headers: dict[bytes, bytes] = dict(request.scope["headers"])
+    encoding = headers.get(b"content-encoding", b"identity").lower()
+    if encoding != b"identity":
+        raise UnsupportedMediaType(f"expected no content encoding, got {encoding.decode('latin-1')}")
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
+        raise TooLarge(f"expected a body of at most {limit} bytes, got {int(declared)}")
+    chunks: list[bytes] = []
+    more = await _receive(request, chunks)
+    size = len(chunks[0])
+    if more:
+        try:
+            async with asyncio.timeout(timeout):
+                while more and size <= limit:
+                    more = await _receive(request, chunks)
+                    size += len(chunks[-1])
+        except TimeoutError:
+            raise UnfinishedBody(f"expected all of the body within {timeout:g} s, got {size} bytes") from None
+    if size > limit:
+        raise TooLarge(f"expected a body of at most {limit} bytes, got more")
+    return RequestBody(chunks, size, request.scope["headers"], time.perf_counter())
+
+
+async def _receive(request: Request, chunks: list[bytes]) -> bool:
+    """Append the next piece of the body; return whether more follow."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    chunks.append(message.get("body", b""))
+    more: bool = message.get("more_body", False)
+    return more

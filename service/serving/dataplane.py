@@ -1,0 +1,145 @@
+"""The data plane: the one place that asks a model. It selects, admits, limits, times and counts."""
+
+import asyncio
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from service.artifact.card import ModelCard
+from service.artifact.distances import rank_correlation
+from service.artifact.missing import absent
+from service.artifact.tensors import ATTENTION, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
+from service.errors import InvalidInput, TooLarge
+from service.serving.model import Model
+from service.serving.occlusion import Occlusions
+from service.serving.repository import Repository
+from service.serving.request_queue import Outputs, Result
+
+#: More predictions than these are compared in a thread.
+LARGE_COMPARISON: Final = 2**15
+
+
+class Question(NamedTuple):
+    """The inputs of a model, and the outputs to answer.
+
+    Attributes:
+        sequences: `(n, timesteps, features)`, n ≥ 1. NaN is a missing value. A timestep whose values are all NaN is
+            absent and gets no attention; shorter sequences end with absent timesteps.
+        outputs: which of `prediction (n, outputs)`, `attention (n, timesteps)` and
+            `attention_vec (n, timesteps, units)` to answer.
+        importance: whether to answer `importance (n, timesteps)` and `rank_correlation (n,)`, too: how far each
+            timestep moves the prediction (see `Occlusions`), and how attention and importance correlate over the
+            timesteps that are present, NaN where either is constant.
+    """
+
+    sequences: Array
+    outputs: Collection[str]
+    importance: bool = False
+
+
+class DataPlane:
+    """Asks the models of a repository.
+
+    Every protocol uses it in the same order: `model` selects a model, `admit` refuses while there is no room, and `ask`
+    runs the sequences.
+
+    Args:
+        repository: the models.
+        max_sequences: most sequences in one request.
+        max_values: most values in one request, those of absent timesteps included.
+    """
+
+    def __init__(self, repository: Repository, *, max_sequences: int, max_values: int) -> None:
+        self.repository = repository
+        self._max_sequences = max_sequences
+        self._max_values = max_values
+
+    def model(self, name: str | None = None, version: int | None = None) -> Model:
+        """Return the model that answers.
+
+        Args:
+            name: the model; the default if None.
+            version: the version; the one that answers for the model if None.
+
+        Raises:
+            UnknownModel: there is no such model or version.
+            Unavailable: no version of the model is loaded.
+        """
+        return self.repository.get(name, version)
+
+    def admit(self, model: Model) -> None:
+        """Refuse a request while the model has no room, before the work of reading it.
+
+        Raises:
+            QueueFull: too many sequences are waiting or running.
+            Unavailable: the version is being unloaded.
+        """
+        model.batcher.require_room(1)
+
+    def most_sequences(self, card: ModelCard) -> int:
+        """Return most sequences in one request to a model.
+
+        Sequences that may be short count with all their timesteps: otherwise a small body could become an array of any
+        size.
+        """
+        if not card.variable_length:
+            return self._max_sequences
+        return max(1, min(self._max_sequences, self._max_values // (card.timesteps * card.features)))
+
+    async def ask(self, model: Model, question: Question) -> Result:
+        """Run sequences, and count their attention.
+
+        Prediction and attention come from one forward pass. Outputs are not finite where the values are too large for
+        the model.
+
+        Raises:
+            InvalidInput: the shape is not the card's, or the card lacks the baseline that importance needs.
+            TooLarge: importance of so many sequences takes more runs than may wait.
+            QueueFull: too many sequences are waiting or running.
+            DeadlineExceeded: no answer within the timeout.
+            Unavailable: the version is being unloaded.
+        """
+        card, sequences, wanted = model.card, question.sequences, question.outputs
+        if sequences.shape[1:] != (card.timesteps, card.features) or not len(sequences):
+            raise InvalidInput(
+                f"expected sequences of shape (n, {card.timesteps}, {card.features}), got {sequences.shape}"
+            )
+        if question.importance:
+            return await self._explain(model, question)
+        if ATTENTION in wanted:
+            result = await model.batcher.submit(sequences, wanted)
+            model.live.add(result.outputs[ATTENTION])
+        else:  # all traffic counts in the live profile
+            result = await model.batcher.submit(sequences, (*wanted, ATTENTION))
+            model.live.add(result.outputs.pop(ATTENTION))
+        return result
+
+    async def _explain(self, model: Model, question: Question) -> Result:
+        """Run sequences and their occlusions, which are not counted."""
+        card, sequences = model.card, question.sequences
+        if model.baseline is None:
+            raise InvalidInput(
+                f"{card.name} version {model.version} has no baseline on its card, which importance needs: "
+                "train it again"
+            )
+        most = max(1, model.limits.max_queue // (1 + card.timesteps))
+        if len(sequences) > most:
+            raise TooLarge(
+                f"expected at most {most} sequences with importance, as each of their timesteps is one more to run, "
+                f"got {len(sequences)}"
+            )
+        occlusions = Occlusions(sequences, model.baseline)
+        model.batcher.require_room(len(sequences) + len(occlusions))  # both or neither
+        result, occluded = await asyncio.gather(
+            model.batcher.submit(sequences, {*question.outputs, PREDICTION, ATTENTION}),
+            model.batcher.submit(occlusions, (PREDICTION,)),
+        )
+        found, moved = result.outputs, occluded.outputs[PREDICTION]
+        model.live.add(found[ATTENTION])
+
+        def explained() -> Outputs:
+            importance = occlusions.importance(found[PREDICTION], moved, card.target)
+            correlation = rank_correlation(found[ATTENTION], importance, ~absent(sequences))
+            return {**found, IMPORTANCE: importance, RANK_CORRELATION: correlation}
+
+        outputs = await asyncio.to_thread(explained) if moved.size > LARGE_COMPARISON else explained()
+        return Result(outputs, occluded.queue, occluded.inference)

@@ -1,0 +1,213 @@
+"""The queue of one model: requests in order of arrival, bounded by their rows, each with a deadline."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+
+from service.artifact.tensors import Array
+from service.errors import DeadlineExceeded, QueueFull
+
+Outputs = dict[str, Array]
+
+
+class Rows(Protocol):
+    """Rows `(n, …)` that become an array when they are run. An array is such rows, too."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice, /) -> Self:
+        """Return some of the rows."""
+
+    def __array__(self, dtype: Any = ..., /) -> Array:
+        """Return all rows as an array."""
+
+
+class Result(NamedTuple):
+    """The outputs of a request, and where its time went.
+
+    Attributes:
+        outputs: the outputs by name, `(n, …)` each.
+        queue: seconds from submission to the start of the first call.
+        inference: seconds that the calls took.
+    """
+
+    outputs: Outputs
+    queue: float
+    inference: float
+
+
+class Part(NamedTuple):
+    """The outcome of one call for the rows of one request.
+
+    Attributes:
+        outputs: the outputs by name, `(m, …)` each.
+        started: when the call began, by `time.perf_counter`.
+        seconds: how long it took.
+    """
+
+    outputs: Outputs
+    started: float
+    seconds: float
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """Rows of one caller. They run in one call or in several.
+
+    Attributes:
+        rows: `(n, …)`.
+        size: n.
+        outputs: names of the outputs wanted.
+        answer: the future that the caller awaits. It is done early if the caller cancels or the deadline passes.
+        submitted: time of submission, by `time.perf_counter`.
+        taken: how many rows were taken into calls so far.
+        parts: the outcomes of the calls so far, except for the last.
+    """
+
+    rows: Rows
+    size: int
+    outputs: Collection[str]
+    answer: asyncio.Future[Result]
+    submitted: float
+    taken: int = 0
+    parts: tuple[Part, ...] = ()
+
+    def finish(self, outcome: Part | BaseException, *, last: bool) -> None:
+        """Add the outcome of a call. Answer the caller if the call failed or had the last rows."""
+        if self.answer.done():
+            return
+        if isinstance(outcome, BaseException):
+            self.answer.set_exception(outcome)
+        elif not last:
+            self.parts = (*self.parts, outcome)
+        else:
+            part = _joined((*self.parts, outcome)) if self.parts else outcome
+            self.answer.set_result(Result(part.outputs, part.started - self.submitted, part.seconds))
+
+
+class Piece(NamedTuple):
+    """The rows of one request in one call.
+
+    Attributes:
+        request: the request.
+        rows: `(m, …)`.
+        size: m.
+        last: whether the request has no rows after these.
+    """
+
+    request: Request
+    rows: Rows
+    size: int
+    last: bool
+
+
+class RequestQueue:
+    """Requests in order of arrival.
+
+    Args:
+        max_rows: most rows waiting or running before further requests are refused. An empty queue refuses none.
+        timeout: seconds after which a request fails. Rows that have not run by then are dropped.
+    """
+
+    def __init__(self, *, max_rows: int, timeout: float) -> None:
+        self.rows = 0  # waiting or running
+        self._max_rows = max_rows
+        self._timeout = timeout
+        self._waiting: deque[Request] = deque()
+        self._unanswered: dict[Request, None] = {}  # oldest first
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def unanswered(self) -> int:
+        """How many requests have no answer yet."""
+        return len(self._unanswered)
+
+    @property
+    def oldest(self) -> Request | None:
+        """The request that is next in line."""
+        return self._waiting[0] if self._waiting else None
+
+    def require_room(self, rows: int) -> None:
+        """Refuse rows while there is no room for them.
+
+        Raises:
+            QueueFull: too many rows are waiting or running.
+        """
+        if self.rows and self.rows + rows > self._max_rows:
+            raise QueueFull(f"expected at most {self._max_rows} sequences waiting, got {self.rows} before these {rows}")
+
+    def add(self, rows: Rows, outputs: Collection[str]) -> Request:
+        """Append a request, and start its deadline."""
+        loop = asyncio.get_running_loop()
+        request = Request(rows, len(rows), outputs, loop.create_future(), time.perf_counter())
+        self._waiting.append(request)
+        self._unanswered[request] = None
+        self.rows += request.size
+        if self._timer is None:  # one timer serves all requests, as few of them ever need it
+            self._timer = loop.call_later(self._timeout, self._expire)
+        return request
+
+    def take(self, room: int) -> list[Piece]:
+        """Take the rows of the next call.
+
+        A request that does not fit goes to the back of the queue with its remaining rows, so that small requests wait
+        for one call of a large request, not for all of them. Requests that are answered already are dropped.
+
+        Args:
+            room: most rows.
+        """
+        pieces: list[Piece] = []
+        for _ in range(len(self._waiting)):
+            if not room:
+                break
+            request = self._waiting.popleft()
+            if request.answer.done():
+                self._unanswered.pop(request, None)
+                self.rows -= request.size - request.taken
+                continue
+            start, size = request.taken, min(request.size - request.taken, room)
+            rows = request.rows if size == request.size else request.rows[start : start + size]
+            request.taken += size
+            room -= size
+            last = request.taken == request.size
+            pieces.append(Piece(request, rows, size, last))
+            if not last:
+                self._waiting.append(request)
+        return pieces
+
+    def finish(self, pieces: Sequence[Piece], outcomes: Sequence[Part | BaseException]) -> None:
+        """Give each piece of a call its outcome."""
+        for piece, outcome in zip(pieces, outcomes, strict=True):
+            self.rows -= piece.size
+            piece.request.finish(outcome, last=piece.last)
+            if piece.request.answer.done():
+                self._unanswered.pop(piece.request, None)
+
+    def close(self) -> None:
+        """Stop the timer of the deadlines."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        """Fail the requests whose deadline has passed, and wait for the next deadline."""
+        self._timer = None
+        while self._unanswered:
+            request = next(iter(self._unanswered))
+            left = request.submitted + self._timeout - time.perf_counter()
+            if not request.answer.done():
+                if left > 0:
+                    self._timer = asyncio.get_running_loop().call_later(left, self._expire)
+                    return
+                request.answer.set_exception(DeadlineExceeded(f"no answer within {self._timeout:g} s"))
+            del self._unanswered[request]
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    """Return several parts of one request as one."""
+    outputs = {name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].outputs}
+    return Part(outputs, parts[0].started, sum(part.seconds for part in parts))
