@@ -13,13 +13,14 @@ from service.api.error_answers import in_protocol
 from service.api.request_body import JSON
 
 REFERENCE = "#/components/schemas/{model}"
-#: The parts of paths that name something.
+#: The parameters of paths whose endpoints do not declare them.
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "model": {"description": "Name of the model.", "schema": {"type": "string"}},
     "version": {
         "description": "Version of the model.",
         "schema": {"type": "integer", "exclusiveMaximum": 10**18},
     },
+    "method": {"description": "Method to call: `predict`, `classify` or `regress`.", "schema": {"type": "string"}},
 }
 
 

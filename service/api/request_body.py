@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
-from service.api.codecs.arrays import loads
+from service.api.codecs.array_reader import loads
 from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
@@ -69,7 +69,7 @@ def parse_sequences(text: bytes, expected: type[M], most_sequences: int, timeste
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON as `arrays.loads` does.
+    """Parse JSON as `array_reader.loads` does.
 
     Raises:
         RequestValidationError: the text is not JSON.

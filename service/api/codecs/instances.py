@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field
 
-from service.api.codecs.arrays import dumps, dumps_rows
+from service.api.codecs.array_writer import dumps, dumps_rows
 from service.api.codecs.padding import Lengths, Sequences
 from service.api.codecs.predictions import row_template
 from service.api.codecs.sequences import decode_sequences, kind_of

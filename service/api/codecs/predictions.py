@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 from pydantic import BaseModel, Field
 
-from service.api.codecs.arrays import dumps_rows, require_finite
+from service.api.codecs.array_writer import dumps_rows, require_finite
 from service.api.codecs.padding import Lengths
 from service.artifact.card import Target
 from service.artifact.tensors import IMPORTANCE, PREDICTION, RANK_CORRELATION

@@ -24,7 +24,7 @@ def decode_sequences(
 
     Args:
         sequences: what should be sequences, each a list of timesteps, each a list of numbers; as an array if
-            `numbers.loads` could make it one, as a list otherwise.
+            `array_reader.loads` could make it one, as a list otherwise.
         card: the shape to expect.
         limit: most sequences.
         where: what messages call a sequence, `{}` standing for its index: `sequences[{}]`.

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from service import __version__, errors
-from service.api.codecs.arrays import require_finite
+from service.api.codecs.array_writer import require_finite
 from service.api.codecs.sequences import shown
 from service.api.codecs.tensors import DATATYPE, Parameters, RequestInput, decode_tensor
 from service.api.error_answers import ASKING, POSTING, documented_in_protocol

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from service.api.codecs.arrays import KEPT_BYTES, dumps, dumps_rows, loads, regular_shape
+from service.api.codecs.array_reader import KEPT_BYTES, loads, regular_shape
+from service.api.codecs.array_writer import dumps, dumps_rows
 from service.errors import InvalidInput
 
 
