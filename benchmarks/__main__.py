@@ -83,7 +83,7 @@ def measure(
                 check(server, artifact, bodies[32])
             results.outcomes[name] = Outcome(starts[name], server.memory(), lost(server, bodies[1]))
             servers.append(server)
-            server.freeze()
+            server.pause()
         for number in range(rounds):
             results.engine_seconds.append(engine_seconds(artifact, bodies[512]))
             for scenario in SCENARIOS:
@@ -125,13 +125,13 @@ def measure_starts(
 
 def run(server: Server, body: Body, scenario: Scenario, seconds: int, scratch: Path) -> Load:
     """Load one server for some seconds, the others standing still."""
-    server.wake()
+    server.resume()
     try:
         return post(
             server.url, body, connections=scenario.concurrency, seconds=seconds, core=LOAD_CORE, scratch=scratch
         )
     finally:
-        server.freeze()
+        server.pause()
 
 
 def check(server: Server, artifact: Artifact, sequences: np.ndarray) -> None:

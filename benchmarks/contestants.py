@@ -54,7 +54,7 @@ class Contestant:
         batching: whether it batches across requests; None where the framework has no such thing.
         python: the interpreter its environment needs; None for any Python 3.11.
         settings: what else its environment says.
-        freezes: whether its processes survive being stopped for a while.
+        pausable: whether its processes survive being stopped for a while.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Contestant:
     batching: bool | None = None
     python: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
-    freezes: bool = True
+    pausable: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
@@ -177,7 +177,7 @@ def _bentoml(*, batching: bool) -> Contestant:
         batching=batching,
         settings={"BENTOML_DO_NOT_TRACK": "1"},
         # Its batching would learn that a batch takes as long as it was stopped.
-        freezes=False,
+        pausable=False,
     )
 
 
@@ -229,7 +229,7 @@ def _triton(*, batching: bool, binary: bool = False) -> Contestant:
         answers=binary_answers if binary else tensor_answers,
         batching=batching,
         # Its processes share locks that they wait for with a deadline.
-        freezes=False,
+        pausable=False,
     )
 
 
