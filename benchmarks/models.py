@@ -29,7 +29,7 @@ HEADER = (
 
 
 class Measured(NamedTuple):
-    """What one run of the service showed.
+    """The measurements of one run of the service.
 
     Attributes:
         ready: seconds from start to first answer.

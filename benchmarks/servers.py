@@ -18,6 +18,8 @@ ROOT = Path(__file__).parent.parent
 UV = (sys.executable, "-m", "uv")
 #: The first port of the contestants, the core that they share, and the core of the load generator.
 FIRST_PORT, SERVER_CORE, LOAD_CORE = 8600, 0, 1
+#: Longest time from a start to the first answer.
+STARTUP_SECONDS = 300
 #: Environment variable that marks all processes of a server.
 MARK = "BENCHMARK_SERVER"
 
@@ -54,9 +56,6 @@ class Server:
         """Return the resident memory of its processes, in MB; shared pages count for each process."""
         return self._memory("Rss")
 
-    def _memory(self, kind: str) -> float:
-        return sum(_kilobytes(kind, pid) for pid in self.processes()) / 1e3
-
     def processes(self) -> list[int]:
         """Return the ids of all processes that inherited its mark, daemons included."""
         return _marked(self.mark)
@@ -79,17 +78,20 @@ class Server:
         finally:
             self.pause()
 
+    def _memory(self, kind: str) -> float:
+        return sum(_kilobytes(kind, pid) for pid in self.processes()) / 1e3
+
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def ask(self, body: Body, timeout: float = 10) -> tuple[int, bytes]:
+    def post_once(self, body: Body, timeout: float = 10) -> tuple[int, bytes]:
         """Post a body; return the status, 0 without an answer, and the response body."""
-        return ask(self.url, body, timeout)
+        return post_once(self.url, body, timeout)
 
 
-def ask(url: str, body: Body, timeout: float = 10) -> tuple[int, bytes]:
+def post_once(url: str, body: Body, timeout: float = 10) -> tuple[int, bytes]:
     """Post a body; return the status, 0 without an answer, and the response body."""
     request = urllib.request.Request(url, body.content, body.headers)  # noqa: S310 - http, to this machine
     try:
@@ -133,7 +135,7 @@ def serving(
     """Run a contestant until the block ends, pinned to a core.
 
     Raises:
-        RuntimeError: it exits or does not answer within two minutes.
+        RuntimeError: it exits, or does not answer within `STARTUP_SECONDS`.
     """
     path = f"{bin_directory}{os.pathsep}{os.environ['PATH']}"
     mark = f"{MARK}={port}".encode()
@@ -159,8 +161,8 @@ def serving(
     ):
         url = f"http://127.0.0.1:{port}{contestant.path}"
         try:
-            while ask(url, body)[0] != 200:
-                if process.poll() is not None or time.perf_counter() - started > 120:
+            while post_once(url, body)[0] != 200:
+                if process.poll() is not None or time.perf_counter() - started > STARTUP_SECONDS:
                     raise RuntimeError(f"it does not answer:\n{log.read_text(errors='replace')[-2000:]}")
                 time.sleep(0.01)
             server = Server(contestant, url, time.perf_counter() - started, process, mark, log)
