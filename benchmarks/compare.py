@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.contestants import Body, Contestant, binary_body
-from benchmarks.load import post
+from benchmarks.load import Load, post
 from benchmarks.ours import ROOT, newest, ours, random_sequences
-from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, serving
+from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, serving
 
 OLD, NEW, PLAIN = "old", "new", "plain"
 START = "start to first answer, s"
@@ -74,63 +74,61 @@ def of_tree(service: Contestant, name: str, tree: Path) -> Contestant:
 
 
 def measure(contestants: Sequence[Contestant], cases: Sequence[Case], rounds: int, seconds: int) -> Values:
-    """Start all servers in each round, and load them in turns; idle servers are paused.
+    """Start all servers anew in each round, and load them in turns; idle servers are paused (SIGSTOP).
 
-    A new process for each round: two processes of the same program may differ by a tenth for their whole life.
+    New processes, because two processes of the same program may differ by a tenth for their whole life.
 
     Raises:
         RuntimeError: a server does not start, or a request fails.
     """
     values: Values = {}
-    python = Path(sys.executable).parent
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        for number in range(rounds + 1):
-            with ExitStack() as stack:
-                servers = []
-                for index, contestant in enumerate(contestants):
-                    server = stack.enter_context(
-                        serving(
-                            contestant,
-                            python,
-                            FIRST_PORT + index,
-                            cases[0].body,
-                            core=SERVER_CORE,
-                            variables={},
-                            log=scratch / f"{index}.log",
-                        )
-                    )
-                    server.pause()
-                    servers.append(server)
-                if number == 0:  # the first start compiles the imported modules
-                    continue
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        start_all(contestants, cases[0].body, Path(folder), stack)  # not measured: it compiles the imported modules
+    for number in range(1, rounds + 1):
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+            servers = start_all(contestants, cases[0].body, Path(folder), stack)
+            for server in servers:
+                _add(values, START, server, server.start)
+            for case in cases:
                 for server in servers:
-                    _add(values, START, server.contestant.name, server.start)
-                for case in cases:
-                    for server in servers:
-                        name = server.contestant.name
-                        if name == PLAIN and case.path != "/predict":
-                            continue
-                        print(f"round {number} of {rounds}: {case.name}: {name}", file=sys.stderr, flush=True)
-                        with server.running():
-                            load = post(
-                                server.address(case.path),
-                                case.body,
-                                connections=case.connections,
-                                seconds=seconds,
-                                core=LOAD_CORE,
-                                scratch=scratch,
-                            )
-                        if load.failed:
-                            raise RuntimeError(f"{load.failed} requests to {name} failed: {case.name}")
-                        _add(values, f"{case.name}: requests/s", name, load.rate)
-                        if case.latency:
-                            _add(values, f"{case.name}: p50, ms", name, load.p50 * 1e3)
+                    if server.contestant.name == PLAIN and case.path != server.contestant.path:
+                        continue
+                    print(f"round {number}: {case.name}: {server.contestant.name}", file=sys.stderr, flush=True)
+                    load = run(server, case, seconds, Path(folder))
+                    _add(values, f"{case.name}: requests/s", server, load.rate)
+                    if case.latency:
+                        _add(values, f"{case.name}: p50, ms", server, load.p50 * 1e3)
     return values
 
 
-def _add(values: Values, quantity: str, server: str, value: float) -> None:
-    values.setdefault(quantity, {}).setdefault(server, []).append(value)
+def start_all(contestants: Sequence[Contestant], body: Body, scratch: Path, stack: ExitStack) -> list[Server]:
+    """Start servers one after another, each paused after its first answer; the stack stops them."""
+    python = Path(sys.executable).parent
+    servers = []
+    for port, contestant in enumerate(contestants, FIRST_PORT):
+        log = scratch / f"{contestant.name}.log"
+        server = stack.enter_context(serving(contestant, python, port, body, core=SERVER_CORE, variables={}, log=log))
+        server.pause()
+        servers.append(server)
+    return servers
+
+
+def run(server: Server, case: Case, seconds: int, scratch: Path) -> Load:
+    """Load one server for some seconds; the others are paused.
+
+    Raises:
+        RuntimeError: a request fails.
+    """
+    url = server.address(case.path)
+    with server.running():
+        load = post(url, case.body, connections=case.connections, seconds=seconds, core=LOAD_CORE, scratch=scratch)
+    if load.failed:
+        raise RuntimeError(f"{load.failed} requests to {server.contestant.name} failed: {case.name}")
+    return load
+
+
+def _add(values: Values, quantity: str, server: Server, value: float) -> None:
+    values.setdefault(quantity, {}).setdefault(server.contestant.name, []).append(value)
 
 
 def markdown(values: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
