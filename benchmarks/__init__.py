@@ -1,1 +1,1 @@
-"""How fast the service is, beside its own limit and beside what people use today."""
+"""Benchmarks of the service, beside its own limit and beside other servers."""

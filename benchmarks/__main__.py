@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run every contestant, then write the table, the numbers and the chart."""
+"""`python -m benchmarks`: measure every contestant; write a table, the numbers and a chart."""
 
 import argparse
 import os
@@ -19,18 +19,18 @@ from benchmarks.contestants import CONTESTANTS, Body, Contestant
 from benchmarks.load import Load, post
 from benchmarks.ours import newest, ours, random_sequences
 from benchmarks.report import Outcome, Results, Scenario, write
-from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, ask, install, serving
+from benchmarks.servers import FIRST_PORT, LOAD_CORE, SERVER_CORE, Server, install, post_once, serving
 from service.artifact.tensors import ATTENTION, PREDICTION, SEQUENCE
 from service.artifact.version import Artifact
 
 SCENARIOS = (Scenario(1, 1), Scenario(1, 16), Scenario(1, 64), Scenario(32, 1), Scenario(512, 1))
 TOLERANCE = 1e-5
-#: One wrong request among this many concurrent ones, so many times over.
+#: Concurrent requests of which one is wrong, and how often to repeat them.
 CONCURRENT, REPETITIONS = 9, 10
 
 
 def main() -> None:
-    """Measure, and write what came out."""
+    """Measure the contestants, and write the results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "--artifacts", type=Path, default=Path("artifacts"), help="folder of models (default: artifacts)"
@@ -54,7 +54,7 @@ def main() -> None:
 def measure(
     contestants: Sequence[Contestant], artifact: Artifact, rounds: int, seconds: int, environments: Path
 ) -> Results:
-    """Start every contestant, check its answers, and load them in turns."""
+    """Start every contestant, check its answers, and load them in turns; idle contestants are paused (SIGSTOP)."""
     card = artifact.read().card()
     bodies = {n: random_sequences(n, card.timesteps, card.features) for n in {s.sequences for s in SCENARIOS}}
     variables = {"LOWERING": str(artifact.lowering_path), "SAVED_MODEL": str(artifact.directory)}
@@ -83,7 +83,7 @@ def measure(
                 check(server, artifact, bodies[32])
             results.outcomes[name] = Outcome(starts[name], server.memory(), lost(server, bodies[1]))
             servers.append(server)
-            server.freeze()
+            server.pause()
         for number in range(rounds):
             results.engine_seconds.append(engine_seconds(artifact, bodies[512]))
             for scenario in SCENARIOS:
@@ -106,9 +106,9 @@ def measure(
 def measure_starts(
     starting: Mapping[str, Callable[[], AbstractContextManager[Server]]], rounds: int
 ) -> dict[str, list[float]]:
-    """Start every contestant over and over, in turns; returns how long each took, without those that do not start.
+    """Start the contestants repeatedly, in turns; return the seconds of each start.
 
-    The first start is not counted: it compiles what is imported.
+    Contestants that do not start are left out. The first start is not counted: it compiles the imported modules.
     """
     starts: dict[str, list[float]] = {name: [] for name in starting}
     for number in range(rounds + 1):
@@ -124,19 +124,20 @@ def measure_starts(
 
 
 def run(server: Server, body: Body, scenario: Scenario, seconds: int, scratch: Path) -> Load:
-    """Load one server for some seconds, the others standing still."""
-    server.wake()
-    try:
+    """Load one server for some seconds; the others are paused."""
+    with server.running():
         return post(
             server.url, body, connections=scenario.concurrency, seconds=seconds, core=LOAD_CORE, scratch=scratch
         )
-    finally:
-        server.freeze()
 
 
 def check(server: Server, artifact: Artifact, sequences: np.ndarray) -> None:
-    """Refuse to measure a contestant that answers something else than the model does."""
-    status, answer = server.ask(server.contestant.body(sequences))
+    """Check that a contestant answers the outputs of the model.
+
+    Raises:
+        RuntimeError: its answers differ.
+    """
+    status, answer = server.post_once(server.contestant.body(sequences))
     session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
     expected = session.run([PREDICTION, ATTENTION], {SEQUENCE: sequences.astype(np.float32)})
     answered = server.contestant.answers(answer)
@@ -146,18 +147,18 @@ def check(server: Server, artifact: Artifact, sequences: np.ndarray) -> None:
 
 
 def lost(server: Server, sequences: np.ndarray) -> int:
-    """How many good requests fail where one of nine concurrent ones has the wrong shape."""
-    good, wrong = server.contestant.body(sequences), server.contestant.body(sequences[:, 1:])
+    """Return how many valid requests fail when one of nine concurrent requests has the wrong shape."""
+    valid, invalid = server.contestant.body(sequences), server.contestant.body(sequences[:, 1:])
     failed = 0
     with ThreadPoolExecutor(CONCURRENT) as pool:
         for _ in range(REPETITIONS):
-            answers = pool.map(lambda body: ask(server.url, body), [good] * (CONCURRENT - 1) + [wrong])
+            answers = pool.map(lambda body: post_once(server.url, body), [valid] * (CONCURRENT - 1) + [invalid])
             failed += sum(status != 200 for status, _ in list(answers)[:-1])
     return failed
 
 
 def engine_seconds(artifact: Artifact, sequences: np.ndarray) -> float:
-    """Median time of the engine alone for some sequences, on the server's core."""
+    """Return the median time of the engine alone for some sequences, on the server's core."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(artifact.lowering_path, options, providers=["CPUExecutionProvider"])
@@ -176,7 +177,7 @@ def engine_seconds(artifact: Artifact, sequences: np.ndarray) -> float:
 
 
 def say(text: str) -> None:
-    """Tell how far it is."""
+    """Report progress."""
     print(text, file=sys.stderr, flush=True)
 
 

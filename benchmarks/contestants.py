@@ -1,4 +1,4 @@
-"""The peers of the benchmark: how each is started, asked and read."""
+"""The other servers of the benchmark: how to start each, and its request and response formats."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,15 +15,15 @@ Sequences = NDArray[np.floating[Any]]
 """(n, timesteps, features)"""
 
 Answers = tuple[list[float], list[list[float]]]
-"""One prediction a sequence, and one attention weight a timestep of each."""
+"""One prediction for each sequence, and one attention weight for each timestep of each sequence."""
 
 
 class Body(NamedTuple):
-    """What is posted.
+    """A request body.
 
     Attributes:
-        content: all of it.
-        json_length: how much of it is JSON, where binary tensors follow; None where it is nothing else.
+        content: all its bytes.
+        json_length: length of the JSON if binary tensors follow it; None if all is JSON.
     """
 
     content: bytes
@@ -31,7 +31,7 @@ class Body(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers to post it with."""
+        """The headers of the request."""
         if self.json_length is None:
             return {"Content-Type": "application/json"}
         return {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(self.json_length)}
@@ -39,22 +39,22 @@ class Body(NamedTuple):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A server to start in its own environment and to post sequences to.
+    """A server to measure, in its own environment.
 
-    It listens on 127.0.0.1 and the `PORT` of its environment, and serves the ONNX model that `LOWERING` names; the
-    handwritten one serves the directory that `SAVED_MODEL` names.
+    It listens on 127.0.0.1, on the port of the environment variable `PORT`. It serves the ONNX file of the variable
+    `LOWERING`; the handwritten server serves the directory of `SAVED_MODEL`.
 
     Attributes:
-        name: what the tables call it.
-        folder: its working directory; requirements.txt there is its environment.
-        command: a program in the environment's bin, and its arguments.
-        path: the route that takes a POST.
-        body: sequences (n, timesteps, features) as a request body.
-        answers: a response body as predictions and rows of attention.
-        batching: whether it batches across requests; None where the framework has no such thing.
-        python: the interpreter its environment needs; None for any Python 3.11.
-        settings: what else its environment says.
-        freezes: whether its processes survive being stopped for a while.
+        name: its name in the tables.
+        folder: its working directory, with the requirements.txt of its environment.
+        command: a program in the bin directory of its environment, and arguments.
+        path: the path of its POST route.
+        body: encodes sequences `(n, timesteps, features)` as a request body.
+        answers: decodes a response body to predictions and rows of attention.
+        batching: whether it batches across requests; None if the framework cannot.
+        python: the interpreter of its environment; None for any Python 3.11.
+        settings: further environment variables.
+        pausable: whether its processes survive being stopped for a while.
     """
 
     name: str
@@ -66,11 +66,11 @@ class Contestant:
     batching: bool | None = None
     python: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
-    freezes: bool = True
+    pausable: bool = True
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables to start it with, beside `PORT` and the model."""
+        """The environment variables to start it with, beside `PORT` and the model."""
         return {"BATCHING": "1" if self.batching else "0", **self.settings}
 
 
@@ -104,7 +104,7 @@ def _columns(rows: list[dict[str, Any]]) -> Answers:
 
 
 def tensor_body(sequences: Sequences) -> Body:
-    """Sequences as the Open Inference Protocol has them in JSON."""
+    """Encode sequences in the JSON of the Open Inference Protocol."""
     tensor = {
         "name": "sequence",
         "shape": sequences.shape,
@@ -115,14 +115,14 @@ def tensor_body(sequences: Sequences) -> Body:
 
 
 def tensor_answers(body: bytes) -> Answers:
-    """What the Open Inference Protocol answers in JSON."""
+    """Decode an answer in the JSON of the Open Inference Protocol."""
     outputs = {output["name"]: output for output in json.loads(body)["outputs"]}
     attention = outputs["attention"]
     return outputs["prediction"]["data"], np.reshape(attention["data"], attention["shape"]).tolist()
 
 
 def binary_body(sequences: Sequences) -> Body:
-    """Sequences as the Open Inference Protocol has them in binary, to be answered in binary."""
+    """Encode sequences in the binary format of the Open Inference Protocol; the answer is binary, too."""
     content = sequences.astype("<f4").tobytes()
     parameters = {"binary_data_size": len(content)}
     tensor = {"name": "sequence", "shape": sequences.shape, "datatype": "FP32", "parameters": parameters}
@@ -132,7 +132,7 @@ def binary_body(sequences: Sequences) -> Body:
 
 
 def binary_answers(body: bytes) -> Answers:
-    """What the Open Inference Protocol answers in binary."""
+    """Decode an answer in the binary format of the Open Inference Protocol."""
     answer, at = json.JSONDecoder().raw_decode(body.decode("latin-1"))
     arrays = {}
     for output in answer["outputs"]:
@@ -172,12 +172,12 @@ def _bentoml(*, batching: bool) -> Contestant:
         command=("bentoml", "serve", "serve:Peer"),
         path="/predict",
         body=_plain_body,
-        # Its batching takes the answers apart by rows.
+        # With batching it answers a list of one row for each sequence.
         answers=_row_answers if batching else _plain_answers,
         batching=batching,
         settings={"BENTOML_DO_NOT_TRACK": "1"},
-        # Its batching would learn that a batch takes as long as it was stopped.
-        freezes=False,
+        # Its batching would count the pause as the duration of a batch.
+        pausable=False,
     )
 
 
@@ -221,15 +221,15 @@ def _triton(*, batching: bool, binary: bool = False) -> Contestant:
     return Contestant(
         name=_named("triton", batching=batching, binary=binary),
         folder=HERE / "triton",
-        # Its Triton is linked against Debian's libpython.
+        # PyTriton's Triton is linked against Debian's libpython.
         python="/usr/bin/python3.11",
         command=("python", "serve.py"),
         path="/v2/models/attention/infer",
         body=binary_body if binary else tensor_body,
         answers=binary_answers if binary else tensor_answers,
         batching=batching,
-        # Its processes share locks that they wait for with a deadline.
-        freezes=False,
+        # Its processes wait for shared locks with a deadline.
+        pausable=False,
     )
 
 

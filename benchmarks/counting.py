@@ -1,4 +1,4 @@
-"""The service, which stops counting attention, or goes on, at a signal: what that costs can be seen in one process."""
+"""The service, in which a signal turns counting of attention off and on, to measure its cost in one process."""
 
 import signal
 
@@ -10,17 +10,17 @@ from service.serving.live_profile import LiveProfile
 TOGGLE = signal.SIGUSR1
 
 
-def forget(_: LiveProfile, __: Array) -> None:
-    """What was answered."""
+def ignore(_: LiveProfile, __: Array) -> None:
+    """Count nothing."""
 
 
 def toggle_counting() -> None:
-    """From now on have the signal turn it off, and on again."""
-    ways = [LiveProfile.add, forget]
+    """Install the signal handler."""
+    functions = [LiveProfile.add, ignore]
 
     def toggle(*_: object) -> None:
-        ways.reverse()
-        setattr(LiveProfile, "add", ways[0])  # noqa: B010 - a type checker takes an assignment for a mistake
+        functions.reverse()
+        setattr(LiveProfile, "add", functions[0])  # noqa: B010 - mypy refuses to assign to a method
 
     signal.signal(TOGGLE, toggle)
 

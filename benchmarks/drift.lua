@@ -1,5 +1,4 @@
--- Posts the lines of the file that BODIES names, one after another; says so after as many answers as it has lines, and
--- stops.
+-- Post the lines of the file in BODIES, one after another. After as many answers as lines, print "all answered" and stop.
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 local bodies = {}

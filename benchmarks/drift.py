@@ -1,4 +1,4 @@
-"""`python -m benchmarks.drift`: whether live attention shows traffic that moved, and is quiet about what did not."""
+"""`python -m benchmarks.drift`: whether live attention shows changed traffic, and is silent about unchanged traffic."""
 
 import argparse
 import json
@@ -27,16 +27,17 @@ from training.sources.synthetic import recurrent
 
 SCRIPT = Path(__file__).with_name("drift.lua")
 CONNECTIONS, SECONDS_BETWEEN_SCRAPES, LONGEST = 16, 1.0, 600
-#: The alert of deploy/prometheus/attention.rules.yml: distance above FACTOR times chance + FLOOR, ENOUGH sequences.
+#: The alert of deploy/prometheus/attention.rules.yml: over at least ENOUGH sequences, the distance is above
+#: FACTOR times the distance by chance + FLOOR.
 FACTOR, FLOOR, ENOUGH = 5, 0.02, 100
 
 
 @dataclass(frozen=True)
 class Scrape:
-    """What /metrics said of the model at some time.
+    """The metrics of the model at one time.
 
     Attributes:
-        at: when, in seconds.
+        at: the time, in seconds.
         sequences: attention_sequences_total.
         mass: attention_mass_total, `(timesteps,)`.
         distance: attention_distance of the last minute, total variation.
@@ -61,23 +62,23 @@ class Alert:
     card: ModelCard
 
     def distance(self, first: Scrape, last: Scrape) -> float:
-        """Total variation between what was counted from one scrape to another and training."""
+        """Return the total variation between the attention counted from one scrape to another and that of training."""
         share = (last.mass - first.mass) / (last.sequences - first.sequences)
         return float(np.abs(share - self.card.attention.mean).sum() / 2)
 
     def threshold(self, first: Scrape, last: Scrape) -> float:
-        """What the distance must be above."""
+        """Return the value that the distance must exceed."""
         counted = 1 / (last.sequences - first.sequences) + 1 / self.card.attention.sequences
         by_chance = float(np.sqrt(2 / np.pi * counted) * sum(self.card.attention.spread) / 2)
         return FACTOR * by_chance + FLOOR
 
     def excess(self, first: Scrape, last: Scrape) -> float:
-        """The distance less the threshold: above 0 the expression holds."""
+        """Return the distance less the threshold; the alert fires above 0."""
         return self.distance(first, last) - self.threshold(first, last)
 
 
 def main() -> None:
-    """Post unchanged traffic, then moved traffic, and print what the metrics made of both."""
+    """Post unchanged traffic, then moved traffic, and print how the metrics show them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift", description=__doc__)
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder (default: artifacts)")
     parser.add_argument(
@@ -91,7 +92,7 @@ def main() -> None:
     artifact = newest(options.artifacts / options.model)
     card = artifact.read().card()
     trained_on = int(str(card.training.options["attention_column"]))
-    rng = np.random.default_rng(2**32)  # no seed of a training
+    rng = np.random.default_rng(2**32)  # trainings have smaller seeds
     unchanged = recurrent(options.requests, card.timesteps, card.features, trained_on, rng).x
     moved = recurrent(options.moved, card.timesteps, card.features, options.column, rng).x
     contestant = next(one for one in ours(options.artifacts, options.model) if one.name == "this service")
@@ -110,15 +111,15 @@ def main() -> None:
 
 
 def post(server: Server, scratch: Path, sequences: Rows) -> int:
-    """Post each of some sequences in a request of its own; returns how many that were, with those under way at the end.
+    """Post each sequence in a request of its own; return the number of requests, including those unfinished at the end.
 
     Raises:
-        RuntimeError: one was not answered 200.
+        RuntimeError: a request was not answered 200.
     """
     bodies = scratch / "bodies"
     with bodies.open("w") as file:
-        for one in sequences[:]:
-            file.write(json.dumps({"sequence": one.astype(np.float64).round(4).tolist()}) + "\n")
+        for sequence in sequences[:]:
+            file.write(json.dumps({"sequence": sequence.astype(np.float64).round(4).tolist()}) + "\n")
     command = ["taskset", "-c", str(LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{LONGEST}s", "--timeout", "10s"]
     printed = ""
     with subprocess.Popen(
@@ -130,7 +131,7 @@ def post(server: Server, scratch: Path, sequences: Rows) -> int:
         for line in process.stdout or ():
             printed += line
             if line == "all answered\n":
-                process.send_signal(signal.SIGINT)  # or it would sleep until its time is over
+                process.send_signal(signal.SIGINT)  # wrk otherwise runs until its time is over
     found = re.search(r"sent: (\d+), answered otherwise: (\d+)", printed)
     if found is None or int(found[2]) or int(found[1]) < len(sequences):
         raise RuntimeError(f"wrk: {printed}")
@@ -139,37 +140,36 @@ def post(server: Server, scratch: Path, sequences: Rows) -> int:
 
 @contextmanager
 def scraping(server: Server, card: ModelCard) -> Iterator[list[Scrape]]:
-    """Scrape at once, then once a second until the block ends, and once more when all is counted."""
+    """Scrape at once, then once a second until the block ends, and once more when everything is counted."""
     scrapes = [scrape(server, card)]
     stop = threading.Event()
 
-    def go_on() -> None:
+    def scrape_repeatedly() -> None:
         while not stop.wait(SECONDS_BETWEEN_SCRAPES):
             scrapes.append(scrape(server, card))
 
-    scraper = threading.Thread(target=go_on)
+    scraper = threading.Thread(target=scrape_repeatedly)
     scraper.start()
     try:
         yield scrapes
     finally:
         stop.set()
         scraper.join()
-    time.sleep(SECONDS_BETWEEN_SCRAPES)  # the service counts what it answered a moment later
+    time.sleep(SECONDS_BETWEEN_SCRAPES)  # the service counts an answer up to a tenth of a second later
     scrapes.append(scrape(server, card))
 
 
 def scrape(server: Server, card: ModelCard) -> Scrape:
     """Read /metrics once."""
-    address = server.url.removesuffix(server.contestant.path) + "/metrics"
     at = time.perf_counter()
-    with urllib.request.urlopen(address, timeout=10) as response:  # noqa: S310
+    with urllib.request.urlopen(server.address("/metrics"), timeout=10) as response:  # noqa: S310
         text = response.read().decode()
     found: dict[str, float] = {}
     for name, labels, value in re.findall(r"^(attention_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
-        told = dict(re.findall(r'(\w+)="([^"]*)"', labels))
-        if told["model"] == card.name:
-            which = (told.get(label, "") for label in ("timestep", "window", "measure"))
-            found[" ".join((name, *filter(None, which)))] = float(value)
+        by_label = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+        if by_label["model"] == card.name:
+            parts = (by_label.get(label, "") for label in ("timestep", "window", "measure"))
+            found[" ".join((name, *filter(None, parts)))] = float(value)
     return Scrape(
         at=at,
         sequences=found["attention_sequences_total"],
@@ -180,13 +180,13 @@ def scrape(server: Server, card: ModelCard) -> Scrape:
 
 
 def report(alert: Alert, before: Sequence[Scrape], after: Sequence[Scrape], workers: int) -> None:
-    """Print what the scrapes showed.
+    """Print how far attention moved, and when the alert fires.
 
     Args:
-        alert: of the version.
+        alert: the alert of the version.
         before: scrapes of unchanged traffic.
-        after: scrapes of moved traffic, the first of which is from before it.
-        workers: worker processes of the service.
+        after: scrapes of moved traffic; the first is from before it.
+        workers: number of worker processes of the service.
     """
     windows = [pair for pair in combinations(before, 2) if pair[1].sequences - pair[0].sequences >= ENOUGH]
     closest = max(windows, key=lambda pair: alert.excess(*pair))
@@ -205,7 +205,7 @@ def report(alert: Alert, before: Sequence[Scrape], after: Sequence[Scrape], work
         f"{alert.distance(*moved):.4f}, threshold {alert.threshold(*moved):.4f}"
     )
     since = [alert.excess(after[0], one) > 0 for one in after[1:] if one.sequences - after[0].sequences >= ENOUGH]
-    print(f"           shows from scrape {_first(since)} on, counting what came since it moved")
+    print(f"           shows from scrape {_first(since)} on, counting the traffic since it moved")
     at_all = [alert.excess(before[0], one) > 0 for one in after[1:]]
     print(f"           shows from scrape {_first(at_all)} on, counting all {_size(whole):,.0f} before it, too")
     minute = [one.distance > FACTOR * one.by_chance + FLOOR for one in after[1:]]
@@ -217,7 +217,7 @@ def _size(window: tuple[Scrape, Scrape]) -> float:
 
 
 def _first(shown: Sequence[bool]) -> str:
-    """From which on all are true, counting from 1."""
+    """Return the first place from which all are true, counting from 1; "none" without one."""
     quiet = [number for number, one in enumerate(shown, 1) if not one]
     start = max(quiet, default=0) + 1
     return str(start) if start <= len(shown) else "none"

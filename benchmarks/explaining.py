@@ -1,4 +1,4 @@
-"""`python -m benchmarks.explaining`: what importance on request costs, and what counting attention does."""
+"""`python -m benchmarks.explaining`: the cost of importance on request, and that of counting attention."""
 
 import argparse
 import os
@@ -20,10 +20,10 @@ class Kind(NamedTuple):
     """A kind of load.
 
     Attributes:
-        name: what it is called.
-        body: what is posted.
-        concurrency: over how many connections.
-        counted: whether the service counts attention meanwhile.
+        name: its name.
+        body: the request body.
+        concurrency: the number of connections.
+        counted: whether the service counts attention under this load.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Run(NamedTuple):
     """One run of the load.
 
     Attributes:
-        load: what wrk measured.
+        load: the measurements of wrk.
         cpu: the server's CPU time for each answer, in seconds.
     """
 
@@ -45,10 +45,10 @@ class Run(NamedTuple):
 
 
 def main() -> None:
-    """Load the service in one way and another in turns, and print the ratios.
+    """Alternate between two kinds of load, and print the ratios.
 
-    Both are asked of the same process, and of several: of two processes of one program, one may be a tenth slower as
-    long as it lives.
+    Both kinds run on the same process, and on several processes: two processes of the same program may differ by a
+    tenth for their whole life.
     """
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explaining", description=__doc__)
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder (default: artifacts)")
@@ -92,7 +92,7 @@ def run(server: Server, kind: Kind, scratch: Path) -> Run:
 
 
 def cpu_seconds(server: Server) -> float:
-    """CPU time that a server's processes have had."""
+    """Return the CPU time of a server's processes."""
     ticks = 0
     for pid in server.processes():
         after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -101,7 +101,7 @@ def cpu_seconds(server: Server) -> float:
 
 
 def report(plain: tuple[Kind, Sequence[Run]], other: tuple[Kind, Sequence[Run]]) -> None:
-    """Print the medians of both, and the median of their ratios, the other to the plain one."""
+    """Print the medians of both, and the median of the ratios of the other kind to the plain one."""
     print(f"concurrency {plain[0].concurrency}, medians of {len(plain[1])} alternated runs")
     for kind, runs in (plain, other):
         rate, p50, cpu = (

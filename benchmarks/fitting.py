@@ -1,4 +1,4 @@
-"""`python -m benchmarks.fitting`: the default job, fitted by Keras's own loop and by `python -m training`."""
+"""`python -m benchmarks.fitting`: time the default job, fitted by Keras's own loop and by `python -m training`."""
 
 import argparse
 import json
@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 from service.artifact.version import Artifact
 
-#: Longest time that a fit may take, in seconds.
+#: Longest time of a fit, in seconds.
 TIMEOUT = 600
 
 
 class Fit(NamedTuple):
-    """One fit: how long it took, in seconds, and the accuracy on sequences held out."""
+    """One fit: its duration in seconds, and the accuracy on held-out sequences."""
 
     seconds: float
     accuracy: float
 
 
 def by_keras_loop(seed: int) -> Fit:
-    """Fit with the script that the job comes from."""
+    """Fit with the script that the default job comes from."""
     outcome = _run("benchmarks.keras_loop", str(seed))
     return Fit(**json.loads(outcome.splitlines()[-1]))
 

@@ -1,8 +1,8 @@
-"""The default job as the script that it comes from does it: Keras's own loop, step by step.
+"""Fit the default job with the script that it comes from, in Keras's own loop.
 
-Prints the seconds of the fit and the accuracy as JSON.
+The output is JSON: the seconds of the fit, and the accuracy.
 
-Source: github.com/philipperemy/keras-attention-mechanism, as told by a 2020 post on attention in Keras.
+Source: github.com/philipperemy/keras-attention-mechanism, as described by a 2020 post on attention in Keras.
 """
 
 import json
@@ -18,7 +18,7 @@ SEQUENCES, HELD_OUT, TIMESTEPS, FEATURES, UNITS, MARKED = 300_000, 30_000, 20, 2
 
 
 def sequences(n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Random sequences `(n, timesteps, features)` with their label `(n, 1)` written into one timestep."""
+    """Return random sequences `(n, timesteps, features)`, and labels `(n, 1)` that are written into one timestep."""
     x = rng.standard_normal((n, TIMESTEPS, FEATURES))
     y = rng.integers(0, 2, (n, 1))
     x[:, MARKED, :] = y
@@ -26,7 +26,7 @@ def sequences(n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], ND
 
 
 def attention_after_lstm() -> keras.Model:
-    """The default model, in that script's words."""
+    """Return the default model as that script builds it."""
     inputs = keras.Input((TIMESTEPS, FEATURES))
     states = layers.LSTM(UNITS, return_sequences=True)(inputs)
     weights = layers.Permute((2, 1))(states)

@@ -1,4 +1,4 @@
-"""The limit: the same app, decoding and encoding as always, around a model that answers at once."""
+"""The limit: the service with a model that returns prepared arrays, to measure the cost of HTTP and JSON alone."""
 
 import sys
 from collections.abc import Collection
@@ -14,15 +14,15 @@ from service.settings import Settings
 
 
 def main() -> None:
-    """Serve, with the engine and the batcher replaced by arrays made beforehand."""
+    """Serve with prepared arrays instead of batcher and engine."""
     settings = Settings.from_command_line(sys.argv[1:])
     app = create_app_or_exit(settings)
     model = app.state.repository.get()
-    golden = np.random.default_rng(0).random((settings.max_sequences, model.card.timesteps), dtype=np.float32)
-    made = {"prediction": golden[:, :1], "attention": golden}
+    attention = np.random.default_rng(0).random((settings.max_sequences, model.card.timesteps), dtype=np.float32)
+    prepared = {"prediction": attention[:, :1], "attention": attention}
 
     async def predict(sequences: Array, outputs: Collection[str]) -> Result:
-        return Result({name: made[name][: len(sequences)] for name in outputs}, queue=0, inference=0)
+        return Result({name: prepared[name][: len(sequences)] for name in outputs}, queue=0, inference=0)
 
     model.predict = predict
     uvicorn.Server(server_config(settings, lambda: app)).run()

@@ -1,4 +1,4 @@
-"""The load: wrk, posting one body over and over from a core of its own."""
+"""The load generator: wrk posts one body repeatedly from a core of its own."""
 
 import os
 import re
@@ -14,13 +14,13 @@ SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured.
+    """The measurements of one run of wrk.
 
     Attributes:
         rate: answers per second.
         p50: median latency, in seconds.
         p99: 99th percentile of the latency, in seconds.
-        failed: answers that were no 2xx, and connections that broke.
+        failed: answers other than 2xx, and broken connections.
     """
 
     rate: float
@@ -33,7 +33,7 @@ def post(url: str, body: Body, *, connections: int, seconds: int, core: int, scr
     """Post a body over some connections for some seconds.
 
     Raises:
-        RuntimeError: wrk failed, or printed what this does not understand.
+        RuntimeError: wrk failed, or its output has another format.
     """
     path = scratch / "body"
     path.write_bytes(body.content)
@@ -64,7 +64,11 @@ def post(url: str, body: Body, *, connections: int, seconds: int, core: int, scr
 
 
 def parse(printed: str) -> Load:
-    """Read what `wrk --latency` prints."""
+    """Parse the output of `wrk --latency`.
+
+    Raises:
+        ValueError: a figure is missing.
+    """
     failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", printed)))
     if sockets := re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", printed):
         failed += sum(map(int, sockets.groups()))
@@ -84,5 +88,5 @@ def _latency(percentile: int, printed: str) -> float:
 def _found(pattern: str, printed: str) -> re.Match[str]:
     found = re.search(pattern, printed)
     if found is None:
-        raise ValueError(f"no {pattern} in what wrk printed")
+        raise ValueError(f"no {pattern} in the output of wrk")
     return found

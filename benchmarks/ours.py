@@ -1,4 +1,4 @@
-"""The service itself, on either engine, and its limit, as contestants; and what is asked of all."""
+"""The service as a contestant, on each engine and protocol, its limit, and the sequences for all contestants."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def _body(sequences: Sequences) -> Body:
-    # One sequence is posted as people post one.
+    # Clients post a single sequence without a list around it.
     named = {"sequence": sequences[0].tolist()} if len(sequences) == 1 else {"sequences": sequences.tolist()}
     return Body(json.dumps(named, separators=(",", ":")).encode())
 
@@ -46,7 +46,7 @@ def _contestant(name: str, module: str, *arguments: str) -> Contestant:
 
 
 def ours(artifacts: Path, model: str) -> tuple[Contestant, ...]:
-    """The limit first, then the service on each engine."""
+    """Return the limit, then the service on each protocol and engine."""
     arguments = ("--artifacts", str(artifacts.resolve()), "--model", model)
     service = _contestant("this service", "service", *arguments)
     v2 = replace(service, path=f"/v2/models/{model}/infer")
@@ -60,10 +60,10 @@ def ours(artifacts: Path, model: str) -> tuple[Contestant, ...]:
 
 
 def newest(home: Path) -> Artifact:
-    """The version that the service would serve."""
+    """Return the newest version of a model, which the service would serve."""
     return Artifact(home.resolve() / str(versions_of(home)[-1]))
 
 
 def random_sequences(n: int, timesteps: int, features: int) -> Sequences:
-    """Sequences as people write them: four decimals."""
+    """Return random sequences with four decimals, as in usual JSON."""
     return np.random.default_rng(n).standard_normal((n, timesteps, features)).round(4)

@@ -1,4 +1,4 @@
--- Posts the file that BODY names, each connection after a pause of PAUSE milliseconds on average; counts the answers.
+-- Post the file in BODY; each connection pauses for PAUSE milliseconds on average. Count the answers by status.
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 local file = io.open(os.getenv("BODY"), "rb")

@@ -1,4 +1,4 @@
--- Posts the file that BODY names; JSON_LENGTH says how much of it is JSON where binary tensors follow.
+-- Post the file in BODY. If binary tensors follow the JSON, JSON_LENGTH is the length of the JSON.
 wrk.method = "POST"
 local length = os.getenv("JSON_LENGTH")
 if length == "" then

@@ -1,5 +1,5 @@
--- Posts the file that BODY names; notes for each version that answered how often, when first and last, and the least and
--- greatest prediction.
+-- Post the file in BODY. For each version record the number of answers, the times of the first and last, and the least
+-- and greatest prediction.
 local ffi = require("ffi")
 ffi.cdef([[
    typedef struct { long seconds, microseconds; } moment;
@@ -14,7 +14,7 @@ wrk.body = file:read("*a")
 file:close()
 
 local threads = {}
--- By version; tables of numbers, as `done` can read no others of a thread.
+-- By version. `done` can read only tables of numbers from a thread.
 counts, firsts, lasts, least, greatest = {}, {}, {}, {}, {}
 others = 0
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.publications`: one version after another is published, while the service answers."""
+"""`python -m benchmarks.publications`: publish one version after another while the service is under load."""
 
 import argparse
 import os
@@ -17,18 +17,18 @@ from typing import NamedTuple
 from benchmarks.contestants import Body
 from benchmarks.load import Load, parse
 from benchmarks.ours import ours, random_sequences
-from benchmarks.servers import LOAD_CORE, Server, ask, serving_alone
+from benchmarks.servers import LOAD_CORE, Server, post_once, serving_alone
 from service.artifact.layout import versions_of
 from service.artifact.publishing import publish, staging
 from service.artifact.version import Artifact
 
 SCRIPT = Path(__file__).with_name("publications.lua")
 CONNECTIONS = 16
-#: Longest time from a publication to its first answer; longest time that an answer may take.
+#: Longest time from a publication to its first answer; longest time of an answer.
 VISIBLE_SECONDS, ANSWER_SECONDS = 2.0, 0.5
-#: How far predictions of one version may lie apart, whoever else is in the batch.
+#: Largest difference between predictions of one version; they depend slightly on the other sequences of the batch.
 ROUNDING = 1e-5
-#: Publications after which memory is to stay as it is.
+#: Number of publications after which memory should not grow.
 SETTLED = 20
 
 
@@ -36,9 +36,9 @@ class Seen(NamedTuple):
     """The answers of one version.
 
     Attributes:
-        answers: how many.
-        first: when the first came, in seconds since 1970.
-        last: when the last came.
+        answers: number of answers.
+        first: time of the first answer, in seconds since 1970.
+        last: time of the last answer.
         least: least prediction.
         greatest: greatest prediction.
     """
@@ -52,7 +52,7 @@ class Seen(NamedTuple):
 
 @dataclass
 class Traffic:
-    """What wrk saw: speed, answers by version, and how many answers were none."""
+    """The measurements of wrk: speed, answers by version, and the number of other answers."""
 
     load: Load
     versions: dict[int, Seen]
@@ -60,7 +60,7 @@ class Traffic:
 
 
 def main() -> None:
-    """Publish under load, and print what that did to the answers."""
+    """Publish under load, and print the effect on the answers."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.publications", description=__doc__)
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder (default: artifacts)")
     parser.add_argument("--model", default="after-lstm", help="model with at least two versions (default: after-lstm)")
@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def add(sources: list[Path], home: Path) -> float:
-    """Publish the sources in turn; returns when that was, in seconds since 1970."""
+    """Publish the next of the sources in turn; return the time, in seconds since 1970."""
     number = max(versions_of(home), default=0) + 1
     with staging(home) as staged:
         shutil.copytree(sources[number % len(sources)], staged, dirs_exist_ok=True)
@@ -106,10 +106,14 @@ def add(sources: list[Path], home: Path) -> float:
 
 
 def await_version(server: Server, number: int) -> None:
-    """Return once a version answers."""
+    """Wait until a version answers.
+
+    Raises:
+        RuntimeError: it does not within a minute.
+    """
     body = Body((server.log.parent / "body").read_bytes())
     deadline = time.monotonic() + 60
-    while f'"version":{number},'.encode() not in ask(server.url, body)[1]:
+    while f'"version":{number},'.encode() not in post_once(server.url, body)[1]:
         if time.monotonic() > deadline:
             raise RuntimeError(f"version {number} does not answer within a minute: see {server.log}")
         time.sleep(0.02)
@@ -117,7 +121,7 @@ def await_version(server: Server, number: int) -> None:
 
 @contextmanager
 def traffic(server: Server, scratch: Path) -> Iterator[list[Traffic]]:
-    """Post without pause until the block ends; what was seen is in the list then."""
+    """Post without pause until the block ends; then put the measurements into the list."""
     seen: list[Traffic] = []
     command = [
         "taskset",
@@ -150,7 +154,7 @@ def traffic(server: Server, scratch: Path) -> Iterator[list[Traffic]]:
 
 
 def report(before: Traffic, during: Traffic, after: Traffic, moments: list[float], memory: list[float]) -> None:
-    """Print what was seen; `moments` are when the versions, from 1 on, were published."""
+    """Print the measurements; `moments` are the publication times of the versions, from 1 on."""
     answers = sum(one.answers for one in during.versions.values())
     latest = {number: moments[number] for number in during.versions if number < len(moments)}
     early = [number for number, one in during.versions.items() if one.first < moments[number - 1]]

@@ -1,4 +1,4 @@
-"""What was measured, as a Markdown table, as JSON and as a chart."""
+"""The results as a Markdown table, as JSON and as a chart."""
 
 import json
 import os
@@ -16,7 +16,7 @@ LIMIT, OURS = "limit", "this service"
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is posted, and by how many at once."""
+    """A load: the sequences in a request, and the number of concurrent connections."""
 
     sequences: int
     concurrency: int
@@ -27,13 +27,13 @@ class Scenario:
 
 @dataclass
 class Outcome:
-    """What was measured of one contestant.
+    """The measurements of one contestant.
 
     Attributes:
-        starts: seconds from start to first answer, one entry a round.
-        memory: MB after that.
-        lost: good requests that failed beside wrong ones.
-        loads: one entry a round, for each scenario.
+        starts: seconds from start to first answer, one entry for each round.
+        memory: memory after the first answer, in MB.
+        lost: valid requests that failed beside invalid ones.
+        loads: for each scenario, one entry for each round.
     """
 
     starts: list[float]
@@ -42,17 +42,17 @@ class Outcome:
     loads: dict[Scenario, list[Load]] = field(default_factory=dict)
 
     def median(self, scenario: Scenario, figure: str) -> float:
-        """Median over the rounds of `rate`, `p50` or `p99`."""
+        """Return the median over the rounds of `rate`, `p50` or `p99`."""
         return float(statistics.median(getattr(load, figure) for load in self.loads[scenario]))
 
 
 @dataclass
 class Results:
-    """Everything that was measured.
+    """All measurements.
 
     Attributes:
-        outcomes: by contestant.
-        engine_seconds: the engine's own time for the largest request, one entry a round.
+        outcomes: the measurements by contestant.
+        engine_seconds: the engine's own time for the largest request, one entry for each round.
     """
 
     outcomes: dict[str, Outcome] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Results:
 
     @property
     def scenarios(self) -> list[Scenario]:
-        """In the order in which they ran."""
+        """The scenarios, in the order in which they ran."""
         return list(next(iter(self.outcomes.values())).loads)
 
 
@@ -73,7 +73,7 @@ def write(results: Results, directory: Path) -> None:
 
 
 def markdown(results: Results) -> str:
-    """Tables of medians: throughput and latency, then the rest."""
+    """Return tables of medians: throughput and latency, then start, memory and lost requests."""
     rounds = len(results.engine_seconds)
     lines = [
         f"Medians of {rounds} alternated runs; {os.cpu_count()} cores, one for the server and one for wrk; "
@@ -102,7 +102,7 @@ def markdown(results: Results) -> str:
 
 
 def as_json(results: Results) -> dict[str, object]:
-    """Every single run."""
+    """Return the measurements of every run."""
     return {
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "engine_seconds": results.engine_seconds,
@@ -122,7 +122,7 @@ def as_json(results: Results) -> dict[str, object]:
 
 
 def chart(results: Results) -> Figure:
-    """Answers per second of single sequences, one group a contestant."""
+    """Draw the answers per second of single sequences, one group of bars for each contestant."""
     scenarios = [scenario for scenario in results.scenarios if scenario.sequences == 1]
     names = list(results.outcomes)[::-1]
     figure = Figure(figsize=(8, 0.5 * len(names) + 1.2), layout="constrained")

@@ -1,4 +1,4 @@
-"""Contestants while they run: each in its own environment, on the server's core."""
+"""Running contestants: each in its own environment, pinned to the server's core."""
 
 import os
 import signal
@@ -16,23 +16,25 @@ from benchmarks.contestants import Body, Contestant
 
 ROOT = Path(__file__).parent.parent
 UV = (sys.executable, "-m", "uv")
-#: The first port of the contestants, the core that they share, and the one that is left to the load.
+#: The first port of the contestants, the core that they share, and the core of the load generator.
 FIRST_PORT, SERVER_CORE, LOAD_CORE = 8600, 0, 1
-#: The variable by which the processes of a server are known.
+#: Longest time from a start to the first answer.
+STARTUP_SECONDS = 300
+#: Environment variable that marks all processes of a server.
 MARK = "BENCHMARK_SERVER"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A contestant that answers.
+    """A running contestant.
 
     Attributes:
-        contestant: which.
-        url: where it takes its requests.
+        contestant: its description.
+        url: the address that takes its requests.
         start: seconds from its start to its first answer.
-        process: what was started; it may have started others.
-        mark: an entry of their environment that no other process has.
-        log: what they print.
+        process: the process that was started; it may have started others.
+        mark: an entry in the environment of all its processes and of no other process.
+        log: the file with their output.
     """
 
     contestant: Contestant
@@ -42,35 +44,55 @@ class Server:
     mark: bytes
     log: Path
 
+    def address(self, path: str) -> str:
+        """Return the URL of another path of the server."""
+        return self.url.removesuffix(self.contestant.path) + path
+
     def memory(self) -> float:
-        """Memory of its processes, in MB, what they share counted once (proportional set size)."""
-        return sum(map(_pss, self.processes())) / 1e3
+        """Return the memory of its processes, in MB; shared pages count once (proportional set size)."""
+        return self._memory("Pss")
+
+    def resident_memory(self) -> float:
+        """Return the resident memory of its processes, in MB; shared pages count for each process."""
+        return self._memory("Rss")
 
     def processes(self) -> list[int]:
-        """All its processes, daemons too: those that inherited its mark."""
+        """Return the ids of all processes that inherited its mark, daemons included."""
         return _marked(self.mark)
 
-    def freeze(self) -> None:
-        """Stop its processes where they are: idle servers, too, take time from the one that is measured."""
-        if self.contestant.freezes:
+    def pause(self) -> None:
+        """Pause its processes (SIGSTOP): an idle server takes time from the measured one."""
+        if self.contestant.pausable:
             self._signal(signal.SIGSTOP)
 
-    def wake(self) -> None:
-        """Let its processes go on."""
+    def resume(self) -> None:
+        """Resume its processes."""
         self._signal(signal.SIGCONT)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Resume its processes until the block ends."""
+        self.resume()
+        try:
+            yield
+        finally:
+            self.pause()
+
+    def _memory(self, kind: str) -> float:
+        return sum(_kilobytes(kind, pid) for pid in self.processes()) / 1e3
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def ask(self, body: Body, timeout: float = 10) -> tuple[int, bytes]:
-        """Post a body; returns the status, 0 where there was none, and the answer."""
-        return ask(self.url, body, timeout)
+    def post_once(self, body: Body, timeout: float = 10) -> tuple[int, bytes]:
+        """Post a body; return the status, 0 without an answer, and the response body."""
+        return post_once(self.url, body, timeout)
 
 
-def ask(url: str, body: Body, timeout: float = 10) -> tuple[int, bytes]:
-    """Post a body; returns the status, 0 where there was none, and the answer."""
+def post_once(url: str, body: Body, timeout: float = 10) -> tuple[int, bytes]:
+    """Post a body; return the status, 0 without an answer, and the response body."""
     request = urllib.request.Request(url, body.content, body.headers)  # noqa: S310 - http, to this machine
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
@@ -82,7 +104,7 @@ def ask(url: str, body: Body, timeout: float = 10) -> tuple[int, bytes]:
 
 
 def install(contestant: Contestant, environments: Path) -> Path:
-    """Make a contestant's environment if it is not there; returns its bin directory."""
+    """Create a contestant's environment unless it exists; return its bin directory."""
     environment = environments / contestant.folder.name
     requirements = contestant.folder / "requirements.txt"
     done = environment / "installed"
@@ -113,7 +135,7 @@ def serving(
     """Run a contestant until the block ends, pinned to a core.
 
     Raises:
-        RuntimeError: it does not answer within two minutes.
+        RuntimeError: it exits, or does not answer within `STARTUP_SECONDS`.
     """
     path = f"{bin_directory}{os.pathsep}{os.environ['PATH']}"
     mark = f"{MARK}={port}".encode()
@@ -125,7 +147,8 @@ def serving(
         MARK: str(port),
         "SERVICE_PORT": str(port),
         "PATH": path,
-        "PYTHONDONTWRITEBYTECODE": "",  # whoever starts once more does not compile once more
+        "PYTHONPATH": "",  # the working directory decides which source tree runs
+        "PYTHONDONTWRITEBYTECODE": "",  # later starts find compiled modules
     }
     program, *arguments = contestant.command
     command = ["taskset", "-c", str(core), str(bin_directory / program), *arguments]
@@ -138,28 +161,28 @@ def serving(
     ):
         url = f"http://127.0.0.1:{port}{contestant.path}"
         try:
-            while ask(url, body)[0] != 200:
-                if process.poll() is not None or time.perf_counter() - started > 120:
+            while post_once(url, body)[0] != 200:
+                if process.poll() is not None or time.perf_counter() - started > STARTUP_SECONDS:
                     raise RuntimeError(f"it does not answer:\n{log.read_text(errors='replace')[-2000:]}")
                 time.sleep(0.01)
             server = Server(contestant, url, time.perf_counter() - started, process, mark, log)
             try:
                 yield server
             finally:
-                server.wake()  # or it could not hear that it is to stop
+                server.resume()  # a paused process does not handle SIGTERM
         finally:
             _stop(process, mark)
 
 
 def serving_alone(contestant: Contestant, body: Body, scratch: Path) -> AbstractContextManager[Server]:
-    """Run a contestant of this environment, as `serving` does."""
+    """Run a contestant in this environment, as `serving` does."""
     python = Path(sys.executable).parent
     log = scratch / "server.log"
     return serving(contestant, python, FIRST_PORT, body, core=SERVER_CORE, variables={}, log=log)
 
 
 def _stop(process: subprocess.Popen[bytes], mark: bytes) -> None:
-    """Ask a process group to end, then end by force what is left, daemons too."""
+    """End a process group by SIGTERM, then kill the remaining processes, daemons included."""
     with suppress(ProcessLookupError, subprocess.TimeoutExpired):
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=15)
@@ -171,7 +194,7 @@ def _stop(process: subprocess.Popen[bytes], mark: bytes) -> None:
 
 
 def _marked(mark: bytes) -> list[int]:
-    """Processes with an entry in their environment."""
+    """Return the ids of the processes that have an entry in their environment."""
     running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
     return [pid for pid in running if mark in _environment(pid)]
 
@@ -183,9 +206,10 @@ def _environment(pid: int) -> list[bytes]:
         return []
 
 
-def _pss(pid: int) -> int:
+def _kilobytes(kind: str, pid: int) -> int:
+    """Return the memory of a process, by a key of `/proc/<pid>/smaps_rollup`; 0 after its end."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")), 0)

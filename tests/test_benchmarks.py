@@ -1,7 +1,8 @@
-"""The benchmark reads what wrk prints, and reports medians."""
+"""The benchmarks parse the output of wrk, and report medians."""
 
 import pytest
 
+from benchmarks import compare
 from benchmarks.load import Load, parse
 from benchmarks.report import Outcome, Results, Scenario, markdown
 
@@ -23,21 +24,21 @@ Transfer/sec:      1.25MB
 """
 
 
-def test_what_wrk_prints_is_read() -> None:
-    """Rate, percentiles in any unit, and every kind of failure."""
+def test_the_output_of_wrk_is_parsed() -> None:
+    """The result holds the rate, percentiles in seconds, and the sum of all failures."""
     load = parse(PRINTED)
     assert (load.rate, load.p99, load.failed) == (3082.24, 1.2, 12)
     assert load.p50 == pytest.approx(980e-6)
 
 
-def test_what_wrk_never_prints_is_refused() -> None:
-    """Rather than reported as nothing."""
-    with pytest.raises(ValueError, match="in what wrk printed"):
+def test_other_output_of_wrk_is_refused() -> None:
+    """A missing figure raises ValueError."""
+    with pytest.raises(ValueError, match="in the output of wrk"):
         parse("unable to connect to 127.0.0.1:1 Connection refused")
 
 
 def test_the_table_holds_medians() -> None:
-    """Of the rounds, for each scenario; failures are summed and shown."""
+    """Each cell is the median of the rounds of a scenario; failures are summed and shown."""
     rounds = [Load(100, 0.001, 0.002, 0), Load(300, 0.003, 0.004, 1), Load(200, 0.002, 0.009, 0)]
     outcome = Outcome(starts=[9, 1.24, 1], memory=99.6, lost=3, loads={Scenario(1, 16): rounds})
     table = markdown(Results({"this service": outcome}, engine_seconds=[0.001, 0.005, 0.004]))
@@ -45,3 +46,16 @@ def test_the_table_holds_medians() -> None:
     assert "| this service | 200; 2.00 / 4.00, 1 failed |" in table
     assert "| this service | 1.2 | 100 | 3 |" in table
     assert "The engine alone takes 4.00 ms for the sequences of one request of 1." in table
+
+
+def test_a_comparison_holds_medians_and_ratios_of_rounds() -> None:
+    """A ratio is the median of the rounds' ratios; a server without values has empty cells."""
+    table = compare.markdown(
+        {
+            "1 sequence: requests/s": {"old": [100, 300, 200], "new": [110, 270, 200], "plain": [100, 100, 100]},
+            "binary: requests/s": {"old": [50, 50, 50], "new": [25, 50, 100]},
+        }
+    )
+    assert "| | old | new | plain | new/old | new/plain |" in table
+    assert "| 1 sequence: requests/s | 200 | 200 | 100 | 1.000 | 2.000 |" in table
+    assert "| binary: requests/s | 50.00 | 50.00 |  | 1.000 |  |" in table

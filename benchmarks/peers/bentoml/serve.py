@@ -15,21 +15,21 @@ Sequences = Annotated[np.ndarray, DType("float32")]
 
 
 class Answer(BaseModel):
-    """One prediction and 20 weights a sequence."""
+    """One prediction and 20 weights for each sequence."""
 
     prediction: list[float]
     attention: list[list[float]]
 
 
 def load() -> ort.InferenceSession:
-    """The ONNX lowering, on one thread."""
+    """Return a session of the ONNX file, on one thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(os.environ["LOWERING"], options, providers=["CPUExecutionProvider"])
 
 
 def run(session: ort.InferenceSession, sequences: np.ndarray) -> tuple[list[float], list[list[float]]]:
-    """Predictions and attention of every sequence."""
+    """Return predictions and attention of every sequence."""
     prediction, attention = session.run(["prediction", "attention"], {"sequence": sequences})
     return prediction[:, 0].tolist(), attention.tolist()
 
@@ -44,12 +44,12 @@ configured = bentoml.service(
 
 
 class Alone:
-    """The ONNX lowering, a call for every request."""
+    """The ONNX file, with one call for each request."""
 
     def __init__(self) -> None:
         self.session = load()
 
-    # A coroutine runs right here; BentoML sends a plain function to a thread, which takes longer than the model.
+    # A coroutine runs on the event loop. BentoML runs a plain function in a thread, which takes longer than the model.
     @bentoml.api
     async def predict(self, sequences: Sequences) -> Answer:
         prediction, attention = run(self.session, sequences)
@@ -62,7 +62,7 @@ class Together:
     def __init__(self) -> None:
         self.session = load()
 
-    # BentoML finds out itself how long to wait; it answers 503 to whatever waits longer than the maximum.
+    # BentoML adapts the waiting time by itself. It answers 503 to requests that wait longer than the maximum.
     @bentoml.api(batchable=True, max_batch_size=64, max_latency_ms=10_000)
     async def predict(self, sequences: Sequences) -> list[dict[str, Any]]:
         rows = zip(*run(self.session, sequences), strict=True)

@@ -1,4 +1,4 @@
-"""What people write by hand: FastAPI around the SavedModel in TensorFlow."""
+"""A typical handwritten server: FastAPI around the SavedModel in TensorFlow."""
 
 import os
 
@@ -7,7 +7,7 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-# One server core: more threads would only wait for it.
+# The server has one core, so more threads would only wait.
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 
@@ -16,23 +16,23 @@ attend = model.signatures["attention"]
 app = FastAPI()
 
 
-class Question(BaseModel):
+class Sequences(BaseModel):
     """The sequences to predict, n × 20 × 2."""
 
     sequences: list[list[list[float]]]
 
 
 class Answer(BaseModel):
-    """One prediction and 20 weights a sequence."""
+    """One prediction and 20 weights for each sequence."""
 
     prediction: list[float]
     attention: list[list[float]]
 
 
 @app.post("/predict")
-def predict(question: Question) -> Answer:
-    """Predict every sequence, and say what it attended to."""
-    outputs = attend(sequence=tf.constant(question.sequences, tf.float32))
+def predict(body: Sequences) -> Answer:
+    """Return the prediction and the attention of every sequence."""
+    outputs = attend(sequence=tf.constant(body.sequences, tf.float32))
     return Answer(
         prediction=outputs["prediction"].numpy()[:, 0].tolist(), attention=outputs["attention"].numpy().tolist()
     )

@@ -11,7 +11,7 @@ from kserve.protocol.rest.server import RESTServer
 
 
 class Peer(Model):
-    """The ONNX lowering behind KServe's V1 protocol."""
+    """The ONNX file behind KServe's V1 protocol."""
 
     def load(self) -> bool:
         options = ort.SessionOptions()
@@ -32,7 +32,7 @@ if __name__ == "__main__":
     model.load()
     server = ModelServer(enable_grpc=False)
     server.register_model(model)
-    # ModelServer.start listens on every address, and runs without uvloop.
+    # ModelServer.start listens on every address and does not use uvloop.
     rest = RESTServer(
         FASTAPI_APP_IMPORT_STRING, server.dataplane, server.model_repository_extension, int(os.environ["PORT"])
     )

@@ -11,7 +11,7 @@ BATCHING = os.environ["BATCHING"] == "1"
 
 
 class Peer(ls.LitAPI):
-    """The ONNX lowering behind LitServe's decode, batch, predict, unbatch, encode."""
+    """The ONNX file in LitServe's steps: decode, batch, predict, unbatch, encode."""
 
     def setup(self, device: str) -> None:
         options = ort.SessionOptions()
@@ -33,18 +33,18 @@ class BatchingPeer(Peer):
     """The same, with sequences of several requests in one call of the model."""
 
     def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
-        """Lay the requests' sequences behind each other."""
+        """Concatenate the requests' sequences."""
         self.ends = np.cumsum([len(sequences) for sequences in inputs])[:-1]
         return np.concatenate(inputs)
 
     def unbatch(self, output: list[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-        """Give each request its own sequences' answers."""
+        """Split the outputs by request."""
         return list(zip(*(np.split(rows, self.ends) for rows in output), strict=True))
 
 
 if __name__ == "__main__":
     api = BatchingPeer(max_batch_size=64, batch_timeout=0.001) if BATCHING else Peer()
-    # fast_queue has no effect in 0.2.19: LitServe misspells the argument of its own that would choose ZeroMQ.
+    # fast_queue has no effect in 0.2.19: LitServe misspells its own argument that selects ZeroMQ.
     server = ls.LitServer(api, accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(
         host="127.0.0.1",

@@ -13,7 +13,7 @@ BATCHING = os.environ["BATCHING"] == "1"
 
 
 class Peer(MLModel):
-    """The ONNX lowering behind the Open Inference Protocol."""
+    """The ONNX file behind the Open Inference Protocol."""
 
     async def load(self) -> bool:
         options = ort.SessionOptions()

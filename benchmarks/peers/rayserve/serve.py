@@ -16,7 +16,7 @@ BATCHING = os.environ["BATCHING"] == "1"
 
 
 class Alone:
-    """The ONNX lowering, a call for every request."""
+    """The ONNX file, with one call for each request."""
 
     def __init__(self, lowering: str) -> None:
         options = ort.SessionOptions()
@@ -28,7 +28,7 @@ class Alone:
         return {"prediction": prediction[:, 0].tolist(), "attention": attention.tolist()}
 
     async def predict(self, sequences: np.ndarray) -> tuple[np.ndarray, ...]:
-        """(n, 20, 2) to (n, 1) and (n, 20)."""
+        """Map sequences (n, 20, 2) to predictions (n, 1) and attention (n, 20)."""
         return tuple(self.session.run(["prediction", "attention"], {"sequence": sequences}))
 
 
@@ -37,7 +37,7 @@ class Together(Alone):
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0)
     async def predict(self, requests: list[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
-        """Lay the requests' sequences behind each other, and give each its own answers."""
+        """Concatenate the requests' sequences, and split the outputs by request."""
         ends = np.cumsum([len(sequences) for sequences in requests])[:-1]
         outputs = await super().predict(np.concatenate(requests))
         return list(zip(*(np.split(rows, ends) for rows in outputs), strict=True))

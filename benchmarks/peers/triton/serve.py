@@ -1,4 +1,4 @@
-"""Triton: its own HTTP server in front of a Python function, by way of PyTriton."""
+"""Triton: its HTTP server in front of a Python function, through PyTriton."""
 
 import os
 import signal
@@ -18,13 +18,13 @@ session = ort.InferenceSession(os.environ["LOWERING"], options, providers=["CPUE
 
 @batch
 def predict(sequence: np.ndarray) -> dict[str, np.ndarray]:
-    """(n, 20, 2) to (n, 1) and (n, 20)."""
+    """Map sequences (n, 20, 2) to predictions (n, 1) and attention (n, 20)."""
     names = ["prediction", "attention"]
     return dict(zip(names, session.run(names, {"sequence": sequence}), strict=True))
 
 
 def predict_alone(requests: list) -> list[dict[str, np.ndarray]]:
-    """The same without a batch dimension of Triton's, so that requests stay apart."""
+    """Run each request in a call of its own; without Triton's batch dimension it does not join requests."""
     names = ["prediction", "attention"]
     return [dict(zip(names, session.run(names, {"sequence": r["sequence"]}), strict=True)) for r in requests]
 
