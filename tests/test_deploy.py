@@ -50,8 +50,8 @@ def panels() -> list[dict[str, Any]]:
 
 def dashboard_expressions() -> list[str]:
     """Return the dashboard's queries, with its variables filled in."""
-    asked = [part["expr"] for part in every(DASHBOARD) if "expr" in part]
-    return [re.sub(r"\$([a-z_]\w+)", lambda found: VARIABLES[found[1]], expression) for expression in asked]
+    queries = [part["expr"] for part in every(DASHBOARD) if "expr" in part]
+    return [re.sub(r"\$([a-z_]\w+)", lambda found: VARIABLES[found[1]], expression) for expression in queries]
 
 
 def documented_expressions() -> list[str]:
@@ -140,7 +140,7 @@ async def test_the_rules_find_the_distance_in_the_exported_metrics(artifacts: Pa
     assert expected > 2 * by_chance
     query = 'abs(model_version:attention_{}:distance{{model="before-lstm",window="10m"}} - {}) < bool 0.00001'
     found = [{"labels": '{model="before-lstm",version="1",window="10m"}', "value": 1}]
-    asked = [
+    checks = [
         {"expr": query.format(name, value), "eval_time": "10m", "exp_samples": found}
         for name, value in {"total_variation": expected, "by_chance": by_chance}.items()
     ]
@@ -155,7 +155,7 @@ async def test_the_rules_find_the_distance_in_the_exported_metrics(artifacts: Pa
                     {"series": series, "values": f"{before[series]!r}x4 {after[series]!r}x40"}
                     for series in before.keys() & after.keys()
                 ],
-                "promql_expr_test": asked,
+                "promql_expr_test": checks,
             }
         ],
     }

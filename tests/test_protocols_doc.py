@@ -49,7 +49,7 @@ def test_every_route_is_there(artifacts: Path) -> None:
         "/health/live",
         "/health/ready",
     }
-    asked = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
+    requested = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
     for path in paths.keys() - native:
         if not NOT_SUPPORTED.search(path) and "/versions/{version}" not in path:
-            assert path.replace("{model}", "after-lstm") in asked
+            assert path.replace("{model}", "after-lstm") in requested
