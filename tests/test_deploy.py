@@ -1,4 +1,4 @@
-"""deploy/: Prometheus' rules and Grafana's dashboard are valid, and name nothing that the service does not export."""
+"""Prometheus' rules and Grafana's dashboard in deploy/ are valid, and use only metrics that exist."""
 
 import json
 import re
@@ -23,14 +23,14 @@ PROMETHEUS = ROOT / "deploy/prometheus"
 RULES = PROMETHEUS / "attention.rules.yml"
 DASHBOARD = json.loads((ROOT / "deploy/grafana/attention.json").read_text())
 DOC = (ROOT / "docs/monitoring.md").read_text()
-#: Prometheus' own.
+#: Series that Prometheus itself provides.
 BUILT_IN = {"up", "ALERTS"}
-#: What Grafana puts in before it asks.
+#: Values for the dashboard's variables, which Grafana substitutes before a query.
 VARIABLES = {"model": "m", "version": "1", "window": "10m", "__rate_interval": "1m"}
 
 
 def promtool(*arguments: str | Path) -> str:
-    """Run promtool; returns what it printed, and fails if it does."""
+    """Run promtool and return its output; fail if it fails."""
     program = shutil.which("promtool")
     assert program, "promtool is missing: apt-get install prometheus"
     outcome = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
@@ -39,7 +39,7 @@ def promtool(*arguments: str | Path) -> str:
 
 
 def rules() -> list[dict[str, Any]]:
-    """All rules of all groups."""
+    """Return all rules of all groups."""
     return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
 
 
@@ -49,19 +49,19 @@ def panels() -> list[dict[str, Any]]:
 
 
 def dashboard_expressions() -> list[str]:
-    """Whatever the dashboard asks Prometheus, with its variables filled in."""
-    asked = [part["expr"] for part in every(DASHBOARD) if "expr" in part]
-    return [re.sub(r"\$([a-z_]\w+)", lambda found: VARIABLES[found[1]], expression) for expression in asked]
+    """Return the dashboard's queries, with its variables filled in."""
+    queries = [part["expr"] for part in every(DASHBOARD) if "expr" in part]
+    return [re.sub(r"\$([a-z_]\w+)", lambda found: VARIABLES[found[1]], expression) for expression in queries]
 
 
 def documented_expressions() -> list[str]:
-    """The examples of docs/monitoring.md, which are apart by empty lines."""
+    """Return the examples of docs/monitoring.md, which empty lines separate."""
     blocks = re.findall(r"^```promql\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
     return [example for block in blocks for example in block.strip().split("\n\n")]
 
 
 def every(part: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a JSON document."""
+    """Yield every object in a JSON document."""
     if isinstance(part, dict):
         yield part
     for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
@@ -69,7 +69,7 @@ def every(part: Any) -> Iterator[dict[str, Any]]:
 
 
 def names(expression: str) -> set[str]:
-    """The metrics that a PromQL expression names."""
+    """Return the metrics in a PromQL expression."""
     bare = re.sub(r'"[^"]*"', "", expression)
     bare = re.sub(r"\{[^}]*\}|\[[^]]*\]", "", bare)
     bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", "", bare)
@@ -77,7 +77,7 @@ def names(expression: str) -> set[str]:
 
 
 async def scrapes(artifacts: Path) -> tuple[dict[str, float], dict[str, float], list[list[float]]]:
-    """What before-lstm exports by series, before and after some requests; and the attention that these got."""
+    """Return before-lstm's metrics by series before and after a request, and the attention in its answer."""
     app = create_app(Settings(artifacts=artifacts, model="before-lstm", engine="onnx"))
     sequences = np.random.default_rng(0).standard_normal((2, 200, 20, 2)).tolist()
     async with app.router.lifespan_context(app), connect(app) as client:
@@ -89,13 +89,13 @@ async def scrapes(artifacts: Path) -> tuple[dict[str, float], dict[str, float], 
 
 
 def samples(text: str) -> dict[str, float]:
-    """Values by series, of what /metrics answered."""
+    """Return the value of each series in an answer of /metrics."""
     lines = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     return {series: float(value) for series, value in lines}
 
 
 def test_names_are_found() -> None:
-    """All metrics, and nothing else that an expression is made of."""
+    """`names` finds all metrics, and no other part of an expression."""
     expression = (
         'sum by (a) (rate(x_total{b="y"}[5m])) / on (a) group_left () (level:z:sum > bool 1e3) and 2 * pi() * w'
     )
@@ -103,17 +103,17 @@ def test_names_are_found() -> None:
 
 
 def test_the_rules_are_valid() -> None:
-    """For Prometheus."""
+    """The rules are valid for promtool."""
     assert f"{len(rules())} rules found" in promtool("check", "rules", RULES)
 
 
-def test_the_rules_do_what_they_are_for() -> None:
-    """attention.rules.test.yml says what, alert by alert."""
+def test_the_rules_pass_their_own_tests() -> None:
+    """The tests in attention.rules.test.yml pass."""
     promtool("test", "rules", PROMETHEUS / "attention.rules.test.yml")
 
 
-def test_every_alert_says_what_happened_and_what_to_do() -> None:
-    """At some severity."""
+def test_every_alert_is_described() -> None:
+    """Every alert has a severity, a summary and a description."""
     alerts = [rule for rule in rules() if "alert" in rule]
     assert {"AttentionMoved", "AttentionProfilesDiffer", "AttentionServiceDown"} == {rule["alert"] for rule in alerts}
     for rule in alerts:
@@ -122,7 +122,7 @@ def test_every_alert_says_what_happened_and_what_to_do() -> None:
 
 
 def test_the_scrape_configuration_is_valid_and_finds_the_rules() -> None:
-    """And names the service as they do."""
+    """The scrape configuration uses the job name of the rules."""
     configuration = PROMETHEUS / "prometheus.yml"
     assert "1 rule files found" in promtool("check", "config", configuration)
     jobs = {job["job_name"] for job in yaml.safe_load(configuration.read_text())["scrape_configs"]}
@@ -130,8 +130,8 @@ def test_the_scrape_configuration_is_valid_and_finds_the_rules() -> None:
 
 
 @pytest.mark.anyio
-async def test_the_rules_find_the_distance_of_what_the_service_exports(artifacts: Path, tmp_path: Path) -> None:
-    """From two scrapes: as far as the attention that was answered between them is from the card's."""
+async def test_the_rules_find_the_distance_in_the_exported_metrics(artifacts: Path, tmp_path: Path) -> None:
+    """From two scrapes, the rules record the distance between the answered attention and the card's profile."""
     card = Artifact(artifacts / "before-lstm/1").read().card()
     before, after, attention = await scrapes(artifacts)
     expected = np.abs(np.mean(attention, axis=0) - card.attention.mean).sum() / 2
@@ -140,7 +140,7 @@ async def test_the_rules_find_the_distance_of_what_the_service_exports(artifacts
     assert expected > 2 * by_chance
     query = 'abs(model_version:attention_{}:distance{{model="before-lstm",window="10m"}} - {}) < bool 0.00001'
     found = [{"labels": '{model="before-lstm",version="1",window="10m"}', "value": 1}]
-    asked = [
+    checks = [
         {"expr": query.format(name, value), "eval_time": "10m", "exp_samples": found}
         for name, value in {"total_variation": expected, "by_chance": by_chance}.items()
     ]
@@ -155,7 +155,7 @@ async def test_the_rules_find_the_distance_of_what_the_service_exports(artifacts
                     {"series": series, "values": f"{before[series]!r}x4 {after[series]!r}x40"}
                     for series in before.keys() & after.keys()
                 ],
-                "promql_expr_test": asked,
+                "promql_expr_test": checks,
             }
         ],
     }
@@ -166,7 +166,7 @@ async def test_the_rules_find_the_distance_of_what_the_service_exports(artifacts
 
 @pytest.mark.anyio
 async def test_every_metric_that_is_named_is_exported(artifacts: Path) -> None:
-    """By the service, or recorded by the rules, in the rules, on the dashboard and in docs/monitoring.md."""
+    """Rules, dashboard and docs/monitoring.md use only metrics that the service exports or the rules record."""
     exported = {series.split("{")[0] for series in (await scrapes(artifacts))[1]}
     recorded = {rule["record"] for rule in rules() if "record" in rule}
     variables = [
@@ -183,7 +183,7 @@ async def test_every_metric_that_is_named_is_exported(artifacts: Path) -> None:
 
 @pytest.mark.parametrize("source", [dashboard_expressions, documented_expressions])
 def test_every_expression_parses(source: Any, tmp_path: Path) -> None:
-    """Those of the dashboard, and the examples of docs/monitoring.md."""
+    """The dashboard's queries and the examples of docs/monitoring.md are valid PromQL."""
     expressions = source()
     assert len(expressions) > 3
     path = tmp_path / "rules.yml"
@@ -193,15 +193,15 @@ def test_every_expression_parses(source: Any, tmp_path: Path) -> None:
 
 
 def test_the_dashboard_asks_the_data_source_that_is_chosen() -> None:
-    """Never one of the machine that it was made on."""
+    """No query has a fixed data source."""
     assert DASHBOARD["templating"]["list"][0]["type"] == "datasource"
     sources = [part["datasource"]["uid"] for part in every(DASHBOARD) if "datasource" in part]
     assert set(sources) == {"${datasource}", "-- Grafana --"}
     assert all(part["datasource"]["uid"] == "${datasource}" for part in every(DASHBOARD) if "expr" in part)
 
 
-def test_every_panel_has_its_place_and_says_what_it_shows() -> None:
-    """With an id, a title, a description and a unit of its own, beside the others."""
+def test_every_panel_has_its_place_and_description() -> None:
+    """Panels do not overlap; each has its own id, title, description and unit."""
     assert len({panel["id"] for panel in panels()}) == len(panels())
     assert len({panel["title"] for panel in panels()}) == len(panels())
     cells = [cell for panel in panels() for cell in covered(panel["gridPos"])]
@@ -213,28 +213,28 @@ def test_every_panel_has_its_place_and_says_what_it_shows() -> None:
 
 
 def covered(place: dict[str, int]) -> Iterator[tuple[int, int]]:
-    """The cells of the dashboard's grid that a panel covers."""
+    """Yield the cells of the dashboard's grid that a panel covers."""
     for x in range(place["x"], place["x"] + place["w"]):
         for y in range(place["y"], place["y"] + place["h"]):
             yield x, y
 
 
 def test_the_dashboard_offers_the_windows_that_the_rules_record() -> None:
-    """All of them, and no other."""
+    """The dashboard's windows are exactly those of the rules."""
     offered = next(one["query"] for one in DASHBOARD["templating"]["list"] if one["name"] == "window")
     recorded = {rule["labels"]["window"] for rule in rules() if "window" in rule.get("labels", {})}
     assert set(offered.split(",")) == recorded
 
 
 def test_the_doc_explains_the_numbers_of_the_rules() -> None:
-    """Factor, floor, fewest sequences and patience of the alert, which the benchmark evaluates, too."""
-    told = re.search(
+    """Rules, docs/monitoring.md and benchmarks.drift have the same factor, floor, minimum and duration."""
+    documented = re.search(
         r"more than (\S+) × by chance \+ (\S+), of at least (\d+) sequences, for (\d+) minutes", " ".join(DOC.split())
     )
-    assert told is not None
+    assert documented is not None
     alert = next(rule for rule in rules() if rule.get("alert") == "AttentionMoved")
     threshold = next(rule for rule in rules() if rule.get("record") == "model_version:attention_threshold:distance")
-    assert threshold["expr"] == f"{told[1]} * model_version:attention_by_chance:distance + {told[2]}"
-    assert alert["expr"].endswith(f">= {told[3]}\n")
-    assert alert["for"] == f"{told[4]}m"
-    assert tuple(float(told[index]) for index in (1, 2, 3)) == (drift.FACTOR, drift.FLOOR, drift.ENOUGH)
+    assert threshold["expr"] == f"{documented[1]} * model_version:attention_by_chance:distance + {documented[2]}"
+    assert alert["expr"].endswith(f">= {documented[3]}\n")
+    assert alert["for"] == f"{documented[4]}m"
+    assert tuple(float(documented[index]) for index in (1, 2, 3)) == (drift.FACTOR, drift.FLOOR, drift.ENOUGH)

@@ -1,4 +1,4 @@
-"""docs/protocols.md: every line in it is run as it is written, and every route is in it."""
+"""Every command in docs/protocols.md runs as written, and every route is in the document."""
 
 import json
 import re
@@ -12,11 +12,11 @@ from service.settings import Settings
 from tests.server import ROOT, execute, serving
 
 TEXT = (ROOT / "docs" / "protocols.md").read_text()
-#: Definitions, then the commands in the tables' last column; Markdown escapes bars there.
+#: The definitions. The commands are in the last column of the tables, where Markdown escapes bars.
 (DEFINITIONS,) = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.replace(r"\|", "|") for line in re.findall(r"^\|.*\| `(.*)` \|$", TEXT, re.MULTILINE)]
-#: Routes that answer that they are not spoken.
-NOT_SPOKEN = re.compile(r"/labels/|:classify|:regress")
+#: Routes that answer 400, because the service does not support them.
+NOT_SUPPORTED = re.compile(r"/labels/|:classify|:regress")
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def url(artifacts: Path) -> Iterator[str]:
 
 
 def test_every_line_is_answered(url: str, tmp_path: Path) -> None:
-    """With 200, in the order in which they stand; with JSON, unless bytes were asked for."""
+    """Run in their order, all commands succeed; all but the binary one answer JSON."""
     assert len(COMMANDS) == 30
     definitions = DEFINITIONS.replace("http://127.0.0.1:8000", url)
     for command in COMMANDS:
@@ -37,7 +37,7 @@ def test_every_line_is_answered(url: str, tmp_path: Path) -> None:
 
 
 def test_every_route_is_there(artifacts: Path) -> None:
-    """Of the protocols, whose paths are not those of the native API."""
+    """The document has a command for every path of the protocols."""
     paths = create_app(Settings(artifacts=artifacts, model="after-lstm")).openapi()["paths"]
     native = {
         "/predict",
@@ -49,7 +49,7 @@ def test_every_route_is_there(artifacts: Path) -> None:
         "/health/live",
         "/health/ready",
     }
-    asked = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
+    requested = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
     for path in paths.keys() - native:
-        if not NOT_SPOKEN.search(path) and "/versions/{version}" not in path:
-            assert path.replace("{model}", "after-lstm") in asked
+        if not NOT_SUPPORTED.search(path) and "/versions/{version}" not in path:
+            assert path.replace("{model}", "after-lstm") in requested

@@ -1,4 +1,4 @@
-"""README's commands and code are run as written, in order, in a fresh copy of the project."""
+"""README's commands and code run as written, in order, in a fresh copy of the project."""
 
 import json
 import os
@@ -19,14 +19,19 @@ from training.options import Options
 
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-#: Commands that this test does not run: itself, what needs a machine to itself, and what needs a container engine.
+#: Commands that this test skips: this test itself, the benchmark, and the one that needs a container engine.
 ELSEWHERE = {"make test\n", "make bench\n", "docker compose up\n"}
 PORTS = ("8000", "8001")
 
 
 @dataclass(frozen=True)
 class Walk:
-    """What came of following README from top to bottom."""
+    """The result of running README from top to bottom.
+
+    Attributes:
+        project: the copy of the project.
+        answers: each answer that README shows, with the one that came.
+    """
 
     project: Path
     answers: list[tuple[str, str]]
@@ -34,7 +39,7 @@ class Walk:
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
-    """Runs every block in a copy without artifacts; ports are exchanged for free ones, nothing else is changed."""
+    """Run every block in a copy without artifacts. Only the ports are changed, to free ones."""
     project = tmp_path_factory.mktemp("readme") / "project"
     left_out = shutil.ignore_patterns(".*_cache", ".git", ".hypothesis", ".venv", "__pycache__")
     shutil.copytree(ROOT, project, ignore=left_out)
@@ -63,7 +68,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
 
 
 def serves(block: str) -> str | None:
-    """The port that a block serves on, if that is what it does."""
+    """Return the port of a block that starts the service; None for other blocks."""
     if block == "make serve\n":
         return "8000"
     if "-m service" in block:
@@ -72,7 +77,7 @@ def serves(block: str) -> str | None:
 
 
 def test_the_answers_are_those_shown(walk: Walk) -> None:
-    """Same fields, same words; numbers within what another processor may round differently."""
+    """Fields and strings are equal; numbers may differ, because other processors round differently."""
     assert walk.answers
     for shown, answered in walk.answers:
         assert_alike(json.loads(shown), json.loads(answered))
@@ -94,7 +99,7 @@ def assert_alike(shown: object, answered: object) -> None:
 
 
 def test_the_default_model_is_the_original_one(walk: Walk) -> None:
-    """What `make serve` trained: the recipe's accuracy, its peak, and attention that sums to 1 everywhere."""
+    """The model from `make serve` has the original recipe's accuracy, peak and size; attention sums to 1."""
     card = Artifact(walk.project / "artifacts" / "after-lstm" / "1").read().card()
     assert card.metrics["accuracy"] >= 0.999
     assert card.attention.peak == 10
@@ -104,26 +109,26 @@ def test_the_default_model_is_the_original_one(walk: Walk) -> None:
 
 
 def test_the_electricity_model_is_as_good_as_it_should_be(walk: Walk) -> None:
-    """On real data, over all 1,029 test days; README's own code compared the service with this number."""
+    """The accuracy over all 1,029 test days is high. README's code compares the service with this number."""
     card = Artifact(walk.project / "artifacts" / "italy-power" / "1").read().card()
     assert card.attention.sequences == 1029
     assert card.metrics["accuracy"] >= 0.94
 
 
-def test_the_model_of_ones_own_data_finds_what_decides(walk: Walk) -> None:
-    """The example's label is decided by the seventh month."""
+def test_the_model_of_own_data_finds_the_deciding_month(walk: Walk) -> None:
+    """The model learns the example's classes, which the seventh month decides."""
     card = Artifact(walk.project / "artifacts" / "weather" / "1").read().card()
     assert card.target.classes == ("cold", "warm")
     assert card.metrics["accuracy"] > 0.95
 
 
 def test_the_chart_is_downloaded(walk: Walk) -> None:
-    """The one that README shows."""
+    """README's command writes an SVG."""
     assert (walk.project / "attention.svg").read_bytes().startswith(b"<?xml")
 
 
 def table(model: type[BaseModel]) -> str:
-    """README's table of settings: made from their declaration."""
+    """Return README's table of settings, generated from their declaration."""
     lines = ["| flag | default | |", "|---|---|---|"]
     for name, field in model.model_fields.items():
         default = "" if field.default is None else f"`{field.default}`"
@@ -133,5 +138,5 @@ def table(model: type[BaseModel]) -> str:
 
 @pytest.mark.parametrize("declaration", [Settings, Options])
 def test_every_setting_is_in_readme(declaration: type[BaseModel]) -> None:
-    """As declared, word for word."""
+    """README has the generated tables, word for word."""
     assert table(declaration) in README

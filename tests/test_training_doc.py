@@ -1,4 +1,4 @@
-"""docs/training.md: its code and commands are run as written, and its words are those of the program."""
+"""The code and commands of docs/training.md run as written, and its options exist."""
 
 import json
 import re
@@ -17,13 +17,13 @@ from training.options import Options
 
 DOC = (ROOT / "docs/training.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
-#: Of another program.
+#: Options of other programs.
 FOREIGN = {"--help", "--logdir"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where every block was run."""
+    """Run every block in a folder, and return the folder."""
     folder = tmp_path_factory.mktemp("training")
     path = f"export PYTHONPATH={ROOT} PATH={Path(sys.executable).parent}:$PATH\n"
     for language, block in BLOCKS:
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_example_becomes_a_model(folder: Path) -> None:
-    """Of visits whose length varies and whose readings may be missing, with the table's names."""
+    """The model takes different lengths and missing values, and its card has the table's names."""
     card = Artifact(folder / "artifacts/visits/1").read().card()
     assert (card.variable_length, card.missing_values, card.timesteps) == (True, True, 8)
     assert card.feature_labels == ("pulse", "temperature")
@@ -45,7 +45,7 @@ def test_the_example_becomes_a_model(folder: Path) -> None:
 
 @pytest.mark.anyio
 async def test_the_example_is_served(folder: Path) -> None:
-    """The request shown is answered: the fever is seen where it is, and attention is as long as each sequence."""
+    """The example request gets the right labels, and attention as long as each sequence."""
     request = next(json.loads(block) for language, block in BLOCKS if language == "json")
     app = create_app(Settings(artifacts=folder / "artifacts", model="visits"))
     async with app.router.lifespan_context(app), connect(app) as client:
@@ -55,7 +55,7 @@ async def test_the_example_is_served(folder: Path) -> None:
 
 
 def test_every_option_named_exists() -> None:
-    """And every architecture has its line."""
+    """All options in the document exist, and every architecture has its line."""
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOC)) - FOREIGN
     assert named <= {f"--{name.replace('_', '-')}" for name in Options.model_fields}
     for architecture in ARCHITECTURES:
