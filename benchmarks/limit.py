@@ -1,31 +1,42 @@
-"""The limit: the service with a model that returns prepared arrays, to measure the cost of HTTP and JSON alone."""
+"""The limit: the service with prepared arrays instead of a model, to measure the cost of HTTP and JSON alone."""
 
 import sys
-from collections.abc import Collection
 
 import numpy as np
 import uvicorn
 
-from service.__main__ import server_config
+from service.__main__ import server_options
 from service.app import create_app_or_exit
-from service.artifact.tensors import Array
-from service.serving.batcher import Result
+from service.serving.dataplane import DataPlane, Question
+from service.serving.model import Model
+from service.serving.request_queue import Result
 from service.settings import Settings
+
+
+class PreparedPlane(DataPlane):
+    """A data plane that answers prepared arrays."""
+
+    async def ask(self, model: Model, question: Question) -> Result:
+        """Return as many rows of the prepared arrays as there are sequences."""
+        n = len(question.sequences)
+        return Result({name: self.prepared[name][:n] for name in question.outputs}, queue=0, inference=0)
+
+    def prepare(self, sequences: int) -> None:
+        """Make the arrays for the default model."""
+        timesteps = self.model().card.timesteps
+        attention = np.random.default_rng(0).random((sequences, timesteps), dtype=np.float32)
+        self.prepared = {"prediction": attention[:, :1], "attention": attention}
 
 
 def main() -> None:
     """Serve with prepared arrays instead of batcher and engine."""
     settings = Settings.from_command_line(sys.argv[1:])
     app = create_app_or_exit(settings)
-    model = app.state.repository.get()
-    attention = np.random.default_rng(0).random((settings.max_sequences, model.card.timesteps), dtype=np.float32)
-    prepared = {"prediction": attention[:, :1], "attention": attention}
-
-    async def predict(sequences: Array, outputs: Collection[str]) -> Result:
-        return Result({name: prepared[name][: len(sequences)] for name in outputs}, queue=0, inference=0)
-
-    model.predict = predict
-    uvicorn.Server(server_config(settings, lambda: app)).run()
+    app.state.plane = plane = PreparedPlane(
+        app.state.repository, max_sequences=settings.max_sequences, max_values=settings.max_body
+    )
+    plane.prepare(settings.max_sequences)
+    uvicorn.run(lambda: app, **server_options(settings))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every setting of the service: name, default and documentation, for flags and environment alike."""
+"""Every setting of the service: its name, default and help, for flags and environment variables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         """Read flags, then the environment, then the defaults.
 
         Raises:
-            SystemExit: with a message that says which setting is wrong, and how.
+            SystemExit: a setting is wrong. The message says which, and what was expected.
         """
         try:
             return CliApp.run(cls, cli_args=list(arguments))

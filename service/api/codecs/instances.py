@@ -1,4 +1,4 @@
-"""Sequences as TensorFlow Serving's clients post them, and KServe's and MLflow's after them."""
+"""Sequences in rows or in columns, as clients of TensorFlow Serving, KServe and MLflow post them."""
 
 from collections.abc import Mapping
 from itertools import starmap
@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, Field
 
 from service.api.codecs.array_writer import dumps, dumps_rows
-from service.api.codecs.padding import Lengths, Sequences
+from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.codecs.predictions import row_template
 from service.api.codecs.sequences import decode_sequences, kind_of
 from service.artifact.card import ModelCard
@@ -19,13 +19,14 @@ DEFAULT_SIGNATURE: Final = "serving_default"
 SignatureName = Annotated[
     str,
     Field(
-        description="`serving_default` answers the prediction, `attention` the attention, too.", examples=["attention"]
+        description="`serving_default` answers the prediction; `attention` answers the attention, too.",
+        examples=["attention"],
     ),
 ]
 
 
 class Instances(BaseModel):
-    """Sequences in rows (`instances`) or in columns (`inputs`), never both."""
+    """Sequences in rows (`instances`) or in columns (`inputs`), not both."""
 
     instances: Any = Field(
         None,
@@ -39,17 +40,17 @@ class Instances(BaseModel):
     )
 
 
-def sequences_of(body: Instances, card: ModelCard, limit: int) -> Sequences:
-    """The sequences that a body has in either form.
+def sequences_of(body: Instances, card: ModelCard, limit: int) -> PaddedSequences:
+    """Return the sequences of a body in either form.
 
     Args:
-        body: what was posted.
-        card: the shape to expect.
+        body: the body.
+        card: the card of the model.
         limit: most sequences.
 
     Raises:
         TooLarge: more than `limit` sequences.
-        InvalidInput: it has both forms or neither, or at the first element that is not as expected.
+        InvalidInput: the body has both forms or neither, or an element is wrong. The message names the first.
     """
     if body.instances is None and body.inputs is None:
         raise InvalidInput("Missing 'inputs' or 'instances' key")
@@ -74,7 +75,7 @@ def _input_of(named: object, where: str) -> object:
 
 
 def outputs_of(signature: str) -> tuple[str, ...]:
-    """The outputs that a signature names.
+    """Return the outputs of a signature.
 
     Raises:
         InvalidInput: there is no such signature.
@@ -86,15 +87,15 @@ def outputs_of(signature: str) -> tuple[str, ...]:
 
 
 def encode_outputs(body: Instances, lengths: Lengths, outputs: Mapping[str, Array]) -> bytes:
-    """Outputs as JSON, in rows or in columns, as the sequences came; a single one without its name.
+    """Return outputs as JSON, in rows or in columns as the sequences were posted; a single output without its name.
 
     Args:
-        body: what was posted.
+        body: the body.
         lengths: how many timesteps each sequence was posted with.
         outputs: `(n, …)` each.
 
     Raises:
-        InvalidInput: a sequence is so large that its answer is not finite.
+        InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     columns = [(output, lengths if name in OVER_TIME else None) for name, output in outputs.items()]
     if len(columns) == 1:

@@ -1,4 +1,4 @@
-"""What is answered for each sequence: its prediction and where the model looked; as a type, and as JSON."""
+"""The answer to one sequence: its prediction and its attention; as a type, and as JSON."""
 
 from functools import cache
 from typing import Any
@@ -15,7 +15,7 @@ from service.serving.request_queue import Outputs
 
 
 class Prediction(BaseModel):
-    """What the model says of one sequence, and where it looked."""
+    """The prediction for one sequence, and its attention."""
 
     prediction: float | list[float] = Field(
         description="Probability of the second class (binary), one probability per class (multiclass), or the number "
@@ -25,36 +25,36 @@ class Prediction(BaseModel):
     label: str | None = Field(None, description="The likeliest class; absent for regression.", examples=["1"])
     attention: list[float] | list[list[float]] | None = Field(
         None,
-        description="Weight of each timestep that was posted, `(timesteps)`; with `full`, `(timesteps, units)`; absent "
+        description="Weight of each posted timestep, `(timesteps)`; with `full`, `(timesteps, units)`; absent "
         "with `none`.",
         examples=[[0.005, 0.99, 0.005]],
     )
     importance: list[float] | None = Field(
         None,
-        description="Where asked for: how far the prediction moves once a timestep is replaced by the card's "
-        "`baseline`, for each that was posted. Of classes it is the share of probability that goes to others, of "
-        "numbers the absolute difference, their mean where there are several.",
+        description="On request: how far the prediction moves when a timestep is replaced by the card's `baseline`, "
+        "for each posted timestep. For classes it is the share of probability that moves to other classes, for "
+        "numbers the absolute difference, as the mean of several.",
         examples=[[0.0, 0.49, 0.01]],
     )
     rank_correlation: float | None = Field(
         None,
-        description="Where importance is asked for: Spearman's rank correlation of mean attention and importance over "
-        "the timesteps that are present; null where either is the same everywhere.",
+        description="With importance: Spearman's rank correlation of mean attention and importance over the present "
+        "timesteps; null where either is constant.",
         examples=[0.87],
     )
 
 
 def encode_predictions(outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None) -> list[bytes]:
-    """The JSON of a `Prediction` for each sequence, made without a Python object for each number.
+    """Return the JSON of a `Prediction` for each sequence, without a Python object for each number.
 
     Args:
-        outputs: what the model said, `(n, …)` each: the prediction at least; importance only where asked for.
-        attention: the output to answer as such; none for none.
-        target: what the prediction means.
+        outputs: the outputs of the model, `(n, …)` each: the prediction at least.
+        attention: the output to answer as attention; None for none.
+        target: the target of the model.
         lengths: how many timesteps each sequence was posted with.
 
     Raises:
-        InvalidInput: a sequence is so large that its answer is not finite.
+        InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     predictions = outputs[PREDICTION]
     if len(predictions) == 1:
@@ -96,11 +96,11 @@ def _row(outputs: Outputs, attention: str | None, target: Target, length: int | 
 
 @cache
 def dumps_each(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    """The JSON of each name."""
+    """Return the JSON of each name."""
     return tuple(map(orjson.dumps, names))
 
 
 @cache
 def row_template(*names: str) -> bytes:
-    """An object with these fields, their values left to be filled in."""
+    """Return the template of a JSON object with these fields, for the values to be filled in."""
     return b"{" + b",".join(b'"%b":%%b' % name.encode() for name in names) + b"}"

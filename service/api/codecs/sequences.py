@@ -1,4 +1,4 @@
-"""Posted sequences to one array that fits the card, with errors that name the element at fault."""
+"""Posted sequences to one array that fits the card, with errors that name the wrong element."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from service.api.codecs.padding import Sequences, padded, padded_each
+from service.api.codecs.padding import PaddedSequences, padded, padded_each
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.errors import InvalidInput, TooLarge
@@ -19,25 +19,25 @@ NUMBERS_OR_NULL = NUMBERS | {type(None)}
 
 def decode_sequences(
     sequences: object, card: ModelCard, limit: int, where: str, dtype: DTypeLike = np.float32
-) -> Sequences:
-    """Turn parsed JSON into sequences the model can run.
+) -> PaddedSequences:
+    """Turn parsed JSON into sequences that a model can run.
 
     Args:
-        sequences: what should be sequences, each a list of timesteps, each a list of numbers; as an array if
-            `array_reader.loads` could make it one, as a list otherwise.
-        card: the shape to expect.
+        sequences: a list of sequences, each a list of timesteps, each a list of numbers; or the array that
+            `array_reader.loads` made of it.
+        card: the card of the model.
         limit: most sequences.
-        where: what messages call a sequence, `{}` standing for its index: `sequences[{}]`.
-        dtype: of the array; lists alone are converted to it.
+        where: the name of a sequence in messages, with `{}` for its index: `sequences[{}]`.
+        dtype: the type that lists are converted to.
 
     Raises:
         TooLarge: more than `limit` sequences.
-        InvalidInput: none, or at the first element that is not as expected.
+        InvalidInput: there are no sequences, or an element is wrong. The message names the first.
     """
     if isinstance(sequences, np.ndarray):
         if _has_shape(sequences, card) and len(sequences) <= limit:
             return padded(sequences, card.timesteps)
-        sequences = sequences.tolist()  # to be told what is wrong with it
+        sequences = sequences.tolist()  # to find the wrong element
     if not isinstance(sequences, list):
         raise InvalidInput(f"expected a list of sequences, got {kind_of(sequences)}")
     if len(sequences) > limit:
@@ -51,7 +51,7 @@ def decode_sequences(
 
 
 def value_types(card: ModelCard) -> frozenset[type]:
-    """The types that a value in parsed JSON may have."""
+    """Return the types that a value in parsed JSON may have."""
     return NUMBERS_OR_NULL if card.missing_values else NUMBERS
 
 
@@ -62,8 +62,8 @@ def _has_shape(array: NDArray[Any], card: ModelCard) -> bool:
     return card.variable_length and len(shape) == 2 and 0 < shape[0] < card.timesteps and shape[1] == card.features
 
 
-def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float32) -> Sequences | None:
-    """The sequences, unless something is wrong with one, which is left to `_first_problem` to name."""
+def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float32) -> PaddedSequences | None:
+    """Return the sequences; None if one is wrong. `_first_problem` then says which."""
     if not _fits(sequences, card):
         return None
     lengths = np.fromiter(map(len, sequences), np.intp, len(sequences))
@@ -75,7 +75,7 @@ def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float
 
 
 def _fits(sequences: Sequence[Any], card: ModelCard) -> bool:
-    # A scan of each level in turn.
+    # One scan for each level is several times faster than a loop over the sequences.
     fewest, most, features = card.fewest_timesteps, card.timesteps, card.features
     return (
         all(type(sequence) is list and fewest <= len(sequence) <= most for sequence in sequences)
@@ -88,7 +88,7 @@ def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> 
     for i, sequence in enumerate(sequences):
         if _read([sequence], card) is None:
             return where.format(i) + _problem(sequence, card)
-    raise AssertionError("called for sequences that fit")
+    raise AssertionError("all sequences fit the card")
 
 
 def _problem(sequence: object, card: ModelCard) -> str:
@@ -117,19 +117,19 @@ def _problem_of_value(value: Any, card: ModelCard) -> str | None:
 
 
 def _array(values: Any, dtype: DTypeLike) -> NDArray[Any]:
-    with np.errstate(over="ignore"):  # too large for the type becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # too large values become infinite, and are refused
         return np.array(values, dtype)  # null becomes NaN
 
 
 def shown(value: object) -> str:
-    """What messages show of a parsed value: as JSON, unless it is long or may hold others."""
+    """Return a parsed value as messages show it: short JSON, or the kind of a list or an object."""
     if isinstance(value, list | dict):
         return kind_of(value)
     return json.dumps(value[:80] if isinstance(value, str) else value)
 
 
 def kind_of(value: object) -> str:
-    """What messages call a parsed value."""
+    """Return the kind of a parsed value, as messages name it."""
     match value:
         case None:
             return "null"

@@ -1,8 +1,7 @@
 """Tensors of the Open Inference Protocol to arrays and back, as JSON or as binary data.
 
-The latter as
-https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md documents it:
-little-endian, row-major, after the JSON.
+Binary data are little-endian and row-major, and follow the JSON, as
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md says.
 """
 
 import math
@@ -19,7 +18,7 @@ from service.artifact.missing import absent, refused
 from service.artifact.tensors import SEQUENCE, Array
 from service.errors import InvalidInput, TooLarge
 
-#: The protocol's numeric datatypes; what arrives in another than FP32, which the model computes in, is converted.
+#: The protocol's numeric datatypes. The model computes in FP32; all others are converted.
 DATATYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "UINT8": np.dtype("<u1"),
     "UINT16": np.dtype("<u2"),
@@ -34,7 +33,7 @@ DATATYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "FP64": np.dtype("<f8"),
 }
 DATATYPE: Final = "FP32"
-#: Most axes that are worth reading.
+#: Most axes of a shape that is read.
 MOST_AXES: Final = 32
 
 DATA_SCHEMA: dict[str, Any] = {"type": "array", "items": {"anyOf": [{"type": ["number", "null"]}, {"type": "array"}]}}
@@ -43,7 +42,7 @@ Parameters = dict[str, Any]
 
 
 class RequestInput(BaseModel):
-    """A tensor that was sent."""
+    """A posted tensor."""
 
     name: str = Field(description=f"Always `{SEQUENCE}`.", examples=[SEQUENCE])
     shape: Annotated[list[StrictInt], FailFast()] = Field(
@@ -67,20 +66,20 @@ class RequestInput(BaseModel):
 
 
 def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: int) -> Array:
-    """A tensor to sequences that the model can run, without a copy of binary data that are FP32 already.
+    """Turn a tensor into sequences that a model can run. Binary FP32 data are not copied.
 
     Args:
-        tensor: what was sent.
-        binary: what came after the JSON.
-        card: the shape to expect.
+        tensor: the tensor.
+        binary: the bytes after the JSON.
+        card: the card of the model.
         limit: most sequences.
 
     Returns:
-        `(n, timesteps, features)`, with as many timesteps as the model takes.
+        `(n, timesteps, features)`, with the timesteps of the model.
 
     Raises:
         TooLarge: more than `limit` sequences.
-        InvalidInput: name, datatype, shape or size are not as expected, or an element is not; and which.
+        InvalidInput: the name, datatype, shape, size or an element is wrong. The message names it.
     """
     if tensor.name != SEQUENCE:
         raise InvalidInput(f"inputs[0].name: expected {SEQUENCE!r}, got {tensor.name[:80]!r}")
@@ -119,7 +118,7 @@ def _check_shape(shape: list[int], card: ModelCard, limit: int) -> None:
 
 
 def _check_byte_order(parameters: Parameters) -> None:
-    """The protocol knows one order of bytes, but some who have the other say so, and would get nonsense."""
+    """Refuse a declared byte order that is not little-endian: the numbers would be read wrongly."""
     for name, value in parameters.items():
         if name.lower().replace("_", "") in ("endianness", "endian", "byteorder") and value not in (
             "little",
@@ -150,7 +149,7 @@ def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limi
             raise InvalidInput(
                 f"{SEQUENCE}.data: expected {tensor.shape[0]} sequences, as in its shape, got {len(data)}"
             )
-        if tensor.shape[1] < card.timesteps:  # then none of its sequences may have more
+        if tensor.shape[1] < card.timesteps:  # none of its sequences may have more
             card = card.model_copy(update={"timesteps": tensor.shape[1]})
         exact = np.float32 if tensor.datatype == DATATYPE else np.float64
         numbers = decode_sequences(data, card, limit, SEQUENCE + "[{}]", exact).array
@@ -166,22 +165,22 @@ def _from_json(tensor: RequestInput, dtype: np.dtype[Any], card: ModelCard, limi
 
 
 def _cast(numbers: Any, dtype: np.dtype[Any], datatype: str) -> Any:
-    """Numbers from JSON, NaN where one is missing, as what their datatype says that they are."""
+    """Return numbers from JSON in their datatype; NaN where one is missing."""
     if dtype.kind == "f":
-        with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+        with np.errstate(over="ignore"):  # too large values become infinite, and are refused
             cast = numbers.astype(dtype)
         wrong = np.isinf(cast)
     else:
         limits = np.iinfo(dtype)
         cast = numbers
-        # Unlike the limits themselves, one more than the largest is a float64.
+        # float64 has limits.max + 1, but may round limits.max itself.
         wrong = (numbers % 1 > 0) | (numbers < limits.min) | (numbers >= limits.max + 1)
     _refuse(wrong, numbers, "a finite " + datatype if dtype.kind == "f" else datatype)
     return cast
 
 
 def _as_float32(numbers: Any, card: ModelCard, missing: str) -> Array:
-    """Numbers as the model takes them; `missing` is how NaN was sent."""
+    """Return numbers as the model takes them; `missing` is the form in which NaN was posted."""
     with np.errstate(over="ignore"):
         array: Array = numbers.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
@@ -203,7 +202,7 @@ def _or_missing(card: ModelCard, missing: str) -> str:
 
 
 def _refuse(wrong: Any, numbers: Any, expected: str) -> None:
-    """Name the first element at fault, if there is one."""
+    """Refuse the first wrong element, if there is one."""
     if wrong.any():
         place = tuple(np.argwhere(wrong)[0].tolist())
         index = "".join(f"[{axis}]" for axis in place)

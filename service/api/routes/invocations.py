@@ -1,4 +1,4 @@
-"""`/invocations` and `/ping`: what MLflow's and SageMaker's clients ask, of the default model.
+"""`/invocations` and `/ping`: the routes of MLflow's and SageMaker's clients, for the default model.
 
 See https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally.
 """
@@ -33,28 +33,28 @@ router = APIRouter(tags=["MLflow"])
 
 
 class Params(BaseModel):
-    """What to say of the sequences."""
+    """The parameters of the answer."""
 
     signature_name: SignatureName = DEFAULT_SIGNATURE
 
 
 class Invocation(Instances):
-    """Sequences, and what to say of them."""
+    """Sequences, and the parameters of the answer."""
 
-    params: Params = Field(default_factory=Params, description="What to say of them.")
+    params: Params = Field(default_factory=Params, description="Parameters of the answer.")
 
 
 class Predictions(BaseModel):
-    """What the model says."""
+    """The outputs of the model."""
 
     predictions: Any = Field(
-        description="As the sequences came: to `instances` one entry a sequence, to `inputs` all of an output.",
+        description="One entry a sequence for `instances`; all entries of an output for `inputs`.",
         examples=[[[0.98]]],
     )
 
 
 class Pong(BaseModel):
-    """The default model can be asked."""
+    """The default model is loaded."""
 
 
 async def invocations(request: Request) -> Response:
@@ -93,7 +93,7 @@ def encode(body: Invocation, lengths: Lengths, outputs: Outputs) -> JsonResponse
     "/ping", summary="MLflow and SageMaker: can it be asked?", responses=documented_in_protocol(errors.Unavailable)
 )
 async def ping(request: Request) -> Pong:
-    """Answers 200 while the default model can be asked, else 503."""
+    """Answer 200 while the default model is loaded, else 503."""
     repository: Repository = request.app.state.repository
     repository.get()
     return Pong()

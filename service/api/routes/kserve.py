@@ -1,4 +1,4 @@
-"""`/v1`: what KServe's V1 protocol has beside TensorFlow Serving's: the list of models, and `:explain`.
+"""`/v1`: the routes that KServe's V1 protocol adds to TensorFlow Serving's: the list of models, and `:explain`.
 
 See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol.
 """
@@ -27,25 +27,25 @@ router = APIRouter(tags=["KServe V1"])
 
 
 class ModelList(BaseModel):
-    """The models that can be asked for."""
+    """The models of the folder."""
 
     models: list[str] = Field(description="Their names.", examples=[["after-lstm"]])
 
 
 class ExplainBody(Instances):
-    """Sequences, and what to say of them."""
+    """Sequences, and whether to answer importance."""
 
     importance: bool = Field(default=False, description="As of `POST /predict`.", examples=[False])
 
 
 class Explanations(BaseModel):
-    """What the model says of each sequence, and where it looked."""
+    """The prediction and the attention of each sequence."""
 
     explanations: list[Prediction] = Field(description="One for each sequence.")
 
 
 async def explain(request: Request) -> Response:
-    """Predictions, each with the attention of the same forward pass, and with importance where asked for."""
+    """Predictions, each with the attention of the same forward pass, and importance on request."""
     return await infer(request, model_in_path(request), decode)
 
 
@@ -81,6 +81,6 @@ def encode(target: Target, lengths: Lengths, outputs: Outputs) -> JsonResponse:
 
 @router.get("/v1/models", summary="KServe: models")
 async def models(request: Request) -> ModelList:
-    """The names of all models, whether they can be asked or not."""
+    """The names of all models, loaded or not."""
     repository: Repository = request.app.state.repository
     return ModelList(models=sorted(repository.models))

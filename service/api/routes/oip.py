@@ -28,18 +28,18 @@ from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
-#: What is answered where no outputs are named, and what may be.
+#: The outputs that are answered by default, and those that a request may name.
 OUTPUTS: Final = SIGNATURES["attention"]
 NAMED_OUTPUTS: Final = (*OUTPUTS, IMPORTANCE)
-#: Bytes of an answer that are not worth copying.
+#: Answers of fewer bytes are sent in one piece; copying them costs less than sending several pieces.
 LARGE_ANSWER: Final = 16 * 2**10
 
-#: What the protocol calls what executes a model.
+#: The protocol's names of the engines.
 PLATFORMS: Final = {"onnx": "onnx_onnxv1", "tensorflow": "tensorflow_savedmodel"}
 
 
 class RequestOutput(BaseModel):
-    """An output that is asked for."""
+    """A requested output."""
 
     name: str = Field(description=f"One of {', '.join(NAMED_OUTPUTS)}.", examples=[ATTENTION])
     parameters: Parameters = Field(
@@ -48,9 +48,9 @@ class RequestOutput(BaseModel):
 
 
 class InferRequest(BaseModel):
-    """Sequences, and which outputs to answer."""
+    """Sequences, and the outputs to answer."""
 
-    id: str | None = Field(None, description="Answered as it came.", examples=["42"])
+    id: str | None = Field(None, description="Repeated in the answer.", examples=["42"])
     parameters: Parameters = Field(
         default_factory=dict,
         description="`binary_data_output`: whether to answer all outputs as bytes after the JSON.",
@@ -67,9 +67,9 @@ class InferRequest(BaseModel):
 
 
 class ResponseOutput(BaseModel):
-    """A tensor that is answered."""
+    """A tensor of the answer."""
 
-    name: str = Field(description="Which output this is.", examples=[ATTENTION])
+    name: str = Field(description="Name of the output.", examples=[ATTENTION])
     shape: list[int] = Field(description="Its shape.", examples=[[1, 20]])
     datatype: str = Field(description=f"Always `{DATATYPE}`.", examples=[DATATYPE])
     parameters: Parameters | None = Field(
@@ -84,47 +84,47 @@ class ResponseOutput(BaseModel):
 
 
 class InferResponse(BaseModel):
-    """The outputs that were asked for."""
+    """The requested outputs."""
 
     model_name: str = Field(description="Model that answered.", examples=["after-lstm"])
     model_version: str = Field(description="Version that answered.", examples=["3"])
-    id: str | None = Field(None, description="As it came.", examples=["42"])
-    outputs: list[ResponseOutput] = Field(description="In the order in which they were asked for.")
+    id: str | None = Field(None, description="The id of the request.", examples=["42"])
+    outputs: list[ResponseOutput] = Field(description="In the order of the request.")
 
 
 class ServerMetadata(BaseModel):
-    """What serves."""
+    """The server."""
 
     name: Literal["attention-service"] = Field("attention-service", description="Name of the server.")
     version: str = Field(__version__, description="Its version.", examples=[__version__])
     extensions: tuple[str, ...] = Field(
         ("binary_tensor_data", "model_repository"),
-        description="What it speaks beside the protocol itself.",
+        description="Extensions of the protocol that it supports.",
         examples=[["binary_tensor_data"]],
     )
 
 
 class ServerLive(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     live: Literal[True] = Field(default=True, description="Always true.")
 
 
 class ServerReady(BaseModel):
-    """The default model can be asked."""
+    """The default model is loaded."""
 
     ready: Literal[True] = Field(default=True, description="Always true; a service that is not ready answers 503.")
 
 
 class ModelReady(BaseModel):
-    """The model can be asked."""
+    """The model is loaded."""
 
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
     ready: Literal[True] = Field(default=True, description="Always true; a model that is not ready answers 503 or 404.")
 
 
 class MetadataTensor(BaseModel):
-    """What a tensor looks like."""
+    """The name, type and shape of a tensor."""
 
     name: str = Field(description="Its name.", examples=[SEQUENCE])
     datatype: str = Field(description=f"Always `{DATATYPE}`.", examples=[DATATYPE])
@@ -135,13 +135,13 @@ class MetadataTensor(BaseModel):
 
 
 class ModelMetadata(BaseModel):
-    """What a model takes and answers."""
+    """The inputs and outputs of a model."""
 
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
-    versions: list[str] = Field(description="Versions that can be asked, newest first.", examples=[["3", "2"]])
-    platform: str = Field(description="What executes it.", examples=["onnx_onnxv1"])
-    inputs: list[MetadataTensor] = Field(description="Tensors that it takes.")
-    outputs: list[MetadataTensor] = Field(description="Tensors that it answers.")
+    versions: list[str] = Field(description="Loaded versions, newest first.", examples=[["3", "2"]])
+    platform: str = Field(description="The engine.", examples=["onnx_onnxv1"])
+    inputs: list[MetadataTensor] = Field(description="Its inputs.")
+    outputs: list[MetadataTensor] = Field(description="Its outputs.")
 
 
 class TensorResponse(Response):
@@ -236,7 +236,7 @@ def _header_length(declared: list[bytes]) -> int:
 
 
 def cut(chunks: list[bytes], length: int) -> tuple[bytes, bytes]:
-    """The first `length` bytes of what came in pieces, and the rest; each put together once, so that it is aligned."""
+    """Return the first `length` bytes of chunks, and the rest. Each is joined once, so that numbers are aligned."""
     first: list[memoryview] = []
     rest: list[memoryview] = []
     for chunk in (memoryview(chunk) for chunk in chunks):
@@ -247,10 +247,10 @@ def cut(chunks: list[bytes], length: int) -> tuple[bytes, bytes]:
 
 
 def raw_request(card: ModelCard, size: int) -> InferRequest:
-    """The request that bytes without any JSON stand for: as many sequences as they hold, and all outputs as bytes.
+    """Return the request that a body without JSON stands for: all its sequences, and all outputs as bytes.
 
     Raises:
-        InvalidInput: they do not hold whole sequences.
+        InvalidInput: the body does not hold whole sequences.
     """
     each = card.timesteps * card.features * 4
     if not size or size % each:
@@ -268,10 +268,10 @@ def raw_request(card: ModelCard, size: int) -> InferRequest:
 
 
 def requested_outputs(body: InferRequest) -> dict[str, bool]:
-    """The outputs to answer, and whether as bytes.
+    """Return the outputs to answer, and whether as bytes.
 
     Raises:
-        InvalidInput: there is no such output, or it cannot be answered like that.
+        InvalidInput: an output is unknown or repeated, or a parameter of it is not supported.
     """
     default = _flag(body.parameters, "binary_data_output", default=False)
     if not body.outputs:
@@ -335,7 +335,7 @@ def encode(model: Model, request_id: str | None, length: int, wanted: Mapping[st
 
 
 def labels(name: str, card: ModelCard, length: int) -> Parameters:
-    """What the entries of an output stand for; as JSON in a string, as the protocol has no lists here."""
+    """Return the labels of an output's entries, as JSON in a string: parameters of the protocol cannot be lists."""
     if name in OVER_TIME:
         return {"timestep_labels": dumps_list(card.timestep_labels[:length])}
     named = {"classes": card.target.classes, "names": card.target.names} if name == PREDICTION else {}
@@ -344,20 +344,20 @@ def labels(name: str, card: ModelCard, length: int) -> Parameters:
 
 @lru_cache(1024)
 def dumps_list(names: tuple[str, ...]) -> str:
-    """The JSON of names."""
+    """Return the JSON of names."""
     return orjson.dumps(names).decode()
 
 
 @router.get("", summary="Open Inference Protocol: server")
 @router.get("/", include_in_schema=False)
 async def server_metadata() -> ServerMetadata:
-    """What serves, and which extensions it speaks."""
+    """Name, version and extensions of the server."""
     return ServerMetadata()
 
 
 @router.get("/health/live", summary="Open Inference Protocol: is the process alive?")
 async def live() -> ServerLive:
-    """Answers as long as the process does."""
+    """Answer 200 while the process is alive."""
     return ServerLive()
 
 
@@ -367,7 +367,7 @@ async def live() -> ServerLive:
     responses=documented_in_protocol(errors.Unavailable),
 )
 async def ready(request: Request) -> ServerReady:
-    """Answers 200 while the default model can be asked, else 503."""
+    """Answer 200 while the default model is loaded, else 503."""
     repository: Repository = request.app.state.repository
     repository.get()
     return ServerReady()
@@ -382,7 +382,7 @@ READY: Any = {
 @router.get("/models/{model}/ready", **READY)
 @router.get("/models/{model}/versions/{version}/ready", **READY)
 async def model_ready(request: Request) -> ModelReady:
-    """Answers 200 while it can, else 503, or 404 where it is not known."""
+    """Answer 200 while the model is loaded, else 503; 404 if it is unknown."""
     return ModelReady(name=model_in_path(request).card.name)
 
 
@@ -392,7 +392,7 @@ METADATA: Any = {"summary": "Open Inference Protocol: model", "responses": docum
 @router.get("/models/{model}", **METADATA)
 @router.get("/models/{model}/versions/{version}", **METADATA)
 async def model_metadata(request: Request) -> ModelMetadata:
-    """What a model takes and answers."""
+    """The inputs and outputs of a model."""
     model = model_in_path(request)
     repository: Repository = request.app.state.repository
     versions = repository.models.get(model.card.name)

@@ -30,7 +30,7 @@ from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 from service.serving.versions import State, Status
 
-#: What TensorFlow Serving calls the states of a version.
+#: TensorFlow Serving's names of the states of a version.
 STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
     "loading": "LOADING",
     "live": "AVAILABLE",
@@ -41,7 +41,7 @@ STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
 
 
 class PredictBody(Instances):
-    """Sequences, and what to say of them."""
+    """Sequences, and the signature to answer."""
 
     signature_name: SignatureName = DEFAULT_SIGNATURE
 
@@ -67,11 +67,11 @@ class StatusProto(BaseModel):
     """Health of a version."""
 
     error_code: Literal["OK", "INVALID_ARGUMENT"] = Field(description="`OK` unless it failed.", examples=["OK"])
-    error_message: str = Field(description="Why it failed.", examples=[""])
+    error_message: str = Field(description="The reason.", examples=[""])
 
 
 class ModelVersionStatus(BaseModel):
-    """What has become of one version."""
+    """The state of one version."""
 
     version: str = Field(description="Its number.", examples=["3"])
     state: Literal["LOADING", "AVAILABLE", "END"] = Field(
@@ -81,7 +81,7 @@ class ModelVersionStatus(BaseModel):
 
     @classmethod
     def of(cls, status: Status) -> "ModelVersionStatus":
-        """The version with this status."""
+        """Return the answer for a status."""
         rejected = status.state == "rejected"
         return cls(
             version=str(status.version),
@@ -100,14 +100,14 @@ class GetModelStatusResponse(BaseModel):
 
 
 class ModelStatus(GetModelStatusResponse):
-    """The versions of a model; and what KServe, with the same address, wants to know."""
+    """The versions of a model, and the fields of KServe's answer, which has the same address."""
 
     name: str = Field(description="KServe: the model.", examples=["after-lstm"])
     ready: bool = Field(description="KServe: whether it can be asked.", examples=[True])
 
 
 class ModelSpec(BaseModel):
-    """Which version is described."""
+    """The version that is described."""
 
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
     signature_name: str = Field("", description="Always empty.", examples=[""])
@@ -117,7 +117,7 @@ class ModelSpec(BaseModel):
 class GetModelMetadataResponse(BaseModel):
     """The signatures of a version."""
 
-    model_spec: ModelSpec = Field(description="Which version this is.")
+    model_spec: ModelSpec = Field(description="The version.")
     metadata: dict[str, Any] = Field(
         description="`signature_def`: the SavedModel's own definitions, as protobuf writes them in JSON.",
         examples=[{"signature_def": {"signature_def": {}}}],
@@ -128,10 +128,10 @@ router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
 
 
 def find(request: Request) -> Model:
-    """The model in the path.
+    """Return the model in the path, with TensorFlow Serving's message if there is none.
 
     Raises:
-        UnknownModel: it is not served.
+        UnknownModel: there is no such model or version.
     """
     selection = validated(Selection, request.path_params, "path")
     try:
@@ -189,7 +189,7 @@ EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*ASKING)}
 )
 @router.post("/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **EXAMPLES)
 async def refuse_examples(request: Request) -> NoReturn:
-    """Answers 400: it takes Example protos, which a model of sequences has no signature for; use `:predict`."""
+    """Answer 400: the method takes Example protos, for which no model here has a signature. Use `:predict`."""
     find(request)
     method = request.url.path.rpartition(":")[2]
     raise InvalidInput(
@@ -206,7 +206,7 @@ async def refuse_examples(request: Request) -> NoReturn:
 )
 @router.post("/{model}/labels/{label}:{method}", summary="TensorFlow Serving: ask a label", **UNSUPPORTED)
 async def refuse_label(label: Annotated[str, Path(description="Label of a version.")]) -> NoReturn:
-    """Answers 400: versions have numbers and no labels."""
+    """Answer 400: versions have numbers, not labels."""
     raise InvalidInput(f"Unrecognized servable version label: {label}")
 
 
@@ -214,7 +214,7 @@ async def refuse_label(label: Annotated[str, Path(description="Label of a versio
     "/{model}", summary="TensorFlow Serving and KServe: status of a model", responses=documented_in_protocol(*ASKING)
 )
 async def status(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> ModelStatus:
-    """What has become of each version of a model."""
+    """The state of each version of a model."""
     statuses = _statuses(model, request)
     if not statuses:
         raise UnknownModel(f"Could not find any versions of model {model}")
@@ -236,7 +236,7 @@ async def version_status(
     version: Annotated[int, Path(lt=10**18, description="Version of the model.")],
     request: Request,
 ) -> GetModelStatusResponse:
-    """What has become of one version of a model."""
+    """The state of one version of a model."""
     chosen = [ModelVersionStatus.of(one) for one in _statuses(model, request) if one.version == version]
     if not chosen:
         raise UnknownModel(f"Could not find version {version} of model {model}")
