@@ -57,10 +57,10 @@ function fillSelects({ model, version }) {
   modelSelect.replaceChildren(...models.map(({ name }) => option(name, name, model)));
   modelSelect.value = model;
   const { version: current, versions } = models.find(({ name }) => name === model) ?? { version: null, versions: [] };
-  const live = versions.filter(({ state }) => state === "live");
+  const served = versions.filter(({ state }) => state === "live");
   versionSelect.replaceChildren(
     option("", current === null ? "none" : `current (${current})`, version),
-    ...live.map(({ version: one }) => option(String(one), String(one), version)),
+    ...served.map(({ version: one }) => option(String(one), String(one), version)),
   );
   versionSelect.value = version;
 }
