@@ -1,4 +1,4 @@
-"""A browser: the system's Chromium."""
+"""The Chromium browser of the system."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def executable() -> str:
-    """Where it is.
+    """Return the path of the browser.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: no browser is installed.
     """
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
@@ -23,9 +23,9 @@ def executable() -> str:
 
 @contextmanager
 def launched() -> Iterator[Browser]:
-    """Run it, without a window, until the block ends."""
+    """Run the browser without a window until the block ends."""
     with sync_playwright() as playwright:
-        # A sandbox needs more rights than a container gives root, whom CI runs as.
+        # CI runs as root in a container, which has no rights to make Chromium's sandbox.
         browser = playwright.chromium.launch(executable_path=executable(), args=["--no-sandbox"])
         yield browser
         browser.close()

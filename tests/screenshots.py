@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: the pictures of the page in `docs/`, from models as README.md trains them."""
+"""`python -m tests.screenshots`: take the screenshots in `docs/`, of the models that README.md trains."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
 
 
 def open_page(browser: Browser, url: str, **options: Any) -> Page:
-    """The page, once the live profile has been asked for."""
+    """Open the page, and wait until the live profile is drawn."""
     page = browser.new_page(base_url=url, reduced_motion="reduce", **options)
     page.goto(url)
     expect(page.locator("#live-plot rect").first).to_be_attached()
@@ -24,7 +24,7 @@ def open_page(browser: Browser, url: str, **options: Any) -> Page:
 
 
 def ask(page: Page, button: str) -> None:
-    """Ask for an example, with importance."""
+    """Fill in examples, and ask with importance."""
     page.get_by_role("button", name=button, exact=True).click()
     expect(page.get_by_label("Sequences", exact=True)).not_to_have_value("")
     page.get_by_label("with importance").check()
@@ -33,7 +33,7 @@ def ask(page: Page, button: str) -> None:
 
 
 def traffic(url: str, model: str) -> None:
-    """Examples, and sequences that are not quite like them."""
+    """Send the examples of a model, and shifted copies of them."""
     sequences = httpx.get(f"{url}/model/example", params={"model": model}).json()["sequences"]
     shifted = [[[value + 0.3 for value in step] for step in sequence] for sequence in sequences]
     for posted in (sequences, shifted):
@@ -41,7 +41,7 @@ def traffic(url: str, model: str) -> None:
 
 
 def shoot(page: Page, path: Path, part: str = "html") -> None:
-    """A part of the page in its full width, once its live profile shows the traffic; 256 colors are enough for it."""
+    """Save a screenshot of a part of the page in 256 colors, once the live profile shows the traffic."""
     expect(page.locator("#live-text")).to_contain_text("sequences in")
     page.locator("h1").click()
     box = page.locator(part).bounding_box()
@@ -52,7 +52,7 @@ def shoot(page: Page, path: Path, part: str = "html") -> None:
 
 
 def main(artifacts: str, folder: Path) -> None:
-    """Take all of them."""
+    """Take all screenshots."""
     with serving("--artifacts", artifacts, "--model", "after-lstm") as (url, _), launched() as browser:
         for model in ("after-lstm", "italy-power"):
             traffic(url, model)

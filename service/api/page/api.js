@@ -1,13 +1,13 @@
-/** The service, asked; and what went wrong, in words. */
+/** Requests to the service. Errors have messages for people. */
 
-/** The longest wait for an answer, in milliseconds: longer than the service's own, so that its answer comes first. */
-const PATIENCE = 60_000;
+/** In milliseconds. Longer than the timeout of the service, so that its answer comes first. */
+const TIMEOUT = 60_000;
 
-/** Something that went wrong, in words for whoever asked. */
+/** An error whose message is shown to people. */
 export class Problem extends Error {
   /**
    * @param {string} message
-   * @param {string|Array|undefined} detail what the service said is wrong with the request, as it said it
+   * @param {string|Array|undefined} detail the service's description of the error in the request
    */
   constructor(message, detail) {
     super(message);
@@ -16,8 +16,8 @@ export class Problem extends Error {
 }
 
 /**
- * The address of a route, relative to the page, so that it holds behind a proxy's prefix.
- * @param {string} path without a slash in front
+ * Return the URL of a route. It is relative to the page, so it also works behind a path prefix of a proxy.
+ * @param {string} path without a leading slash
  * @param {{model?: string, version?: string}} selection
  */
 export function address(path, selection = {}) {
@@ -26,13 +26,13 @@ export function address(path, selection = {}) {
 }
 
 /**
- * Ask for JSON.
+ * Send a request and return the JSON of its answer.
  * @param {string} url
- * @param {{body?: string, signal?: AbortSignal}} [options] with a body, it is posted
+ * @param {{body?: string, signal?: AbortSignal}} [options] a request with a body is a POST
  * @throws {Problem}
  */
 export async function ask(url, { body, signal } = {}) {
-  const timeout = AbortSignal.timeout(PATIENCE);
+  const timeout = AbortSignal.timeout(TIMEOUT);
   const request = {
     headers: { Accept: "application/json", ...(body !== undefined && { "Content-Type": "application/json" }) },
     method: body === undefined ? "GET" : "POST",
@@ -45,7 +45,7 @@ export async function ask(url, { body, signal } = {}) {
     response = await fetch(url, request);
     answer = await response.json().catch((error) => {
       if (error.name !== "SyntaxError") throw error;
-      return {}; // what is between the page and the service may answer something else
+      return {}; // a proxy may answer with something else
     });
   } catch (error) {
     if (signal?.aborted) throw error;
@@ -53,22 +53,22 @@ export async function ask(url, { body, signal } = {}) {
     throw new Problem("The service cannot be reached. Is it running, and is the network up?");
   }
   if (response.ok) return answer;
-  throw new Problem(inWords(response, answer.detail), response.status === 422 ? answer.detail : undefined);
+  throw new Problem(messageOf(response, answer.detail), response.status === 422 ? answer.detail : undefined);
 }
 
-function inWords(response, detail) {
-  const said = Array.isArray(detail) ? detail.map((problem) => problem.msg).join("; ") : detail;
-  const because = said ? `: ${said}` : ".";
+function messageOf(response, detail) {
+  const text = Array.isArray(detail) ? detail.map((problem) => problem.msg).join("; ") : detail;
+  const reason = text ? `: ${text}` : ".";
   switch (response.status) {
     case 429: {
       const seconds = response.headers.get("Retry-After");
-      return `The service has too much waiting already. Try again${seconds ? ` in ${seconds} s` : " later"}${because}`;
+      return `Too many requests are waiting. Try again${seconds ? ` in ${seconds} s` : " later"}${reason}`;
     }
     case 503:
-      return `No model can answer now${because}`;
+      return `No model can answer now${reason}`;
     case 504:
-      return `The answer took too long${because}`;
+      return `The answer took too long${reason}`;
     default:
-      return said ?? `The service answered with status ${response.status}.`;
+      return text ?? `The service answered with status ${response.status}.`;
   }
 }

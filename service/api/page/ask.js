@@ -1,25 +1,23 @@
-/** The place to try it: sequences typed, made or dropped; what the model says of them; and the same with curl. */
+/** The form: sequences in, the prediction and attention of the model out, and the same request with curl. */
 
 import { Problem, address, ask } from "./api.js";
 import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
-import { count, counted, html, number, percent, shortened } from "./dom.js";
-import { named } from "./figure.js";
+import { byId, count, counted, html, number, percent, shortened } from "./dom.js";
+import { timestepName } from "./figure.js";
 import { random, read, write } from "./input.js";
 
-/** So many classes are listed at once, the likeliest first where there are more. */
+/** The most classes listed at once. Of more classes, the likeliest come first. */
 const MOST_CLASSES = 10;
-/** Longer lines of curl, in characters or in lines of text, are shortened where they are shown. */
+/** The most characters and lines of a curl command that are shown. */
 const LONG_LINE = 400;
 const MOST_LINES = 6;
-/** A shell takes no longer argument, in bytes. */
+/** In bytes; some shells refuse longer arguments. */
 const LONGEST_ARGUMENT = 100_000;
 
-const byId = (id) => document.getElementById(id);
-
 export class Ask {
-  /** @param {() => void} answered is told that there is an answer */
-  constructor(answered) {
-    this.answered = answered;
+  /** @param {() => void} onAnswer called after each answer */
+  constructor(onAnswer) {
+    this.onAnswer = onAnswer;
     this.plot = sequencePlot(byId("sequence-plot"));
     this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index));
     this.text = byId("text");
@@ -46,13 +44,13 @@ export class Ask {
     this.#acceptDrops();
   }
 
-  /** Ask another model from now on. */
+  /** Ask this model from now on. */
   use(card, selection) {
     this.card = card;
     this.selection = selection;
     this.examples = null;
     this.next = 0;
-    this.asking?.abort();
+    this.request?.abort();
     this.#clearProblem();
     this.#hideResult();
     const box = byId("importance");
@@ -61,13 +59,13 @@ export class Ask {
     byId("no-importance").hidden = Boolean(card.baseline);
   }
 
-  /** Put some of the model's examples into the text. */
+  /** Fill the text with sequences made from the model's examples. */
   async #fill(make) {
     this.#clearProblem();
     const card = this.card;
     try {
       this.examples ??= (await ask(address("model/example", this.selection))).sequences;
-      if (card !== this.card) return; // another model was chosen meanwhile
+      if (card !== this.card) return; // another model has been selected
       this.#write(write(make(this.examples)));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
@@ -88,15 +86,15 @@ export class Ask {
     } catch {
       this.#showProblem(`${file.name} cannot be read.`);
     }
-    byId("file").value = ""; // so that the same file can be chosen again
+    byId("file").value = ""; // lets the user choose the same file again
   }
 
-  /** Anywhere: a file dropped beside the text would take the place of the page, and what was typed would be lost. */
+  /** Accept a file dropped anywhere: by default the browser would leave the page and lose the typed text. */
   #acceptDrops() {
     const area = byId("drop");
     const over = (on) => area.classList.toggle("over", on);
     document.addEventListener("dragover", (event) => {
-      if (!event.dataTransfer.types.includes("Files")) return; // text is dropped as ever
+      if (!event.dataTransfer.types.includes("Files")) return; // the browser handles dropped text
       event.preventDefault();
       over(true);
     });
@@ -112,24 +110,24 @@ export class Ask {
   async #ask() {
     if (this.busy || !this.card) return;
     this.#clearProblem();
-    const text = this.text.value.replace(/^\uFEFF/, ""); // which some editors begin files with
+    const text = this.text.value.replace(/^\uFEFF/, ""); // byte order mark
     if (text !== this.text.value) this.text.value = text;
     if (!text.trim()) {
       this.#showProblem("There is nothing to ask yet: take an example, or type a sequence.");
       return;
     }
     const typed = read(text, byId("importance").checked);
-    const asking = new AbortController();
-    this.asking = asking;
+    const request = new AbortController();
+    this.request = request;
     this.#setBusy(true);
     const url = address("predict", this.selection);
     try {
-      const answer = await ask(url, { body: typed.body, signal: asking.signal });
+      const answer = await ask(url, { body: typed.body, signal: request.signal });
       this.#show(typed, answer);
       this.#showCurl(url, typed.body);
-      this.answered();
+      this.onAnswer();
     } catch (error) {
-      if (asking.signal.aborted) return;
+      if (request.signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, typed.find(error.detail));
       this.#showCurl(url, typed.body);
@@ -138,7 +136,7 @@ export class Ask {
     }
   }
 
-  /** Not disabled, which would take the focus away. */
+  /** The button is not `disabled` while busy: that would take the focus away. */
   #setBusy(busy) {
     this.busy = busy;
     byId("ask").setAttribute("aria-disabled", String(busy));
@@ -159,9 +157,9 @@ export class Ask {
   }
 
   /**
-   * Say what is wrong, and show where.
+   * Show an error, and mark its place in the text.
    * @param {string} message
-   * @param {[number, number]|null} [place] start and end in the text
+   * @param {[number, number]|null} [place] start and end
    */
   #showProblem(message, place = null) {
     this.#hideResult();
@@ -174,7 +172,7 @@ export class Ask {
     byId("problem").append(html("p", {}, where));
     this.text.setAttribute("aria-invalid", "true");
     const mark = html("mark", {}, text.slice(start, end));
-    // A copy of the text below the text, for a mark that stays when the selection does not.
+    // The mark is in a copy of the text behind it, so that it stays when the selection changes.
     byId("mark").replaceChildren(text.slice(0, start), mark, text.slice(end));
     this.text.focus({ preventScroll: true });
     this.text.setSelectionRange(start, end);
@@ -216,17 +214,17 @@ export class Ask {
       attention: predictions.map(({ attention }) => attention),
       texts,
       title: `Attention of ${counted(predictions.length, "sequence")}`,
-      text: "A row for each sequence, a column for each timestep; the darker, the more attention.",
+      text: "One row per sequence, one column per timestep. Darker means more attention.",
     });
     byId("heat-highest").textContent = number(this.heatMap.highest);
     const drawn = this.heatMap.count;
     byId("heat-caption").textContent =
-      "A row for each sequence, a column for each timestep, and at the end of the row the prediction. Choose a row, by a " +
-      "click or by arrow keys and Enter, to see the sequence below." +
-      (drawn < predictions.length ? ` The first ${count(drawn)} are drawn.` : "");
+      "One row per sequence, one column per timestep, and the prediction at the end. Click a row, or press arrow keys and " +
+      "Enter, to see its sequence below." +
+      (drawn < predictions.length ? ` Only the first ${count(drawn)} sequences are drawn.` : "");
   }
 
-  /** Buttons that show and hide features. */
+  /** Make a button for each feature that shows or hides it. */
   #makeLegend(features) {
     byId("legend").replaceChildren(
       ...features.map((feature, f) =>
@@ -254,13 +252,13 @@ export class Ask {
     const prediction = this.answer.predictions[index];
     const { model, version, predictions } = this.answer;
     const many = predictions.length > 1;
-    const [what, probability] = inShort(prediction, this.card.target);
-    const said = probability ? `${what}, with probability ${probability}` : what;
+    const [outcome, probability] = inShort(prediction, this.card.target);
+    const text = probability ? `${outcome}, with probability ${probability}` : outcome;
     const answered = many
-      ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${said}.`
-      : `Answered by ${model}, version ${version}: ${said}.`;
-    const names = this.header ? ` The first line, ${shortened(this.header, 40)}, was taken for names.` : "";
-    byId("summary").textContent = answered + names;
+      ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${text}.`
+      : `Answered by ${model}, version ${version}: ${text}.`;
+    const header = this.header ? ` The first line, ${shortened(this.header, 40)}, was read as a header.` : "";
+    byId("summary").textContent = answered + header;
     byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
@@ -275,7 +273,7 @@ export class Ask {
     byId("key-effect").hidden = !importance;
     this.plot.update({
       title: `Sequence ${this.index + 1}, and the attention on its timesteps`,
-      text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${named(labels[highest])}.` : "",
+      text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${timestepName(labels[highest])}.` : "",
       labels,
       features,
       sequence: this.sequences[this.index],
@@ -292,7 +290,7 @@ export class Ask {
     const rest = this.curl.length - shown.length;
     byId("curl").hidden = false;
     byId("curl-line").textContent = shown;
-    byId("curl-rest").textContent = rest ? ` … and ${counted(rest, "character")} more, which Copy takes along` : "";
+    byId("curl-rest").textContent = rest ? ` … and ${counted(rest, "more character")}, which Copy includes` : "";
     byId("copied").textContent = "";
   }
 
@@ -301,21 +299,21 @@ export class Ask {
   }
 }
 
-/** Whether attention is one weight a timestep: a posted body may have asked for more of it, or for none. */
+/** Whether attention has one weight per timestep. A request body can ask for full attention, or for none. */
 const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] === "number";
 
-/** The numbers of a regression with their names. */
+/** Names and numbers of a regression. */
 function numbers(prediction, target) {
   return [prediction].flat().map((value, i) => [target.names?.[i] ?? `number ${i + 1}`, value]);
 }
 
-/** The probability of each class. */
+/** Names and probabilities of the classes. */
 function probabilities({ prediction }, { task, classes }) {
   const all = task === "binary" ? [1 - prediction, prediction] : prediction;
   return classes.map((name, i) => [name, all[i]]);
 }
 
-/** A prediction on a line: the numbers, or the class and its probability. */
+/** Return a prediction in short: the numbers and "", or the class and its probability. */
 function inShort(prediction, target) {
   if (target.task === "regression") return [[prediction.prediction].flat().map(number).join(", "), ""];
   const [, probability] = probabilities(prediction, target).find(([name]) => name === prediction.label);
@@ -325,7 +323,7 @@ function inShort(prediction, target) {
 /** A probability to four places. */
 const chance = (probability) => probability.toFixed(4);
 
-/** A prediction in full: the numbers, or the class with the probabilities of all. */
+/** Return a prediction in full: the numbers, or the class and the probabilities of all classes. */
 function predicted(prediction, target) {
   if (target.task === "regression") {
     const pairs = numbers(prediction.prediction, target);
@@ -363,7 +361,7 @@ function correlation({ importance, rank_correlation: ranks }) {
   return `Attention and importance rank the timesteps of this sequence with a correlation of ${number(Number(ranks.toFixed(2)))}.`;
 }
 
-/** The request as a line for a shell; from standard input where it is longer than an argument may be. */
+/** Return the request as a curl command. A body too long for an argument comes from standard input. */
 function curl(url, body) {
   const start = `curl -s '${url}' -H 'Content-Type: application/json'`;
   const quoted = body.replaceAll("'", "'\\''");
@@ -371,7 +369,7 @@ function curl(url, body) {
   return `${start} --data-binary @- <<'END'\n${body}\nEND`;
 }
 
-/** Copy text; browsers give the clipboard to pages from elsewhere than this machine only by the older way. */
+/** Copy text. Without HTTPS, browsers give only pages from localhost the clipboard API; `execCommand` still works. */
 async function copied(text) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,34 +1,32 @@
-/** What the model is: its card, and the attention profile that came with it. */
+/** The card of the model, and its attention profile from training. */
 
 import { profilePlot, shares } from "./charts.js";
-import { count, counted, html, number, percent, table } from "./dom.js";
-import { named } from "./figure.js";
+import { byId, count, counted, html, number, percent, table } from "./dom.js";
+import { timestepName } from "./figure.js";
 
-/** So many classes and features are named on the card, before its details. */
+/** The most classes or features that the card lists; its details list all. */
 const MOST_NAMES = 8;
-
-const byId = (id) => document.getElementById(id);
 
 /** "timesteps 10 and 11" */
 function spoken(labels) {
   const all = labels.map(String);
   const last = all.pop();
-  return all.length ? `timesteps ${all.join(", ")} and ${last}` : named(last);
+  return all.length ? `timesteps ${all.join(", ")} and ${last}` : timestepName(last);
 }
 
-/** The first of some names, and how many more there are. */
+/** The first names, and the number of the others. */
 function some(names) {
   const rest = names.length - MOST_NAMES;
   return names.slice(0, MOST_NAMES).join(", ") + (rest > 0 ? ` and ${count(rest)} more` : "");
 }
 
-/** What the model predicts, in words. */
+/** The target of the model in words. */
 function predicts({ task, classes, names }) {
   if (task === "regression") return names?.length ? `${counted(names.length, "number")}: ${some(names)}` : "numbers";
   return `one of ${count(classes.length)} classes: ${some(classes)}`;
 }
 
-/** Terms and what they are. */
+/** Return the elements of a definition list. */
 function list(entries) {
   return entries.flatMap(([term, ...definitions]) => [
     html("dt", {}, term),
@@ -36,7 +34,7 @@ function list(entries) {
   ]);
 }
 
-/** Names and values, in the order of what they say most often: as they come. */
+/** Return a table of names and values. */
 function facts(record) {
   const rows = Object.entries(record).map(([name, value]) => [name.replaceAll("_", " "), written(value)]);
   return table(["name", "value"], rows);
@@ -47,7 +45,7 @@ function written(value) {
   return typeof value === "number" ? number(value) : typeof value === "string" ? value : JSON.stringify(value);
 }
 
-/** The model's card. */
+/** Show the card of a model. */
 export function showCard(card) {
   const shape = `${card.variable_length ? "up to " : ""}${counted(card.timesteps, "timestep")} × ${counted(card.features, "feature")}`;
   const created = new Date(card.created);
@@ -56,7 +54,7 @@ export function showCard(card) {
   byId("card").replaceChildren(
     ...list([
       ["Predicts", predicts(card.target)],
-      ["A sequence", card.missing_values ? `${shape}, of which values may be missing` : shape],
+      ["A sequence", card.missing_values ? `${shape}; values may be missing` : shape],
       ["Features", some(card.feature_labels)],
       ["Architecture", card.architecture.replaceAll("_", " ")],
       ["Held-out metrics", ...metrics(card.metrics)],
@@ -65,18 +63,18 @@ export function showCard(card) {
       ["Engine", card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],
     ]),
   );
-  const epochs = fit.epochs ? [["Epochs", `${count(fit.epochs)}, of which ${count(fit.best_epoch ?? fit.epochs)} was the best`]] : [];
+  const epochs = fit.epochs ? [["Epochs", `${count(fit.epochs)}; the best was ${count(fit.best_epoch ?? fit.epochs)}`]] : [];
   const all = [
     ["All features", card.feature_labels],
-    ["All that is predicted", card.target.classes ?? card.target.names ?? []],
+    [card.target.classes ? "All classes" : "All numbers", card.target.classes ?? card.target.names ?? []],
   ].filter(([, names]) => names.length > MOST_NAMES);
   byId("card-more").replaceChildren(
     html(
       "dl",
       { class: "facts" },
-      ...list([...epochs, ["Duration of the fit", `${number(fit.seconds)} s`], ...all.map(([term, names]) => [term, names.join(", ")])]),
+      ...list([...epochs, ["Training time", `${number(fit.seconds)} s`], ...all.map(([term, names]) => [term, names.join(", ")])]),
     ),
-    html("h3", {}, "Options of training"),
+    html("h3", {}, "Training options"),
     facts(fit.options),
     html("h3", {}, "Libraries"),
     facts(fit.libraries),
@@ -94,7 +92,7 @@ function metrics(record) {
 
 let plot;
 
-/** The attention profile over held-out sequences, with importance. */
+/** Draw the attention profile over held-out sequences, with importance. */
 export function showProfile(profile) {
   plot ??= profilePlot(byId("profile-plot"), "attention profile");
   const { importance, timestep_labels: labels, peak, mean } = profile;
@@ -103,13 +101,13 @@ export function showProfile(profile) {
   byId("profile-caption").textContent =
     `Mean over ${counted(profile.sequences, "held-out sequence")}; whiskers are ±1 standard deviation. ` +
     (beside
-      ? `Importance is how far ${importance.metric} drops once the values of a timestep come from other sequences, ` +
-        `as a share of all drops; the largest is ${number(Math.max(...importance.drop))}.`
+      ? `Importance is how far ${importance.metric} drops when the values of a timestep come from other sequences, ` +
+        `as a share of all drops; the largest drop is ${number(Math.max(...importance.drop))}.`
       : "");
   byId("agreement").textContent = agreement(profile);
   plot.update({
     title: `Attention profile of ${profile.model}, version ${profile.version}`,
-    text: `Most attention, ${percent(mean[peak])} of it, falls on ${named(labels[peak])}. ${agreement(profile)}`,
+    text: `Most attention, ${percent(mean[peak])} of it, falls on ${timestepName(labels[peak])}. ${agreement(profile)}`,
     labels,
     mean,
     spread: profile.spread,
@@ -118,13 +116,12 @@ export function showProfile(profile) {
   });
 }
 
-/** Whether attention lies where importance does, in a sentence. */
+/** Compare attention with importance in words. */
 function agreement({ agreement: agreed, timestep_labels: labels }) {
   if (!agreed) return "";
   const correlation = agreed.rank_correlation === null ? "" : `Attention and importance rank the timesteps with a correlation of ${number(Number(agreed.rank_correlation.toFixed(2)))}. `;
   if (!agreed.top.length) return `${correlation}No timestep is important by itself.`;
   const important = spoken(agreed.top.map((t) => labels[t]));
-  const verb = agreed.top.length === 1 ? "holds" : "hold";
   const share = agreed.importance === null ? "" : ` and ${percent(agreed.importance)} of importance`;
-  return `${correlation}What matters most, ${important}, ${verb} ${percent(agreed.attention)} of attention${share}.`;
+  return `${correlation}Most important: ${important}, with ${percent(agreed.attention)} of attention${share}.`;
 }

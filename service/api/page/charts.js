@@ -1,19 +1,22 @@
-/** The charts: attention of a model or of its traffic, a sequence with attention over it, and many sequences. */
+/** The charts: an attention profile, one sequence with its attention, and a heat map of many sequences. */
 
 import { count, html, join, number, set, svg } from "./dom.js";
-import { Plot, drawBars, drawHeights, drawLabels, heights, moved, named, places, ticks, widthOf, withSpread, tickTexts } from "./figure.js";
+import {
+  Plot, axisWidth, barOffset, drawBars, drawTimestepAxis, drawValueAxis, slotScale, tickTexts, ticks, timestepName, valueScale,
+  withSpread,
+} from "./figure.js";
 
-/** Bars narrower than this, in pixels, carry no whiskers: the spread is a band, and importance below. */
+/** In pixels. For narrower bars the spread is a band instead of whiskers, and importance is drawn below. */
 const THIN = 5;
-/** So many points of lines get marks; more would hide the lines. */
+/** The most points that get marks; more marks would hide the lines. */
 const MOST_MARKS = 400;
-/** So many sequences get a row in the heat-map. */
+/** The most rows of the heat map. */
 const MOST_ROWS = 256;
 /** Height of a strip of bars below a chart, in pixels. */
 const STRIP = 92;
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4"];
 const COLORS = 7;
-/** Outlines of marks about (0, 0): circle, square, triangle, diamond, cross, triangle upside down. */
+/** Outlines of marks around (0, 0): circle, square, triangle, diamond, cross, inverted triangle. */
 const MARKS = [
   "M-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0z",
   "M-2.7,-2.7h5.4v5.4h-5.4z",
@@ -23,27 +26,27 @@ const MARKS = [
   "M0,3.6l3.4,-6h-6.8z",
 ];
 
-/** Class and attributes of the line of a feature: no two of the first 35 look the same, in color or without. */
+/** The style of the line of a feature. The first 35 features differ, also without color. */
 const look = (feature) => ({
   kind: `line-${feature % COLORS}`,
   dash: DASHES[Math.floor(feature / COLORS + (feature % COLORS)) % DASHES.length],
   mark: MARKS[feature % MARKS.length],
 });
 
-/** Left and right end of what is drawn beside axes with these numbers. */
+/** Return the left and right end of the space between axes with these numbers. */
 const between = (plot, leftTexts, rightTexts = []) => [
-  widthOf(leftTexts),
-  plot.width - (rightTexts.length ? widthOf(rightTexts) : 6),
+  axisWidth(leftTexts),
+  plot.width - (rightTexts.length ? axisWidth(rightTexts) : 6),
 ];
 
-/** The share of each timestep in all drops of the metric. */
+/** Return the share of each timestep in all drops of the metric, or null if nothing drops. */
 export function shares(importance) {
   const positive = importance.drop.map((drop) => Math.max(0, drop));
   const total = positive.reduce((a, b) => a + b, 0);
   return total > 0 ? positive.map((drop) => drop / total) : null;
 }
 
-/** A line of steps along the tops of bars. */
+/** Return a path of steps along the tops of bars. */
 function steps(values, { x, y }) {
   const corners = values.map((value, i) => {
     const height = y(value ?? 0);
@@ -53,11 +56,11 @@ function steps(values, { x, y }) {
 }
 
 /**
- * A profile: bars of mean attention with their spread, and beside them importance, or about them another profile.
+ * Draw a profile: mean attention as bars with their spread; optionally importance, or the outline of another profile.
  *
  * @typedef {object} Profile
- * @property {string} title
- * @property {string} text
+ * @property {string} title accessible name
+ * @property {string} text accessible description
  * @property {string[]} labels
  * @property {number[]} mean
  * @property {number[]} spread
@@ -70,12 +73,12 @@ export function profilePlot(host, name) {
     cursor: `Timesteps of the ${name}`,
     describe: ({ title, text }) => ({ title, text }),
     draw: drawProfile,
-    tell(data, i) {
+    tooltip(data, i) {
       const { labels, mean, spread, importance, outline } = data;
       const rows = [[`attention`, mean ? withSpread(mean[i], spread[i]) : "–", "attention"]];
       if (importance) rows.push([`${importance.metric} drops by`, withSpread(importance.drop[i], importance.spread[i]), "importance"]);
       if (outline) rows.push([outline.name, number(outline.mean[i]), "outline"]);
-      return { heading: named(labels[i]), rows };
+      return { heading: timestepName(labels[i]), rows };
     },
     table(data) {
       const { labels, mean, spread, importance, outline } = data;
@@ -97,7 +100,7 @@ export function profilePlot(host, name) {
 /** @param {Plot} plot @param {Profile} data */
 function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) {
   const share = importance ? shares(importance) : null;
-  const x0 = (plot.width - 60) / labels.length; // about the slot there will be
+  const x0 = (plot.width - 60) / labels.length; // about the final width of a slot
   const thin = x0 < (share ? 2.5 * THIN : THIN);
   const beside = share && !thin;
   const strip = share && thin ? STRIP : 0;
@@ -105,31 +108,31 @@ function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) 
   plot.resize(bottom + strip + 40);
   const whiskers = (mean ?? []).map((value, i) => value + spread[i]);
   const highest = [...(beside ? share : []), ...(outline?.mean ?? []), ...whiskers].reduce((a, b) => Math.max(a, b), 1e-9);
-  const y = heights([0, highest * 1.04], bottom, top);
+  const y = valueScale([0, highest * 1.04], bottom, top);
   const values = ticks(0, y.high, 5);
   const effects = effectsScale(strip ? share : [], bottom + strip);
-  const x = places(labels.length, ...between(plot, [...tickTexts(values), ...tickTexts(effects.values)]));
+  const x = slotScale(labels.length, ...between(plot, [...tickTexts(values), ...tickTexts(effects.values)]));
 
   const band = thin && mean ? [steps(whiskers, { x, y })] : [];
   join(plot.layer("band"), "path", band, (path) => ({ d: `${path}V${bottom}H${x.left}Z` }));
-  drawHeights(plot, { y, values, x, name: "fraction" });
+  drawValueAxis(plot, { y, values, x, name: "fraction" });
   const shift = beside ? -0.2 : 0;
   const width = beside ? 0.38 : thin ? 1 : 0.72;
   drawBars(plot.layer("attention"), mean ?? labels.map(() => 0), { x, y, width, shift, picked: peak });
-  drawHeights(plot, { y: effects, values: effects.values, x, name: strip ? "importance" : "", layer: "axis-strip" });
+  drawValueAxis(plot, { y: effects, values: effects.values, x, name: strip ? "importance" : "", layer: "axis-strip" });
   if (beside) drawBars(plot.layer("importance"), share, { x, y, width, shift: 0.2 });
   else drawBars(plot.layer("importance"), strip ? share : [], { x, y: effects, width: 1 });
-  drawLabels(plot, x, bottom + strip, labels);
+  drawTimestepAxis(plot, x, bottom + strip, labels);
   join(plot.layer("outline"), "path", outline ? [outline.mean] : [], (around) => ({ d: steps(around, { x, y }) }));
 
-  const middle = (i) => x(i) + moved(x, shift);
+  const middle = (i) => x(i) + barOffset(x, shift);
   const cap = Math.min(3, (x.slot * width) / 3);
   join(plot.layer("whiskers"), "path", thin ? [] : (mean ?? []), (value, i) => {
     const [low, high] = [y(Math.max(0, value - spread[i])), y(value + spread[i])];
-    if (low - high < 1.5) return { d: "M0,0" }; // its caps alone would look like a bar
+    if (low - high < 1.5) return { d: "M0,0" }; // only its caps would be visible, and look like a bar
     return { d: `M${middle(i) - cap},${low}h${2 * cap}m${-cap},0V${high}m${-cap},0h${2 * cap}` };
   });
-  // In words, too: the color alone would not do.
+  // Color alone must not mark the peak.
   join(plot.layer("peak"), "text", mean && peak !== null ? [peak] : [], (i) => ({
     x: Math.min(Math.max(middle(i), x.left + 20), x.right - 20),
     y: Math.max(y(thin ? mean[i] : whiskers[i]) - 6, 11),
@@ -139,39 +142,39 @@ function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) 
   return { x, top, bottom: bottom + strip };
 }
 
-/** The scale of bars in a strip below a chart, and the numbers of its axis. */
+/** Return the scale of the bars in a strip below a chart, with the numbers of its axis as `values`. */
 function effectsScale(effects, bottom) {
-  const scale = heights([0, effects.reduce((a, b) => Math.max(a, b), 0) * 1.05 || 1], bottom, bottom - STRIP + 36);
+  const scale = valueScale([0, effects.reduce((a, b) => Math.max(a, b), 0) * 1.05 || 1], bottom, bottom - STRIP + 36);
   return Object.assign(scale, { values: effects.length ? ticks(0, scale.high, 3) : [] });
 }
 
 /**
- * A sequence: a line a feature over bars of attention; importance as bars below.
+ * Draw a sequence: one line per feature over bars of attention, and importance as bars below.
  *
  * @typedef {object} Sequence
- * @property {string} title
- * @property {string} text
+ * @property {string} title accessible name
+ * @property {string} text accessible description
  * @property {string[]} labels
  * @property {string[]} features
  * @property {(number|null)[][]} sequence
  * @property {number[]|null} attention
  * @property {number[]|null} importance
  * @property {Set<number>} hidden features not to draw
- * @property {boolean} apart whether each feature has a scale of its own
+ * @property {boolean} apart whether each feature has its own scale
  */
 export function sequencePlot(host) {
   return new Plot(host, {
     cursor: "Timesteps of the sequence",
     describe: ({ title, text }) => ({ title, text }),
     draw: drawSequence,
-    tell({ labels, features, sequence, attention, importance }, i) {
+    tooltip({ labels, features, sequence, attention, importance }, i) {
       const rows = features.map((feature, f) => {
         const value = sequence[i][f];
         return [feature, value === null || value === undefined ? "missing" : number(value), `${look(f).kind} stroke`];
       });
       if (importance) rows.unshift(["importance", number(importance[i]), "importance"]);
       if (attention) rows.unshift(["attention", number(attention[i]), "attention"]);
-      return { heading: named(labels[i]), rows };
+      return { heading: timestepName(labels[i]), rows };
     },
     table({ labels, features, sequence, attention, importance }) {
       const head = ["timestep", ...(attention ? ["attention"] : []), ...(importance ? ["importance"] : []), ...features];
@@ -186,7 +189,7 @@ export function sequencePlot(host) {
   });
 }
 
-/** Lowest and highest value of some features, with a little space about them. */
+/** Return the lowest and highest value of some features, with a margin. */
 function range(sequence, features) {
   const values = sequence.flatMap((step) => features.map((f) => step[f])).filter((value) => typeof value === "number");
   if (!values.length) return [0, 1];
@@ -196,7 +199,7 @@ function range(sequence, features) {
   return [low - space, high + space];
 }
 
-/** Whether features are of so different sizes that on one scale some would be flat. */
+/** Whether some feature would look flat on a common scale. */
 export function differInSize(sequence, features) {
   const sizes = features.map((_, f) => range(sequence, [f])).map(([low, high]) => high - low);
   const all = range(sequence, features.map((_, f) => f));
@@ -209,23 +212,23 @@ function drawSequence(plot, { labels, features, sequence, attention, importance,
   const bottom = top + main;
   plot.resize(bottom + strip + 40);
   const shown = features.map((_, f) => f).filter((f) => !hidden.has(f));
-  const y = heights(apart ? [0, 1] : range(sequence, shown), bottom, top);
+  const y = valueScale(apart ? [0, 1] : range(sequence, shown), bottom, top);
   const values = apart ? [] : ticks(y.low, y.high, 6);
   const most = (list) => list.reduce((a, b) => Math.max(a, b), 0) || 1;
-  const weights = heights([0, attention ? most(attention) * 1.02 : 1], bottom, top);
+  const weights = valueScale([0, attention ? most(attention) * 1.02 : 1], bottom, top);
   const weightValues = attention ? ticks(0, weights.high, 4) : [];
   const effects = effectsScale(importance ?? [], bottom + strip);
   const leftTexts = [...tickTexts(values.length ? values : [0]), ...tickTexts(effects.values)];
-  const x = places(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
+  const x = slotScale(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
 
   drawBars(plot.layer("attention"), attention ?? [], { x, y: weights, width: x.slot < THIN ? 1 : 0.78 });
-  drawHeights(plot, { y, values, x, name: apart ? "values, each feature on its own scale" : "value" });
-  drawHeights(plot, { y: weights, values: weightValues, x, name: attention ? "attention" : "", layer: "axis-right" });
-  drawHeights(plot, { y: effects, values: effects.values, x, name: importance ? "importance" : "", layer: "axis-strip" });
+  drawValueAxis(plot, { y, values, x, name: apart ? "values, each feature on its own scale" : "value" });
+  drawValueAxis(plot, { y: weights, values: weightValues, x, name: attention ? "attention" : "", layer: "axis-right" });
+  drawValueAxis(plot, { y: effects, values: effects.values, x, name: importance ? "importance" : "", layer: "axis-strip" });
   drawBars(plot.layer("importance"), importance ?? [], { x, y: effects, width: x.slot < THIN ? 1 : 0.78 });
-  drawLabels(plot, x, bottom + strip, labels);
+  drawTimestepAxis(plot, x, bottom + strip, labels);
 
-  const scales = features.map((_, f) => (apart ? heights(range(sequence, [f]), bottom, top) : y));
+  const scales = features.map((_, f) => (apart ? valueScale(range(sequence, [f]), bottom, top) : y));
   const points = (f) => sequence.map((step, i) => [x(i), step[f], i]).filter(([, value]) => typeof value === "number");
   join(plot.layer("series"), "path", shown, (f) => ({
     class: look(f).kind,
@@ -245,7 +248,7 @@ function drawSequence(plot, { labels, features, sequence, attention, importance,
   return { x, top, bottom: bottom + strip };
 }
 
-/** What stands for a feature: a piece of its line, with its mark. */
+/** Return the legend symbol of a feature: a piece of its line, with its mark. */
 export function sample(feature) {
   const { kind, dash, mark } = look(feature);
   return svg(
@@ -257,13 +260,13 @@ export function sample(feature) {
 }
 
 /**
- * Sequences as rows, timesteps as columns, attention as shades, and what was predicted at the end of each row. A row is
- * chosen by a click, or by arrow keys and Enter.
+ * Sequences as rows, timesteps as columns, attention as shades, and the prediction at the end of each row. A click, or
+ * arrow keys and Enter, select a row.
  */
 export class HeatMap {
-  /** @param {Element} host @param {(index: number) => void} choose */
-  constructor(host, choose) {
-    this.choose = choose;
+  /** @param {Element} host @param {(index: number) => void} onSelect */
+  constructor(host, onSelect) {
+    this.onSelect = onSelect;
     this.svg = svg("svg", { role: "img" }, svg("title"), svg("desc"));
     this.list = html("div", {
       class: "rows",
@@ -282,8 +285,8 @@ export class HeatMap {
   }
 
   /**
-   * @param {{labels: string[], attention: number[][], texts: [string, string][], title: string, text: string}} data `texts`: what
-   *   was predicted of each, and its probability
+   * @param {{labels: string[], attention: number[][], texts: [string, string][], title: string, text: string}} data
+   *   `texts`: each prediction and its probability
    */
   update(data) {
     const attention = data.attention.slice(0, MOST_ROWS);
@@ -296,23 +299,23 @@ export class HeatMap {
     this.list.replaceChildren(
       ...attention.map((weights, i) => {
         const highest = weights.indexOf(Math.max(...weights));
-        const where = `most attention on ${named(data.labels[highest])}`;
-        const [what, probability] = data.texts[i];
-        const said = [what, probability].filter(Boolean).join(", ");
+        const where = `most attention on ${timestepName(data.labels[highest])}`;
+        const [outcome, probability] = data.texts[i];
+        const text = [outcome, probability].filter(Boolean).join(", ");
         return html(
           "div",
           {
             role: "option",
             id: `row-${i}`,
             "aria-selected": "false",
-            "aria-label": `Sequence ${i + 1}: ${said}, ${where}`,
+            "aria-label": `Sequence ${i + 1}: ${text}, ${where}`,
             click: () => this.#select(i),
           },
           html("span", { class: "ordinal" }, count(i + 1)),
           html(
             "span",
-            { class: "predicted", title: said },
-            html("span", {}, what),
+            { class: "predicted", title: text },
+            html("span", {}, outcome),
             html("span", { class: "probability" }, probability),
           ),
         );
@@ -329,8 +332,8 @@ export class HeatMap {
     const [top, row] = [4, 20];
     const bottom = top + row * this.count;
     const longest = this.data.texts.reduce((most, texts) => Math.max(most, texts.join("  ").length), 0);
-    const right = Math.min(widthOf(["-".repeat(longest)]) + 16, this.width * 0.3);
-    this.x = places(this.columns, 40, this.width - right);
+    const right = Math.min(axisWidth(["-".repeat(longest)]) + 16, this.width * 0.3);
+    this.x = slotScale(this.columns, 40, this.width - right);
     set(this.svg, { viewBox: `0 0 ${this.width} ${bottom + 40}`, width: this.width, height: bottom + 40 });
     this.element.style.setProperty("--predicted", `${right}px`);
     Object.assign(this.list.style, { top: `${top}px`, height: `${bottom - top}px` });
@@ -349,10 +352,10 @@ export class HeatMap {
       y1: top + row * (i + 1),
       y2: top + row * (i + 1),
     }));
-    drawLabels({ width: this.width, layer }, this.x, bottom, labels);
+    drawTimestepAxis({ width: this.width, layer }, this.x, bottom, labels);
   }
 
-  /** A pixel for each weight: a picture costs the same whatever number of rectangles it stands for. */
+  /** Return an image with one pixel per weight: one image is cheaper than thousands of rectangles. */
   #shades(attention) {
     const canvas = html("canvas", { width: this.columns, height: this.count });
     const context = canvas.getContext("2d");
@@ -390,7 +393,7 @@ export class HeatMap {
   #select(index) {
     this.#activate(index);
     [...this.list.children].forEach((option, i) => set(option, { "aria-selected": String(i === index) }));
-    this.choose(index);
+    this.onSelect(index);
   }
 
   #point(event) {
@@ -401,7 +404,7 @@ export class HeatMap {
     this.tooltip.hidden = weight === undefined;
     if (weight === undefined) return;
     this.tooltip.replaceChildren(
-      html("strong", {}, `sequence ${count(i + 1)}, ${named(this.data.labels[t])}`),
+      html("strong", {}, `sequence ${count(i + 1)}, ${timestepName(this.data.labels[t])}`),
       html("span", { class: "value" }, html("span", { class: "key attention" }), html("span", {}, "attention"), html("b", {}, number(weight))),
     );
     const left = Math.min(event.clientX - box.left + 14, this.width - this.tooltip.offsetWidth);
@@ -410,5 +413,5 @@ export class HeatMap {
   }
 }
 
-/** Channels of a color written as #rrggbb. */
+/** Return the channels of a color written as #rrggbb. */
 const rgb = (color) => color.trim().match(/[0-9a-f]{2}/gi).map((channel) => parseInt(channel, 16));

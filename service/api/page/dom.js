@@ -1,11 +1,13 @@
-/** Elements, and what is written in them. Text is only ever set as text: names and labels may contain anything. */
+/** Elements and formatted numbers. Text is never parsed as HTML, since names and labels may contain markup. */
 
 const SVG = "http://www.w3.org/2000/svg";
 
+export const byId = (id) => document.getElementById(id);
+
 /**
- * An HTML element.
+ * Return a new HTML element.
  * @param {string} tag
- * @param {Object<string, unknown>} [attributes] those that are null or false are left out; functions listen
+ * @param {Object<string, unknown>} [attributes] as `set` takes them
  * @param {...(Node|string)} children
  */
 export function html(tag, attributes = {}, ...children) {
@@ -14,14 +16,14 @@ export function html(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** An SVG element; see `html`. */
+/** Return a new SVG element; see `html`. */
 export function svg(tag, attributes = {}, ...children) {
   const element = set(document.createElementNS(SVG, tag), attributes);
   element.append(...children);
   return element;
 }
 
-/** Set attributes, remove those that are null or false, listen where the value is a function. */
+/** Set attributes. Null and false remove the attribute; a function becomes the listener of the event of that name. */
 export function set(element, attributes) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name, value);
@@ -32,8 +34,8 @@ export function set(element, attributes) {
 }
 
 /**
- * Make the children of an element fit a list. Elements that are there are changed rather than made anew, so that what
- * moves can be seen to move.
+ * Make one child of an element for each item of a list. Existing children are changed, not replaced, so that CSS
+ * transitions run.
  */
 export function join(parent, tag, items, attributes) {
   while (parent.childElementCount > items.length) parent.lastElementChild.remove();
@@ -44,7 +46,7 @@ export function join(parent, tag, items, attributes) {
   });
 }
 
-/** A table with headings on top and at the left; the last column may hold anything. */
+/** Return a table with a header row. The first cell of each row is its header. */
 export function table(head, rows) {
   const cell = (value, i) => html(i === 0 ? "th" : "td", i === 0 ? { scope: "row" } : {}, value);
   return html(
@@ -55,7 +57,7 @@ export function table(head, rows) {
   );
 }
 
-/** What scrolls can be reached by keyboard, and has a name. */
+/** Return a scrolling region that has a name and that the keyboard can reach. */
 export function scrollable(name, child) {
   return html("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": name }, child);
 }
@@ -64,13 +66,13 @@ const COUNT = new Intl.NumberFormat("en");
 const SHORT = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
 const SUPERSCRIPT = { "-": "⁻", ...Object.fromEntries([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((digit, i) => [i, digit])) };
 
-/** A whole number, with commas. */
+/** A whole number with commas: "1,234". */
 export const count = (value) => COUNT.format(value);
 
 /** "1 sequence", "2 sequences". */
 export const counted = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 
-/** A number to four digits, whatever its size; a dash where there is none. */
+/** A number with four significant digits; a dash for a missing one. */
 export function number(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
@@ -78,15 +80,15 @@ export function number(value) {
   return SHORT.format(value).replace("-", "−");
 }
 
-/** 1.23×10⁻⁵ */
+/** A number as 1.23×10⁻⁵, with so many digits after the point. */
 export function scientific(value, digits) {
   const [mantissa, exponent] = value.toExponential(digits).split("e");
   const raised = [...exponent.replace("+", "")].map((digit) => SUPERSCRIPT[digit]).join("");
   return `${mantissa.replace("-", "−")}×10${raised}`;
 }
 
-/** A share of 1 as a percentage. */
+/** A fraction as a percentage: 0.25 is "25 %". */
 export const percent = (share) => `${number(Number((share * 100).toFixed(share < 0.1 ? 1 : 0)))} %`;
 
-/** Text of at most so many characters. */
+/** Text cut to a number of characters. */
 export const shortened = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);

@@ -1,36 +1,37 @@
-/** What the charts share: a plot with a cursor, scales, axes and tooltips. */
+/** Parts of the charts: a plot with a cursor and a tooltip, scales and axes. */
 
 import { html, join, number, scientific, scrollable, set, shortened, svg, table } from "./dom.js";
 
-/** Width of a character of the axes' font, in pixels, a little generously. */
+/** Width of a character of the axis font, in pixels, rounded up. */
 const CHARACTER = 6.4;
-/** Most characters of a label on an axis; tooltips and tables have all of them. */
+/** The most characters of a label on an axis; tooltips and tables show all. */
 const LONGEST_LABEL = 14;
-/** Widest bar, in pixels: a single timestep is no wall. */
+/** Width of the widest bar, in pixels. */
 const WIDEST_BAR = 56;
-/** Bars narrower than this have no outline. */
+/** Narrower bars, in pixels, have no outline. */
 const THINNEST = 3;
 
 let plots = 0;
 
 /**
- * A chart: an SVG in the pixels that there are, a cursor over it that pointer and arrow keys move, a tooltip that tells
- * what is under the cursor, and all of it as a table.
+ * A chart: an SVG as wide as its host, a cursor that pointer and arrow keys move, a tooltip with the values at the
+ * cursor, and a table of all values.
  *
- * The cursor is a slider, so that screen readers tell each value that the arrow keys come to. It lies over the SVG
- * rather than in it, and both stay when the data change: focus is never lost.
+ * The cursor is a slider, so that screen readers read each value that the arrow keys reach. It lies over the SVG, and
+ * both stay when the data change, so that focus is never lost.
  */
 export class Plot {
   /**
-   * @param {Element} host what to put it into
+   * @param {Element} host the parent of the chart
    * @param {object} chart
-   * @param {string} chart.cursor what the cursor moves along
+   * @param {string} chart.cursor accessible name of the cursor
    * @param {(plot: Plot, data: object) => Frame} chart.draw
    * @param {(data: object) => {title: string, text: string}} chart.describe
-   * @param {(data: object, index: number) => {heading: string, rows: [string, string, string?][]}} chart.tell
+   * @param {(data: object, index: number) => {heading: string, rows: [string, string, string?][]}} chart.tooltip
+   *   name, value and CSS class of each row
    * @param {(data: object) => {head: string[], rows: string[][]}} chart.table
    *
-   * @typedef {{x: Scale, top: number, bottom: number}} Frame where the cursor may be
+   * @typedef {{x: Scale, top: number, bottom: number}} Frame the space that the cursor covers
    */
   constructor(host, chart) {
     this.chart = chart;
@@ -66,7 +67,7 @@ export class Plot {
   update(data) {
     this.data = data;
     this.width = this.element.clientWidth;
-    if (this.width === 0) return; // hidden: drawn once it is not
+    if (this.width === 0) return; // hidden: the observer draws it when it appears
     const { title, text } = this.chart.describe(data);
     this.title.textContent = title;
     this.text.textContent = text;
@@ -87,17 +88,17 @@ export class Plot {
     this.#tabulate();
   }
 
-  /** Size of the SVG, in pixels. */
+  /** Set the height of the SVG, in pixels. */
   resize(height) {
     set(this.svg, { viewBox: `0 0 ${this.width} ${height}`, width: this.width, height });
   }
 
-  /** A group in the SVG, made where there is none; those made first lie behind. */
+  /** Return a group of the SVG. It is made on first use; earlier groups lie behind later ones. */
   layer(name) {
     return this.svg.querySelector(`:scope > .${name}`) ?? this.svg.appendChild(svg("g", { class: name }));
   }
 
-  /** Move the cursor, or hide it. */
+  /** Move the cursor to an index, or hide it with null. */
   show(index) {
     if (!this.frame) return;
     const marked = index === null ? [] : [this.frame.x(index)];
@@ -113,7 +114,7 @@ export class Plot {
     if (index === null) return;
     this.index = index;
     this.#announce();
-    const { heading, rows } = this.chart.tell(this.data, index);
+    const { heading, rows } = this.chart.tooltip(this.data, index);
     this.tooltip.replaceChildren(
       html("strong", {}, heading),
       ...rows.map(([name, value, kind]) =>
@@ -128,7 +129,7 @@ export class Plot {
   }
 
   #announce() {
-    const { heading, rows } = this.chart.tell(this.data, this.index);
+    const { heading, rows } = this.chart.tooltip(this.data, this.index);
     const values = rows.map(([name, value]) => `${name} ${value}`).join(", ");
     set(this.cursor, { "aria-valuenow": this.index, "aria-valuetext": `${heading}: ${values}` });
   }
@@ -158,7 +159,7 @@ export class Plot {
     this.show(Math.max(0, Math.min(this.last, Math.floor((at - x.left) / x.slot))));
   }
 
-  /** The table is made when somebody looks: it may have a thousand rows. */
+  /** Make the table only while it is open: it may have a thousand rows. */
   #tabulate() {
     if (!this.details.open) return;
     const { head, rows } = this.chart.table(this.data);
@@ -170,33 +171,33 @@ export class Plot {
 }
 
 /**
- * Places for so many timesteps, side by side.
+ * Return a scale from index to x: the middle of one of `count` slots side by side.
  * @typedef {((index: number) => number) & {count: number, left: number, right: number, slot: number}} Scale
  * @returns {Scale}
  */
-export function places(count, left, right) {
+export function slotScale(count, left, right) {
   const slot = (right - left) / count;
   return Object.assign((index) => left + slot * (index + 0.5), { count, left, right, slot });
 }
 
-/** Numbers to heights; the range is given from low to high. */
-export function heights([low, high], bottom, top) {
+/** Return a scale from value to y. */
+export function valueScale([low, high], bottom, top) {
   const scale = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
   return Object.assign(scale, { low, high, bottom, top });
 }
 
-/** Round numbers in a range, about so many. */
+/** Return about so many round numbers in a range. */
 export function ticks(low, high, about) {
   const rough = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
   const first = Math.ceil(low / step - 1e-9);
   const last = Math.floor(high / step + 1e-9);
-  // As multiples of the step: sums of it would gather errors.
+  // Multiples of the step: a running sum would add up rounding errors.
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
 }
 
-/** The numbers of an axis, each with as many digits as it takes to tell them apart. */
+/** Return the numbers of an axis as texts, with enough digits to differ. */
 export function tickTexts(values) {
   const most = Math.max(...values.map(Math.abs));
   const step = values.length > 1 ? Math.abs(values[1] - values[0]) : most || 1;
@@ -208,20 +209,20 @@ export function tickTexts(values) {
   return values.map((value) => value.toFixed(decimals).replace("-", "−"));
 }
 
-/** The space that an axis of these numbers takes. */
-export const widthOf = (texts) => 12 + CHARACTER * Math.max(...texts.map((text) => text.length));
+/** Return the width of an axis with these numbers, in pixels. */
+export const axisWidth = (texts) => 12 + CHARACTER * Math.max(...texts.map((text) => text.length));
 
 /**
- * Lines across, numbers beside them, and above these what they are.
+ * Draw a vertical axis: grid lines, numbers beside them, and the name above.
  * @param {Plot} plot
  * @param {object} axis
  * @param {(value: number) => number} axis.y
  * @param {number[]} axis.values
  * @param {Scale} axis.x
  * @param {string} axis.name
- * @param {string} [axis.layer] that at the right has no lines: the one at the left has them
+ * @param {string} [axis.layer] "axis-right" has no grid lines, since the left axis draws them
  */
-export function drawHeights(plot, { y, values, x, name, layer: layerName = "axis-left" }) {
+export function drawValueAxis(plot, { y, values, x, name, layer: layerName = "axis-left" }) {
   const layer = plot.layer(layerName);
   const atRight = layerName === "axis-right";
   layer.classList.add("axis");
@@ -244,20 +245,20 @@ export function drawHeights(plot, { y, values, x, name, layer: layerName = "axis
   }));
 }
 
-/** The next of 1, 2, 5, 10, 20, 50 … */
+/** Return the next of 1, 2, 5, 10, 20, 50 … */
 function roundStep(least) {
   const power = 10 ** Math.max(0, Math.floor(Math.log10(least)));
   return power * [1, 2, 5, 10].find((factor) => factor * power >= least);
 }
 
 /**
- * Labels below, as many as there is space for.
+ * Draw the horizontal axis, with as many labels as fit.
  * @param {Plot} plot
  * @param {Scale} x
  * @param {number} bottom
  * @param {string[]} labels
  */
-export function drawLabels(plot, x, bottom, labels, name = "timestep") {
+export function drawTimestepAxis(plot, x, bottom, labels) {
   const layer = plot.layer("axis-below");
   layer.classList.add("axis");
   const texts = labels.slice(0, x.count).map((label) => shortened(label, LONGEST_LABEL));
@@ -268,27 +269,28 @@ export function drawLabels(plot, x, bottom, labels, name = "timestep") {
   join(part("base"), "line", [bottom], () => ({ x1: x.left, x2: x.right, y1: bottom, y2: bottom }));
   join(part("ticks"), "line", shown, ([, i]) => ({ x1: x(i), x2: x(i), y1: bottom, y2: bottom + 4 }));
   join(part("numbers"), "text", shown, ([text, i]) => ({
-    // The first and the last label stay inside the picture, however long they are.
+    // The first and the last label stay inside the picture.
     x: Math.min(Math.max(x(i), (text.length * CHARACTER) / 2), plot.width - (text.length * CHARACTER) / 2),
     y: bottom + 17,
     "text-anchor": "middle",
     text,
   }));
-  join(part("name"), "text", [name], () => ({ x: x.right, y: bottom + 34, "text-anchor": "end", text: name }));
+  join(part("name"), "text", ["timestep"], (text) => ({ x: x.right, y: bottom + 34, "text-anchor": "end", text }));
 }
 
 /**
- * Bars from the foot of a scale.
+ * Draw bars from the bottom of a scale.
  * @param {Element} layer
  * @param {(number|null)[]} values
- * @param {{x: Scale, y: Function, width?: number, shift?: number, picked?: number|null}} how widths in parts of a slot
+ * @param {{x: Scale, y: Function, width?: number, shift?: number, picked?: number|null}} how `width`
+ *   and `shift` are fractions of a slot
  */
 export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked = null }) {
   const wide = Math.min(WIDEST_BAR, x.slot * width);
   join(layer, "rect", values, (value, i) => {
     const top = y(Math.max(y.low, value ?? y.low));
     return {
-      x: x(i) + moved(x, shift) - wide / 2,
+      x: x(i) + barOffset(x, shift) - wide / 2,
       y: top,
       width: wide,
       height: Math.max(0, y.bottom - top),
@@ -297,11 +299,11 @@ export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked 
   });
 }
 
-/** How far a bar is from the middle of its slot, which for few timesteps is wider than bars are. */
-export const moved = (x, shift) => shift * Math.min(x.slot, 2.5 * WIDEST_BAR);
+/** Return the distance of a bar from the middle of its slot, in pixels; wide slots do not spread their bars. */
+export const barOffset = (x, shift) => shift * Math.min(x.slot, 2.5 * WIDEST_BAR);
 
-/** The label of a timestep as it is spoken of. */
-export const named = (label) => `timestep ${label}`;
+/** The label of a timestep in a sentence. */
+export const timestepName = (label) => `timestep ${label}`;
 
-/** A number, and its spread where there is one. */
+/** A number and its spread. */
 export const withSpread = (value, spread) => `${number(value)} ± ${number(spread)}`;

@@ -1,28 +1,29 @@
-/** What is typed or dropped, as a request; and where in it the element is that the service did not take. */
+/** Turn the typed text into a request body, and find the place in the text that an error is about. */
 
-/** What stands for a missing value in a cell, as in the tables that training reads. */
+/** Cells that mean a missing value. Training reads tables in the same way. */
 const MISSING = new Set(["", "NA", "N/A", "NaN", "nan", "null", "NULL"]);
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
-/** What stands in a row of values though it is none, so that the row is not taken for names. */
+/** Words that stand for a value: a row that contains one is not a header. */
 const NO_NAME = /^[+-]?(inf(inity)?|none|n\/?a|nan|null|missing)$/i;
 const LETTER = /\p{L}/u;
 const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
-/** Lists in lists in a list are sequences; those that are empty do not tell. */
+/** The start of a list of sequences: three lists deep, after any empty lists. */
 const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
 
 /**
- * A request, and where its elements are in the text that it was made of.
+ * A request body, and the places of its elements in the text.
  * @typedef {object} Typed
- * @property {string} body
- * @property {number[][][]|null} sequences what was posted, where it could be read
- * @property {string|null} [header] the line that was taken for names, and not posted
- * @property {(detail: unknown) => [number, number]|null} find start and end of what the service's words are about
+ * @property {string} body JSON
+ * @property {number[][][]|null} sequences the sequences in the body, null if it is not valid JSON
+ * @property {string|null} [header] the line of CSV that was read as a header
+ * @property {(detail: unknown) => [number, number]|null} find start and end of the place in the
+ *   text that an error of the service is about
  */
 
 /**
- * Whatever is typed goes to the service, which alone decides what is wrong with it.
+ * Read text as a request body. Only the service validates it.
  * @param {string} text JSON or CSV
- * @param {boolean} importance whether to ask for it
+ * @param {boolean} importance whether to request importance
  * @returns {Typed}
  */
 export function read(text, importance) {
@@ -33,7 +34,7 @@ export function read(text, importance) {
   return readCsv(text, `{${asked}`);
 }
 
-/** JSON is sent as it is typed, with something put in at an offset: positions in one are positions in the other. */
+/** Send JSON unchanged but for a text inserted at an offset, so that positions in the body map to the typed text. */
 function readJson(text, offset, inserted, appended = "") {
   const body = text.slice(0, offset) + separated(text, offset, inserted) + text.slice(offset) + appended;
   const isBody = !appended;
@@ -52,7 +53,7 @@ function readJson(text, offset, inserted, appended = "") {
   };
 }
 
-/** An object with no other field must not get a comma. */
+/** Drop the comma before the end of an empty object. */
 function separated(text, offset, inserted) {
   return inserted.endsWith(",") && text.slice(offset).trimStart()[0] === "}" ? inserted.slice(0, -1) : inserted;
 }
@@ -66,33 +67,33 @@ function sequencesIn(body) {
   }
 }
 
-/** Where the service could not go on reading JSON. */
+/** Return the position of a JSON syntax error, in characters, or null. */
 function jsonPosition(detail) {
   const problem = Array.isArray(detail) ? detail.find(({ type }) => type === "json_invalid") : null;
   return problem ? Number(problem.loc[1]) : null;
 }
 
-/** The service counts characters, JavaScript their halves where they are beyond the first 65,536. */
+/** Turn an offset in characters, as the service counts, into one in UTF-16 code units, as JavaScript counts. */
 function utf16(text, characters) {
   let at = 0;
   for (let i = 0; i < characters; i += 1) at += text.codePointAt(at) > 0xffff ? 2 : 1;
   return at;
 }
 
-/** `sequences[2][3]: expected …` as ["sequences", 2, 3]. */
+/** Return the path in an error: ["sequences", 2, 3] for `sequences[2][3]: expected …`. */
 function pathIn(detail) {
   const [, name, indices] = /^(sequences?)((?:\[\d+\])*)/.exec(typeof detail === "string" ? detail : "") ?? [];
   return name ? [name, ...[...indices.matchAll(/\d+/g)].map(Number)] : null;
 }
 
-/** A position as something that can be seen: a character that is not space, the last one at the end. */
+/** Return start and end of the character at a position; past the end of the text, of its last visible character. */
 function visible(text, position) {
   const at = Math.min(position, text.trimEnd().length - 1);
   return [at, at + 1];
 }
 
 /**
- * Start and end of an element in valid JSON, or of what is there of the way to it.
+ * Return start and end of an element in valid JSON, or of its nearest ancestor that exists.
  * @param {string} text
  * @param {(string|number)[]} path
  */
@@ -159,7 +160,7 @@ function placeInJson(text, path) {
   return [start, at];
 }
 
-/** One timestep a row, one feature a column, a blank line between sequences; a header may come first. */
+/** One row per timestep, one column per feature, a blank line between sequences; a header may come first. */
 function readCsv(text, opening) {
   const { sequences, header } = rowsOf(text);
   const written = sequences.map((rows) => `[${rows.map((row) => `[${row.cells.map(asJson).join(",")}]`).join(",")}]`);
@@ -178,7 +179,7 @@ function readCsv(text, opening) {
       const row = rows[timestep];
       if (!row) return [rows[0].start, rows.at(-1).end];
       const { start, end } = row.cells[feature] ?? row;
-      return end > start ? [start, end] : [Math.max(0, start - 1), end + 1]; // an empty cell, by what is around it
+      return end > start ? [start, end] : [Math.max(0, start - 1), end + 1]; // mark an empty cell by its neighbors
     },
   };
 }
@@ -208,7 +209,7 @@ function rowsOf(text) {
   return { sequences, header };
 }
 
-/** Cells of a line; quotes around one are not part of it. */
+/** Return the cells of a line, without the quotes around them. */
 function cellsOf(line, offset, separator) {
   const cells = [];
   let at = 0;
@@ -227,11 +228,11 @@ function cellsOf(line, offset, separator) {
 
 function asJson({ text }) {
   if (MISSING.has(text)) return "null";
-  if (!NUMBER.test(text) || !Number.isFinite(Number(text))) return JSON.stringify(text); // the service says where
+  if (!NUMBER.test(text) || !Number.isFinite(Number(text))) return JSON.stringify(text); // the service reports its place
   return JSON_NUMBER.test(text) ? text : String(Number(text));
 }
 
-/** Sequences as text that is good to read and to change: a timestep a line where there is one sequence. */
+/** Return sequences as readable text: a single sequence with one line per timestep, several with one line each. */
 export function write(sequences) {
   const one = (sequence, between) => `[${sequence.map((step) => JSON.stringify(step)).join(between)}]`;
   if (sequences.length === 1) return one(sequences[0], ",\n ");
@@ -239,7 +240,7 @@ export function write(sequences) {
 }
 
 /**
- * A sequence that looks like others: normal, with their mean and standard deviation at each timestep.
+ * Return a random sequence: normal, with the mean and standard deviation of the examples at each timestep.
  * @param {(number|null)[][][]} examples
  */
 export function random(examples) {
@@ -256,7 +257,7 @@ export function random(examples) {
   );
 }
 
-/** Box and Muller's. */
+/** Return a standard normal number, by the Box–Muller transform. */
 function normal() {
   return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
 }

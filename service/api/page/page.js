@@ -1,50 +1,50 @@
-/** The page: which model it is about, and its parts. */
+/** Select a model and a version, and show them in the parts of the page. */
 
 import { Problem, address, ask } from "./api.js";
 import { Ask } from "./ask.js";
 import { showCard, showProfile } from "./card.js";
-import { html } from "./dom.js";
+import { byId, html } from "./dom.js";
 import { Live } from "./live.js";
 
-const byId = (id) => document.getElementById(id);
 const [modelSelect, versionSelect] = [byId("model-select"), byId("version-select")];
 
 let models = [];
-let shown = { model: "", version: null, followed: "" };
-let loading = 0;
+/** The version on the page; `chosen` is the version in the address, empty for the current one. */
+let shown = { version: null, chosen: "" };
+let loads = 0;
 
-const trying = new Ask(() => live.hurry());
+const form = new Ask(() => live.refresh());
 const live = new Live(({ version }) => {
-  // The newest has taken over: the page is about it now.
-  if (!shown.followed && version !== shown.version) load();
+  // A newer version has become the current one.
+  if (!shown.chosen && version !== shown.version) load();
 });
 
-/** What the address says, else the default model and the version that answers for it. */
+/** Return the model and version in the address, or the default model and its current version. */
 function selected() {
   const query = new URLSearchParams(location.search);
   const fallback = models.find((model) => model.default) ?? models.find((model) => model.version !== null) ?? models[0];
   return { model: query.get("model") || fallback?.name || "", version: query.get("version") ?? "" };
 }
 
-/** Load and show the model that is selected. */
+/** Load and show the selected model. */
 async function load() {
-  const mine = (loading += 1);
+  const id = (loads += 1);
   try {
     ({ models } = await ask(address("models")));
     const selection = selected();
     fillSelects(selection);
     const [card, profile] = await Promise.all([ask(address("model", selection)), ask(address("attention", selection))]);
-    if (mine !== loading) return; // another was chosen meanwhile
-    shown = { model: card.name, version: card.version, followed: selection.version };
+    if (id !== loads) return; // a later load has started
+    shown = { version: card.version, chosen: selection.version };
     document.title = `${card.name} · Attention service`;
     byId("unavailable").replaceChildren();
     byId("content").hidden = false;
     showCard(card);
     showProfile(profile);
-    trying.use(card, selection);
+    form.use(card, selection);
     live.follow(profile, selection);
   } catch (error) {
-    if (mine !== loading) return;
+    if (id !== loads) return;
     byId("content").hidden = true;
     const again = html("button", { type: "button", click: load }, "Try again");
     byId("unavailable").replaceChildren(html("p", {}, error.message), again);
@@ -57,15 +57,15 @@ function fillSelects({ model, version }) {
   modelSelect.replaceChildren(...models.map(({ name }) => option(name, name, model)));
   modelSelect.value = model;
   const { version: current, versions } = models.find(({ name }) => name === model) ?? { version: null, versions: [] };
-  const live = versions.filter(({ state }) => state === "live");
+  const served = versions.filter(({ state }) => state === "live");
   versionSelect.replaceChildren(
     option("", current === null ? "none" : `current (${current})`, version),
-    ...live.map(({ version: one }) => option(String(one), String(one), version)),
+    ...served.map(({ version: one }) => option(String(one), String(one), version)),
   );
   versionSelect.value = version;
 }
 
-/** Show another model, and say so in the address. */
+/** Show another model, and put it into the address. */
 function select(model, version) {
   const query = new URLSearchParams({ model, ...(version && { version }) });
   history.pushState(null, "", `?${query}`);

@@ -1,0 +1,63 @@
+"""The card of the model and its attention profile from training."""
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.page.actions import values
+
+
+def test_the_card_describes_the_model(page: Page, served: str) -> None:
+    """It shows the facts of `GET /model`, with the training options in the details."""
+    card = httpx.get(f"{served}/model").json()
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    expect(page.get_by_role("heading", name="after-lstm, version 1")).to_be_visible()
+    facts = page.locator("#card")
+    for fact in ("one of 2 classes: 0, 1", "20 timesteps × 2 features", "after lstm", "accuracy", "ONNX Runtime"):
+        expect(facts).to_contain_text(fact)
+    expect(facts).to_contain_text(f"{card['training']['sequences']:,} sequences")
+    expect(page).to_have_title("after-lstm · Attention service")
+    more = page.locator("#card-more")
+    expect(more).to_be_hidden()
+    page.get_by_text("How it was trained").click()
+    for fact in ("batch size", "keras", card["training"]["libraries"]["keras"]):
+        expect(more).to_contain_text(fact)
+
+
+def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:
+    """Its values are bars with a marked peak, a description, a table, and a tooltip for pointer and keyboard."""
+    profile = httpx.get(f"{served}/attention").json()
+    chart = page.locator("#profile-plot")
+    assert profile["peak"] == 10
+    heights = chart.locator(".attention rect").evaluate_all("bars => bars.map(bar => bar.height.baseVal.value)")
+    highest = max(profile["mean"])
+    assert [height / max(heights) for height in heights] == pytest.approx(
+        [mean / highest for mean in profile["mean"]], abs=1e-3
+    )
+    expect(chart.locator(".attention rect.picked")).to_have_count(1)
+    expect(chart.locator(".attention rect").nth(10)).to_have_class("picked")
+    expect(chart.locator(".importance rect")).to_have_count(20)
+    expect(chart.locator(".whiskers path")).to_have_count(20)
+    expect(chart.get_by_role("img")).to_have_accessible_name("Attention profile of after-lstm, version 1")
+    expect(chart.get_by_role("img")).to_have_accessible_description(re.compile("falls on timestep 10"))
+    expect(page.locator("#agreement")).to_contain_text("Most important: timestep 10")
+    assert [row[0] for row in values(page, "profile-plot")] == profile["timestep_labels"]
+    assert float(values(page, "profile-plot")[10][1]) == pytest.approx(highest, rel=1e-3)
+
+    cursor = chart.get_by_role("slider")
+    box = cursor.bounding_box()
+    assert box is not None
+    cursor.hover(position={"x": box["width"] * 10.5 / 20, "y": 5})
+    expect(chart.locator(".tooltip")).to_contain_text("timestep 10")
+    page.mouse.move(0, 0)
+    expect(chart.locator(".tooltip")).to_be_hidden()
+    cursor.focus()
+    for key, timestep in (("Home", 0), ("ArrowRight", 1), ("End", 19), ("ArrowLeft", 18), ("PageDown", 8)):
+        page.keyboard.press(key)
+        expect(cursor).to_have_attribute("aria-valuenow", str(timestep))
+        expect(cursor).to_have_attribute("aria-valuetext", re.compile(f"^timestep {timestep}: attention 0"))
+        expect(chart.locator(".tooltip")).to_contain_text(f"timestep {timestep}")
+    page.keyboard.press("Escape")
+    expect(chart.locator(".tooltip")).to_be_hidden()

@@ -1,0 +1,95 @@
+"""The routes that serve the page and its files."""
+
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.api.routes import page
+from tests.conftest import connect
+from tests.server import ROOT
+
+pytestmark = pytest.mark.anyio
+
+FOLDER = ROOT / "service" / "api" / "page"
+FILES = sorted(file.name for file in FOLDER.iterdir())
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an app that serves only the page."""
+    app = FastAPI()
+    app.include_router(page.router)
+    async with connect(app) as client:
+        yield client
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "text/html", "TEXT/HTML", "text/*", "application/json;q=0.5, text/html"])
+async def test_accept_html_returns_the_page(client: httpx.AsyncClient, accept: str) -> None:
+    """Its headers let it load only files of its own origin."""
+    response = await client.get("/", headers={"Accept": accept})
+    assert response.status_code == 200
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Vary"] == "Accept"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert response.headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    assert "<h1>" in response.text
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "", "image/png", "nonsense", "text/html;q=0.1, */*"])
+async def test_other_accept_headers_return_a_status(client: httpx.AsyncClient, accept: str) -> None:
+    """KServe's clients and curl expect it."""
+    response = await client.get("/", headers={"Accept": accept})
+    assert (response.status_code, response.json()) == (200, {"status": "alive"})
+    assert response.headers["Vary"] == "Accept"
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name != "index.html"])
+async def test_files_have_a_type_and_an_entity_tag(client: httpx.AsyncClient, name: str) -> None:
+    """A client that has the current file gets 304."""
+    types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    response = await client.get(f"/page/{name}")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].partition(";")[0] == types[name.rpartition(".")[2]]
+    assert response.headers["Cache-Control"] == "no-cache"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.content == (FOLDER / name).read_bytes()
+    tag = response.headers["ETag"]
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = await client.get(f"/page/{name}", headers={"If-None-Match": known})
+        assert (again.status_code, again.content, again.headers["ETag"]) == (304, b"", tag)
+    assert (await client.get(f"/page/{name}", headers={"If-None-Match": '"other"'})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "page/",
+        "page",
+        "page/index.html",
+        "page/none.js",
+        "page/..%2f__init__.py",
+        "page/%2e%2e/__init__.py",
+        "page/a/b",
+    ],
+)
+async def test_other_paths_are_not_found(client: httpx.AsyncClient, path: str) -> None:
+    """Neither the index by its own name nor files outside the folder are served."""
+    assert (await client.get(f"/{path}")).status_code == 404
+
+
+def test_the_page_names_no_other_host_and_has_nothing_inline() -> None:
+    """Addresses are relative, so that a proxy can put a prefix before them."""
+    for name in FILES:
+        content = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//\w+\.\w|innerHTML|\bstyle=|\bon\w+=", content), name
+    html = (FOLDER / "index.html").read_text()
+    assert re.findall(r'(?:src|href)="(?!page/|#)', html) == []
+    assert re.findall(r"<script(?![^>]*src=)|<style", html) == []
