@@ -27,6 +27,7 @@ from service.api.routes import (
     tfserving,
 )
 from service.api.routes import prometheus as metrics
+from service.artifact.gate import OpenEngine
 from service.engines import opener
 from service.errors import ArtifactError
 from service.serving.cpus import threads_allowed
@@ -54,18 +55,19 @@ SWITCH_SECONDS = 0.0005
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 
 
-def create_app(settings: Settings, shared: Path | None = None) -> FastAPI:
+def create_app(settings: Settings, shared: Path | None = None, *, open_engine: OpenEngine | None = None) -> FastAPI:
     """Load the models and build the app that serves them.
 
     Args:
         settings: all that there is to choose.
         shared: a folder in which the worker processes of one service tell each other; none where there is one process.
+        open_engine: opens the engine of a version; by default the engine of the settings.
 
     Raises:
         ArtifactError: there is nothing to serve.
     """
     loader = ModelLoader(
-        opener(settings.engine, threads_allowed(settings.threads, settings.workers)),
+        open_engine or opener(settings.engine, threads_allowed(settings.threads, settings.workers)),
         Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
         shared,
     )

@@ -62,7 +62,7 @@ class Model:
         self.signatures = verified.signatures
         # Of another version with the same number, should this one be deleted, the time differs.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
-        self.live = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
+        self.live_profile = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
         self._baseline = None if card.baseline is None else np.array(card.baseline, np.float32)
         self._most_explained = max(1, limits.max_queue // (1 + card.timesteps))
         self._batcher = Batcher(
@@ -121,11 +121,11 @@ class Model:
         self._require_shape(sequences)
         if ATTENTION in outputs:
             result = await self._batcher.submit(sequences, outputs)
-            self.live.add(result.outputs[ATTENTION])
+            self.live_profile.add(result.outputs[ATTENTION])
             return result
         # Nobody asked for it, but it counts.
         result = await self._batcher.submit(sequences, (*outputs, ATTENTION))
-        self.live.add(result.outputs.pop(ATTENTION))
+        self.live_profile.add(result.outputs.pop(ATTENTION))
         return result
 
     async def explain(self, sequences: Array, outputs: Collection[str]) -> Result:
@@ -167,7 +167,7 @@ class Model:
             self._batcher.submit(occlusions, (PREDICTION,)),
         )
         found, moved = result.outputs, occluded.outputs[PREDICTION]
-        self.live.add(found[ATTENTION])
+        self.live_profile.add(found[ATTENTION])
 
         def explained() -> dict[str, Array]:
             importance = occlusions.importance(found[PREDICTION], moved, self.card.target)
@@ -187,9 +187,9 @@ class Model:
 
     def retire(self) -> None:
         """Be served no more by this process, which finishes what it accepted. May be called from another thread."""
-        self.live.retire()
+        self.live_profile.retire()
 
     async def close(self) -> None:
         """Finish what was accepted, then free the engine's thread."""
         await self._batcher.close()
-        self.live.close()
+        self.live_profile.close()
