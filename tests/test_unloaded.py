@@ -34,7 +34,7 @@ def test_a_missing_folder_is_created(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     """The model is then not unloaded in any process."""
     (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match="the other processes cannot be told"):
+    with pytest.raises(Unavailable, match="the other processes cannot be notified"):
         Unloaded(tmp_path / "file").add("three")
 
 

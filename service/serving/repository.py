@@ -177,7 +177,7 @@ class Repository:
 
         Raises:
             UnknownModel: there is no such model.
-            Unavailable: the other processes cannot be told.
+            Unavailable: the other processes cannot be notified.
             DeadlineExceeded: unloading takes longer.
         """
         if name not in self._models:

@@ -28,7 +28,7 @@ class Unloaded:
         """Mark a model as unloaded.
 
         Raises:
-            Unavailable: the other processes cannot be told.
+            Unavailable: the other processes cannot be notified.
         """
         if self._folder is None:
             self._names.add(name)
@@ -43,7 +43,7 @@ class Unloaded:
             (self._folder / name).unlink(missing_ok=True)
 
     def acknowledge(self, name: str, *, unloaded: bool) -> None:
-        """Tell the other processes that this one has unloaded, or loaded, a model."""
+        """Notify the other processes that this one has unloaded, or loaded, a model."""
         if self._folder is None:
             return
         own = f"{name}@{os.getpid()}"
@@ -66,7 +66,7 @@ def _touch(folder: Path, name: str) -> None:
         folder.mkdir(exist_ok=True)  # a clean-up of temporary folders may have removed it
         (folder / name).touch()
     except OSError as error:
-        raise Unavailable(f"the other processes cannot be told: {error.strerror}") from error
+        raise Unavailable(f"the other processes cannot be notified: {error.strerror}") from error
 
 
 def _is_running(process: int) -> bool:

@@ -55,9 +55,9 @@ class Versions:
     """The versions of one model.
 
     The pinned version answers, or else the newest that passes every check. It is served together with the newest of the
-    others, up to a number. This follows from the files on disk alone, with two exceptions: a verified version is
-    served as it was loaded, whatever happens to its files, until its directory is deleted; and the version that answers
-    stays if no other can be loaded.
+    others, up to a number. This follows from the files on disk alone, with two exceptions. A loaded version stays as it
+    was loaded if its files break, until its directory is deleted. The version that answers stays if no other can be
+    loaded.
 
     Only one thread at a time may call `update` and `unload`. Any thread may call the rest.
 
