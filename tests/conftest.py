@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.engines import EngineChoice
 from service.settings import Settings
+from tests.fakes import interceptable
 from tests.masked import publish_masked
 from tests.samples import trained
 
@@ -74,7 +75,10 @@ def engine(request: pytest.FixtureRequest) -> EngineChoice:
 @pytest.fixture(scope="session")
 def app(artifacts: Path, engine: EngineChoice) -> FastAPI:
     """The real app over the session's artifacts."""
-    return create_app(Settings(artifacts=artifacts, model="after-lstm", engine=engine, max_body=2**20))
+    return create_app(
+        Settings(artifacts=artifacts, model="after-lstm", engine=engine, max_body=2**20),
+        open_engine=interceptable(engine),
+    )
 
 
 @pytest.fixture
@@ -87,7 +91,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture(scope="session")
 def varying(masked: Path, engine: EngineChoice) -> FastAPI:
     """The real app over models whose sequences may vary."""
-    return create_app(Settings(artifacts=masked, model="both", engine=engine))
+    return create_app(Settings(artifacts=masked, model="both", engine=engine), open_engine=interceptable(engine))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Versions without a graph: a directory with a text, and a model that knows it; and an engine that fails."""
+"""Fake versions without a graph, whose directory holds a text; and engines that tests can intercept."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from service.artifact.engine import Signature
+from service.artifact.engine import Engine, Signature
+from service.artifact.gate import OpenEngine
 from service.artifact.tensors import ATTENTION, Array
 from service.artifact.version import Artifact
+from service.engines import EngineChoice, opener
 from service.errors import ArtifactError
 from service.serving.model import Model
 
@@ -33,7 +35,7 @@ class Echo:
 
 
 class FakeModel(Model):
-    """A model of what its directory holds: a text and a timestep to look at."""
+    """A model with the text of its directory, which attends to one timestep."""
 
     def __init__(self, version: int, text: str, timestep: int = 0) -> None:
         self.version = version
@@ -47,15 +49,18 @@ class FakeModel(Model):
         return float(self.engine.timestep != other.engine.timestep)
 
     def retire(self) -> None:
-        """It has counted nothing."""
         self.retired = True
 
     async def close(self) -> None:
-        """It has nothing to finish."""
+        """Do nothing, as there is nothing to finish."""
 
 
 def load(artifact: Artifact) -> Model:
-    """The fake of a version whose files are whole."""
+    """Return the fake model of a version.
+
+    Raises:
+        ArtifactError: the text is missing or bad.
+    """
     try:
         text = (artifact.directory / "text").read_text()
     except OSError as error:
@@ -65,24 +70,51 @@ def load(artifact: Artifact) -> Model:
     return FakeModel(int(artifact.directory.name), text, timestep=len(text) % 4)
 
 
+class Interceptable:
+    """The engine of a version; a test may replace `intercept`, which each call goes through."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name = engine.name
+        self.signatures = engine.signatures
+        self.intercept = engine.run
+
+    def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        return self.intercept(sequences, outputs)
+
+
+def interceptable(choice: EngineChoice = "onnx") -> OpenEngine:
+    """Return a function that opens interceptable engines, for `create_app`."""
+    open_engine = opener(choice, threads=1)
+    return lambda contents, card: Interceptable(open_engine(contents, card))
+
+
+def engine_of(app: FastAPI) -> Interceptable:
+    """Return the engine of an app's default model."""
+    engine = app.state.repository.get().engine
+    assert isinstance(engine, Interceptable)
+    return engine
+
+
 def answer_what_is_not_finite(monkeypatch: pytest.MonkeyPatch, app: FastAPI, sequence: int, timestep: int) -> None:
-    """Have an app's default model attend to a timestep of a sequence by no number, as where values are too large."""
-    batcher = app.state.repository.get()._batcher
-    run = batcher._run
+    """Make the default model answer NaN as the attention of one timestep, as if values had been too large."""
+    engine = engine_of(app)
+    run = engine.intercept
 
     def overflow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         results = {name: np.array(output) for name, output in run(sequences, outputs).items()}
         results[ATTENTION][sequence, timestep] = np.nan
         return results
 
-    monkeypatch.setattr(batcher, "_run", overflow)
+    monkeypatch.setattr(engine, "intercept", overflow)
 
 
 def write(home: Path, number: int, text: str) -> None:
+    """Write a version."""
     (home / str(number)).mkdir(exist_ok=True)
     (home / str(number) / "text").write_text(text)
 
 
 def text_of(model: Model) -> str:
+    """Return the text of a fake model."""
     assert isinstance(model, FakeModel)
     return model.text

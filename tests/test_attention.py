@@ -1,4 +1,4 @@
-"""`GET /attention`: the profile that came with the model, as numbers or as a chart."""
+"""Tests of `GET /attention`: the profiles of training and of the traffic, as numbers or as a chart."""
 
 import io
 from pathlib import Path
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def quiet(artifacts: Path, engine: EngineChoice) -> FastAPI:
-    """An app that nobody has asked anything."""
+    """An app without any traffic before the test."""
     return create_app(Settings(artifacts=artifacts, model="three", engine=engine))
 
 
@@ -30,7 +30,7 @@ IMAGE_ELEMENT = "image/avif,image/webp,image/svg+xml,image/*;q=0.8"
 
 
 async def test_the_profile_is_the_cards(client: httpx.AsyncClient, artifacts: Path) -> None:
-    """Labels, mean, spread, peak and the number of sequences; and importance, to compare with."""
+    """The answer has labels, mean, spread, peak and number of sequences, and importance for comparison."""
     card = Artifact(artifacts / "after-lstm" / "1").read().card()
     response = await client.get("/attention")
     assert response.headers["Content-Type"] == "application/json"
@@ -49,8 +49,8 @@ async def test_the_profile_is_the_cards(client: httpx.AsyncClient, artifacts: Pa
     assert answer["peak"] == 10
 
 
-async def test_before_there_is_traffic_there_is_no_live_profile(quiet: FastAPI) -> None:
-    """Nothing is made up: null, but for the number of sequences and the time."""
+async def test_without_traffic_the_live_profile_is_null(quiet: FastAPI) -> None:
+    """Only the number of sequences and the time are numbers."""
     async with connect(quiet) as client:
         live = (await client.get("/attention")).json()["live"]
     for one in live.values():
@@ -60,7 +60,7 @@ async def test_before_there_is_traffic_there_is_no_live_profile(quiet: FastAPI) 
 
 
 async def test_the_live_profile_is_the_attention_that_was_answered(quiet: FastAPI) -> None:
-    """Of every sequence in every request; not of what runs for importance."""
+    """It covers every sequence of every request, but not the occluded ones that run for importance."""
     async with connect(quiet) as client:
         sequences = (await client.get("/model/example")).json()["sequences"]
         bodies = [{"sequence": sequences[0]}, {"sequences": sequences, "importance": True}]
@@ -79,7 +79,7 @@ async def test_the_live_profile_is_the_attention_that_was_answered(quiet: FastAP
 
 
 async def test_a_refused_request_is_not_counted(quiet: FastAPI) -> None:
-    """Not even the sequences in it that are right."""
+    """Its valid sequences are not counted either."""
     async with connect(quiet) as client:
         body = {"sequences": [[[1.0, 1.0, 1.0]] * 6, [[None] * 3] * 6]}
         assert (await client.post("/predict", json=body)).status_code == 422
@@ -95,7 +95,7 @@ async def test_a_refused_request_is_not_counted(quiet: FastAPI) -> None:
     ],
 )
 async def test_each_profile_has_a_chart(quiet: FastAPI, query: str, title: str) -> None:
-    """As SVG and as PNG; of the traffic already before there is any."""
+    """It is an SVG or a PNG. The live chart exists even without traffic."""
     async with connect(quiet) as client:
         svg = await client.get(f"/attention?{query}", headers={"Accept": "image/svg+xml"})
         png = await client.get(f"/attention?{query}", headers={"Accept": "image/png"})
@@ -106,7 +106,7 @@ async def test_each_profile_has_a_chart(quiet: FastAPI, query: str, title: str) 
 
 
 async def test_the_live_chart_says_how_far_attention_is_from_training(quiet: FastAPI) -> None:
-    """With both side by side."""
+    """It shows both side by side."""
     async with connect(quiet) as client:
         await client.post("/predict", json=(await client.get("/model/example")).json())
         svg = (await client.get("/attention?chart=live&window=1m", headers={"Accept": "image/svg+xml"})).text
@@ -119,8 +119,8 @@ async def test_the_live_chart_says_how_far_attention_is_from_training(quiet: Fas
 
 
 @pytest.mark.parametrize("query", ["chart=nonsense", "window=2m"])
-async def test_a_chart_that_there_is_not_is_refused(client: httpx.AsyncClient, query: str) -> None:
-    """Naming those there are."""
+async def test_an_unknown_chart_is_refused(client: httpx.AsyncClient, query: str) -> None:
+    """The answer lists the charts."""
     response = await client.get(f"/attention?{query}")
     assert response.status_code == 422
     assert "Input should be " in response.json()["detail"][0]["msg"]
@@ -144,7 +144,7 @@ async def test_a_chart_that_there_is_not_is_refused(client: httpx.AsyncClient, q
 async def test_accept_chooses_between_numbers_and_chart(
     client: httpx.AsyncClient, accept: str, media_type: str, start: bytes
 ) -> None:
-    """And caches are told so."""
+    """The header `Vary` tells caches so."""
     response = await client.get("/attention", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.headers["Content-Type"] == media_type
@@ -153,15 +153,15 @@ async def test_accept_chooses_between_numbers_and_chart(
 
 
 @pytest.mark.parametrize("accept", ["text/csv", "nonsense"])
-async def test_a_type_that_there_is_not_is_refused(client: httpx.AsyncClient, accept: str) -> None:
-    """406, naming the types there are."""
+async def test_an_unknown_media_type_is_refused(client: httpx.AsyncClient, accept: str) -> None:
+    """The answer is 406 and lists the media types."""
     response = await client.get("/attention", headers={"Accept": accept})
     assert response.status_code == 406
     assert "image/png, image/svg+xml, application/json" in response.json()["detail"]
 
 
 async def test_another_model_has_another_profile(client: httpx.AsyncClient) -> None:
-    """Chosen in the query, chart included."""
+    """The query selects the model, also for charts."""
     charts = [
         (await client.get(f"/attention?model={name}", headers={"Accept": "image/svg+xml"})).text
         for name in ("after-lstm", "three")

@@ -1,4 +1,4 @@
-"""Bar charts that the service draws itself."""
+"""Tests of bar charts."""
 
 import io
 import re
@@ -22,13 +22,13 @@ def number(element: ElementTree.Element, name: str) -> float:
 
 
 def heights(chart: ElementTree.Element, colour: str, width: float) -> list[float]:
-    """Of the bars of a colour, but not of the legend."""
+    """Return the heights of the bars of a colour, without the legend."""
     bars = [one for one in chart.iter(f"{SVG}rect") if one.get("fill") == colour]
     return [number(bar, "height") for bar in bars if number(bar, "width") == pytest.approx(width, abs=0.01)]
 
 
 def test_bars_are_as_high_as_their_values() -> None:
-    """Those of several series on the same scale, side by side."""
+    """Several series share the scale, side by side."""
     chart = drawn(["a", "b", "c"], SERIES)
     width = (WIDTH - LEFT - RIGHT) / 3 * BARS / 2
     found = [heights(chart, one.colour, width) for one in SERIES]
@@ -37,8 +37,8 @@ def test_bars_are_as_high_as_their_values() -> None:
         assert drawn_heights == pytest.approx([scale * value for value in series.values], abs=0.02)
 
 
-def test_what_is_below_zero_hangs_below_it() -> None:
-    """And whiskers reach as far as the spread."""
+def test_bars_of_negative_values_hang_below_zero() -> None:
+    """Whiskers are as long as the spread."""
     chart = drawn(["a", "b"], [Series("drop", [-0.5, 0.5], "#e2a35c", [0.25, 0.0])])
     below, above = (bar for bar in chart.iter(f"{SVG}rect") if bar.get("fill") == "#e2a35c")
     assert number(below, "y") == pytest.approx(number(above, "y") + number(above, "height"), abs=0.01)
@@ -46,8 +46,8 @@ def test_what_is_below_zero_hangs_below_it() -> None:
     assert number(whisker, "y1") - number(whisker, "y2") == pytest.approx(number(above, "height"), abs=0.02)
 
 
-def test_labels_may_be_anything() -> None:
-    """Long ones are cut, of many some are left out, and none becomes markup."""
+def test_labels_may_hold_any_text() -> None:
+    """Long labels are cut, some of many are left out, and none becomes markup."""
     chart = drawn(["<script>alert(1)</script>", "b"], SERIES[:1], title="a < b")
     texts = [text.text for text in chart.iter(f"{SVG}text")]
     assert "<script>ale…" in texts
@@ -58,7 +58,7 @@ def test_labels_may_be_anything() -> None:
 
 @pytest.mark.parametrize("values", [[0.0, 0.0], [1e-9, 2e-9], [1e9, -1e9], [5.0, 5.0]])
 def test_values_of_any_size_fit(values: list[float]) -> None:
-    """Within the picture, with a few round numbers beside them."""
+    """Bars stay within the picture, beside a few round numbers."""
     chart = drawn(["a", "b"], [Series("drop", values, "#e2a35c")])
     for bar in chart.iter(f"{SVG}rect"):
         assert 0 <= number(bar, "y") <= number(bar, "y") + number(bar, "height") <= HEIGHT
@@ -68,8 +68,8 @@ def test_values_of_any_size_fit(values: list[float]) -> None:
     assert max(ticks) >= max(values)
 
 
-def test_a_png_shows_the_same() -> None:
-    """Twice as large, in the same colours."""
+def test_a_png_has_the_same_colours() -> None:
+    """It is twice as large as the SVG."""
     image = Image.open(io.BytesIO(bar_chart("png", "t", ["a", "b", "c"], SERIES, "attention")))
     assert image.size == (WIDTH * SCALE, HEIGHT * SCALE)
     assert image.info["Title"] == "t"

@@ -1,4 +1,4 @@
-"""Threads follow the limit of the container, not the CPUs of the machine."""
+"""Tests of the number of threads: the limit of the container counts, not the CPUs of the machine."""
 
 import os
 from pathlib import Path
@@ -38,7 +38,7 @@ def cgroups(tmp_path: Path, files: dict[str, str]) -> Path:
     ],
 )
 def test_the_quota_limits_the_cpus(tmp_path: Path, files: dict[str, str], expected: int) -> None:
-    """Of either version of control groups; none, where there is no such file."""
+    """Both versions of control groups have one; without its files there is no limit."""
     assert cpu_limit(cgroups(tmp_path, files)) == expected
 
 
@@ -46,5 +46,5 @@ def test_the_quota_limits_the_cpus(tmp_path: Path, files: dict[str, str], expect
     ("asked", "workers", "expected"), [(0, 1, 4), (0, 2, 2), (0, 3, 1), (0, 9, 1), (1, 1, 1), (3, 1, 3), (16, 2, 2)]
 )
 def test_workers_share_the_cpus(tmp_path: Path, asked: int, workers: int, expected: int) -> None:
-    """Nobody gets more than there are, and everybody one."""
+    """A worker gets at least one thread, and at most its share."""
     assert threads_allowed(asked, workers, cgroups(tmp_path, {"cpu.max": "400000 100000"})) == expected

@@ -1,4 +1,4 @@
-"""Attention is counted soon, a part at a time, whatever the traffic."""
+"""Tests of the live profile: attention is counted soon, and in parts that do not block the event loop."""
 
 import asyncio
 import logging
@@ -14,29 +14,29 @@ from service.serving.tally import Tally
 pytestmark = pytest.mark.anyio
 
 ROW = np.array([[0.25, 0.75]], np.float32)
-#: So many are counted at a time.
+#: Sequences that are counted at a time.
 ROOM = PENDING_WEIGHTS // 2
 
 
 def counted(folder: Path) -> int:
-    """What other processes see of it."""
-    return Tally(2, 0, folder, "m@1").seen(time.monotonic())["start"].sequences
+    """Return the number of sequences that other processes find."""
+    return Tally(2, 0, folder, "m@1").totals(time.monotonic())["start"].sequences
 
 
-async def test_what_was_asked_is_seen_at_once() -> None:
-    """By the process that was asked."""
+async def test_the_own_process_counts_at_once() -> None:
+    """Its totals include all sequences so far."""
     profile = LiveProfile(2, None, "m@1")
-    assert (await profile.seen())["start"].sequences == 0
+    assert (await profile.totals())["start"].sequences == 0
     profile.add(ROW)
     profile.add(np.repeat(ROW, 3, axis=0))
-    seen = (await profile.seen())["1m"]
-    assert (seen.sequences, seen.mass.tolist()) == (4, [1, 3])
+    totals = (await profile.totals())["1m"]
+    assert (totals.sequences, totals.mass.tolist()) == (4, [1, 3])
 
 
-async def test_others_see_it_after_a_moment(tmp_path: Path) -> None:
-    """One request is counted with those that come soon after it, and does not wait for them for ever."""
+async def test_other_processes_find_the_counts_after_a_moment(tmp_path: Path) -> None:
+    """A request is counted together with others that follow soon, or after some time without them."""
     profile = LiveProfile(2, tmp_path, "m@1")
-    for _ in range(2):  # the timer begins anew
+    for _ in range(2):  # the timer starts again
         before = counted(tmp_path)
         profile.add(ROW)
         assert counted(tmp_path) == before
@@ -46,32 +46,32 @@ async def test_others_see_it_after_a_moment(tmp_path: Path) -> None:
         assert counted(tmp_path) == before + 1
 
 
-async def test_much_is_counted_without_waiting(tmp_path: Path) -> None:
-    """There is room for so many; what comes after them makes more."""
+async def test_many_sequences_are_counted_without_waiting(tmp_path: Path) -> None:
+    """Full room is counted when the next sequences arrive."""
     profile = LiveProfile(2, tmp_path, "m@1")
     for _ in range(ROOM):
         profile.add(ROW)
     assert counted(tmp_path) == 0
     profile.add(np.repeat(ROW, 3, axis=0))
     assert counted(tmp_path) == ROOM
-    assert (await profile.seen())["start"].sequences == ROOM + 3
+    assert (await profile.totals())["start"].sequences == ROOM + 3
 
 
-async def test_more_than_a_turn_has_time_for_is_counted_in_the_next(tmp_path: Path) -> None:
-    """So that others are answered in between; none is lost."""
+async def test_each_turn_of_the_loop_counts_a_part_of_a_large_request(tmp_path: Path) -> None:
+    """Other requests are answered in between, and no sequence is lost."""
     profile = LiveProfile(2, tmp_path, "m@1")
     many = np.repeat(ROW, 4 * ROOM + 1, axis=0)
     profile.add(many)
-    seen = [counted(tmp_path)]
-    while seen[-1] < 4 * ROOM:
+    counts = [counted(tmp_path)]
+    while counts[-1] < 4 * ROOM:
         await asyncio.sleep(0)
-        seen.append(counted(tmp_path))
-    assert seen == [turn * ROOM for turn in range(5)]
-    assert (await profile.seen())["start"].sequences == len(many)
+        counts.append(counted(tmp_path))
+    assert counts == [turn * ROOM for turn in range(5)]
+    assert (await profile.totals())["start"].sequences == len(many)
 
 
-async def test_closed_it_counts_what_is_left(tmp_path: Path) -> None:
-    """For whoever takes the process' place."""
+async def test_close_counts_the_pending_attention(tmp_path: Path) -> None:
+    """The successor of the process finds it."""
     profile = LiveProfile(2, tmp_path, "m@1")
     profile.add(ROW)
     assert counted(tmp_path) == 0
@@ -79,11 +79,11 @@ async def test_closed_it_counts_what_is_left(tmp_path: Path) -> None:
     assert counted(tmp_path) == 1
 
 
-async def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The process then counts for itself."""
+async def test_a_folder_that_cannot_be_written_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The process then counts alone."""
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
         profile = LiveProfile(2, tmp_path / "file", "m@1")
     assert "m@1: the live profile is that of each process alone: " in caplog.text
     profile.add(ROW)
-    assert (await profile.seen())["start"].sequences == 1
+    assert (await profile.totals())["start"].sequences == 1

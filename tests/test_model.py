@@ -65,7 +65,7 @@ async def test_an_answer_that_takes_too_long_is_given_up(model_of: Callable[[Stu
     engine.released.set()
     assert (await model.predict(sequences, ["prediction"])).outputs["prediction"].shape == (1, 20)
     await model.close()
-    assert model.live._filled == 0, "what was answered is counted before the process ends"
+    assert model.live_profile._filled == 0, "what was answered is counted before the process ends"
 
 
 def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:

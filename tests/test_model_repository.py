@@ -1,10 +1,10 @@
-"""`/v2/repository`: models are listed, loaded and unloaded."""
+"""Tests of `/v2/repository`: models are listed, loaded and unloaded."""
 
 import asyncio
 import shutil
 import threading
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import httpx
 import numpy as np
@@ -12,8 +12,10 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
+from service.artifact.tensors import Array
 from service.settings import Settings
 from tests.conftest import connect
+from tests.fakes import engine_of, interceptable
 from tests.infer import as_json
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +26,7 @@ BODY = as_json(np.zeros((1, 20, 2)))
 @pytest.fixture
 def app(artifacts: Path, tmp_path: Path) -> FastAPI:
     home = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
-    return create_app(Settings(artifacts=home, model="after-lstm"))
+    return create_app(Settings(artifacts=home, model="after-lstm"), open_engine=interceptable())
 
 
 def entry(name: str, state: str = "READY", reason: str = "") -> dict[str, str]:
@@ -32,7 +34,7 @@ def entry(name: str, state: str = "READY", reason: str = "") -> dict[str, str]:
 
 
 async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.AsyncClient, app: FastAPI) -> None:
-    """The others are; and whoever looks is told."""
+    """The others are served. Requests, readiness and statuses report the unloaded model."""
     others = [entry("before-lstm"), entry("three")]
     assert (await client.post("/v2/repository/index")).json() == [entry("after-lstm"), *others]
     response = await client.post("/v2/repository/models/after-lstm/unload")
@@ -49,7 +51,7 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
     assert (await client.get("/health/live")).status_code == 200
     status = (await client.get("/v1/models/after-lstm")).json()
     assert (status["ready"], status["model_version_status"][0]["state"]) == (False, "END")
-    app.state.repository.update()  # the next look at the folder changes nothing
+    app.state.repository.update()  # the next update changes nothing
     assert (await client.get("/v2/models/after-lstm/ready")).status_code == 503
     response = await client.post("/v2/repository/models/after-lstm/load", content="{}")
     assert (response.status_code, response.json()) == (200, {"name": "after-lstm"})
@@ -57,17 +59,17 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
 
 
 async def test_what_was_accepted_before_is_answered(client: httpx.AsyncClient, app: FastAPI) -> None:
-    """Unloading takes nothing away from anybody, and other models are served meanwhile."""
-    batcher = app.state.repository.get()._batcher
-    run, begun, released = batcher._run, threading.Event(), threading.Event()
+    """Accepted requests finish on the unloaded model, and other models are served meanwhile."""
+    engine = engine_of(app)
+    run, begun, released = engine.intercept, threading.Event(), threading.Event()
 
-    def slow(sequences: Any, outputs: Any) -> Any:
+    def wait(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         begun.set()
         assert released.wait(timeout=30)
         return run(sequences, outputs)
 
-    batcher._run = slow
-    many = as_json(np.zeros((2000, 20, 2)), outputs=[{"name": "prediction"}])  # in a thread
+    engine.intercept = wait
+    many = as_json(np.zeros((2000, 20, 2)), outputs=[{"name": "prediction"}])  # so many run in a thread
     accepted = asyncio.create_task(client.post("/v2/models/after-lstm/infer", json=many))
     assert await asyncio.to_thread(begun.wait, 30)
     assert (await client.post("/v2/repository/models/after-lstm/unload")).status_code == 200
@@ -79,14 +81,16 @@ async def test_what_was_accepted_before_is_answered(client: httpx.AsyncClient, a
 
 
 async def test_loading_looks_for_new_versions_at_once(client: httpx.AsyncClient, app: FastAPI, retrained: Path) -> None:
-    """Without waiting for the next look."""
+    """It does not wait for the next update."""
     shutil.copytree(retrained, app.state.settings.artifacts / "after-lstm" / "2")
     assert (await client.post("/v2/repository/models/after-lstm/load")).status_code == 200
     assert (await client.get("/v2/models/after-lstm")).json()["versions"] == ["2", "1"]
 
 
-async def test_what_cannot_be_loaded_is_told_why(client: httpx.AsyncClient, app: FastAPI) -> None:
-    """With the reason for its rejection."""
+async def test_a_model_that_cannot_be_loaded_is_answered_with_the_reason(
+    client: httpx.AsyncClient, app: FastAPI
+) -> None:
+    """The reason is why its newest version is rejected."""
     await client.post("/v2/repository/models/three/unload")
     (app.state.settings.artifacts / "three" / "1" / "saved_model.pb").write_bytes(b"")
     response = await client.post("/v2/repository/models/three/load")
@@ -95,8 +99,8 @@ async def test_what_cannot_be_loaded_is_told_why(client: httpx.AsyncClient, app:
     assert "saved_model.pb is not what was published" in response.json()["error"]
 
 
-async def test_a_folder_that_has_vanished_keeps_nobody_from_unloading(client: httpx.AsyncClient, app: FastAPI) -> None:
-    """And what is not there cannot be loaded; once it is back, it can."""
+async def test_models_can_be_unloaded_while_the_folder_is_gone(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """They can be loaded again once the folder is back."""
     home = app.state.settings.artifacts
     home.rename(home.with_name("away"))
     assert (await client.post("/v2/repository/models/after-lstm/unload")).status_code == 200
@@ -113,16 +117,16 @@ async def test_a_folder_that_has_vanished_keeps_nobody_from_unloading(client: ht
     assert (await client.get("/v2/models/after-lstm/ready")).status_code == 200
 
 
-async def test_there_is_a_limit_to_what_can_be_said(client: httpx.AsyncClient) -> None:
-    """Far below that of sequences."""
+async def test_the_size_of_bodies_is_limited(client: httpx.AsyncClient) -> None:
+    """The limit is far below that of predictions."""
     for path in ("index", "models/three/load", "models/three/unload"):
         response = await client.post(f"/v2/repository/{path}", content=b" " * (64 * 2**10 + 1))
         assert response.status_code == 413
 
 
 @pytest.mark.parametrize("action", ["load", "unload"])
-async def test_what_cannot_be_done_is_refused(client: httpx.AsyncClient, action: str) -> None:
-    """Unknown models, bodies that are no requests."""
+async def test_unknown_models_and_malformed_bodies_are_refused(client: httpx.AsyncClient, action: str) -> None:
+    """The answer says what was expected."""
     response = await client.post(f"/v2/repository/models/four/{action}")
     error = "no model 'four': expected one of after-lstm, before-lstm, three"
     assert (response.status_code, response.json()) == (404, {"error": error})
@@ -133,14 +137,14 @@ async def test_what_cannot_be_done_is_refused(client: httpx.AsyncClient, action:
 
 
 async def test_a_model_cannot_be_sent(client: httpx.AsyncClient) -> None:
-    """It comes from the folder, verified; Triton's overrides are refused, not ignored."""
+    """Models come from the folder alone, so Triton's overrides are refused rather than ignored."""
     response = await client.post("/v2/repository/models/three/load", json={"parameters": {"file:1/model.onnx": "AA=="}})
     assert response.status_code == 400
     assert "expected no parameters, as models are loaded as they were published" in response.json()["error"]
 
 
 async def test_control_can_be_denied(artifacts: Path) -> None:
-    """By a setting; listing goes on."""
+    """A setting forbids it. Models are still listed and served."""
     app = create_app(Settings(artifacts=artifacts, model="after-lstm", model_control=False))
     async with connect(app) as client:
         for action in ("load", "unload"):

@@ -1,4 +1,4 @@
-"""Occlusions of sequences, and what they say of each timestep."""
+"""Tests of occlusions and of the importance computed from them."""
 
 import numpy as np
 import pytest
@@ -23,15 +23,15 @@ OCCLUDED = np.array(
 
 
 def test_each_timestep_that_is_present_is_replaced_once() -> None:
-    """All its features; the others stay, and absent ones stay absent."""
+    """All its features are replaced. The other timesteps stay, and absent ones stay absent."""
     occlusions = Occlusions(SEQUENCES, BASELINE)
     assert len(occlusions) == 5
     np.testing.assert_array_equal(np.asarray(occlusions), OCCLUDED)
     assert SEQUENCES[0, 0, 0] == 1
 
 
-def test_some_of_them_are_those() -> None:
-    """As of an array, again and again."""
+def test_slices_are_those_of_the_array() -> None:
+    """Slices can be sliced again."""
     some = Occlusions(SEQUENCES, BASELINE)[1:5]
     assert len(some) == 4
     np.testing.assert_array_equal(np.asarray(some[2:]), OCCLUDED[3:])
@@ -49,14 +49,14 @@ def test_some_of_them_are_those() -> None:
 def test_importance_is_how_far_the_prediction_moves(
     target: Target, prediction: list[list[float]], occluded: list[list[float]], moved: list[float]
 ) -> None:
-    """Probability that goes elsewhere, or the mean of the differences."""
+    """The distance is total variation for several classes, and else the mean difference."""
     before, after = np.array(prediction, np.float32), np.array(occluded, np.float32)
     importance = Occlusions(SEQUENCES[:1], BASELINE).importance(before, after, target)
     assert importance.tolist() == [moved]
 
 
-def test_what_is_absent_has_none() -> None:
-    """And does not shift what others have."""
+def test_absent_timesteps_have_no_importance() -> None:
+    """The importance of the others is at their own places."""
     prediction, occluded = np.zeros((2, 1), np.float32), np.array([[1], [2], [3], [4], [5]], np.float32)
     importance = Occlusions(SEQUENCES, BASELINE).importance(prediction, occluded, BINARY)
     assert importance.tolist() == [[1, 2, 3], [4, 5, 0]]

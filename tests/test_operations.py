@@ -1,4 +1,4 @@
-"""Health, the models and their versions, and the model card."""
+"""Tests of the routes for operators: health, the models and their versions, and the model card."""
 
 import shutil
 from pathlib import Path
@@ -16,13 +16,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_loaded_service_is_live_and_ready(client: httpx.AsyncClient) -> None:
-    """Readiness says what is ready."""
+    """Readiness names the model and its version."""
     assert (await client.get("/health/live")).json() == {"status": "live"}
     assert (await client.get("/health/ready")).json() == {"status": "ready", "model": "after-lstm", "version": 1}
 
 
 async def test_readiness_of_a_model_that_is_not_served(client: httpx.AsyncClient) -> None:
-    """One can ask for a certain model."""
+    """The query selects the model."""
     assert (await client.get("/health/ready?model=three")).json()["model"] == "three"
     assert (await client.get("/health/ready?model=four")).status_code == 404
 
@@ -30,14 +30,14 @@ async def test_readiness_of_a_model_that_is_not_served(client: httpx.AsyncClient
 async def test_the_model_is_its_card_with_version_and_engine(
     client: httpx.AsyncClient, artifacts: Path, engine: EngineChoice
 ) -> None:
-    """The card as written, and what serves it."""
+    """The answer is the card, with the version and the engine that serve it."""
     card = Artifact(artifacts / "three" / "1").read().card()
     response = await client.get("/model?model=three")
     assert response.json() == {**card.model_dump(mode="json"), "version": 1, "engine": engine, "rejected": []}
 
 
 async def test_every_model_and_version_is_listed(artifacts: Path, retrained: Path, tmp_path: Path) -> None:
-    """With what has become of it, and why."""
+    """The list has states and reasons."""
     home = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
     shutil.copytree(retrained, home / "after-lstm" / "2")
     shutil.copytree(retrained, home / "after-lstm" / "3")

@@ -1,4 +1,4 @@
-"""`GET /metrics`: attention of the traffic and of training, as Prometheus reads it."""
+"""Tests of `GET /metrics`: attention of the traffic and of training, as Prometheus reads it."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture
 def quiet(artifacts: Path) -> FastAPI:
-    """An app that nobody has asked anything."""
+    """An app without any traffic before the test."""
     return create_app(Settings(artifacts=artifacts, model="three"))
 
 
 def samples(text: str) -> Samples:
-    """The value of each series, by name and labels."""
+    """Return the value of each series, by name and labels."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
         for family in text_string_to_metric_families(text)
@@ -38,8 +38,8 @@ def of(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]:
     return f"attention_{name}", frozenset({"model": "three", "version": "1", **labels}.items())
 
 
-async def test_before_there_is_traffic_there_is_no_distance(quiet: FastAPI, artifacts: Path) -> None:
-    """Counters are 0, and the training profile is there."""
+async def test_without_traffic_there_is_no_distance(quiet: FastAPI, artifacts: Path) -> None:
+    """Counters are 0, and the training profile is complete."""
     async with connect(quiet) as client:
         response = await client.get("/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=")
@@ -54,8 +54,8 @@ async def test_before_there_is_traffic_there_is_no_distance(quiet: FastAPI, arti
     assert not any(name.startswith("attention_distance") for name, _ in found)
 
 
-async def test_what_was_asked_is_counted(quiet: FastAPI) -> None:
-    """As `/attention` says; whichever way it was asked, and whether attention was."""
+async def test_sequences_of_all_requests_are_counted(quiet: FastAPI) -> None:
+    """The protocol and the outputs make no difference, and `/attention` answers the same."""
     async with connect(quiet) as client:
         sequences = (await client.get("/model/example")).json()["sequences"][:3]
         await client.post("/predict", json={"sequences": sequences})
@@ -74,8 +74,8 @@ async def test_what_was_asked_is_counted(quiet: FastAPI) -> None:
         assert found[of("distance_by_chance", window=window)] == pytest.approx(one["by_chance"])
 
 
-async def test_the_newer_format_is_spoken_too(client: httpx.AsyncClient) -> None:
-    """Where it is asked for, as Prometheus does."""
+async def test_openmetrics_is_supported(client: httpx.AsyncClient) -> None:
+    """Prometheus asks for it in the `Accept` header."""
     response = await client.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     assert response.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     families = parse_openmetrics(response.text)  # type: ignore[no-untyped-call] # it ships types for all else
@@ -85,8 +85,8 @@ async def test_the_newer_format_is_spoken_too(client: httpx.AsyncClient) -> None
 @pytest.mark.parametrize(
     "accept", ["text/plain; version=a.b", "application/openmetrics-text; version=x", "nonsense", ""]
 )
-async def test_a_format_that_there_is_not_is_answered_as_text(client: httpx.AsyncClient, accept: str) -> None:
-    """As Prometheus asks servers to."""
+async def test_the_answer_to_an_unknown_format_is_text(client: httpx.AsyncClient, accept: str) -> None:
+    """Prometheus specifies this."""
     response = await client.get("/metrics", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/plain")
@@ -94,7 +94,7 @@ async def test_a_format_that_there_is_not_is_answered_as_text(client: httpx.Asyn
 
 
 async def test_long_sequences_have_no_series_for_each_timestep(quiet: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The distance is told all the same."""
+    """Their distances are included all the same."""
     monkeypatch.setattr(metrics, "MOST_TIMESTEPS", 5)
     async with connect(quiet) as client:
         await client.post("/predict", json=(await client.get("/model/example")).json())

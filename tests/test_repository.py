@@ -1,4 +1,4 @@
-"""The models of a folder are found, kept up with, and chosen by the rules."""
+"""Tests of the repository: it finds models, keeps up with changes, and selects the model of a request."""
 
 import asyncio
 import logging
@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from service.artifact.layout import discover, versions_of
+from service.artifact.layout import discover
 from service.artifact.version import Artifact
 from service.errors import ArtifactError, Unavailable, UnknownModel
-from service.serving import repository as repository_module
 from service.serving.model import Model
-from service.serving.repository import Repository
+from service.serving.repository import NICENESS, Repository
 from service.serving.unloaded import Unloaded
 from tests.fakes import BAD, load
 
@@ -28,6 +27,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def add(home: Path, model: str, number: int | str, text: str = "good") -> None:
+    """Write a version of a model."""
     (home / model / str(number)).mkdir(parents=True, exist_ok=True)
     (home / model / str(number) / "text").write_text(text)
 
@@ -45,6 +45,7 @@ def started(home: Path, default: str | None = None, pins: dict[str, int] | None 
 
 
 async def until_version_2_answers(repository: Repository, home: Path) -> None:
+    """Publish version 2 while the repository is watched, and wait until it answers."""
     watching = asyncio.create_task(repository.watch(0.01))
     add(home, "first", 2)
     async with asyncio.timeout(10):
@@ -55,8 +56,8 @@ async def until_version_2_answers(repository: Repository, home: Path) -> None:
         await watching
 
 
-def test_names_that_are_no_plain_integers_are_passed_over(home: Path) -> None:
-    """Versions being written, and people's own folders, are not versions."""
+def test_directories_that_are_not_named_like_versions_are_ignored(home: Path) -> None:
+    """They may be versions that are being written, or other folders of users."""
     for name in (".staging-x", "2.tmp", "007", "0", "9" * 30, "-3", "latest", "٣"):
         add(home, "first", name)
     (home / "first" / "5").write_text("a file")
@@ -66,27 +67,27 @@ def test_names_that_are_no_plain_integers_are_passed_over(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [".hidden", "-rf", "a b", "a\nb", "ä", "a:b", "lost+found"])
-def test_names_that_are_not_plain_are_no_models(home: Path, name: str) -> None:
-    """They would be parts of addresses, of log lines and of commands."""
+def test_directories_that_are_not_named_like_models_are_ignored(home: Path, name: str) -> None:
+    """Names of models are parts of addresses, log lines and commands."""
     add(home, name, 1)
     assert discover(home) == {"first": [1]}
 
 
-def test_no_folder_and_no_model_are_said_with_what_to_do(tmp_path: Path) -> None:
-    """The message holds the command that trains one."""
+def test_without_a_model_the_error_says_how_to_train_one(tmp_path: Path) -> None:
+    """The folder may be empty or missing."""
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ArtifactError, match=r"no model in .*: train one with `python -m training --artifacts"):
             started(folder)
 
 
-def test_an_unknown_default_is_said_with_the_choices(home: Path) -> None:
-    """A misspelt name is answered with the right ones."""
+def test_the_error_of_an_unknown_default_lists_the_models(home: Path) -> None:
+    """The name may be misspelt."""
     with pytest.raises(ArtifactError, match=r"no model 'frist' in .*: expected one of first"):
         started(home, default="frist")
 
 
 def test_several_models_need_a_default(home: Path) -> None:
-    """Which one answers must not depend on the alphabet."""
+    """The alphabet must not decide which one answers."""
     add(home, "second", 4)
     with pytest.raises(ArtifactError, match="has first, second: choose the default with --model"):
         started(home)
@@ -98,7 +99,7 @@ def test_several_models_need_a_default(home: Path) -> None:
 def test_a_broken_default_is_fatal_and_another_broken_model_is_not(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One model's files do not take the others down."""
+    """One model's files do not affect the other models."""
     add(home, "second", 1, BAD)
     add(home, "second", 2, BAD)
     repository = started(home, default="first")
@@ -113,16 +114,16 @@ def test_a_broken_default_is_fatal_and_another_broken_model_is_not(
     ("pins", "expected"),
     [({"first": 7}, r"first has 1, 2"), ({"frist": 1}, "expected one of first")],
 )
-def test_a_pin_to_nothing_is_fatal_at_the_start(home: Path, pins: dict[str, int], expected: str) -> None:
-    """Whoever mistyped it is still there to read it."""
+def test_a_pin_to_a_missing_version_is_fatal_at_the_start(home: Path, pins: dict[str, int], expected: str) -> None:
+    """The user who mistyped it can still read the error."""
     add(home, "first", 2)
     assert started(home, pins={"first": 1}).get().version == 1
     with pytest.raises(ArtifactError, match=rf"no version to pin in .*: {expected}"):
         started(home, pins=pins)
 
 
-def test_only_what_answers_is_loaded_before_the_service_starts(home: Path) -> None:
-    """The others follow: nobody waits for them."""
+def test_only_the_version_that_answers_is_loaded_before_the_service_starts(home: Path) -> None:
+    """The first update loads the others, so the start does not wait for them."""
     add(home, "first", 2)
     repository = started(home)
     with pytest.raises(UnknownModel, match="model 'first' has no version 1: expected 2"):
@@ -131,8 +132,8 @@ def test_only_what_answers_is_loaded_before_the_service_starts(home: Path) -> No
     assert repository.get(version=1).version == 1
 
 
-def test_models_that_are_published_and_deleted_come_and_go(home: Path) -> None:
-    """While the service runs."""
+def test_published_models_are_served_until_they_are_deleted(home: Path) -> None:
+    """The service runs all the time."""
     repository = started(home)
     add(home, "second", 3)
     repository.update()
@@ -143,8 +144,8 @@ def test_models_that_are_published_and_deleted_come_and_go(home: Path) -> None:
         repository.get("second")
 
 
-def test_a_model_whose_directory_is_there_is_not_given_up(home: Path) -> None:
-    """Its versions are: whoever deletes all of them one by one may be about to publish."""
+def test_a_model_without_versions_stays_while_its_directory_is_there(home: Path) -> None:
+    """A user who deletes all versions may be about to publish another."""
     add(home, "second", 1)
     repository = started(home, default="first")
     shutil.rmtree(home / "first" / "1")
@@ -152,8 +153,8 @@ def test_a_model_whose_directory_is_there_is_not_given_up(home: Path) -> None:
     assert repository.get().version == 1
 
 
-def test_a_folder_that_is_not_there_any_more_changes_nothing(home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A volume that is not mounted is no wish to stop serving; the log says so once."""
+def test_a_folder_that_is_gone_or_empty_changes_nothing(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Its volume may not be mounted. The log says so once."""
     repository = started(home)
     home.rename(home.with_name("elsewhere"))
     for _ in range(2):
@@ -170,49 +171,50 @@ def test_a_folder_that_is_not_there_any_more_changes_nothing(home: Path, caplog:
     assert repository.get().version == 2
 
 
-def test_a_model_that_cannot_be_read_for_a_while_stays_as_it_is(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With all its versions; and the other models are kept up with."""
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_model_that_cannot_be_read_stays_as_it_is(home: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """All its versions stay, and the other models are updated."""
     add(home, "first", 2)
     add(home, "second", 1)
     repository = started(home, default="first")
     repository.update()
-
-    def stale(model: Path) -> list[int]:
-        if model.name == "first":
-            raise OSError(116, "Stale file handle")
-        return versions_of(model)
-
-    monkeypatch.setattr(repository_module, "versions_of", stale)
+    (home / "first").rename(home.with_name("away"))
+    if kind == "file":
+        (home / "first").touch()
+    else:
+        (home / "first").symlink_to("missing")
     add(home, "second", 2)
     repository.update()
+    assert "first stays as it is: " in caplog.text
     assert repository.get("first", 1).version == 1
+    assert repository.get("first").version == 2
     assert repository.get("second").version == 2
 
 
 @pytest.mark.anyio
-async def test_what_is_published_is_served_while_the_loop_runs(home: Path) -> None:
-    """And loading it happens elsewhere, and behind everything else."""
+async def test_new_versions_are_loaded_in_a_thread_of_low_priority(home: Path) -> None:
+    """The event loop runs meanwhile."""
     threads: list[tuple[str, int]] = []
 
-    def noting(artifact: Artifact) -> Model:
+    def load_and_note(artifact: Artifact) -> Model:
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         threads.append((threading.current_thread().name, nice))
         return load(artifact)
 
-    repository = Repository(home, noting, default=None, pins={}, keep=2, unloaded=Unloaded(None))
+    repository = Repository(home, load_and_note, default=None, pins={}, keep=2, unloaded=Unloaded(None))
     repository.start()
     await until_version_2_answers(repository, home)
-    here, elsewhere = threads[0], threads[-1]
-    assert here[0] == "MainThread"
-    assert elsewhere[0].startswith("repository")
-    assert elsewhere[1] == max(here[1], repository_module.NICENESS)
+    first, last = threads[0], threads[-1]
+    assert first[0] == "MainThread"
+    assert last[0].startswith("repository")
+    assert last[1] == max(first[1], NICENESS)
 
 
 @pytest.mark.anyio
-async def test_a_look_that_fails_is_not_the_last(
+async def test_an_update_that_fails_is_not_the_last(
     home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever went wrong is in the log, and what is served is served on."""
+    """The log has the error, and the models stay served."""
     caplog.set_level(logging.ERROR, logger="service")
     repository = started(home)
     update = repository.update
@@ -228,8 +230,8 @@ async def test_a_look_that_fails_is_not_the_last(
     assert "stale file handle" in caplog.text
 
 
-def test_a_process_that_starts_again_does_not_load_what_was_unloaded(home: Path) -> None:
-    """Not even where it is the default; the others are served."""
+def test_a_process_that_starts_again_does_not_load_unloaded_models(home: Path) -> None:
+    """The default model is no exception."""
     unloaded = Unloaded(None)
     unloaded.add("first")
     repository = Repository(home, load, default="first", pins={}, keep=2, unloaded=unloaded)
@@ -243,7 +245,7 @@ def test_a_process_that_starts_again_does_not_load_what_was_unloaded(home: Path)
 
 @pytest.mark.anyio
 async def test_a_closed_repository_serves_nothing(home: Path) -> None:
-    """Who asks while the service stops is told that nothing is loaded."""
+    """Requests that arrive while the service stops get an error."""
     repository = started(home)
     await repository.close()
     with pytest.raises(Unavailable, match="no model is loaded"):

@@ -1,4 +1,4 @@
-"""Which models somebody asked to unload: in one process, and in several."""
+"""Tests of the names of unloaded models, in one process and in several."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ from service.serving.unloaded import Unloaded
 
 
 @pytest.mark.parametrize("several", [False, True])
-def test_a_name_is_there_from_when_it_is_added_until_it_is_discarded(tmp_path: Path, *, several: bool) -> None:
-    """Twice over changes nothing."""
+def test_a_name_is_contained_from_add_until_discard(tmp_path: Path, *, several: bool) -> None:
+    """Repeating either changes nothing."""
     unloaded = Unloaded(tmp_path if several else None)
     assert "three" not in unloaded
     for _ in range(2):
@@ -24,37 +24,37 @@ def test_a_name_is_there_from_when_it_is_added_until_it_is_discarded(tmp_path: P
         assert "three" not in unloaded
 
 
-def test_the_folder_may_be_cleaned_away(tmp_path: Path) -> None:
-    """It is made again."""
+def test_a_missing_folder_is_created(tmp_path: Path) -> None:
+    """A clean-up of temporary files may have removed it."""
     unloaded = Unloaded(tmp_path / "shared")
     unloaded.add("three")
     assert "three" in unloaded
 
 
-def test_where_the_others_cannot_be_told_that_is_said(tmp_path: Path) -> None:
-    """Rather than done in one process alone."""
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    """The model is then not unloaded in any process."""
     (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match="the other processes cannot be told"):
+    with pytest.raises(Unavailable, match="the other processes cannot be notified"):
         Unloaded(tmp_path / "file").add("three")
 
 
-def test_a_process_says_what_it_has_done(tmp_path: Path) -> None:
-    """Until it serves again, or ends; nobody waits for itself."""
+def test_a_process_acknowledges_unloading_until_it_loads_again_or_ends(tmp_path: Path) -> None:
+    """Its own acknowledgement does not count as elsewhere."""
     one = Unloaded(tmp_path)
-    one.note("three", unloaded=True)
-    assert not one.elsewhere("three")
+    one.acknowledge("three", unloaded=True)
+    assert not one.is_unloaded_elsewhere("three")
     with subprocess.Popen(["/bin/sleep", "60"]) as other:
         (tmp_path / f"three@{other.pid}").touch()
-        assert one.elsewhere("three")
-        assert not one.elsewhere("thre")
+        assert one.is_unloaded_elsewhere("three")
+        assert not one.is_unloaded_elsewhere("thre")
         other.kill()
-    assert not one.elsewhere("three")
-    one.note("three", unloaded=False)
+    assert not one.is_unloaded_elsewhere("three")
+    one.acknowledge("three", unloaded=False)
     assert not list(tmp_path.glob(f"*@{os.getpid()}"))
 
 
-def test_processes_of_one_service_know_of_each_other(tmp_path: Path) -> None:
-    """By the folder that they share."""
+def test_processes_share_the_names(tmp_path: Path) -> None:
+    """They share a folder."""
     one, other = Unloaded(tmp_path), Unloaded(tmp_path)
     one.add("three")
     assert "three" in other

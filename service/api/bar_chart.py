@@ -11,13 +11,13 @@ WIDTH, HEIGHT = 800, 360
 LEFT, RIGHT, TOP, BOTTOM = 60, 12, 58, 46
 INK, GRID, WHISKER = "#222222", "#e5e8ee", "#333333"
 FONT_SIZE, TITLE_SIZE = 12, 13
-#: Share of the distance between two timesteps that bars take.
+#: Share of the distance between two timesteps that the bars fill.
 BARS: Final = 0.8
-#: More labels than this and every other one, or fewer, is drawn; and characters of one.
+#: Most labels of timesteps that are drawn, and most characters of each.
 MOST_LABELS, LONGEST_LABEL = 25, 12
-#: How many grid lines there should be, about.
+#: Approximate number of grid lines.
 TICKS: Final = 5
-#: Points of a PNG to one of an SVG; it is drawn larger still at first, so that edges come out smooth.
+#: Pixels of a PNG per unit of an SVG; and how much larger it is drawn at first, for smooth edges.
 SCALE, OVERSAMPLING = 2, 2
 
 Anchor = Literal["start", "middle", "end"]
@@ -25,10 +25,10 @@ Anchor = Literal["start", "middle", "end"]
 
 @dataclass(frozen=True)
 class Series:
-    """Bars of one kind.
+    """The bars of one colour.
 
     Attributes:
-        name: what they are, for the legend.
+        name: name in the legend.
         values: `(timesteps,)`.
         colour: as `#rrggbb`.
         spread: `(timesteps,)`, drawn as whiskers up and down; empty for none.
@@ -40,13 +40,13 @@ class Series:
     spread: Sequence[float] = ()
 
     def ends(self, t: int) -> tuple[float, float]:
-        """Where the whisker of a timestep begins and ends."""
+        """Return where the whisker of a timestep begins and ends."""
         spread = self.spread[t] if self.spread else 0.0
         return self.values[t] - spread, self.values[t] + spread
 
 
 class Rectangle(NamedTuple):
-    """A filled one."""
+    """A filled rectangle."""
 
     x: float
     y: float
@@ -56,7 +56,7 @@ class Rectangle(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A straight one."""
+    """A straight line."""
 
     x1: float
     y1: float
@@ -66,7 +66,7 @@ class Line(NamedTuple):
 
 
 class Text(NamedTuple):
-    """One line of text on its baseline; `anchor` says which part of it is at `x`."""
+    """One line of text; its baseline is at `y`, and `anchor` says which part of it is at `x`."""
 
     x: float
     y: float
@@ -79,14 +79,14 @@ Shape = Rectangle | Line | Text
 
 
 def bar_chart(suffix: str, title: str, labels: Sequence[str], series: Sequence[Series], axis: str) -> bytes:
-    """Draw series side by side over time.
+    """Return a chart of series side by side over time.
 
     Args:
         suffix: `svg` or `png`.
-        title: one line.
-        labels: `(timesteps,)`.
-        series: what to draw; at least one.
-        axis: what the values are.
+        title: title, one line.
+        labels: `(timesteps,)`, labels of the timesteps.
+        series: at least one.
+        axis: name of the values.
     """
     return RENDERERS[suffix](title, list(_shapes(title, labels, series, axis)))
 
@@ -121,7 +121,7 @@ def _shapes(title: str, labels: Sequence[str], series: Sequence[Series], axis: s
 def _bars(
     series: Sequence[Series], t: int, middle: float, distance: float, y_of: Callable[[float], float]
 ) -> Iterator[Shape]:
-    """The bars of one timestep, and their whiskers."""
+    """Draw the bars of one timestep, and their whiskers."""
     width = distance * BARS / len(series)
     for index, one in enumerate(series):
         x = middle + width * (index - len(series) / 2)
@@ -133,7 +133,7 @@ def _bars(
 
 
 def _legend(series: Sequence[Series]) -> Iterator[Shape]:
-    """What each colour stands for, where there are several."""
+    """Draw a legend of the colours, if there are several."""
     if len(series) == 1:
         return
     x = float(WIDTH - RIGHT)
@@ -145,7 +145,7 @@ def _legend(series: Sequence[Series]) -> Iterator[Shape]:
 
 
 def _step(span: float) -> float:
-    """A round distance between grid lines: 1, 2 or 5 times a power of ten."""
+    """Return a round distance between grid lines: 1, 2 or 5 times a power of ten."""
     rough = span / TICKS or 1.0
     power = 10.0 ** math.floor(math.log10(rough))
     return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * (1 - 1e-9))
@@ -170,7 +170,7 @@ def _svg_of(shape: Shape) -> str:
 
 
 def _escaped(text: str) -> str:
-    """As text of XML, which has no control characters."""
+    """Escape text for XML, which allows no control characters."""
     return escape("".join(character if character.isprintable() else " " for character in text))
 
 

@@ -1,4 +1,4 @@
-"""How many CPUs the process may use: of a container, its limit, not its host's CPUs."""
+"""The number of CPUs that the process may use: in a container, its limit rather than the CPUs of the host."""
 
 import os
 from pathlib import Path
@@ -7,28 +7,28 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def threads_allowed(asked: int, workers: int, cgroups: Path = CGROUPS) -> int:
-    """Threads for one call of an engine, such that no two have to share a CPU.
+    """Return the threads for one call of an engine, such that no two share a CPU.
 
     Args:
-        asked: how many are wanted; 0 for as many as there can be.
-        workers: processes among which the CPUs are divided.
-        cgroups: where Linux tells the limits.
+        asked: the number wanted; 0 for as many as possible.
+        workers: number of processes that share the CPUs.
+        cgroups: the folder of Linux' control groups.
     """
     allowed = max(1, cpu_limit(cgroups) // workers)
     return min(asked or allowed, allowed)
 
 
 def cpu_limit(cgroups: Path = CGROUPS) -> int:
-    """CPUs that the process may use: by its affinity, and by the quota of its control group, rounded down.
+    """Return the CPUs that the process may use, by its affinity and by the quota of its control group, rounded down.
 
-    See https://docs.kernel.org/admin-guide/cgroup-v2.html; its predecessor has two files, for quota and period.
+    See https://docs.kernel.org/admin-guide/cgroup-v2.html. Version 1 has two files, for quota and period.
     """
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = _first_line(cgroups / "cpu.max").split()
     if len(limit) != 2:
         limit = [_first_line(cgroups / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
     quota, period = limit
-    if not (quota.isdecimal() and period.isdecimal() and int(period)):  # "max", -1, or missing: no limit
+    if not (quota.isdecimal() and period.isdecimal() and int(period)):  # no limit: "max", -1, or no file
         return affinity
     return max(1, min(affinity, int(quota) // int(period)))
 

@@ -107,10 +107,10 @@ class DataPlane:
             return await self._explain(model, question)
         if ATTENTION in wanted:
             result = await model.batcher.submit(sequences, wanted)
-            model.live.add(result.outputs[ATTENTION])
+            model.live_profile.add(result.outputs[ATTENTION])
         else:  # all traffic counts in the live profile
             result = await model.batcher.submit(sequences, (*wanted, ATTENTION))
-            model.live.add(result.outputs.pop(ATTENTION))
+            model.live_profile.add(result.outputs.pop(ATTENTION))
         return result
 
     async def _explain(self, model: Model, question: Question) -> Result:
@@ -134,7 +134,7 @@ class DataPlane:
             model.batcher.submit(occlusions, (PREDICTION,)),
         )
         found, moved = result.outputs, occluded.outputs[PREDICTION]
-        model.live.add(found[ATTENTION])
+        model.live_profile.add(found[ATTENTION])
 
         def explained() -> Outputs:
             importance = occlusions.importance(found[PREDICTION], moved, card.target)

@@ -1,4 +1,4 @@
-"""Where a model looks while it serves: the attention of the traffic, counted in all worker processes."""
+"""The live profile: the attention of the traffic, counted in all worker processes."""
 
 import asyncio
 import logging
@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from service.artifact.tensors import Array
-from service.serving.tally import Seen, Tally, Window
+from service.serving.tally import Tally, Totals, Window
 
-#: Attention is counted once there are so many weights of it, or after so many seconds: to add up what many requests
-#: were answered takes hardly longer than to add up one.
+#: Attention is counted once so many weights are pending, or after so many seconds. Adding up the answers of many
+#: requests takes hardly longer than adding up those of one.
 PENDING_WEIGHTS: Final = 2**14
 PENDING_SECONDS: Final = 0.1
 
@@ -20,30 +20,30 @@ logger = logging.getLogger(__name__)
 
 
 class LiveProfile:
-    """The attention of what one version was asked.
+    """The attention of all sequences that one version has answered.
 
-    What is not said to be otherwise is called from one thread, that of the event loop.
+    Call its methods from the thread of the event loop; `retire` also from others.
 
     Args:
         timesteps: timesteps of the model.
-        folder: where the worker processes of one service tell each other; none where there is one process.
-        key: names the version among those of the service.
+        folder: the folder that the worker processes of one service share; None with one process.
+        key: identifies the version within the service.
     """
 
     def __init__(self, timesteps: int, folder: Path | None, key: str) -> None:
         began = time.monotonic()
         try:
             self._tally = Tally(timesteps, began, folder, key)
-        except (OSError, ImportError) as error:  # the latter where files cannot be locked
+        except (OSError, ImportError) as error:  # ImportError on systems that cannot lock files
             logger.warning("%s: the live profile is that of each process alone: %s", key, error)
             self._tally = Tally(timesteps, began)
-        # Copied here, so that the arrays of answers do not stay in memory, and in the processor's caches, until then.
+        # Attention is copied here, so that the arrays of answers leave memory and the processor's caches early.
         self._pending: Array = np.empty((max(1, PENDING_WEIGHTS // timesteps), timesteps), np.float32)
         self._filled = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, attention: Array) -> None:
-        """Count sequences in: as many as a turn of the event loop has time for, and the rest in the next ones.
+        """Add sequences; more than fit into one turn of the event loop are added in the next turns.
 
         Args:
             attention: `(n, timesteps)`, each row summing to 1, 0 where a timestep is absent.
@@ -60,17 +60,17 @@ class LiveProfile:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(PENDING_SECONDS, self._count_in_time)
 
-    async def seen(self) -> dict[Window, Seen]:
-        """What was counted, by window; of other processes up to `PENDING_SECONDS` ago."""
+    async def totals(self) -> dict[Window, Totals]:
+        """Return the totals of all processes by window; other processes may be `PENDING_SECONDS` behind."""
         self._count()
-        return await asyncio.to_thread(self._tally.seen, time.monotonic())
+        return await asyncio.to_thread(self._tally.totals, time.monotonic())
 
     def close(self) -> None:
-        """Count what is left, for the other processes and whoever takes this one's place."""
+        """Count the pending attention, for the other processes and for the successor of this one."""
         self._count()
 
     def retire(self) -> None:
-        """The version is not served any more by this process. May be called from another thread."""
+        """Mark the version as no longer served by this process."""
         self._tally.retire()
 
     def _count_in_time(self) -> None:

@@ -1,4 +1,4 @@
-"""Loading a version: read its files, pass the gate, make a model, and warm it up."""
+"""The way of a version from its files to a warm model."""
 
 import logging
 import time
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ModelLoader:
-    """Makes models of versions.
+    """Loads versions: reads their files, verifies them, and warms up their models.
 
     Attributes:
         open_engine: opens the engine of a version.
         limits: the limits of each model.
-        shared: folder in which the worker processes of one service share state; None with one process.
+        shared: the folder that the worker processes of one service share; None with one process.
     """
 
     open_engine: OpenEngine
@@ -28,7 +28,7 @@ class ModelLoader:
     shared: Path | None = None
 
     def load(self, artifact: Artifact) -> Model:
-        """Verify a version and make it ready to answer.
+        """Return the model of a verified version, ready to answer.
 
         Raises:
             ArtifactError: the version must not be served.

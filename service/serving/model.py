@@ -58,7 +58,7 @@ class Model:
         self.baseline = None if card.baseline is None else np.array(card.baseline, np.float32)
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
-        self.live = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
+        self.live_profile = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
         sizes = verified.golden.sizes
         largest = max(math.prod(filter(None, shape_of(name, sizes))) for name in (SEQUENCE, ATTENTION_VEC))
         self.batcher = Batcher(
@@ -89,9 +89,9 @@ class Model:
 
     def retire(self) -> None:
         """Stop counting for this process; accepted requests are finished. Any thread may call this."""
-        self.live.retire()
+        self.live_profile.retire()
 
     async def close(self) -> None:
         """Finish the accepted requests, then free the engine's thread."""
         await self.batcher.close()
-        self.live.close()
+        self.live_profile.close()

@@ -1,4 +1,4 @@
-"""How much a prediction depends on each timestep: what becomes of it once the timestep is occluded."""
+"""Occlusion: the importance of each timestep, from predictions of the sequence without it."""
 
 import copy
 from typing import Self
@@ -12,11 +12,11 @@ from service.artifact.tensors import Array
 
 
 class Occlusions:
-    """Sequences, each as often as it has timesteps, every time with another one replaced by the baseline.
+    """Copies of sequences, one for each timestep that is present, in which that timestep is replaced.
 
-    Timesteps that are absent stay so. What replaces all features of one is what is typical there, so that the
-    difference is what it tells beyond that. They become an array, a large one, when they are asked for.
-    Source: Zeiler and Fergus, arXiv 1311.2901, section 4.2, of images.
+    The baseline, which is typical of the timestep, replaces all its features. Absent timesteps stay absent. The copies
+    are large, so they are only made when they are converted to an array.
+    Source: Zeiler and Fergus, arXiv 1311.2901, section 4.2, for images.
 
     Args:
         sequences: `(n, timesteps, features)`.
@@ -32,24 +32,26 @@ class Occlusions:
         return len(self._owner)
 
     def __getitem__(self, rows: slice, /) -> Self:
-        some = copy.copy(self)
-        some._owner, some._timestep = self._owner[rows], self._timestep[rows]
-        return some
+        part = copy.copy(self)
+        part._owner, part._timestep = self._owner[rows], self._timestep[rows]
+        return part
 
     def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's
-        """All of them, `(k, timesteps, features)`."""
+        """Return the copies, `(k, timesteps, features)`."""
         occluded = self._sequences[self._owner]
         occluded[np.arange(len(self)), self._timestep] = self._baseline[self._timestep]
         return occluded
 
     def importance(self, prediction: Array, occluded: Array, target: Target) -> Array:
-        """How far each timestep moves the prediction: `(n, timesteps)`, 0 where it is absent.
+        """Return how far occluding each timestep moves the prediction: `(n, timesteps)`, 0 where it is absent.
+
+        For several classes this is the total variation, the share of probability that moves to other classes. Else it
+        is the absolute difference, and its mean over the outputs.
 
         Args:
-            prediction: `(n, outputs)`, of the sequences.
-            occluded: `(len(self), outputs)`, of the occlusions.
-            target: what is predicted. Of classes it is the total variation, the share of probability that goes to other
-                classes; of numbers the absolute difference, their mean where there are several.
+            prediction: `(n, outputs)`, the predictions of the sequences.
+            occluded: `(len(self), outputs)`, the predictions of the copies.
+            target: the target of the model.
         """
         importance = np.zeros(self._sequences.shape[:2], np.float32)
         difference = np.abs(occluded - prediction[self._owner])

@@ -1,4 +1,4 @@
-"""`artifacts/<model>/<version>/`: finds the models, keeps up with what is published, and says which one answers."""
+"""The models of an artifacts folder: finds them, keeps up with changes on disk, and selects the model of a request."""
 
 import asyncio
 import gc
@@ -19,10 +19,10 @@ from service.serving.model import Model
 from service.serving.unloaded import Unloaded
 from service.serving.versions import Versions
 
-#: Of the thread that loads versions. The greater, the less others notice, and the later a version appears on a busy
-#: processor: with 10, TensorFlow's take 2 s.
+#: Niceness of the thread that loads versions. A greater one disturbs requests less, but loading then takes longer on a
+#: busy processor: with 10, TensorFlow's models take 2 s.
 NICENESS = 10
-#: Longest time until a process notices that another was told to load or unload a model.
+#: Longest time until a process notices that another process has loaded or unloaded a model, in seconds.
 CONTROL_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ class Repository:
 
     Args:
         artifacts: the folder.
-        load: makes a verified model of a version, or raises ArtifactError.
-        default: model that answers where a request names none; may be left out where there is only one.
-        pins: versions that are to answer instead of the newest, by model.
-        keep: most versions of a model that can be asked at a time.
-        unloaded: models that are not to be served until somebody asks for them.
+        load: returns a verified model of a version, or raises ArtifactError.
+        default: the model of requests that name none; may be None if there is only one model.
+        pins: versions that answer instead of the newest, by model.
+        keep: most served versions of a model.
+        unloaded: the models that clients have unloaded.
     """
 
-    def __init__(  # noqa: PLR0913 - each by its name; they are what the settings say of a folder
+    def __init__(  # noqa: PLR0913 - passed by name; they are the settings of a folder
         self,
         artifacts: Path,
         load: Callable[[Artifact], Model],
@@ -56,16 +56,47 @@ class Repository:
         self._pins = pins
         self._keep = keep
         self._unloaded = unloaded
-        self._models: Mapping[str, Versions] = {}  # replaced and never changed: other threads read it
-        self._problem: str | None = None
-        self._executor = ThreadPoolExecutor(1, "repository", _give_way)
+        self._models: Mapping[str, Versions] = {}  # replaced and never changed, as other threads read it
+        self._emptied = False
+        self._executor = ThreadPoolExecutor(1, "repository", _lower_priority)
 
-    def start(self) -> None:
-        """Load the version of each model that answers; the others follow with the first `update`.
+    @property
+    def default(self) -> str | None:
+        """The model of requests that name none."""
+        return self._default
+
+    @property
+    def models(self) -> Mapping[str, Versions]:
+        """The versions of each model, by name."""
+        return self._models
+
+    def get(self, name: str | None = None, version: int | None = None) -> Model:
+        """Return a served model.
+
+        Args:
+            name: the model; None for the default.
+            version: its version; None for the one that answers.
 
         Raises:
-            ArtifactError: the default model cannot be served, or it is not clear which one that is, or a pin names
-                nothing.
+            UnknownModel: the model or the version is not served.
+            Unavailable: nothing is loaded.
+        """
+        models = self._models
+        if not models:
+            raise Unavailable("no model is loaded")
+        name = name or self._default
+        versions = models.get(name) if name else None
+        if versions is None or name is None:
+            raise _unknown(name, models)
+        if name in self._unloaded:
+            raise Unavailable(f"model {name!r} is unloaded")
+        return versions.get(version)
+
+    def start(self) -> None:
+        """Load the version of each model that answers. The first `update` loads the others.
+
+        Raises:
+            ArtifactError: the default model cannot be served or is ambiguous, or a pinned version does not exist.
         """
         found = discover(self._artifacts)
         if not found:
@@ -86,48 +117,45 @@ class Repository:
         if self._models[self._default].current is None and self._default not in self._unloaded:  # the log says why
             raise ArtifactError(f"no version of {self._default!r} in {self._artifacts} can be served")
 
-    def update(self) -> None:
-        """Serve what is in the folder now. Called from one thread at a time."""
-        found = discover(self._artifacts)
-        # A folder that has become empty is more likely one that is not mounted than one that is meant to be.
-        problem = None if found or not self._models else f"no model in {self._artifacts} any more: all stay as they are"
-        if problem not in (None, self._problem):
-            logger.error("%s", problem)
-        self._problem = problem
-        if problem is None:
-            self._serve(found, self._keep)
-        else:
-            for name, versions in self._models.items():
-                if name in self._unloaded:
-                    versions.unload([status.version for status in versions.statuses()])
-
     async def watch(self, seconds: float) -> None:
-        """Keep up with the folder until cancelled.
-
-        Looking is done again and again, as network volumes do not tell when they change, and in a thread that gives way
-        to whatever answers requests.
+        """Update every few seconds until cancelled. Polling also works on network volumes, which report no changes.
 
         Args:
-            seconds: from one look to the next.
+            seconds: time from one update to the next.
         """
         while True:
             try:
-                await self._look()
-            except Exception:  # whatever it was, what is served is served on, and the next look may do
+                await self._update_in_thread()
+            except Exception:  # the served models stay, and the next update may succeed
                 logger.exception("cannot keep up with %s", self._artifacts)
-            await self._pause(seconds)
+            await self._wait_for_next_update(seconds)
+
+    def update(self) -> None:
+        """Serve the models that are in the folder now. Only one thread at a time may call this."""
+        found = discover(self._artifacts)
+        # An empty folder is more likely an unmounted volume than a wish to stop serving.
+        emptied = bool(self._models) and not found
+        if emptied and not self._emptied:
+            logger.error("no model in %s any more: all stay as they are", self._artifacts)
+        self._emptied = emptied
+        if not emptied:
+            self._serve(found, self._keep)
+            return
+        for name, versions in self._models.items():
+            if name in self._unloaded:
+                versions.unload([status.version for status in versions.statuses()])
 
     async def load(self, name: str, timeout: float) -> None:
-        """Serve what is in a model's directory now, in all processes, also if it was unloaded.
+        """Serve the newest versions of a model now, in all processes, even if it was unloaded.
 
         Args:
             name: the model.
-            timeout: longest time to wait for it, in seconds; it is loaded nevertheless.
+            timeout: longest time to wait, in seconds. Loading goes on after it.
 
         Raises:
             UnknownModel: there is no such model.
             Unavailable: none of its versions can be served.
-            DeadlineExceeded: it takes longer.
+            DeadlineExceeded: loading takes longer.
         """
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(None, discover, self._artifacts)
@@ -135,97 +163,66 @@ class Repository:
             raise _unknown(name, found)
         self._unloaded.discard(name)
         async with _within(timeout):
-            await asyncio.shield(self._look())
+            await asyncio.shield(self._update_in_thread())
             self.get(name)
-            while self._unloaded.elsewhere(name):
+            while self._unloaded.is_unloaded_elsewhere(name):
                 await asyncio.sleep(CONTROL_SECONDS / 10)
 
     async def unload(self, name: str, timeout: float) -> None:
-        """Serve a model no more, in any process, until it is loaded again; what was accepted is finished.
+        """Stop serving a model, in all processes, until it is loaded again. Accepted requests are finished.
 
         Args:
             name: the model.
-            timeout: longest time to wait until its memory is free, in seconds; it is freed nevertheless.
+            timeout: longest time to wait until its memory is freed, in seconds. Unloading goes on after it.
 
         Raises:
             UnknownModel: there is no such model.
-            Unavailable: the other processes cannot be told.
-            DeadlineExceeded: it takes longer.
+            Unavailable: the other processes cannot be notified.
+            DeadlineExceeded: unloading takes longer.
         """
         if name not in self._models:
             raise _unknown(name, self._models)
         self._unloaded.add(name)
         async with _within(timeout):
-            await asyncio.shield(self._look())
-
-    def get(self, name: str | None = None, version: int | None = None) -> Model:
-        """The model that answers.
-
-        Args:
-            name: which model; the default where none is given.
-            version: which version; the one that answers for the model where none is given.
-
-        Raises:
-            UnknownModel: it is not served.
-            Unavailable: nothing is loaded.
-        """
-        models = self._models
-        if not models:
-            raise Unavailable("no model is loaded")
-        name = name or self._default
-        versions = models.get(name) if name else None
-        if versions is None or name is None:
-            raise _unknown(name, models)
-        if name in self._unloaded:
-            raise Unavailable(f"model {name!r} is unloaded")
-        return versions.get(version)
-
-    @property
-    def default(self) -> str | None:
-        """The model that answers where a request names none."""
-        return self._default
-
-    @property
-    def models(self) -> Mapping[str, Versions]:
-        """The versions of each model, by name."""
-        return self._models
+            await asyncio.shield(self._update_in_thread())
 
     async def close(self) -> None:
-        """Let every model finish what it accepted, and serve none."""
-        self._executor.shutdown(wait=False, cancel_futures=True)  # a version that is being loaded holds up nobody
+        """Stop serving, and wait until each model has finished its accepted requests."""
+        self._executor.shutdown(wait=False, cancel_futures=True)  # do not wait for a version that is being loaded
         models, self._models = self._models, {}
         for versions in models.values():
             await versions.close()
 
     def _serve(self, found: Mapping[str, list[int]], keep: int) -> None:
+        """Serve the models found, drop those whose directory is gone, and free memory."""
         models = dict(self._models)
         for name in found:
             if name not in models:
                 models[name] = Versions(self._artifacts / name, self._load, pin=self._pins.get(name))
-        retired = False
-        for name in self._models.keys() - found.keys():
+        freed = False
+        for name in models.keys() - found.keys():
             if not os.path.lexists(self._artifacts / name):
                 logger.info("%s is not served any more: its directory is gone", name)
-                for model in models.pop(name).live.values():
+                for model in models.pop(name).served.values():
                     model.retire()
-                retired = True
+                freed = True
         self._models = models
         for name, versions in models.items():
             try:
                 numbers = found[name] if name in found else versions_of(self._artifacts / name)
                 unloaded = name in self._unloaded
-                retired |= versions.unload(numbers) if unloaded else versions.update(numbers, keep)
-                self._unloaded.note(name, unloaded=unloaded)
+                freed |= versions.unload(numbers) if unloaded else versions.update(numbers, keep)
+                self._unloaded.acknowledge(name, unloaded=unloaded)
             except OSError as error:
                 logger.error("%s stays as it is: %s", name, error)
-        if retired:
+        if freed:
             gc.collect()  # TensorFlow's models are full of cycles
 
-    async def _look(self) -> None:
+    async def _update_in_thread(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self.update)
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait for the next look; another process may be told to load or unload a model before."""
+    async def _wait_for_next_update(self, seconds: float) -> None:
+        """Wait some seconds, but not after another process has loaded or unloaded a model."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if any((name in self._unloaded) != versions.unloaded for name, versions in self._models.items()):
@@ -242,12 +239,12 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         raise DeadlineExceeded(f"not done within {seconds:g} s, and going on") from None
 
 
-def _give_way() -> None:
-    """Let this thread have what the others leave of the processor."""
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
+def _lower_priority() -> None:
+    """Lower the priority of this thread below that of the threads which answer requests."""
+    if sys.platform == "linux":  # on other systems, threads have no priority of their own
         thread = threading.get_native_id()
         niceness = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, NICENESS))  # less than it was takes a privilege
+        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, NICENESS))  # a smaller one needs a privilege
 
 
 def _unknown(name: str | None, known: Iterable[str]) -> UnknownModel:

@@ -1,10 +1,10 @@
-"""Attention added up, over all time and over windows of it, in a table that other processes may read."""
+"""Attention added up since the start and over windows of time, in a table that other processes can read."""
 
 import math
 import os
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,26 +19,26 @@ from service.artifact.tensors import Array
 
 Window = Literal["1m", "10m", "1h", "start"]
 WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
-#: Length of the windows that move with time, in seconds; the other one is all time since the start.
+#: Length of each moving window, in seconds. The remaining window is all time since the start.
 SECONDS: Final[Mapping[Window, int]] = {"1m": 60, "10m": 600, "1h": 3600}
-#: Parts of such a window: it moves on by one of them at a time, so that it is that much shorter at times.
+#: Slices of a moving window. It moves on by one slice at a time, so it is up to one slice shorter than its name says.
 SLICES: Final = 12
-#: How often to read what another process counts, should it count once more each time.
+#: How often to read a table again when its process writes at the same time.
 ATTEMPTS: Final = 100
 
 Sums = NDArray[np.float64]
-#: What `_layout` describes.
+#: A structured array; see `_layout`.
 Table = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far attention lies from a profile.
+    """The distance of attention from a profile.
 
     Attributes:
-        total_variation: the share of it that lies elsewhere, from 0 to 1.
+        total_variation: the share of attention that lies elsewhere, from 0 to 1.
         jensen_shannon: Jensen–Shannon distance, from 0 to 1.
-        by_chance: the total variation to expect of as many sequences that look where those of the profile do.
+        by_chance: the expected total variation of as many sequences whose attention is distributed like the profile's.
     """
 
     total_variation: float
@@ -47,12 +47,12 @@ class Distance:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Attention of the sequences of some time.
+class Totals:
+    """The attention of the sequences in one window, added up. Mean, spread and distance need at least one sequence.
 
     Attributes:
-        seconds: how long that was.
-        sequences: how many there were.
+        seconds: length of the window so far.
+        sequences: number of sequences.
         mass: `(timesteps,)`, the sum of their attention.
         squares: `(timesteps,)`, the sum of its squares.
     """
@@ -64,38 +64,36 @@ class Seen:
 
     @property
     def mean(self) -> Sums:
-        """`(timesteps,)`, where there were any sequences."""
+        """`(timesteps,)`, mean attention."""
         mean: Sums = self.mass / self.sequences
         return mean
 
     @property
     def spread(self) -> Sums:
-        """`(timesteps,)`, standard deviation over the sequences, where there were any."""
+        """`(timesteps,)`, standard deviation of attention over the sequences."""
         spread: Sums = np.sqrt(np.maximum(self.squares / self.sequences - self.mean**2, 0))
         return spread
 
     def distance_from(self, profile: AttentionProfile) -> Distance:
-        """How far the mean lies from a profile's, where there were any sequences.
-
-        Args:
-            profile: of the same timesteps.
-        """
+        """Return the distance of the mean from that of a profile `(timesteps,)`."""
         mean, expected = self.mean, np.array(profile.mean)
-        # The mean of n is √(2/π) · deviation / √n from what it should be, on average, if n is not small; the profile's
-        # is that of a sample, too.
+        # The mean of n samples is off by √(2/π) · deviation / √n on average, for large n. The profile is a sample, too.
         counted = 1 / self.sequences + 1 / profile.sequences
         by_chance = sum(profile.spread) / 2 * math.sqrt(2 / math.pi * counted)
         return Distance(float(total_variation(mean, expected)), float(jensen_shannon(mean, expected)), by_chance)
 
 
 class Tally:
-    """What one process has counted.
+    """Counts the attention of one version in this process.
+
+    With several processes, each writes a file of its own in a shared folder and reads those of the others. A process
+    holds a lock on its file. If it ends, its successor takes the file over.
 
     Args:
         timesteps: timesteps of the model.
-        began: when counting began, by `time.monotonic`, which all processes of a machine share.
-        folder: where other processes can read it; none where nobody does.
-        key: what files of the same model and version there begin with.
+        began: time when counting began, by `time.monotonic`, which all processes of a machine share.
+        folder: the folder that the processes share; None with one process.
+        key: start of the file names of this version.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -109,14 +107,16 @@ class Tally:
             self._table: Table = np.zeros(1, self._layout)
         else:
             folder.mkdir(exist_ok=True)
-            self._file = self._left_by_the_dead() or self._made()
+            self._file = self._take_over_file() or self._create_file(folder)
             weakref.finalize(self, self._file.close)
             self._table = np.memmap(self._file.name, self._layout, "r+")
+            # The process before may have ended while it wrote the copy that is not being read.
+            self._table["copies"] = _read(self._table)
         if not self._table["began"][0]:
             self._table["began"] = began
 
     def add(self, attention: Array, now: float) -> None:
-        """Count sequences in; those whose attention is not finite are not.
+        """Add sequences whose attention is finite, and ignore the others.
 
         Args:
             attention: `(n, timesteps)`, each row summing to 1, 0 where a timestep is absent.
@@ -126,18 +126,21 @@ class Tally:
         weights = weights[np.isfinite(weights).all(axis=1)]
         mass, squares = weights.sum(axis=0), np.square(weights).sum(axis=0)
         table = self._table[0]
-        # Who reads meanwhile reads the copy that is not being written, also if this process should die here.
-        for copy in _order_of_writing(table):
+        generation = int(table["generation"])
+        # Write the copy that is not being read, let readers use it, then write the other. So a reader always finds a
+        # complete copy, even if this process ends here.
+        for copy in (table["copies"][(generation + 1) % 2], table["copies"][generation % 2]):
             for rows, number, _ in _windows(now).values():
-                one = copy[rows][number % SLICES]
-                if one["number"] != number:
-                    one["number"], one["sequences"], one["mass"], one["squares"] = number, 0, 0, 0
-                one["sequences"] += len(weights)
-                one["mass"] += mass
-                one["squares"] += squares
+                row = copy[rows][number % SLICES]
+                if row["number"] != number:
+                    row["number"], row["sequences"], row["mass"], row["squares"] = number, 0, 0, 0
+                row["sequences"] += len(weights)
+                row["mass"] += mass
+                row["squares"] += squares
+            table["generation"] = generation + 1
 
-    def seen(self, now: float) -> dict[Window, Seen]:
-        """What all processes have counted, by window.
+    def totals(self, now: float) -> dict[Window, Totals]:
+        """Return the totals of all processes, by window.
 
         Args:
             now: the time, by `time.monotonic`.
@@ -145,20 +148,20 @@ class Tally:
         tables = [self._table, *self._others()]
         began = min(float(table["began"][0]) for table in tables)
         counted = np.stack([_read(table) for table in tables])
-        seen = {}
+        totals = {}
         for window, (rows, number, since) in _windows(now).items():
             slices = counted[:, rows]
             recent = slices[slices["number"] > number - SLICES]
-            seen[window] = Seen(
+            totals[window] = Totals(
                 seconds=now - max(began, since),
                 sequences=int(recent["sequences"].sum()),
                 mass=recent["mass"].sum(axis=0),
                 squares=recent["squares"].sum(axis=0),
             )
-        return seen
+        return totals
 
     def retire(self) -> None:
-        """The version is not served any more by this process; what was counted goes with the last one that does."""
+        """Mark the version as no longer served by this process. The last process that serves it deletes all files."""
         if self._file is None:
             return
         self._table["retired"] = True
@@ -169,12 +172,12 @@ class Tally:
                     file = stack.enter_context(path.open("r+b"))
                     table = _open(path, self._layout)
                     if not (table is not None and table["retired"][0]) and not _lock(file):
-                        return  # somebody serves it
+                        return  # another process serves the version
             for path in paths:
                 path.unlink(missing_ok=True)
 
-    def _left_by_the_dead(self) -> IO[bytes] | None:
-        """The file of a process that ended while it served the version: it is gone on with."""
+    def _take_over_file(self) -> IO[bytes] | None:
+        """Open and lock the file of a process that ended while it served the version; None if there is none."""
         for path in self._paths():
             file = path.open("r+b")
             table = _open(path, self._layout)
@@ -183,33 +186,32 @@ class Tally:
             file.close()
         return None
 
-    def _made(self) -> IO[bytes]:
-        """A file of this process' own, which it holds as long as it lives."""
-        assert self._folder is not None
-        handle, name = tempfile.mkstemp(prefix=f"{self._key}@", dir=self._folder)
+    def _create_file(self, folder: Path) -> IO[bytes]:
+        """Create and lock a file."""
+        handle, name = tempfile.mkstemp(prefix=f"{self._key}@", dir=folder)
         os.close(handle)
-        file = Path(name).open("r+b")  # noqa: SIM115 - it stays open
+        file = Path(name).open("r+b")  # noqa: SIM115 - it stays open to hold the lock
         _lock(file)
-        # No hole, so that a full disk shows now rather than when something is counted.
+        # Write all of it rather than leave a hole, so that a full disk fails now and not when counting.
         file.write(bytes(self._layout.itemsize))
         file.flush()
         return file
 
     def _paths(self) -> list[Path]:
-        """The files of all processes."""
+        """Return the files of all processes."""
         return list(self._folder.glob(f"{self._key}@*")) if self._folder is not None else []
 
     def _others(self) -> list[Table]:
-        """The tables of the other processes."""
+        """Return the tables of the other processes."""
         paths = [path for path in self._paths() if self._file is None or path != Path(self._file.name)]
         return [table for path in paths if (table := _open(path, self._layout)) is not None]
 
 
 def _layout(timesteps: int) -> np.dtype[Any]:
-    """A table: how often it was written, when counting began, whether its process has retired the version, and in two
-    copies a row for each slice of each window.
+    """Return the type of a table.
 
-    The copy to read is the first where `generation` is even, and the second where it is odd.
+    A table has two copies of its rows, one row for each slice of each window. Readers use the first copy if
+    `generation`, the number of writes, is even, and the second if it is odd.
     """
     row = [("number", "i8"), ("sequences", "i8"), ("mass", "f8", timesteps), ("squares", "f8", timesteps)]
     fields = [("generation", "i8"), ("began", "f8"), ("retired", "i8")]
@@ -217,7 +219,7 @@ def _layout(timesteps: int) -> np.dtype[Any]:
 
 
 def _windows(now: float) -> dict[Window, tuple[slice, int, float]]:
-    """Of each window the rows of its slices, the number of the latest, and when the oldest began."""
+    """Return of each window the rows of its slices, the number of the latest slice, and when the oldest began."""
     windows: dict[Window, tuple[slice, int, float]] = {"start": (slice(0, 1), 0, -math.inf)}
     for index, (window, seconds) in enumerate(SECONDS.items()):
         first, number = 1 + index * SLICES, int(now * SLICES / seconds)
@@ -225,16 +227,8 @@ def _windows(now: float) -> dict[Window, tuple[slice, int, float]]:
     return windows
 
 
-def _order_of_writing(table: Any) -> Iterator[Table]:
-    """Both copies of a table's slices: the one that nobody reads, then, once that is the one to read, the other."""
-    generation = int(table["generation"])
-    yield table["copies"][(generation + 1) % 2]
-    table["generation"] = generation + 1
-    yield table["copies"][generation % 2]
-
-
 def _open(path: Path, layout: np.dtype[Any]) -> Table | None:
-    """The table of another process; none if it is gone, or only just being made."""
+    """Return the table in a file; None if the file is gone or incomplete."""
     try:
         return np.memmap(path, layout, "r", shape=1)
     except (OSError, ValueError):
@@ -242,7 +236,7 @@ def _open(path: Path, layout: np.dtype[Any]) -> Table | None:
 
 
 def _lock(file: IO[bytes]) -> bool:
-    """Hold a file until it is closed, as it is when the process ends; False where another does."""
+    """Lock a file until it is closed or the process ends; return False if another process holds the lock."""
     import fcntl
 
     try:
@@ -253,10 +247,10 @@ def _lock(file: IO[bytes]) -> bool:
 
 
 def _read(table: Table) -> Table:
-    """A table's slices as they were between two counts."""
+    """Return the rows of a table, from one moment between two writes."""
     for _ in range(ATTEMPTS):
         generation = int(table["generation"][0])
-        slices: Table = np.array(table["copies"][0, generation % 2])
+        rows: Table = np.array(table["copies"][0, generation % 2])
         if generation == table["generation"][0]:
             break
-    return slices
+    return rows

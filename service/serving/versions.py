@@ -1,4 +1,4 @@
-"""The versions of one model: which are loaded, and which one answers."""
+"""The versions of one model: loads them, decides which one answers, and retires the others."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping
@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Status:
-    """What has become of one version.
+    """The state of one version.
 
     Attributes:
         version: its number.
-        state: `loading` while it is verified, `live` while it can be asked, `rejected` if it failed, `retired` if newer
-            ones have taken its place, `unloaded` if somebody asked for that.
+        state: `loading` while it is verified, `live` while it is served, `rejected` if it failed, `retired` if newer
+            versions have replaced it, `unloaded` if a client unloaded its model.
         reason: why it was rejected; of a live version, why its files cannot be loaded as they are now.
-        engine: what executes it, where it is live.
-        attention_moved: how far attention lies from the version that answered before (total variation on this
-            version's golden example), where there was one.
+        engine: the engine of a live version.
+        attention_moved: how far attention moved when it took over: total variation from the version before, on its own
+            golden example. None if it did not take over from another version.
     """
 
     version: int
@@ -37,28 +37,38 @@ class Status:
     attention_moved: float | None = None
 
 
-class _Tried(NamedTuple):
-    """What came of opening a version, and of which files."""
+class _Attempt(NamedTuple):
+    """The last attempt to load a version.
 
-    stamp: Stamp
-    model: Model | None
-    reason: str | None
+    Attributes:
+        stamp: the stamp of the files at that time.
+        model: the model; after a failure, the one loaded before, or None.
+        reason: why the files could not be loaded; None if they could.
+    """
+
+    stamp: Stamp = Stamp(None, None)
+    model: Model | None = None
+    reason: str | None = None
 
 
 class Versions:
     """The versions of one model.
 
-    The pinned version answers, else the newest that passes every check. That one and the newest others, up to a number,
-    can be asked; all this follows from what is on disk, and not from what was there before. But for two things: what
-    was verified goes on answering as it was whatever happens to its files, until its directory is deleted; and the last
-    version that can be asked is not given up with its directory.
+    The pinned version answers, or else the newest that passes every check. It is served together with the newest of the
+    others, up to a number. This follows from the files on disk alone, with two exceptions. A loaded version stays as it
+    was loaded if its files break, until its directory is deleted. The version that answers stays if no other can be
+    loaded.
 
-    `update` is called from one thread at a time, all else from any.
+    Only one thread at a time may call `update` and `unload`. Any thread may call the rest.
 
     Args:
         home: the directory of the versions.
-        load: makes a verified model of a version, or raises ArtifactError.
-        pin: version that is to answer; the one that the file `pin` names where it is none.
+        load: returns a verified model of a version, or raises ArtifactError.
+        pin: number of the version that answers; if None, the file `pin` may name one.
+
+    Attributes:
+        problem: why another version answers than intended; None if there is no problem.
+        unloaded: whether the model is unloaded.
     """
 
     def __init__(self, home: Path, load: Callable[[Artifact], Model], *, pin: int | None) -> None:
@@ -67,31 +77,31 @@ class Versions:
         self._home = home
         self._load = load
         self._pin = self._pinned = pin
-        self._tried: dict[int, _Tried] = {}
-        self._moved: dict[int, float | None] = {}
-        # Replaced and never changed, so that other threads see one state or the next.
+        self._attempts: dict[int, _Attempt] = {}
+        self._attention_moved: dict[int, float | None] = {}
+        # Other threads read these. They are replaced and never changed, so that a reader sees one state or the next.
         self._current: Model | None = None
-        self._live: Mapping[int, Model] = {}
+        self._served: Mapping[int, Model] = {}
         self._statuses: Mapping[int, Status] = {}
 
     def get(self, version: int | None = None) -> Model:
-        """A version that can be asked; the one that answers where no number is given.
+        """Return a served version; without a number, the one that answers.
 
         Raises:
-            UnknownModel: it cannot.
-            Unavailable: none can.
+            UnknownModel: this version is not served.
+            Unavailable: no version is served.
         """
         current = self._current
         if current is None:
-            raise Unavailable(f"no version of model {self._home.name!r} can be served: {self._why_not()}")
+            raise Unavailable(f"no version of model {self._home.name!r} can be served: {self._why_none()}")
         if version is None:
             return current
-        live = self._live
-        if version not in live:
+        served = self._served
+        if version not in served:
             raise UnknownModel(
-                f"model {self._home.name!r} has no version {version}: expected {', '.join(map(str, sorted(live)))}"
+                f"model {self._home.name!r} has no version {version}: expected {', '.join(map(str, sorted(served)))}"
             )
-        return live[version]
+        return served[version]
 
     @property
     def current(self) -> Model | None:
@@ -99,65 +109,61 @@ class Versions:
         return self._current
 
     @property
-    def live(self) -> Mapping[int, Model]:
-        """The versions that can be asked, by number."""
-        return self._live
+    def served(self) -> Mapping[int, Model]:
+        """The served versions, by number."""
+        return self._served
 
     def statuses(self) -> list[Status]:
-        """What has become of each version, newest first."""
+        """Return the status of each version, newest first."""
         return [status for _, status in sorted(self._statuses.items(), reverse=True)]
 
     def update(self, numbers: Collection[int], keep: int) -> bool:
-        """Serve what is on disk.
+        """Serve the versions on disk: load them, let the first take over, and retire the rest.
 
         Args:
-            numbers: the versions that are.
-            keep: most versions that can be asked at a time.
+            numbers: the versions on disk.
+            keep: most versions to serve.
 
         Returns:
-            Whether a model was given up.
+            Whether a model was retired.
         """
         self.unloaded = False
-        self._tried = {number: tried for number, tried in self._tried.items() if number in numbers}
-        problem = None
-        try:
-            self._pinned = self._pin if self._pin is not None else pinned_version(self._home)
-        except ArtifactError as error:  # perhaps it is being written: what was pinned stays so
-            problem = str(error)
-        pin = self._pinned
-        live: dict[int, Model] = {}
+        self._attempts = {number: attempt for number, attempt in self._attempts.items() if number in numbers}
+        problem = self._read_pin()
+        pin, current = self._pinned, self._current
+        served: dict[int, Model] = {}
         for number in sorted(numbers, key=lambda number: (number == pin, number), reverse=True):
-            if len(live) == keep:
+            if len(served) == keep:
                 break
             model = self._open(number)
             if model is None:
                 continue
-            live[number] = model
-            if len(live) == 1:
-                self._let_answer(model)
-        if self._current is not None and not live:
-            live = {self._current.version: self._current}
-            problem = problem or f"no version in {self._home} can be loaded: version {self._current.version} stays"
-        elif pin is not None and pin not in live:
-            reason = self._tried[pin].reason if pin in self._tried else "there is no such version"
+            if not served:
+                self._take_over(model)
+            served[number] = model
+        if not served and current is not None:
+            served = {current.version: current}
+            problem = problem or f"no version in {self._home} can be loaded: version {current.version} stays"
+        elif pin is not None and pin not in served:
+            reason = self._attempts[pin].reason if pin in self._attempts else "there is no such version"
             problem = f"pinned version {pin} cannot be served: {reason}"
         if problem not in (None, self.problem):
             logger.error("%s: %s", self._home.name, problem)
         self.problem = problem
-        return self._retire_all_but(live, numbers)
+        return self._retire_all_but(served, numbers)
 
     def unload(self, numbers: Collection[int]) -> bool:
-        """Give up every version, until the next `update`; what was accepted is finished.
+        """Retire every version until the next `update`. Accepted requests are finished.
 
         Args:
             numbers: the versions on disk.
 
         Returns:
-            Whether a model was given up.
+            Whether a model was retired.
         """
         self.unloaded = True
-        before, self._live, self._current = self._live, {}, None
-        self._tried, self._moved, self.problem = {}, {}, None
+        before, self._served, self._current = self._served, {}, None
+        self._attempts, self._attention_moved, self.problem = {}, {}, None
         self._statuses = {number: Status(number, "unloaded") for number in numbers}
         for model in before.values():
             model.retire()
@@ -166,50 +172,53 @@ class Versions:
         return bool(before)
 
     async def close(self) -> None:
-        """Let every version finish what it accepted, and serve none."""
-        live, self._live, self._current = self._live, {}, None
-        for model in live.values():
+        """Stop serving, and wait until each version has finished its accepted requests."""
+        served, self._served, self._current = self._served, {}, None
+        for model in served.values():
             await model.close()
 
+    def _read_pin(self) -> str | None:
+        """Find out which version is pinned; return the problem if the pin cannot be read."""
+        try:
+            self._pinned = self._pin if self._pin is not None else pinned_version(self._home)
+        except ArtifactError as error:  # it may be half written: keep the previous pin
+            return str(error)
+        return None
+
     def _open(self, number: int) -> Model | None:
-        """The model of a version, opened if its files have changed since it was tried last; none if it is rejected."""
+        """Return the model of a version, loaded again if its files have changed; None if it is rejected."""
         artifact = Artifact(self._home / str(number))
-        stamp = artifact.stamp()
-        tried = self._tried.get(number)
-        if tried is not None and tried.stamp == stamp:
-            return tried.model
-        deleted = (
-            tried is not None
-            and None not in (stamp.directory, tried.stamp.directory)
-            and (stamp.directory != tried.stamp.directory)
-        )
-        loaded = tried.model if tried is not None and not deleted else None
+        stamp, last = artifact.stamp(), self._attempts.get(number, _Attempt())
+        if stamp == last.stamp:
+            return last.model
+        # Another directory with the same number is another version. Its predecessor must not answer for it.
+        replaced = None not in (stamp.directory, last.stamp.directory) and stamp.directory != last.stamp.directory
+        loaded = None if replaced else last.model
         if loaded is None:
             self._report(Status(number, "loading"))
         model, reason = loaded, None
         try:
             model = self._load(artifact)
-        except Exception as error:  # noqa: BLE001 - whatever a runtime makes of a version, the others are served on
+        except Exception as error:  # noqa: BLE001 - runtimes raise anything; the other versions must stay served
             reason = _printable(str(error) if isinstance(error, ArtifactError) else repr(error))
-            if tried is None or tried.reason != reason:
+            if reason != last.reason:
                 outcome = "is rejected" if loaded is None else "stays as it was loaded"
                 logger.error("%s version %d %s: %s", self._home.name, number, outcome, reason)
-        self._tried[number] = _Tried(stamp, model, reason)
+        self._attempts[number] = _Attempt(stamp, model, reason)
         if model is None:
             self._report(self._status(number))
         return model
 
-    def _let_answer(self, model: Model) -> None:
-        """From now on this model answers; who asked another keeps it until that has answered."""
+    def _take_over(self, model: Model) -> None:
+        """Let a model answer from now on. Requests on the one before finish there."""
         before = self._current
         if model is before:
             return
-        self._live = {**self._live, model.version: model}
+        self._served = {**self._served, model.version: model}
         self._current = model
         if before is None:
             return
-        moved = model.attention_moved_from(before)
-        self._moved[model.version] = moved
+        moved = self._attention_moved[model.version] = model.attention_moved_from(before)
         self._report(self._status(model.version))
         logger.info(
             "%s version %d answers instead of version %d; attention moved by %s (total variation)",
@@ -219,35 +228,38 @@ class Versions:
             "an unknown distance" if moved is None else f"{moved:.4f}",
         )
 
-    def _retire_all_but(self, live: Mapping[int, Model], numbers: Collection[int]) -> bool:
-        before, self._live = self._live, live
-        for number in before.keys() - live.keys():
+    def _retire_all_but(self, served: Mapping[int, Model], numbers: Collection[int]) -> bool:
+        """Serve these models and no others; return whether a model was retired."""
+        before, self._served = self._served, served
+        for number in before.keys() - served.keys():
             logger.info("%s version %d is retired", self._home.name, number)
-        self._tried = {number: tried for number, tried in self._tried.items() if number in live or not tried.model}
-        self._moved = {number: moved for number, moved in self._moved.items() if number in live}
-        self._statuses = {number: self._status(number) for number in {*numbers, *live}}
-        given_up = [model for number, model in before.items() if live.get(number) is not model]
-        for model in given_up:
+        self._attempts = {
+            number: attempt for number, attempt in self._attempts.items() if number in served or attempt.model is None
+        }
+        self._attention_moved = {number: moved for number, moved in self._attention_moved.items() if number in served}
+        self._statuses = {number: self._status(number) for number in {*numbers, *served}}
+        retired = [model for number, model in before.items() if served.get(number) is not model]
+        for model in retired:
             model.retire()
-        return bool(given_up)
+        return bool(retired)
 
     def _status(self, number: int) -> Status:
-        model, tried = self._live.get(number), self._tried.get(number)
-        reason = tried.reason if tried is not None else None
+        model, attempt = self._served.get(number), self._attempts.get(number)
+        reason = None if attempt is None else attempt.reason
         if model is not None:
-            return Status(number, "live", reason, model.engine.name, self._moved.get(number))
-        return Status(number, "retired" if tried is None else "rejected", reason)
+            return Status(number, "live", reason, model.engine.name, self._attention_moved.get(number))
+        return Status(number, "retired" if attempt is None else "rejected", reason)
 
-    def _why_not(self) -> str:
+    def _report(self, status: Status) -> None:
+        self._statuses = {**self._statuses, status.version: status}
+
+    def _why_none(self) -> str:
         newest = next(iter(self.statuses()), None)
         if newest is None:
             return "there is none"
         return f"version {newest.version} is {newest.state}" + (f": {newest.reason}" if newest.reason else "")
 
-    def _report(self, status: Status) -> None:
-        self._statuses = {**self._statuses, status.version: status}
-
 
 def _printable(text: str) -> str:
-    """A reason as it can be logged and answered: names of files may hold anything."""
+    """Escape a reason for logs and answers, as file names may hold any character."""
     return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text[:2000])

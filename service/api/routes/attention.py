@@ -1,4 +1,4 @@
-"""`GET /attention`: where the model looks, in training and in the traffic, as numbers or as a chart."""
+"""`GET /attention`: the attention profiles of training and of the traffic, as numbers or as a chart."""
 
 import asyncio
 from typing import Annotated, Literal, Self
@@ -14,14 +14,14 @@ from service.api.request_body import JSON
 from service.api.selection import SelectedModel
 from service.artifact.card import Agreement, AttentionProfile, Importance
 from service.serving.model import Model
-from service.serving.tally import Seen, Window
+from service.serving.tally import Totals, Window
 
 router = APIRouter(tags=["attention"])
 
-#: Media types of the charts, least preferred first, and the suffix of each.
+#: File suffix of each media type of charts, least preferred first.
 CHARTS = {"image/png": "png", "image/svg+xml": "svg"}
-ATTENTION, TRAINING, IMPORTANCE = "#4c8bd6", "#c3d2e6", "#e2a35c"
-#: What titles call the windows.
+LIVE_COLOUR, TRAINING_COLOUR, IMPORTANCE_COLOUR = "#4c8bd6", "#c3d2e6", "#e2a35c"
+#: The windows in titles of charts.
 PERIODS: dict[Window, str] = {
     "1m": "in the last minute",
     "10m": "in the last 10 minutes",
@@ -33,10 +33,10 @@ Chart = Literal["training", "importance", "live"]
 
 
 class LiveAttention(BaseModel):
-    """Attention over the sequences of a window of time, and how far it is from that over the held-out ones."""
+    """Attention over the sequences of a window of time, and its distance from the training profile."""
 
-    seconds: float = Field(description="How long the window is by now.", examples=[600.0])
-    sequences: int = Field(description="How many sequences there were.", examples=[1200])
+    seconds: float = Field(description="Length of the window so far.", examples=[600.0])
+    sequences: int = Field(description="Number of sequences.", examples=[1200])
     mean: list[float] | None = Field(
         description="Mean attention per timestep; null without sequences.", examples=[[0.1, 0.2, 0.6, 0.1]]
     )
@@ -55,15 +55,15 @@ class LiveAttention(BaseModel):
         examples=[0.02],
     )
     by_chance: float | None = Field(
-        description="The total variation to expect of as many sequences if nothing has changed.", examples=[0.011]
+        description="The expected total variation of as many sequences if nothing has changed.", examples=[0.011]
     )
 
     @classmethod
-    def of(cls, seen: Seen, profile: AttentionProfile) -> Self:
-        """What was seen in a window, beside the training profile."""
-        if not seen.sequences:
+    def of(cls, totals: Totals, profile: AttentionProfile) -> Self:
+        """Return the answer for a window, compared with the training profile."""
+        if not totals.sequences:
             return cls(
-                seconds=seen.seconds,
+                seconds=totals.seconds,
                 sequences=0,
                 mean=None,
                 spread=None,
@@ -73,23 +73,21 @@ class LiveAttention(BaseModel):
                 by_chance=None,
             )
         return cls(
-            seconds=seen.seconds,
-            sequences=seen.sequences,
-            mean=seen.mean.tolist(),
-            spread=seen.spread.tolist(),
-            peak=int(seen.mean.argmax()),
-            **vars(seen.distance_from(profile)),
+            seconds=totals.seconds,
+            sequences=totals.sequences,
+            mean=totals.mean.tolist(),
+            spread=totals.spread.tolist(),
+            peak=int(totals.mean.argmax()),
+            **vars(totals.distance_from(profile)),
         )
 
 
 class AttentionAnswer(AttentionProfile):
-    """Which timesteps the model looks at: over the held-out sequences it was evaluated on, and over the traffic."""
+    """The timesteps that the model looks at, over the held-out sequences and over the traffic."""
 
     model: str = Field(description="Model that the profile belongs to.", examples=["after-lstm"])
     version: int = Field(description="Its version.", examples=[3])
-    timestep_labels: tuple[str, ...] = Field(
-        description="What the entries of `mean` and `spread` stand for.", examples=[["0", "1", "2", "3"]]
-    )
+    timestep_labels: tuple[str, ...] = Field(description="Labels of the timesteps.", examples=[["0", "1", "2", "3"]])
     importance: Importance | None = Field(description="How much predictions depend on the timesteps, for comparison.")
     agreement: Agreement | None = Field(description="Whether attention lies where importance does.")
     live: dict[Window, LiveAttention] = Field(
@@ -130,13 +128,13 @@ async def attention(
     chart: Annotated[
         Chart,
         Query(
-            description="What a chart shows: `training`, attention over the held-out sequences, with importance beside "
+            description="Content of a chart: `training`, attention over the held-out sequences, with importance beside "
             "it; `importance` by itself; `live`, attention of the traffic, beside training's."
         ),
     ] = "training",
-    window: Annotated[Window, Query(description="The window of time that a live chart shows.")] = "start",
+    window: Annotated[Window, Query(description="Window of time of a live chart.")] = "start",
 ) -> AttentionAnswer | Response:
-    """The attention profiles: numbers as JSON, or a bar chart as SVG or PNG, by the `Accept` header."""
+    """Answers the attention profiles as JSON, or a bar chart as SVG or PNG, by the `Accept` header."""
     media_types = [*CHARTS, JSON]
     try:
         chosen = mimeparse.best_match(media_types, accept.lower() or "*/*")
@@ -148,7 +146,7 @@ async def attention(
         content = await _chart(model, chart, window, suffix)
         return Response(content, media_type=chosen, headers={"Vary": "Accept"})
     response.headers["Vary"] = "Accept"
-    card = model.card
+    card, totals = model.card, await model.live_profile.totals()
     return AttentionAnswer(
         **dict(card.attention),
         model=card.name,
@@ -156,41 +154,43 @@ async def attention(
         timestep_labels=card.timestep_labels,
         importance=card.importance,
         agreement=card.agreement,
-        live={window: LiveAttention.of(seen, card.attention) for window, seen in (await model.live.seen()).items()},
+        live={window: LiveAttention.of(one, card.attention) for window, one in totals.items()},
     )
 
 
 async def _chart(model: Model, chart: Chart, window: Window, suffix: str) -> bytes:
     if chart == "training":
         return model.charts[suffix]
-    seen = (await model.live.seen())[window]
-    title, series, axis = importance_of(model) if chart == "importance" else live_of(model, window, seen)
+    if chart == "importance":
+        title, series, axis = _importance_chart(model)
+    else:
+        title, series, axis = _live_chart(model, window, (await model.live_profile.totals())[window])
     title = f"{model.card.name} version {model.version}: {title}"
     return await asyncio.to_thread(bar_chart, suffix, title, model.card.timestep_labels, series, axis)
 
 
-def importance_of(model: Model) -> tuple[str, list[Series], str]:
-    """What a chart of importance shows: title, bars and axis.
+def _importance_chart(model: Model) -> tuple[str, list[Series], str]:
+    """Return title, series and axis of a chart of importance.
 
     Raises:
-        InvalidInput: it was not measured.
+        InvalidInput: importance was not measured.
     """
     found = model.card.importance
     if found is None:
         raise errors.InvalidInput(f"{model.card.name} version {model.version} has no importance on its card")
     title = f"importance over {found.sequences:,} held-out sequences"
-    return title, [Series("importance", found.drop, IMPORTANCE, found.spread)], f"drop of {found.metric}"
+    return title, [Series("importance", found.drop, IMPORTANCE_COLOUR, found.spread)], f"drop of {found.metric}"
 
 
-def live_of(model: Model, window: Window, seen: Seen) -> tuple[str, list[Series], str]:
-    """What a chart of the traffic shows: title, bars and axis."""
+def _live_chart(model: Model, window: Window, totals: Totals) -> tuple[str, list[Series], str]:
+    """Return title, series and axis of a chart of the traffic."""
     profile = model.card.attention
-    training = Series("training", profile.mean, TRAINING)
-    if not seen.sequences:
+    training = Series("training", profile.mean, TRAINING_COLOUR)
+    if not totals.sequences:
         return f"no sequences {PERIODS[window]}", [training], "attention"
-    distance = seen.distance_from(profile)
+    distance = totals.distance_from(profile)
     title = (
-        f"attention of {seen.sequences:,} sequences {PERIODS[window]}; "
+        f"attention of {totals.sequences:,} sequences {PERIODS[window]}; "
         f"{distance.total_variation:.3f} of it elsewhere than in training (by chance {distance.by_chance:.3f})"
     )
-    return title, [Series("live", seen.mean.tolist(), ATTENTION), training], "attention"
+    return title, [Series("live", totals.mean.tolist(), LIVE_COLOUR), training], "attention"

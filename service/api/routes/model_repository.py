@@ -19,12 +19,12 @@ from service.serving.repository import Repository
 from service.serving.versions import State
 from service.settings import Settings
 
-#: Largest body: there is not much to say.
+#: Largest request body.
 MOST_BYTES: Final = 64 * 2**10
 
 router = APIRouter(prefix="/v2/repository", tags=["Model repository"])
 
-#: What Triton calls the states of a version.
+#: Triton's names for the states of a version.
 STATES: Mapping[State, Literal["READY", "LOADING", "UNAVAILABLE"]] = {
     "loading": "LOADING",
     "live": "READY",
@@ -37,28 +37,28 @@ STATES: Mapping[State, Literal["READY", "LOADING", "UNAVAILABLE"]] = {
 class IndexRequest(BaseModel):
     """Which versions to list."""
 
-    ready: StrictBool = Field(default=False, description="Only those that can be asked.", examples=[True])
+    ready: StrictBool = Field(default=False, description="Only served versions.", examples=[True])
 
 
 class IndexEntry(BaseModel):
-    """What has become of one version of a model."""
+    """The state of one version of a model."""
 
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
     version: str = Field(description="Its version.", examples=["3"])
-    state: Literal["READY", "LOADING", "UNAVAILABLE"] = Field(
-        description="Whether it can be asked.", examples=["READY"]
-    )
-    reason: str = Field(description="Why it cannot.", examples=["unloaded"])
+    state: Literal["READY", "LOADING", "UNAVAILABLE"] = Field(description="Whether it is served.", examples=["READY"])
+    reason: str = Field(description="Why it is not served.", examples=["unloaded"])
 
 
 class ControlRequest(BaseModel):
-    """How to load or unload a model; there is nothing to choose."""
+    """The options of loading or unloading a model; none is supported."""
 
-    parameters: Parameters = Field(default_factory=dict, description="None has a meaning here.", examples=[{}])
+    parameters: Parameters = Field(
+        default_factory=dict, description="Must be empty for loading; ignored for unloading.", examples=[{}]
+    )
 
 
 class Controlled(BaseModel):
-    """What was done."""
+    """The model that was loaded or unloaded."""
 
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
 
@@ -72,8 +72,8 @@ class Controlled(BaseModel):
     ),
 )
 async def index(request: Request) -> list[IndexEntry]:
-    """Every version on disk and whether it can be asked; takes `{"ready": true}` for those alone."""
-    only_ready = (await optional(request, IndexRequest)).ready
+    """Answers every version on disk and whether it is served; with `{"ready": true}`, only the served ones."""
+    only_ready = (await _optional_body(request, IndexRequest)).ready
     repository: Repository = request.app.state.repository
     return [
         IndexEntry(
@@ -98,9 +98,9 @@ CONTROL: Any = {
 
 @router.post("/models/{model}/load", summary="Model repository: load", **CONTROL)
 async def load(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> Controlled:
-    """Serves what is in the model's directory now, also if it was unloaded; answers once that is so."""
+    """Serves the versions that are in the model's directory now, even if it was unloaded; answers when it is done."""
     settings = await _controllable(request)
-    unknown = next(iter((await optional(request, ControlRequest)).parameters), None)
+    unknown = next(iter((await _optional_body(request, ControlRequest)).parameters), None)
     if unknown is not None:
         raise InvalidInput(f"expected no parameters, as models are loaded as they were published, got {unknown[:80]!r}")
     await request.app.state.repository.load(model, settings.timeout)
@@ -109,22 +109,23 @@ async def load(model: Annotated[str, Path(description="Name of the model.")], re
 
 @router.post("/models/{model}/unload", summary="Model repository: unload", **CONTROL)
 async def unload(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> Controlled:
-    """Serves the model no more, in any worker process, until it is loaded again; who asked it before gets an answer."""
+    """Stops serving the model in all worker processes until it is loaded again; accepted requests are answered."""
     settings = await _controllable(request)
-    await optional(request, ControlRequest)  # unload_dependents, for which there are none
+    await _optional_body(request, ControlRequest)  # accepts unload_dependents, as no model has dependents
     await request.app.state.repository.unload(model, settings.timeout)
     return Controlled(name=model)
 
 
 async def _controllable(request: Request) -> Settings:
+    """Return the settings, if they allow clients to load and unload models."""
     settings: Settings = request.app.state.settings
     if not settings.model_control:
         raise Forbidden("models are loaded and unloaded by what is in their folder alone: see --model-control")
     return settings
 
 
-async def optional(request: Request, expected: type[M]) -> M:
-    """A JSON body, which may be left out."""
+async def _optional_body(request: Request, expected: type[M]) -> M:
+    """Return the JSON body; its defaults if it is empty."""
     settings: Settings = request.app.state.settings
     body = await read_body(request, MOST_BYTES, settings.timeout)
     text = b"".join(body.chunks)

@@ -1,4 +1,4 @@
-"""What whoever runs the service asks of it: health, the models with their versions, and the model card."""
+"""The native routes for operators: health, the models with their versions, and the model card."""
 
 import asyncio
 from typing import Literal
@@ -26,27 +26,27 @@ class Live(BaseModel):
 
 
 class Ready(BaseModel):
-    """The model can be asked."""
+    """The model can answer."""
 
-    status: Literal["ready"] = Field("ready", description="Always `ready`; a service that is not answers 503.")
+    status: Literal["ready"] = Field("ready", description="Always `ready`; otherwise the status is 503.")
     model: str = Field(description="Model that is ready.", examples=["after-lstm"])
     version: int = Field(description="Its version.", examples=[3])
 
 
 class Version(BaseModel):
-    """What has become of one version of a model."""
+    """The state of one version of a model."""
 
     version: int = Field(description="Its number.", examples=[3])
     state: State = Field(
-        description="`loading`: being verified. `live`: can be asked. `rejected`: failed, see `reason`; tried again "
-        "once its files change. `retired`: newer ones have taken its place. `unloaded`: somebody asked for that.",
+        description="`loading`: being verified. `live`: served. `rejected`: failed, see `reason`; tried again once its "
+        "files change. `retired`: replaced by newer versions. `unloaded`: unloaded by a client.",
         examples=["live"],
     )
     reason: str | None = Field(
-        description="Why it was rejected; where it is live, why its files cannot be loaded as they are now.",
+        description="Why it was rejected; of a live version, why its files cannot be loaded as they are now.",
         examples=[None],
     )
-    engine: str | None = Field(description="What executes it, where it is live.", examples=["onnx"])
+    engine: str | None = Field(description="Engine of a live version.", examples=["onnx"])
     attention_moved: float | None = Field(
         description="When it took over, how far attention lay from the version before: total variation from 0 to 1, "
         "mean over its golden example.",
@@ -55,7 +55,7 @@ class Version(BaseModel):
 
     @classmethod
     def of(cls, status: Status) -> "Version":
-        """The version with this status."""
+        """Return the answer for a status."""
         return cls(**vars(status))
 
 
@@ -63,9 +63,9 @@ class ServedModel(BaseModel):
     """One model, and its versions."""
 
     name: str = Field(description="Name of the model.", examples=["after-lstm"])
-    default: bool = Field(description="Whether it answers where a request names no model.", examples=[True])
-    version: int | None = Field(description="Version that answers where a request names none.", examples=[3])
-    problem: str | None = Field(description="Why that is not the version that was meant to be.", examples=[None])
+    default: bool = Field(description="Whether it answers requests that name no model.", examples=[True])
+    version: int | None = Field(description="Version that answers requests that name none.", examples=[3])
+    problem: str | None = Field(description="Why another version answers than intended.", examples=[None])
     versions: list[Version] = Field(description="All versions in its directory, newest first.")
 
 
@@ -76,15 +76,15 @@ class ModelsAnswer(BaseModel):
 
 
 class ModelAnswer(ModelCard):
-    """The model card, and what serves it."""
+    """The model card, with the version and the engine that serve it."""
 
     version: int = Field(description="Version that is served.", examples=[3])
-    engine: str = Field(description="What executes it: `onnx` or `tensorflow`.", examples=["onnx"])
-    rejected: list[Version] = Field(description="Versions of the model that must not be served, and why.")
+    engine: str = Field(description="Its engine: `onnx` or `tensorflow`.", examples=["onnx"])
+    rejected: list[Version] = Field(description="Rejected versions of the model, with reasons.")
 
 
 class ExampleAnswer(BaseModel):
-    """What may be posted to a model, as it is."""
+    """Sequences that can be posted to the model as they are."""
 
     sequences: list[list[list[float | None]]] = Field(
         description="The sequences of its golden example, held out from training.", examples=[[[[0.1, -0.2]] * 4]]
@@ -93,11 +93,11 @@ class ExampleAnswer(BaseModel):
 
 @router.get("/health/live", summary="Is the process alive?")
 async def live() -> Live:
-    """Answers as long as the process does; a full queue changes nothing here."""
+    """Answers 200 as long as the process runs, even if the queue is full."""
     return Live()
 
 
-@router.get("/health/ready", summary="Can the model be asked?", responses=documented(*ASKING))
+@router.get("/health/ready", summary="Can the model answer?", responses=documented(*ASKING))
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
@@ -105,7 +105,7 @@ async def ready(model: SelectedModel) -> Ready:
 
 @router.get("/models", summary="The models and their versions")
 async def models(request: Request) -> ModelsAnswer:
-    """Every version on disk and what has become of it."""
+    """Answers every model, and the state of each version on disk."""
     repository: Repository = request.app.state.repository
     return ModelsAnswer(
         models=[
@@ -123,7 +123,7 @@ async def models(request: Request) -> ModelsAnswer:
 
 @router.get("/model", summary="The model card", responses=documented(*ASKING))
 async def model(model: SelectedModel, request: Request) -> ModelAnswer:
-    """Shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
+    """Answers shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
     repository: Repository = request.app.state.repository
     versions = _listed(repository.models.get(model.card.name))
     rejected = [version for version in versions if version.state == "rejected"]
@@ -132,18 +132,18 @@ async def model(model: SelectedModel, request: Request) -> ModelAnswer:
 
 @router.get("/model/example", summary="Sequences to try", response_model=ExampleAnswer, responses=documented(*ASKING))
 async def example(model: SelectedModel) -> Response:
-    """Some of the sequences that the model was not fitted on, as `POST /predict` takes them."""
+    """Answers some sequences that were held out from training, as `POST /predict` takes them."""
     content = await asyncio.to_thread(dumps_sequences, model.golden.sequence, model.card)
     return Response(b'{"sequences":%b}' % content, media_type=JSON)
 
 
 def dumps_sequences(sequences: Array, card: ModelCard) -> bytes:
-    """The JSON of sequences `(n, timesteps, features)`: null for what is missing, without the absent end of each."""
+    """Encode sequences `(n, timesteps, features)` as JSON: missing values are null, absent ends are left out."""
     if not card.variable_length:
         return orjson.dumps(sequences, option=orjson.OPT_SERIALIZE_NUMPY)
     ends = card.timesteps - absent(sequences)[:, ::-1].argmin(axis=1)
-    each = [sequence[:end] for sequence, end in zip(sequences, ends.tolist(), strict=True)]
-    return orjson.dumps(each, option=orjson.OPT_SERIALIZE_NUMPY)
+    trimmed = [sequence[:end] for sequence, end in zip(sequences, ends.tolist(), strict=True)]
+    return orjson.dumps(trimmed, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _listed(versions: Versions | None) -> list[Version]:

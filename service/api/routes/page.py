@@ -1,4 +1,4 @@
-"""`GET /`: the page, for browsers; and KServe's sign of life, for everyone else."""
+"""`GET /`: the page for browsers, and KServe's liveness for other clients; `GET /page/…`: the files of the page."""
 
 import hashlib
 from functools import cache
@@ -22,7 +22,7 @@ MEDIA_TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-#: The page is its own files and asks its own service: nothing from elsewhere, nothing inline, in nobody's frame.
+#: The page may load only its own files, send requests only to this service, and be shown in no frame.
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -40,7 +40,7 @@ class Asset(NamedTuple):
 
     Attributes:
         content: its bytes.
-        headers: what is said with it, its entity tag among others.
+        headers: the headers of its answers, such as its entity tag.
     """
 
     content: bytes
@@ -48,11 +48,11 @@ class Asset(NamedTuple):
 
     @classmethod
     def of(cls, file: Path) -> "Asset":
-        """What is in a file."""
+        """Return the asset of a file."""
         content = file.read_bytes()
         headers = {
             "Content-Type": MEDIA_TYPES[file.suffix],
-            # Files import each other by name: each is asked for again, and sent again if it is another.
+            # Files import each other by name, so browsers must check each for changes.
             "Cache-Control": "no-cache",
             "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
             "Content-Security-Policy": POLICY,
@@ -62,11 +62,7 @@ class Asset(NamedTuple):
         return cls(content, headers)
 
     def answer(self, known: str | None) -> Response:
-        """The file, unless it is what the client has already.
-
-        Args:
-            known: `If-None-Match`.
-        """
+        """Return the file, or 304 if one of the entity tags in `If-None-Match` is the file's."""
         tags = {tag.strip().removeprefix("W/") for tag in (known or "").split(",")}
         if self.headers["ETag"] in tags or "*" in tags:
             headers = {name: value for name, value in self.headers.items() if name != "Content-Type"}
@@ -76,11 +72,13 @@ class Asset(NamedTuple):
 
 @cache
 def assets() -> dict[str, Asset]:
-    """The page's files by name: what is not among them cannot be asked for."""
+    """Return the files of the page by name."""
     return {file.name: Asset.of(file) for file in sorted(FOLDER.iterdir()) if file.suffix in MEDIA_TYPES}
 
 
-Known = Annotated[str | None, Header(alias="If-None-Match", description="Entity tags of what the client has already.")]
+Known = Annotated[
+    str | None, Header(alias="If-None-Match", description="Entity tags of the copies that the client has.")
+]
 
 
 @router.get(
@@ -90,7 +88,7 @@ Known = Annotated[str | None, Header(alias="If-None-Match", description="Entity 
     response_model=Alive,
     responses={
         200: {"content": {HTML: {"schema": {"type": "string"}}}},
-        304: {"description": "The page is what the client has already."},
+        304: {"description": "The client has this page already."},
     },
 )
 async def root(
@@ -98,9 +96,9 @@ async def root(
     known: Known = None,
     accept: Annotated[str, Header(description=f"`{HTML}` for the page.", examples=[HTML])] = JSON,
 ) -> Alive | Response:
-    """The page to whoever wants HTML; else a sign of life, as long as there is any."""
+    """Answers the page if the client prefers HTML, and otherwise 200 as long as the process runs."""
     try:
-        wants_page = mimeparse.best_match([HTML, JSON], accept.lower() or "*/*") == HTML  # of equals, the last
+        wants_page = mimeparse.best_match([HTML, JSON], accept.lower() or "*/*") == HTML  # the last of equals
     except mimeparse.MimeTypeParseException:
         wants_page = False
     answer = assets()[INDEX].answer(known) if wants_page else response
@@ -110,8 +108,8 @@ async def root(
 
 @router.get("/page/{name}", include_in_schema=False)
 async def asset(name: str, known: Known = None) -> Response:
-    """A file that the page consists of."""
+    """Answers a file of the page."""
     found = assets().get(name)
-    if found is None or name == INDEX:  # whose addresses are relative to /
+    if found is None or name == INDEX:  # its links are relative to /
         raise HTTPException(404)
     return found.answer(known)

@@ -1,4 +1,4 @@
-"""`GET /metrics`: where the models look, for Prometheus to keep and to alert on."""
+"""`GET /metrics`: attention of training and of the traffic, as Prometheus metrics."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Request, Response
 
 from service.serving.model import Model
 from service.serving.repository import Repository
-from service.serving.tally import Seen, Window
+from service.serving.tally import Totals, Window
 
 router = APIRouter(tags=["operations"])
 
-#: Of models with more timesteps there is no series for each: a store of series is not made for that many.
+#: Models with more timesteps have no series per timestep, as Prometheus is not made for so many series.
 MOST_TIMESTEPS: Final = 1000
 
 VERSION: Final = ("model", "version")
@@ -29,27 +29,27 @@ async def metrics(
     request: Request,
     accept: Annotated[str, Header(description="`text/plain`, or `application/openmetrics-text`.")] = "text/plain",
 ) -> Response:
-    """Attention of the traffic and of training, of every version that can be asked, over all worker processes."""
+    """Answers attention of the traffic and of training, for every served version, over all worker processes."""
     repository: Repository = request.app.state.repository
-    models = [model for versions in repository.models.values() for model in versions.live.values()]
-    seen = [(model, await model.live.seen()) for model in models]
-    content, content_type = await asyncio.to_thread(_written, seen, accept)
+    models = [model for versions in repository.models.values() for model in versions.served.values()]
+    measured = [(model, await model.live_profile.totals()) for model in models]
+    content, content_type = await asyncio.to_thread(_encoded, measured, accept)
     return Response(content, headers={"Content-Type": content_type})
 
 
-def _written(seen: Iterable[tuple[Model, Mapping[Window, Seen]]], accept: str) -> tuple[bytes, str]:
-    """The metrics in a format that is accepted, and which that is."""
+def _encoded(measured: Iterable[tuple[Model, Mapping[Window, Totals]]], accept: str) -> tuple[bytes, str]:
+    """Return the metrics in an accepted format, and its content type."""
     from prometheus_client.exposition import choose_encoder
 
     try:
         encode, content_type = choose_encoder(accept)
-    except (TypeError, ValueError):  # a version that is none
+    except (TypeError, ValueError):  # the Accept header has a malformed version
         encode, content_type = choose_encoder("")
-    return encode(_Collected(families_of(seen))), content_type
+    return encode(_Collector(_families_of(measured))), content_type
 
 
-class _Collected:
-    """What Prometheus' encoders take for a registry."""
+class _Collector:
+    """The part of a registry that Prometheus' encoders use."""
 
     def __init__(self, families: Iterable[Any]) -> None:
         self._families = list(families)
@@ -58,8 +58,8 @@ class _Collected:
         return iter(self._families)
 
 
-def families_of(models: Iterable[tuple[Model, Mapping[Window, Seen]]]) -> list[Any]:
-    """The metrics of some models, and of what was seen of each."""
+def _families_of(measured: Iterable[tuple[Model, Mapping[Window, Totals]]]) -> list[Any]:
+    """Return the metrics of models and the totals of their live profiles."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     sequences = CounterMetricFamily("attention_sequences", "Sequences whose attention was counted.", labels=VERSION)
@@ -79,20 +79,20 @@ def families_of(models: Iterable[tuple[Model, Mapping[Window, Seen]]]) -> list[A
         "Total variation to expect of as many sequences if nothing has changed.",
         labels=(*VERSION, "window"),
     )
-    for model, seen in models:
+    for model, totals in measured:
         card, version = model.card, (model.card.name, str(model.version))
-        sequences.add_metric(version, seen["start"].sequences)
+        sequences.add_metric(version, totals["start"].sequences)
         held_out.add_metric(version, card.attention.sequences)
         if card.timesteps <= MOST_TIMESTEPS:
             for t, label in enumerate(card.timestep_labels):
                 timestep = (*version, str(t), label)
-                mass.add_metric(timestep, seen["start"].mass[t])
+                mass.add_metric(timestep, totals["start"].mass[t])
                 mean.add_metric(timestep, card.attention.mean[t])
                 spread.add_metric(timestep, card.attention.spread[t])
-        for window, one in seen.items():
+        for window, one in totals.items():
             if one.sequences:
-                found = one.distance_from(card.attention)
-                distance.add_metric((*version, window, "total_variation"), found.total_variation)
-                distance.add_metric((*version, window, "jensen_shannon"), found.jensen_shannon)
-                by_chance.add_metric((*version, window), found.by_chance)
+                moved = one.distance_from(card.attention)
+                distance.add_metric((*version, window, "total_variation"), moved.total_variation)
+                distance.add_metric((*version, window, "jensen_shannon"), moved.jensen_shannon)
+                by_chance.add_metric((*version, window), moved.by_chance)
     return [sequences, mass, mean, spread, held_out, distance, by_chance]
