@@ -176,14 +176,14 @@ class Artifact:
         """Return the SHA-256 of each file, by name.
 
         Raises:
-            ArtifactError: a file cannot be read, is not a plain file or lies outside the version.
+            ArtifactError: a file cannot be read, is not a plain file or lies elsewhere.
         """
         return {name: self._digest(name) for name in sorted(self._files())}
 
     def write_sums(self) -> None:
-        """Write the SHA-256 of each file, as `sha256sum --check` reads it. This is the last step before publishing."""
+        """List the SHA-256 of each file, as `sha256sum --check` reads it. This is the last step before publishing."""
         lines = (f"{digest}  {name}\n" for name, digest in self.digests().items() if name != SUMS)
-        self.sums_path.write_text("".join(lines))
+        (self.sums_path).write_text("".join(lines))
 
     def stamp(self) -> Stamp:
         """Return a stamp of the files without reading them."""
