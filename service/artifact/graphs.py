@@ -1,7 +1,7 @@
 """Checks that a graph only computes. They refuse operations that could reach files, processes or the network.
 
-Both formats are protocol buffers, and the numbers below are their field numbers. Readers disagree about a field that
-is repeated by mistake: one takes the first, another the last. These checks therefore cover each occurrence.
+Both formats are protocol buffers, and the numbers below are their field numbers. A file may repeat a field that should
+come once: one reader takes the first, another the last. These checks therefore cover each occurrence.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -92,14 +92,12 @@ class _Node(NamedTuple):
 
     @classmethod
     def of(cls, message: memoryview) -> "_Node":
-        node = cls([], [], [])
+        parts: dict[int, list[memoryview]] = {1: [], 2: [], 5: []}
         for number, value in fields(message):
-            if number in (1, 2, 5) and isinstance(value, memoryview):
-                if number == 5:
-                    node.attributes.append(value)
-                else:
-                    (node.names if number == 1 else node.operations).append(str(value, errors="replace"))
-        return node
+            if number in parts and not isinstance(value, int):
+                parts[number].append(value)
+        names, operations = ([str(part, errors="replace") for part in parts[number]] for number in (1, 2))
+        return cls(names, operations, parts[5])
 
 
 def _check_meta_graph(meta_graph: memoryview) -> None:
@@ -123,6 +121,7 @@ def _check_meta_graph(meta_graph: memoryview) -> None:
         for field in (2, 3)
         for name in strings(saver, field)
     }
+    # Nodes that a saver names run only when weights are saved or restored.
     runs = [node for node in main if not node.names or not savers.issuperset(node.names)]
     reached = _reachable([*called, *_called_by(runs)], functions)
     for nodes in (runs, *(functions[name] for name in reached)):
@@ -161,15 +160,10 @@ def _functions_in(attributes: Iterable[memoryview], deepest: int) -> Iterator[st
     if not deepest:
         raise ValueError(f"has attributes more than {DEEPEST} deep in each other")
     for value in (value for attribute in attributes for value in messages(attribute, 2)):
-        for number, part in fields(value):
-            functions = []
-            if number == 10 and isinstance(part, memoryview):
-                functions = [part]
-            elif number == 1 and isinstance(part, memoryview):
-                functions = list(messages(part, 9))
-            for function in functions:
-                yield from strings(function, 1)
-                yield from _functions_in(messages(function, 2), deepest - 1)
+        listed = (function for several in messages(value, 1) for function in messages(several, 9))
+        for function in (*messages(value, 10), *listed):
+            yield from strings(function, 1)
+            yield from _functions_in(messages(function, 2), deepest - 1)
 
 
 def _check_onnx_graph(graph: memoryview, deepest: int) -> None:
