@@ -14,7 +14,7 @@ PEERS = ROOT / "benchmarks" / "peers"
 #: Names that begin with an underscore and are documented.
 DOCUMENTED = frozenset({"_asdict", "_field_defaults", "_fields", "_make", "_replace"})  # of named tuples
 DOCUMENTED_FUNCTIONS = frozenset({"os._exit", "sys._current_frames", "sys._getframe"})
-#: Functions that find an attribute by its name.
+#: Functions that find an attribute by its name; `object` is the one of `mock.patch`.
 BY_NAME = frozenset({"attrgetter", "delattr", "getattr", "hasattr", "methodcaller", "object", "setattr"})
 
 
