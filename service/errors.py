@@ -1,39 +1,46 @@
-"""Domain errors; each carries the HTTP status that the API answers with."""
+"""Errors that the service expects; those of requests carry the HTTP status of their answer."""
 
 from collections.abc import Mapping
 from typing import ClassVar
 
 
 class ServiceError(Exception):
-    """Something that went wrong in a way the person who caused it can be told about.
+    """An expected error of a request.
 
     The message says what was expected and what came, and is safe to show to a client.
+
+    Attributes:
+        status: HTTP status of the answer.
+        headers: further HTTP headers of the answer.
     """
 
     status: ClassVar[int]
     headers: ClassVar[Mapping[str, str]] = {}
 
 
+# The docstrings below describe the answers in the OpenAPI document.
+
+
 class InvalidInput(ServiceError):
-    """The request is not of the form expected, or its sequences do not fit the model's card."""
+    """The request has the wrong form, or its sequences do not fit the model's card."""
 
     status = 422
 
 
 class Forbidden(ServiceError):
-    """The service was told not to let clients do this."""
+    """The service's settings do not allow this."""
 
     status = 403
 
 
 class UnknownModel(ServiceError):
-    """No such model, or no such version of it, is served."""
+    """The service does not serve this model or this version."""
 
     status = 404
 
 
 class NotAcceptable(ServiceError):
-    """The client accepts none of the media types the resource has."""
+    """The resource has none of the media types that the client accepts."""
 
     status = 406
 
@@ -45,13 +52,13 @@ class TooLarge(ServiceError):
 
 
 class UnsupportedMediaType(ServiceError):
-    """The body is not what the route reads."""
+    """The route does not read bodies of this media type or encoding."""
 
     status = 415
 
 
 class QueueFull(ServiceError):
-    """More work is waiting than the service agreed to hold."""
+    """The queue of sequences is full; the client may try again after `Retry-After` seconds."""
 
     status = 429
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
@@ -70,7 +77,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class UnfinishedBody(DeadlineExceeded):
-    """The body stopped coming."""
+    """The body did not arrive in time."""
 
     headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 

@@ -1,4 +1,4 @@
-"""A version's files are read whole, as they were published, and what is wrong with them is told."""
+"""A version is read only if its files are the published ones; errors name the file and the fault."""
 
 import os
 import shutil
@@ -8,57 +8,46 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.artifact import version as artifact_module
+from service.artifact import version
 from service.artifact.layout import SUMS
 from service.artifact.version import Artifact, saved_model_digest
 from service.errors import ArtifactError
+from tests.placeholder import FEATURES, TIMESTEPS, UNITS, write_version
 
 
 @pytest.fixture
-def artifact(artifacts: Path, tmp_path: Path) -> Artifact:
-    """A version of its own to break."""
-    return Artifact(Path(shutil.copytree(artifacts / "after-lstm" / "1", tmp_path / "1")))
+def artifact(tmp_path: Path) -> Artifact:
+    """Write a version to damage."""
+    return write_version(tmp_path / "artifacts" / "m" / "1")
 
 
 def flip(path: Path) -> None:
+    """Flip one bit of a file."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-
-
-def names(artifacts: Path) -> list[str]:
-    version = artifacts / "after-lstm" / "1"
-    return sorted(path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file())
-
-
-def test_the_digest_is_the_one_the_lowering_was_derived_from(artifact: Artifact) -> None:
-    """The card and the files agree as training left them."""
-    contents = artifact.read()
-    lowering = contents.card().lowering
-    assert lowering is not None
-    assert saved_model_digest(contents.digests) == lowering.source_digest
 
 
 @pytest.mark.parametrize(
     "file", ["saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
 )
 def test_any_change_to_the_saved_model_changes_its_digest(artifact: Artifact, file: str) -> None:
-    """One flipped bit in any file that decides what it computes is seen."""
+    """One bit of a file that decides the outputs is enough."""
     before = saved_model_digest(artifact.digests())
     flip(artifact.directory / file)
     assert saved_model_digest(artifact.digests()) != before
 
 
 def test_a_renamed_file_changes_the_digest(artifact: Artifact) -> None:
-    """Names are part of what a SavedModel computes: TensorFlow finds its variables by them."""
+    """TensorFlow finds variables by file name."""
     before = saved_model_digest(artifact.digests())
     index = artifact.directory / "variables" / "variables.index"
     index.rename(index.with_name("variables.other"))
     assert saved_model_digest(artifact.digests()) != before
 
 
-def test_what_travels_beside_the_saved_model_leaves_its_digest_alone(artifact: Artifact) -> None:
-    """The fingerprint is random, and the card holds the digest itself."""
+def test_files_beside_the_saved_model_do_not_change_its_digest(artifact: Artifact) -> None:
+    """The fingerprint is random, and the card holds the digest."""
     before = saved_model_digest(artifact.digests())
     (artifact.directory / "fingerprint.pb").write_bytes(b"other")
     artifact.card_path.write_text("{}")
@@ -66,17 +55,18 @@ def test_what_travels_beside_the_saved_model_leaves_its_digest_alone(artifact: A
 
 
 def test_sha256sum_agrees_with_the_list(artifact: Artifact) -> None:
-    """People can check a version with what every system has."""
+    """People can check a version with a standard tool."""
     command = ["sha256sum", "--check", "--strict", "--quiet", SUMS]
     subprocess.run(command, cwd=artifact.directory, check=True)
     flip(artifact.golden_path)
     assert subprocess.run(command, cwd=artifact.directory, capture_output=True, check=False).returncode == 1
 
 
-def test_every_file_is_what_was_published_or_is_named(artifact: Artifact, artifacts: Path) -> None:
-    """Changed, emptied or gone: of each file of the version, the list itself included."""
-    for name in names(artifacts):
-        path = artifact.directory / name
+def test_a_file_that_is_changed_empty_or_missing_is_named(artifact: Artifact) -> None:
+    """Each file of the version is checked, including the list."""
+    paths = sorted(path for path in artifact.directory.rglob("*") if path.is_file())
+    assert len(paths) == 10
+    for path in paths:
         whole = path.read_bytes()
         flip(path)
         with pytest.raises(ArtifactError, match=path.name):
@@ -91,8 +81,8 @@ def test_every_file_is_what_was_published_or_is_named(artifact: Artifact, artifa
         artifact.read()
 
 
-def test_a_file_that_was_not_published_is_named_unless_it_lies_beside_the_model(artifact: Artifact) -> None:
-    """TensorFlow prefers some names over saved_model.pb; in assets.extra it reads nothing."""
+def test_an_unpublished_file_is_refused_outside_assets_extra(artifact: Artifact) -> None:
+    """TensorFlow prefers some names over saved_model.pb, and reads nothing in assets.extra."""
     (artifact.directory / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"requests")
     artifact.read()
     (artifact.directory / "saved_model.cpb").write_bytes(b"another model")
@@ -100,8 +90,8 @@ def test_a_file_that_was_not_published_is_named_unless_it_lies_beside_the_model(
         artifact.read()
 
 
-def test_a_link_may_lead_within_the_version_and_not_out_of_it(artifact: Artifact, tmp_path: Path) -> None:
-    """Nobody's other files are read as a model's."""
+def test_a_link_out_of_the_version_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    """A link within the version is read."""
     moved = artifact.card_path.rename(artifact.card_path.with_name("card-1.json"))
     artifact.card_path.symlink_to(moved.name)
     artifact.read()
@@ -113,8 +103,8 @@ def test_a_link_may_lead_within_the_version_and_not_out_of_it(artifact: Artifact
 
 
 @pytest.mark.parametrize("kind", ["pipe", "directory", "dangling link", "link to itself"])
-def test_what_is_no_file_is_named_and_does_not_hang(artifact: Artifact, kind: str) -> None:
-    """Opening a named pipe would wait for whoever writes to it."""
+def test_an_entry_that_is_no_file_is_refused(artifact: Artifact, kind: str) -> None:
+    """Opening a named pipe would block until another process writes to it."""
     artifact.card_path.unlink()
     match kind:
         case "pipe":
@@ -130,8 +120,8 @@ def test_what_is_no_file_is_named_and_does_not_hang(artifact: Artifact, kind: st
     assert artifact.stamp() == artifact.stamp()
 
 
-def test_what_is_too_large_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A card of gigabytes is not read into memory, and a golden example not unpacked to them."""
+def test_a_file_that_is_too_large_is_refused(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large card is not read, and a large golden example is not unpacked."""
     with artifact.card_path.open("ab") as card:
         card.truncate(2**24)
     with pytest.raises(ArtifactError, match=r"card\.json is too large: expected at most 8388608 bytes"):
@@ -142,34 +132,34 @@ def test_what_is_too_large_is_named(artifact: Artifact, monkeypatch: pytest.Monk
         artifact.read()
     (artifact.directory / "variables" / "variables.index").write_bytes(b"")
     artifact.card_path.write_text("{}")
-    np.savez_compressed(artifact.golden_path, sequence=np.zeros(10**7, np.float32))
+    np.savez_compressed(artifact.golden_path, sequence=np.zeros(10**6, np.float32))
     artifact.write_sums()
-    monkeypatch.setattr("service.artifact.golden.MOST_BYTES", 10**6)
-    with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example: expected at most 1000000 bytes"):
+    monkeypatch.setattr("service.artifact.golden.MOST_BYTES", 10**5)
+    with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example: expected at most 100000 bytes"):
         artifact.read().golden()
 
 
 def test_a_version_of_very_many_files_is_refused(artifact: Artifact) -> None:
-    """Looking at them again and again would be what hurts."""
-    for number in range(artifact_module.MOST_FILES):
+    """The number of files is limited, as the service looks at them again and again."""
+    for number in range(version.MOST_FILES):
         (artifact.directory / "assets" / str(number)).touch()
     with pytest.raises(ArtifactError, match="has more than 1000 files and directories"):
         artifact.read()
 
 
-def test_the_stamp_differs_once_a_file_does(artifact: Artifact) -> None:
-    """And not before: what was rejected is tried again only then."""
+def test_the_stamp_changes_when_a_file_changes(artifact: Artifact) -> None:
+    """A refused version is read again only after a change."""
     before = artifact.stamp()
     assert artifact.stamp() == before
     times = artifact.card_path.stat()
     flip(artifact.card_path)
-    os.utime(artifact.card_path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as rsync would
+    os.utime(artifact.card_path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as rsync does
     assert artifact.stamp() != before
 
 
 @pytest.mark.parametrize("line", ["", "00  saved_model.pb", "text"])
-def test_a_list_that_is_none_is_named_with_its_line(artifact: Artifact, line: str) -> None:
-    """Half a list does not pass for a whole one."""
+def test_an_invalid_line_of_the_list_is_named(artifact: Artifact, line: str) -> None:
+    """A damaged list is refused as a whole."""
     lines = artifact.sums_path.read_text().splitlines()
     artifact.sums_path.write_text("\n".join([lines[0], line, *lines[1:]]))
     with pytest.raises(ArtifactError, match=r"SHA256SUMS line 2: expected '<SHA-256>  <file>', got"):
@@ -186,8 +176,8 @@ def test_a_list_that_is_none_is_named_with_its_line(artifact: Artifact, line: st
         (b'{"name": ' + b"[" * 10**5, "card: Invalid JSON"),
     ],
 )
-def test_a_broken_card_is_named(artifact: Artifact, content: bytes, message: str) -> None:
-    """The message names the file and the first field at fault."""
+def test_an_invalid_card_is_refused(artifact: Artifact, content: bytes, message: str) -> None:
+    """The message names the file and the first invalid field."""
     artifact.card_path.write_bytes(content)
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=rf"card\.json is not a valid card: {message}"):
@@ -195,7 +185,7 @@ def test_a_broken_card_is_named(artifact: Artifact, content: bytes, message: str
 
 
 def test_a_missing_part_is_named(artifact: Artifact) -> None:
-    """Also where the list never had it."""
+    """Each part of the contract is required, even if the list does not have it."""
     artifact.card_path.unlink()
     artifact.golden_path.unlink()
     artifact.chart_path("svg").unlink()
@@ -209,18 +199,18 @@ def test_a_missing_part_is_named(artifact: Artifact) -> None:
         contents.charts()
 
 
-def test_the_golden_example_has_a_row_of_each_array_for_each_sequence(artifact: Artifact) -> None:
-    """Shapes are those of the contract."""
+def test_the_golden_example_has_the_shapes_of_the_contract(artifact: Artifact) -> None:
+    """Each array has a row for each sequence."""
     golden = artifact.read().golden()
-    n = len(golden.sequence)
-    assert golden.sequence.shape == (n, 20, 2)
-    assert golden.prediction.shape == (n, 1)
-    assert golden.attention_vec.shape == (n, 20, 32)
+    assert golden.sequence.shape == (5, TIMESTEPS, FEATURES)
+    assert golden.prediction.shape == (5, 1)
+    assert golden.attention_vec.shape == (5, TIMESTEPS, UNITS)
+    assert golden.sizes == {"timesteps": TIMESTEPS, "features": FEATURES, "outputs": 1, "units": UNITS}
 
 
 @pytest.mark.parametrize("damage", ["empty", "truncated", "not an archive", "lacks an array", "pickled", "float16"])
-def test_a_damaged_golden_example_is_named(artifact: Artifact, damage: str) -> None:
-    """Whatever happened to it, the message names the file; nothing in it is executed."""
+def test_a_damaged_golden_example_is_refused(artifact: Artifact, damage: str) -> None:
+    """The message names the file, and nothing in it is executed."""
     path = artifact.golden_path
     whole = path.read_bytes()
     match damage:
@@ -242,12 +232,34 @@ def test_a_damaged_golden_example_is_named(artifact: Artifact, damage: str) -> N
         artifact.read().golden()
 
 
-def test_a_version_that_is_a_link_out_of_the_folder_is_refused(artifacts: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("sequence", (5, 4), r"expected sequence of shape \(batch, timesteps, features\), got \(5, 4\)"),
+        ("prediction", (5,), r"expected prediction of shape \(5, outputs\), got \(5,\)"),
+        ("prediction", (4, 1), r"expected prediction of shape \(5, outputs\), got \(4, 1\)"),
+        ("attention_vec", (5, 3, 3), r"expected attention_vec of shape \(5, 4, units\), got \(5, 3, 3\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_together_are_refused(
+    artifact: Artifact, name: str, shape: tuple[int, ...], message: str
+) -> None:
+    """Arrays agree on the size of an axis that they share."""
+    with np.load(artifact.golden_path) as golden:
+        arrays = dict(golden)
+    arrays[name] = np.zeros(shape, np.float32)
+    np.savez(artifact.golden_path, **arrays)
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match=message):
+        artifact.read().golden()
+
+
+def test_a_version_that_is_a_link_out_of_the_folder_is_refused(artifact: Artifact, tmp_path: Path) -> None:
     """A link to another version of the folder is read."""
-    home = tmp_path / "artifacts" / "m"
-    shutil.copytree(artifacts / "after-lstm" / "1", home / "1")
+    home = artifact.directory.parent
     (home / "2").symlink_to("1")
-    (home / "3").symlink_to(artifacts / "after-lstm" / "1")
-    assert Artifact(home / "2").read().card().name == "after-lstm"
+    assert Artifact(home / "2").read().card().name == "m"
+    outside = write_version(tmp_path / "other" / "m" / "1")
+    (home / "3").symlink_to(outside.directory)
     with pytest.raises(ArtifactError, match=r"artifacts/m/3 is a link that leads out of .*/artifacts$"):
         Artifact(home / "3").read()

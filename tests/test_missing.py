@@ -1,16 +1,16 @@
-"""Where values may be missing, and which timesteps that makes absent."""
+"""A model refuses values that its card does not allow to be missing."""
 
 import numpy as np
 import pytest
 
 from service.artifact.missing import absent, refused
-from tests.masked import masked_card
+from tests.placeholder import complete_card
 
 NAN, INF = np.nan, np.inf
 
 
 def test_a_timestep_without_any_value_is_absent() -> None:
-    """One value is enough for it to be there."""
+    """A timestep with one value is present."""
     sequences = np.array([[[1, NAN], [NAN, NAN], [NAN, 2]]], dtype=np.float32)
     assert absent(sequences).tolist() == [[False, True, False]]
 
@@ -24,11 +24,11 @@ def test_a_timestep_without_any_value_is_absent() -> None:
         (True, True, [[0, 0], [0, 0], [0, 0], [0, 1], [0, 0], [0, 0]]),
     ],
 )
-def test_what_the_card_does_not_allow_is_refused(
+def test_values_that_the_card_does_not_allow_are_refused(
     expected: list[list[int]], *, variable_length: bool, missing_values: bool
 ) -> None:
-    """NaN anywhere, or in whole timesteps at the end, or nowhere; infinity nowhere."""
+    """NaN is allowed anywhere, at the end or nowhere; infinity is never allowed."""
     sequence = [[1, 2], [3, NAN], [NAN, NAN], [4, -INF], [NAN, NAN], [NAN, NAN]]
-    allowed = masked_card("m", variable_length=variable_length, missing_values=missing_values)
-    got = refused(np.array([sequence, [[0, 0]] * 6], dtype=np.float32), allowed)
+    card = complete_card(variable_length=variable_length, missing_values=missing_values)
+    got = refused(np.array([sequence, [[0, 0]] * 6], dtype=np.float32), card)
     assert got.astype(int).tolist() == [expected, [[0, 0]] * 6]

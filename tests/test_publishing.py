@@ -1,10 +1,8 @@
-"""Readers see all of a version or nothing, whatever happens to whoever publishes it."""
+"""Readers see a whole version or none, even if the publisher is killed."""
 
-import os
 import resource
 import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +17,12 @@ from service.artifact.layout import versions_of
 from service.artifact.publishing import PREFIX, prune, publish, remove_leftovers, staging
 from service.artifact.version import Artifact
 from service.errors import ArtifactError
+from tests.placeholder import write_version
 from tests.server import ROOT
+from training.__main__ import main
 
-#: Does one of two things over and over, each time in a process of its own that is killed at the line that it reads
-#: from its input; answers how many lines there were, or nothing where it was killed.
+#: Publishes or prunes once for each line number in its input, in a process of its own that is killed at that line.
+#: Prints the number of lines that ran, or nothing if the process was killed.
 PUBLISHER = """
 import os, sys
 from pathlib import Path
@@ -61,7 +61,7 @@ for fatal in sys.stdin:
 
 @contextmanager
 def publisher(home: Path, action: str) -> Iterator[Callable[[int], str]]:
-    """Publishes, or prunes, until it is killed at a line; returns how many lines there are, or nothing."""
+    """Yield a function that publishes or prunes until a line, and returns the answer of the program above."""
     command = [sys.executable, "-c", PUBLISHER, str(home), action]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
 
@@ -79,7 +79,7 @@ def publisher(home: Path, action: str) -> Iterator[Callable[[int], str]]:
 
 
 def whole(home: Path) -> list[int]:
-    """The versions that readers find; each must be whole."""
+    """Return the version numbers that readers find, after a check that each version is whole."""
     numbers = versions_of(home)
     for number in numbers:
         Artifact(home / str(number)).read()
@@ -98,16 +98,16 @@ def leftovers(home: Path) -> list[Path]:
     return list(home.glob(f"{PREFIX}*"))
 
 
-def test_versions_count_up_and_leave_nothing_else(tmp_path: Path) -> None:
-    """From the largest there is."""
+def test_version_numbers_count_up(tmp_path: Path) -> None:
+    """Numbers follow the largest one, and no staging directory remains."""
     (tmp_path / "6").mkdir()
     assert add_version(tmp_path) == tmp_path / "7"
     assert add_version(tmp_path) == tmp_path / "8"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["6", "7", "8"]
 
 
-def test_killed_at_any_line_it_has_published_all_or_nothing(tmp_path: Path) -> None:
-    """And the next to publish finds its way, and cleans up."""
+def test_a_publisher_killed_at_any_line_has_published_all_or_nothing(tmp_path: Path) -> None:
+    """The next publisher removes what the killed ones left."""
     with publisher(tmp_path, "publish") as killed_at:
         lines = int(killed_at(0))
         assert lines > 40
@@ -117,15 +117,15 @@ def test_killed_at_any_line_it_has_published_all_or_nothing(tmp_path: Path) -> N
             assert not killed_at(line)
             outcomes.append(whole(tmp_path))
             assert outcomes[-1] in (before, [*before, before[-1] + 1])
-    assert len(outcomes[0]) == 1, "killed at its first line it has published nothing"
-    assert len(outcomes[-1]) > 1, "killed at its last line it has published"
+    assert len(outcomes[0]) == 1, "a publisher killed at its first line has published nothing"
+    assert len(outcomes[-1]) > 1, "a publisher killed at its last line has published"
     (tmp_path / f"{PREFIX}dead").mkdir()
     assert add_version(tmp_path) == tmp_path / str(outcomes[-1][-1] + 1)
     assert not leftovers(tmp_path)
 
 
-def test_killed_while_it_removes_versions_it_leaves_only_whole_ones(tmp_path: Path) -> None:
-    """Whatever was removed is gone at once."""
+def test_pruning_killed_at_any_line_leaves_only_whole_versions(tmp_path: Path) -> None:
+    """A version disappears by one rename."""
     add_version(tmp_path)
     with publisher(tmp_path, "prune") as killed_at:
         add_version(tmp_path)
@@ -136,9 +136,9 @@ def test_killed_while_it_removes_versions_it_leaves_only_whole_ones(tmp_path: Pa
             assert whole(tmp_path)[-1] == int(newest.name)
 
 
-def test_a_version_copied_file_by_file_is_none_until_it_is_whole(artifacts: Path, tmp_path: Path) -> None:
-    """In whatever order; what was refused is seen to have changed with each file."""
-    source = artifacts / "three" / "1"
+def test_a_version_copied_file_by_file_is_refused_until_it_is_whole(tmp_path: Path) -> None:
+    """Files may arrive in any order, and each changes the stamp."""
+    source = write_version(tmp_path / "source").directory
     files = [path.relative_to(source) for path in source.rglob("*") if path.is_file()]
     for seed in range(20):
         np.random.default_rng(seed).shuffle(files)
@@ -160,8 +160,8 @@ def test_a_version_copied_file_by_file_is_none_until_it_is_whole(artifacts: Path
         assert all(one != following for one, following in pairwise(stamps))
 
 
-def test_many_at_once_get_a_number_each(tmp_path: Path) -> None:
-    """And nobody cleans up what another is still writing."""
+def test_concurrent_publishers_get_different_numbers(tmp_path: Path) -> None:
+    """None removes a version that another is writing."""
     threads = [threading.Thread(target=add_version, args=[tmp_path]) for _ in range(24)]
     for thread in threads:
         thread.start()
@@ -171,8 +171,8 @@ def test_many_at_once_get_a_number_each(tmp_path: Path) -> None:
     assert not leftovers(tmp_path)
 
 
-def test_only_what_nobody_is_writing_any_more_is_cleaned_up(tmp_path: Path) -> None:
-    """Whether it is from this process or from another; files of other names are people's own."""
+def test_only_unused_staging_directories_are_removed(tmp_path: Path) -> None:
+    """Neither this process nor another removes a locked one. Files of other names remain."""
     (tmp_path / f"{PREFIX}dead").mkdir()
     (tmp_path / "notes").mkdir()
     with staging(tmp_path) as staged:
@@ -192,15 +192,15 @@ def test_only_what_nobody_is_writing_any_more_is_cleaned_up(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["file", "dangling link"])
-def test_a_number_that_is_no_version_is_passed_over(tmp_path: Path, kind: str) -> None:
-    """What was trained for hours is not lost to it."""
+def test_a_number_that_another_entry_has_is_skipped(tmp_path: Path, kind: str) -> None:
+    """The trained version is not lost."""
     add_version(tmp_path)
     (tmp_path / "2").touch() if kind == "file" else (tmp_path / "2").symlink_to("nowhere")
     assert add_version(tmp_path) == tmp_path / "3"
 
 
-def test_a_number_taken_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two trainings that end at once, each gets its own version."""
+def test_a_version_published_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If two trainings end at the same time, each gets its own version."""
     theirs = add_version(tmp_path)
     seen = iter([[], [1]])
     monkeypatch.setattr(publishing, "versions_of", lambda _: next(seen))
@@ -212,7 +212,7 @@ def test_a_number_taken_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """No file may grow beyond 20 kB: the nearest to a full disk that needs no disk of its own."""
+    """Limit files to 20 kB, which has the effect of a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
     yield
@@ -220,36 +220,32 @@ def full_disk() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_leaves_nothing_in_the_way(tmp_path: Path) -> None:
-    """Whoever publishes is told, and the next one starts afresh."""
+def test_a_full_disk_leaves_no_files(tmp_path: Path) -> None:
+    """The publisher raises OSError."""
     with pytest.raises(OSError, match="File too large"), staging(tmp_path) as staged:
         (staged / "saved_model.pb").write_bytes(bytes(100_000))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_training_on_a_full_disk_says_so_in_one_line(tmp_path: Path) -> None:
-    """Though it is TensorFlow that cannot write; how far it came is kept, to go on from once there is room."""
-    program = textwrap.dedent("""
-        import resource, sys
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-        sys.argv = ["training", "--artifacts", sys.argv[1], "--sequences", "200", "--units", "4"]
-        from training.__main__ import main
+@pytest.mark.usefixtures("full_disk")
+def test_a_training_on_a_full_disk_ends_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow fails to write. The checkpoint remains, so that the training can go on later."""
+    command = ["training", "--artifacts", str(tmp_path), "--sequences", "200", "--units", "4"]
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as exit_:
         main()
-    """)
-    outcome = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert outcome.returncode == 1
-    last = outcome.stderr.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert "File too large" in last
-    assert "Traceback" not in outcome.stderr
+    (line,) = str(exit_.value.code).splitlines()
+    assert line.startswith("error: ")
+    assert "File too large" in line
+    assert "Traceback" not in capfd.readouterr().err
     (checkpoint,) = (tmp_path / "after-lstm").iterdir()
     assert [path.name for path in checkpoint.iterdir()] == ["0.npz"]
 
 
 def test_pruning_keeps_the_newest_and_the_pinned(tmp_path: Path) -> None:
-    """What is left is whole, and what is gone leaves nothing."""
+    """The kept versions are whole, and no staging directory remains."""
     for _ in range(6):
         add_version(tmp_path)
     (tmp_path / "pin").write_text("2\n")
@@ -260,7 +256,7 @@ def test_pruning_keeps_the_newest_and_the_pinned(tmp_path: Path) -> None:
 
 
 def test_pruning_does_not_count_broken_versions(tmp_path: Path) -> None:
-    """Or what is left might be nothing that can be served."""
+    """At least one version that can be served remains."""
     for _ in range(4):
         add_version(tmp_path)
     (tmp_path / "4" / "saved_model.pb").write_text("broken")
@@ -271,24 +267,25 @@ def test_pruning_does_not_count_broken_versions(tmp_path: Path) -> None:
     assert prune(tmp_path, keep=1) == []
 
 
-def test_pruning_is_a_command(tmp_path: Path) -> None:
-    """It says what it did, or in one line why it cannot."""
+def test_pruning_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It prints the removed versions, or one line with the error."""
     home = tmp_path / "m"
     home.mkdir()
     for _ in range(3):
         add_version(home)
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "training", "prune", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True, check=False)
+    def error_of(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["training", "prune", *arguments])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        return str(exit_.value.code)
 
-    done = run("m", "--keep", "1", "--artifacts", str(tmp_path))
-    assert (done.returncode, done.stdout) == (0, "m: removed 1, 2; kept 3\n")
-    unknown = run("n", "--keep", "1", "--artifacts", str(tmp_path))
-    assert (unknown.returncode, unknown.stderr) == (1, f"error: no model 'n' in {tmp_path}\n")
+    command = [sys.executable, "-m", "training", "prune", "m", "--keep", "1", "--artifacts", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "m: removed 1, 2; kept 3\n"
+    assert error_of("n", "--keep", "1", "--artifacts", str(tmp_path)) == f"error: no model 'n' in {tmp_path}"
     (home / "pin").write_text("latest")
-    broken = run("m", "--keep", "1", "--artifacts", str(tmp_path))
-    assert broken.returncode == 1
-    assert broken.stderr == f"error: {home / 'pin'}: expected the number of a version, got 'latest'\n"
-    nothing = run("m", "--keep", "0", "--artifacts", str(tmp_path))
-    assert "--keep: Input should be greater than or equal to 1, got '0'" in nothing.stderr
+    expected = f"error: {home / 'pin'}: expected the number of a version, got 'latest'"
+    assert error_of("m", "--keep", "1", "--artifacts", str(tmp_path)) == expected
+    nothing = error_of("m", "--keep", "0", "--artifacts", str(tmp_path))
+    assert "--keep: Input should be greater than or equal to 1, got '0'" in nothing

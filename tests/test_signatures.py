@@ -1,4 +1,4 @@
-"""The signature definitions are what TensorFlow says that they are."""
+"""The signature definitions are those that TensorFlow reads."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from service.artifact.signatures import DATA_TYPES, SignatureDefinition, TensorI
 
 
 def test_the_signatures_of_an_exported_model(artifacts: Path) -> None:
-    """All of them, with every tensor's name in the graph, data type and shape."""
+    """Each tensor has its name in the graph, its data type and its shape."""
     content = (artifacts / "after-lstm" / "1" / "saved_model.pb").read_bytes()
     definitions = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0].signature_def
 
@@ -32,19 +32,19 @@ def test_the_signatures_of_an_exported_model(artifacts: Path) -> None:
 
 
 def test_the_data_types_have_tensorflows_numbers() -> None:
-    """Each by its place."""
+    """The place of a name in the list is its number."""
     for number, name in enumerate(DATA_TYPES):
         assert types_pb2.DataType.Name(number) == name
 
 
-def test_a_data_type_that_is_not_known_is_a_number() -> None:
-    """And keeps nobody from reading the rest."""
+def test_an_unknown_data_type_is_given_by_its_number() -> None:
+    """The rest of the definition is read."""
     saved_model = saved_model_pb2.SavedModel()
     saved_model.meta_graphs.add().signature_def["new"].inputs["x"].dtype = types_pb2.DT_FLOAT8_E5M2
     assert read_signatures(saved_model.SerializeToString())["new"].inputs["x"].dtype == "DT_24"
 
 
-def test_what_is_no_saved_model_is_said() -> None:
-    """As a ValueError, which the gate turns into a reason."""
+def test_other_bytes_are_refused() -> None:
+    """The gate turns the ValueError into the reason of a refusal."""
     with pytest.raises(ValueError, match="expected"):
         read_signatures(b"\x12\x7f")

@@ -1,1 +1,1 @@
-"""The contract between training and serving: what one published version holds, and how it is checked and written."""
+"""The contract between training and serving: the parts of a version, and how it is published and verified."""

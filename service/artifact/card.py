@@ -1,4 +1,4 @@
-"""The model card: what a version's graph cannot say about itself. Training writes it, the service reads it."""
+"""The model card describes a version beyond its graph. Training writes it and the service reads it."""
 
 from typing import Literal, Self
 
@@ -10,26 +10,25 @@ Task = Literal["binary", "multiclass", "regression"]
 
 
 class CardPart(BaseModel):
-    """Anything on the card: immutable, and tolerant of fields that a newer training program adds."""
+    """Base of all parts of the card. Parts are immutable, and ignore fields that a newer training program adds."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Target(CardPart):
-    """What the model predicts."""
+    """Kind and names of the predictions."""
 
     task: Task = Field(description="Kind of prediction.", examples=["binary"])
     classes: tuple[str, ...] | None = Field(
-        None, description="Class names in the order of the model's outputs; none for regression.", examples=[["0", "1"]]
+        None, description="Class names in the order of the model's outputs; null for regression.", examples=[["0", "1"]]
     )
-
     names: tuple[str, ...] | None = Field(
-        None, description="Name of each number that is predicted; none for classes.", examples=[None]
+        None, description="Names of the predicted numbers; null for classes.", examples=[None]
     )
 
     @property
     def outputs(self) -> int | None:
-        """How many numbers the model answers for a sequence; none where the card of a regression does not name them."""
+        """Number of outputs for each sequence; None for a regression whose outputs have no names."""
         regression = len(self.names) if self.names else None
         return {"binary": 1, "multiclass": len(self.classes or ()), "regression": regression}[self.task]
 
@@ -48,7 +47,7 @@ class Target(CardPart):
 class AttentionProfile(CardPart):
     """Attention averaged over many sequences."""
 
-    sequences: int = Field(ge=1, description="How many sequences the profile averages.", examples=[30000])
+    sequences: int = Field(ge=1, description="Number of sequences in the average.", examples=[30000])
     mean: tuple[float, ...] = Field(
         description="Mean attention per timestep; sums to 1.", examples=[[0.1, 0.2, 0.6, 0.1]]
     )
@@ -58,59 +57,59 @@ class AttentionProfile(CardPart):
     )
     peak: int = Field(ge=0, description="Index of the timestep with the highest mean attention.", examples=[2])
     sum_error: float = Field(
-        ge=0, description="Largest distance from 1 of any sequence's attention sum.", examples=[2.4e-7]
+        ge=0, description="Largest distance of a sequence's attention sum from 1.", examples=[2.4e-7]
     )
 
 
 class Importance(CardPart):
-    """How much the prediction depends on each timestep: permutation importance, over held-out sequences."""
+    """Permutation importance: how much predictions depend on each timestep, over held-out sequences."""
 
     metric: str = Field(description="Metric whose drop is measured; higher is better.", examples=["accuracy"])
     drop: tuple[float, ...] = Field(
-        description="Per timestep, how far the metric drops once its values are exchanged between sequences.",
+        description="Drop of the metric when the values of a timestep are exchanged between sequences, per timestep.",
         examples=[[0.0, 0.01, 0.49, 0.0]],
     )
     spread: tuple[float, ...] = Field(
-        description="Standard deviation of that drop, over the repetitions.", examples=[[0.0, 0.001, 0.002, 0.0]]
+        description="Standard deviation of the drop, over the repetitions.", examples=[[0.0, 0.001, 0.002, 0.0]]
     )
-    sequences: int = Field(ge=1, description="How many sequences it was measured on.", examples=[5000])
-    repetitions: int = Field(ge=1, description="How many times each timestep was exchanged.", examples=[1])
+    sequences: int = Field(ge=1, description="Number of sequences that it was measured on.", examples=[5000])
+    repetitions: int = Field(ge=1, description="Number of times that each timestep was exchanged.", examples=[1])
 
     @property
     def mass(self) -> tuple[float, ...] | None:
-        """The share of each timestep in all drops; none where the metric never drops."""
+        """Share of each timestep in the sum of all drops; None if the metric never drops."""
         positive = [max(drop, 0.0) for drop in self.drop]
         total = sum(positive)
         return tuple(drop / total for drop in positive) if total > 0 else None
 
 
 class Agreement(CardPart):
-    """Whether attention lies where importance does."""
+    """Agreement of attention with importance: whether they are high at the same timesteps."""
 
     rank_correlation: float | None = Field(
         ge=-1,
         le=1,
-        description="Spearman's rank correlation of mean attention and importance over the timesteps, both over the "
-        "sequences that have them; none where either is the same everywhere.",
+        description="Spearman's rank correlation of mean attention and importance over the timesteps, each averaged "
+        "over the sequences in which the timestep is present. It is null if either is the same at all timesteps.",
         examples=[0.63],
     )
     top: tuple[int, ...] = Field(
-        description="The most important timesteps, the most important first: a tenth of all, at least one, but "
-        "none whose importance is not above 0.",
+        description="The most important tenth of the timesteps, at least one, most important first. Only timesteps of "
+        "positive importance are listed.",
         examples=[[2]],
     )
-    attention: float = Field(ge=0, description="Share of attention that lies on them.", examples=[0.6])
+    attention: float = Field(ge=0, description="Share of attention on these timesteps.", examples=[0.6])
     importance: float | None = Field(
-        ge=0, description="Share of importance that lies on them; none where no timestep has any.", examples=[0.98]
+        ge=0, description="Share of importance on these timesteps; null if none is positive.", examples=[0.98]
     )
 
 
 class Repeats(CardPart):
-    """What other seeds come to: each is a model of its own, trained on the same data; the first is this version."""
+    """Results of training again with other seeds on the same data. The first seed is the one of this version."""
 
     seeds: tuple[int, ...] = Field(description="Seed of each training.", examples=[[0, 1, 2]])
     metrics: dict[str, tuple[float, ...]] = Field(
-        description="Metrics on held-out data, one value a seed.", examples=[{"accuracy": [0.999, 1.0, 0.998]}]
+        description="Metrics on held-out data, one value per seed.", examples=[{"accuracy": [0.999, 1.0, 0.998]}]
     )
     attention: tuple[float, ...] = Field(
         description="Mean of the attention profiles, per timestep.", examples=[[0.1, 0.2, 0.6, 0.1]]
@@ -127,46 +126,46 @@ class Repeats(CardPart):
 
 
 class Lowering(CardPart):
-    """Where `model.onnx` comes from and how close it is to the SavedModel."""
+    """Origin of `model.onnx`, and its distance from the SavedModel."""
 
     opset: int = Field(ge=1, description="ONNX operator set of the graph.", examples=[18])
     error: float = Field(
         ge=0,
-        description="Largest difference of any output from the SavedModel's, as measured at export; of predicted "
-        "numbers in units of their standard deviation.",
+        description="Largest difference of any output from the SavedModel's, measured at export. For predicted numbers "
+        "it is in units of their standard deviation.",
         examples=[6e-8],
     )
     source_digest: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the SavedModel that it was derived from."
+        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the SavedModel that `model.onnx` was derived from."
     )
 
 
 class TrainingRecord(CardPart):
-    """How the version came to be."""
+    """Record of the training of a version."""
 
     options: dict[str, JsonValue] = Field(
-        description="Options that the training program ran with.", examples=[{"epochs": 1, "seed": 0}]
+        description="Options of the training program.", examples=[{"epochs": 1, "seed": 0}]
     )
-    libraries: dict[str, str] = Field(description="Library versions it ran on.", examples=[{"tensorflow": "2.21.0"}])
-    sequences: int = Field(ge=1, description="Sequences that the weights were fitted on.", examples=[270000])
+    libraries: dict[str, str] = Field(description="Versions of its libraries.", examples=[{"tensorflow": "2.21.0"}])
+    sequences: int = Field(ge=1, description="Number of sequences that the weights were fitted on.", examples=[270000])
     parameters: int = Field(ge=1, description="Number of trained weights.", examples=[5541])
-    epochs: int | None = Field(None, ge=1, description="Passes over them.", examples=[1])
+    epochs: int | None = Field(None, ge=1, description="Number of passes over these sequences.", examples=[1])
     best_epoch: int | None = Field(
         None,
         ge=1,
-        description="The one whose weights these are: that with the lowest loss on validation data.",
+        description="Epoch with the lowest loss on validation data. The version has the weights of this epoch.",
         examples=[1],
     )
     seconds: float = Field(ge=0, description="Duration of the fit, in seconds.", examples=[13.1])
 
 
 class ModelCard(CardPart):
-    """What a version's graph cannot say about itself."""
+    """Description of a version beyond its graph."""
 
     name: str = Field(pattern=NAME_PATTERN, description="Name of the model.", examples=["after-lstm"])
-    created: AwareDatetime = Field(description="When the version was exported.")
+    created: AwareDatetime = Field(description="Time of the export.")
     architecture: str = Field(description="Name of the architecture.", examples=["after_lstm"])
-    timesteps: int = Field(ge=1, description="Timesteps in a sequence; with `variable_length` at most.", examples=[20])
+    timesteps: int = Field(ge=1, description="Timesteps in a sequence; at most, with `variable_length`.", examples=[20])
     features: int = Field(ge=1, description="Features at each timestep.", examples=[2])
     timestep_labels: tuple[str, ...] = Field(description="One label per timestep.", examples=[["0", "1", "2", "3"]])
     feature_labels: tuple[str, ...] = Field(description="One label per feature.", examples=[["0", "1"]])
@@ -176,22 +175,22 @@ class ModelCard(CardPart):
     missing_values: bool = Field(default=False, description="Whether values may be missing (null).", examples=[False])
     baseline: tuple[tuple[FiniteFloat, ...], ...] | None = Field(
         None,
-        description="Mean of the sequences to fit, `(timesteps, features)`: what a timestep is replaced by to see how "
-        "much a prediction depends on it.",
+        description="Mean of the training sequences, `(timesteps, features)`. It replaces the values of a timestep, to "
+        "measure how much a prediction depends on them.",
         examples=[[[0.0, 0.1]] * 4],
     )
-    target: Target = Field(description="What the model predicts.")
+    target: Target = Field(description="Kind and names of the predictions.")
     metrics: dict[str, float] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
     attention: AttentionProfile = Field(description="Attention profile over held-out data.")
-    importance: Importance | None = Field(None, description="Importance of the timesteps, to compare attention with.")
-    agreement: Agreement | None = Field(None, description="Whether attention lies where importance does.")
-    repeats: Repeats | None = Field(None, description="What other seeds come to, where some were tried.")
-    training: TrainingRecord = Field(description="How the version came to be.")
-    lowering: Lowering | None = Field(None, description="The ONNX graph beside the SavedModel, where there is one.")
+    importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
+    agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
+    repeats: Repeats | None = Field(None, description="Results of training again with other seeds, if that was done.")
+    training: TrainingRecord = Field(description="Record of the training.")
+    lowering: Lowering | None = Field(None, description="Origin of `model.onnx`, if the version has one.")
 
     @property
     def fewest_timesteps(self) -> int:
-        """How many a sequence must have."""
+        """Smallest number of timesteps that a sequence must have."""
         return 1 if self.variable_length else self.timesteps
 
     @model_validator(mode="after")

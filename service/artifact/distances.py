@@ -1,4 +1,4 @@
-"""How far distributions over time are from each other, and whether two quantities rank timesteps alike."""
+"""Distances between distributions over time, and the rank correlation of two quantities over time."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ Floats = NDArray[np.floating[Any]]
 
 
 def total_variation(p: Floats, q: Floats) -> Floats:
-    """The share of attention that lies elsewhere: half the sum of the differences, from 0 to 1.
+    """Return the total variation distance, from 0 to 1: the share of attention that lies at other timesteps.
 
     Args:
         p: `(…, timesteps)`, summing to 1 over the timesteps.
-        q: likewise.
+        q: `(…, timesteps)`, summing to 1 over the timesteps.
 
     Returns:
         `(…)`.
@@ -23,34 +23,34 @@ def total_variation(p: Floats, q: Floats) -> Floats:
 
 
 def jensen_shannon(p: Floats, q: Floats) -> Floats:
-    """Jensen–Shannon distance: the root of the divergence in bits, from 0 to 1.
+    """Return the Jensen–Shannon distance, from 0 to 1: the square root of the divergence in bits.
 
-    Unlike the total variation it counts for more where there was next to no attention before.
+    It gives more weight than the total variation to timesteps that had almost no attention.
     Source: Endres and Schindelin, A new metric for probability distributions, 2003.
 
     Args:
         p: `(…, timesteps)`, summing to 1 over the timesteps.
-        q: likewise.
+        q: `(…, timesteps)`, summing to 1 over the timesteps.
 
     Returns:
         `(…)`.
     """
     mixed = (p + q) / 2
     divergence = (_information(p, mixed) + _information(q, mixed)) / 2
-    distance: Floats = np.sqrt(np.clip(divergence, 0, 1))  # rounding may leave it outside
+    distance: Floats = np.sqrt(np.clip(divergence, 0, 1))  # rounding may exceed the range
     return distance
 
 
 def rank_correlation(a: Floats, b: Floats, present: NDArray[np.bool_]) -> Floats:
-    """Spearman's rank correlation over the timesteps that are present.
+    """Return Spearman's rank correlation over the timesteps that are present.
 
     Args:
         a: `(n, timesteps)`.
-        b: likewise.
-        present: likewise; what is absent counts for nothing.
+        b: `(n, timesteps)`.
+        present: `(n, timesteps)`; absent timesteps are ignored. Each row has at least one present timestep.
 
     Returns:
-        `(n,)` from -1 to 1; NaN where either is the same everywhere.
+        `(n,)`, from -1 to 1; NaN if either has the same value at all timesteps.
     """
     n = len(a)
     both = np.concatenate([a, b])
@@ -64,17 +64,17 @@ def rank_correlation(a: Floats, b: Floats, present: NDArray[np.bool_]) -> Floats
 
 
 def _information(p: Floats, q: Floats) -> Floats:
-    """Kullback–Leibler divergence in bits; nothing where p is 0."""
-    there = p > 0
+    """Return the Kullback–Leibler divergence in bits. Timesteps where p is 0 add 0."""
+    positive = p > 0
     terms = np.zeros(np.broadcast_shapes(p.shape, q.shape))
-    np.divide(p, q, out=terms, where=there)
-    np.log2(terms, out=terms, where=there)
+    np.divide(p, q, out=terms, where=positive)
+    np.log2(terms, out=terms, where=positive)
     information: Floats = (p * terms).sum(axis=-1)
     return information
 
 
 def _ranks(values: Floats) -> NDArray[np.float64]:
-    """The rank of each value in its row, from 0, equals sharing the mean of theirs: `(n, timesteps)`."""
+    """Return the rank of each value in its row, from 0; equal values share their mean rank: `(n, timesteps)`."""
     n, timesteps = values.shape
     places = np.arange(timesteps)
     order = values.argsort(axis=1) + timesteps * np.arange(n)[:, np.newaxis]  # indices of all values
@@ -82,7 +82,7 @@ def _ranks(values: Floats) -> NDArray[np.float64]:
     ranks = np.empty(values.size)
     equal = ordered[:, 1:] == ordered[:, :-1]
     if equal.any():
-        edges = np.ones((n, timesteps + 1), bool)  # whether others begin at a place
+        edges = np.ones((n, timesteps + 1), bool)  # whether a new value begins at each place
         np.logical_not(equal, out=edges[:, 1:-1])
         first = np.maximum.accumulate(np.where(edges[:, :-1], places, 0), axis=1)
         last = np.minimum.accumulate(np.where(edges[:, 1:], places, timesteps)[:, ::-1], axis=1)[:, ::-1]

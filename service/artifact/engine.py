@@ -7,7 +7,7 @@ from service.artifact.tensors import Array
 
 
 class TensorType(NamedTuple):
-    """Data type and shape that a graph declares for an input or output; open axes are None."""
+    """Declaration of an input or output in a graph: its data type and shape. Open axes are None."""
 
     dtype: str
     shape: tuple[int | None, ...]
@@ -28,7 +28,7 @@ class Engine(Protocol):
 
     @property
     def signatures(self) -> Mapping[str, Signature]:
-        """The artifact's signatures that the graph has."""
+        """The signatures of the contract that the graph has, by name."""
         ...
 
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
@@ -36,7 +36,9 @@ class Engine(Protocol):
 
         Args:
             sequences: `(batch, timesteps, features)`; NaN where a value is missing.
-            outputs: names of the outputs to return: `prediction (batch, outputs)`, `attention (batch, timesteps)`,
-                `attention_vec (batch, timesteps, units)`.
+            outputs: names of the outputs to return; `tensors.AXES` lists their axes.
+
+        Returns:
+            The outputs by name.
         """
         ...

@@ -23,24 +23,23 @@ T = TypeVar("T")
 #: Opens the engine of a version, from its contents and its card.
 OpenEngine = Callable[[Contents, ModelCard], Engine]
 
-#: How far a replayed output may be from the recorded one: processors round differently by less, other weights by more.
+#: Relative and absolute tolerance of a replayed output. Rounding on another processor stays below, and other weights
+#: go beyond.
 RTOL, ATOL = 1e-4, 1e-5
-#: How far float32 may round, of the largest number: some eight of its steps.
+#: Tolerance of predicted numbers for float32 rounding, relative to the largest of them: about eight rounding steps.
 ROUNDING = 1e-6
-
-GRAPHS: Mapping[str, Callable[[bytes], None]] = {SAVED_MODEL: check_saved_model, LOWERING: check_onnx}
 
 
 @dataclass(frozen=True)
 class Verified:
-    """A version that has passed.
+    """A version that has passed the gate.
 
     Attributes:
-        card: what it says about itself.
-        golden: inputs and outputs recorded at export.
+        card: its card.
+        golden: its golden example.
         charts: its attention profile as a bar chart, by file suffix.
-        signatures: the SavedModel's own definitions of its signatures, by name.
-        engine: what executes its graph.
+        signatures: the signature definitions of its SavedModel, by name.
+        engine: runs its graph.
     """
 
     card: ModelCard
@@ -51,19 +50,21 @@ class Verified:
 
 
 def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
-    """Open a version, and check that it is harmless, matches its card, and computes what it did at export.
+    """Open a version, after checks that it is harmless, matches its card and computes the same as at export.
 
     Args:
         contents: the files of the version.
-        open_engine: opens the engine that is to execute its graph.
+        open_engine: opens the engine that runs its graph.
 
     Raises:
         ArtifactError: the version must not be served.
     """
     card, golden, charts = contents.card(), contents.golden(), contents.charts()
     _check_golden(contents, card, golden)
-    _check_graphs(contents)
-    signatures = _of_graph(contents, SAVED_MODEL, read_signatures)
+    _apply(check_saved_model, contents, SAVED_MODEL)
+    if LOWERING in contents.files:  # even if the engine will run the SavedModel
+        _apply(check_onnx, contents, LOWERING)
+    signatures = _apply(read_signatures, contents, SAVED_MODEL)
     engine = open_engine(contents, card)
     _check_signatures(contents, golden, engine)
     _replay(contents, card, golden, engine)
@@ -71,15 +72,11 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
 
 
 def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
+    """Check that the golden example has the shapes that the card describes."""
     if golden.sequence.shape[1:] != (card.timesteps, card.features) or not len(golden.sequence):
         raise ArtifactError(
             f"{contents.directory / GOLDEN}: expected sequences of shape (n, {card.timesteps}, {card.features}), "
             f"got {golden.sequence.shape}"
-        )
-    if golden.attention_vec.shape[:2] != golden.sequence.shape[:2]:
-        raise ArtifactError(
-            f"{contents.directory / GOLDEN}: expected {ATTENTION_VEC} of {golden.sequence.shape[:2]} sequences and "
-            f"timesteps, got {golden.attention_vec.shape[:2]}"
         )
     _check_missing(contents, card, golden)
     if card.target.outputs not in (None, golden.prediction.shape[1]):
@@ -90,7 +87,7 @@ def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
 
 
 def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
-    """Nothing may be missing in the golden example that must not be in requests; what is absent has no attention."""
+    """Check that values are missing only where the card allows it, and that absent timesteps have no attention."""
     path = contents.directory / GOLDEN
     wrong = refused(golden.sequence, card)
     if wrong.any():
@@ -98,13 +95,13 @@ def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
             f"{path}: expected values that the card allows (variable_length {card.variable_length}, missing_values "
             f"{card.missing_values}), got {golden.sequence[wrong][0]} at {SEQUENCE}{_first(wrong)}"
         )
-    nowhere = absent(golden.sequence)
-    empty = np.all(nowhere, axis=1)
+    without_value = absent(golden.sequence)
+    empty = np.all(without_value, axis=1)
     if empty.any():
         raise ArtifactError(
             f"{path}: expected at least one value in each sequence, got none in {SEQUENCE}{_first(empty)}"
         )
-    attended = nowhere[:, :, np.newaxis] & (golden.attention_vec != 0)
+    attended = without_value[:, :, np.newaxis] & (golden.attention_vec != 0)
     if attended.any():
         raise ArtifactError(
             f"{path}: expected no attention at a timestep without any value, got "
@@ -113,18 +110,12 @@ def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
 
 
 def _first(wrong: NDArray[np.bool_]) -> str:
-    """The place of the first that is wrong, as an index."""
-    return "".join(f"[{axis}]" for axis in np.argwhere(wrong)[0])
+    """Return the index of the first true entry, as in `[3][1]`."""
+    return "".join(f"[{index}]" for index in np.argwhere(wrong)[0])
 
 
-def _check_graphs(contents: Contents) -> None:
-    """Neither graph may do more than compute, whichever will be executed."""
-    for name, check in GRAPHS.items():
-        if name == SAVED_MODEL or name in contents.files:
-            _of_graph(contents, name, check)
-
-
-def _of_graph(contents: Contents, name: str, read: Callable[[bytes], T]) -> T:
+def _apply(read: Callable[[bytes], T], contents: Contents, name: str) -> T:
+    """Read a file with a function that raises ValueError, and name the file in the error."""
     try:
         return read(contents.file(name))
     except ValueError as error:
@@ -132,6 +123,7 @@ def _of_graph(contents: Contents, name: str, read: Callable[[bytes], T]) -> T:
 
 
 def _check_signatures(contents: Contents, golden: Golden, engine: Engine) -> None:
+    """Check that the graph has the inputs and outputs of the contract, of the shapes in the golden example."""
     for name, signature in engine.signatures.items():
         inputs = {SEQUENCE: shape_of(SEQUENCE, golden.sizes)}
         outputs = {output: shape_of(output, golden.sizes) for output in SIGNATURES[name]}
@@ -150,7 +142,7 @@ def _check_signatures(contents: Contents, golden: Golden, engine: Engine) -> Non
 
 
 def _fits(tensor: TensorType, shape: tuple[int | None, ...]) -> bool:
-    """Whether a tensor is float32 of a shape, in which the batch is open; the graph may leave open other axes, too."""
+    """Whether a tensor is float32 of a shape. An axis of size None must be open, and any other axis may be."""
     return (
         tensor.dtype == "float32"
         and len(tensor.shape) == len(shape)
@@ -159,11 +151,11 @@ def _fits(tensor: TensorType, shape: tuple[int | None, ...]) -> bool:
 
 
 def _replay(contents: Contents, card: ModelCard, golden: Golden, engine: Engine) -> None:
-    """The golden example must come out as recorded: prediction and attention both."""
+    """Check that the engine computes the recorded prediction and attention."""
     recorded = golden.outputs
     try:
         replayed = engine.run(golden.sequence, recorded)
-    except Exception as error:  # whatever the runtime raises means the same: it cannot run this graph
+    except Exception as error:  # runtimes raise many kinds; each means that the graph cannot run
         raise ArtifactError(
             f"{contents.directory}: engine {engine.name} cannot run the golden example: {error}"
         ) from error
@@ -184,16 +176,19 @@ def _replay(contents: Contents, card: ModelCard, golden: Golden, engine: Engine)
 
 
 def differences(output: str, got: Array, expected: Array, target: Target) -> Array:
-    """How far an output is from what it should be.
+    """Return the absolute differences of an output from its expected value.
 
-    Predicted numbers may be of any size: theirs are in units of their standard deviation, but for what float32 rounds
-    off anyway. All other outputs are shares and probabilities, and count as they are.
+    Predicted numbers may have any magnitude. Their differences are therefore reduced by the float32 rounding error
+    and divided by their standard deviation.
 
     Args:
-        output: its name.
+        output: name of the output.
         got: `(n, …)`.
-        expected: likewise.
-        target: what is predicted.
+        expected: `(n, …)`.
+        target: the card's target.
+
+    Returns:
+        `(n, …)`.
     """
     distance: Array = np.abs(got - expected)
     if not _are_numbers(output, target):
@@ -205,5 +200,5 @@ def differences(output: str, got: Array, expected: Array, target: Target) -> Arr
 
 
 def _are_numbers(output: str, target: Target) -> bool:
-    """Whether an output is of any size, rather than shares or probabilities."""
+    """Whether an output has numbers of any magnitude, rather than shares or probabilities."""
     return output == PREDICTION and target.task == "regression"

@@ -1,8 +1,7 @@
-"""The golden example: inputs and outputs recorded at export, which a version must replay before it is served."""
+"""The golden example: inputs and outputs recorded at export. A version must replay them before it is served."""
 
 import io
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from service.errors import ArtifactError
 
 #: The tensors that the file holds.
 RECORDED: Final = (SEQUENCE, PREDICTION, ATTENTION_VEC)
-#: Most bytes of all its arrays.
+#: Limit of the bytes of all arrays, unpacked.
 MOST_BYTES: Final = 2**26
 
 
@@ -42,7 +41,8 @@ class Golden:
             path: its path, for errors.
 
         Raises:
-            ArtifactError: the file is damaged, pickled or too large, or it lacks an array.
+            ArtifactError: the file is damaged, pickled or too large, it lacks an array, or its arrays do not fit
+                together.
         """
         try:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -51,37 +51,35 @@ class Golden:
                 raise ValueError(f"expected at most {MOST_BYTES} bytes in it, got {size}")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 golden = cls(*(arrays[name] for name in RECORDED))
-        except (
-            AttributeError,
-            RuntimeError,
-            ValueError,
-            KeyError,
-            TypeError,
-            EOFError,
-            MemoryError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except Exception as error:  # NumPy and zipfile raise many kinds for damaged files
             raise ArtifactError(f"{path} is not a golden example: {error}") from error
-        dtypes = {array.dtype.name for array in vars(golden).values()}
-        if dtypes != {"float32"}:
-            raise ArtifactError(f"{path} is not a golden example: expected float32, got {', '.join(sorted(dtypes))}")
-        axes = tuple(array.ndim for array in vars(golden).values())
-        if axes != tuple(len(AXES[name]) for name in RECORDED):
-            raise ArtifactError(f"{path} is not a golden example: expected arrays of 3, 2 and 3 axes, got {axes}")
+        sizes: dict[Axis, int] = {}
+        for name in RECORDED:
+            array, axes = getattr(golden, name), AXES[name]
+            if array.dtype.name != "float32":
+                raise ArtifactError(f"{path} is not a golden example: expected {name} of float32, got {array.dtype}")
+            if array.ndim != len(axes) or any(
+                sizes.setdefault(axis, size) != size for axis, size in zip(axes, array.shape, strict=True)
+            ):
+                expected = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+                raise ArtifactError(
+                    f"{path} is not a golden example: expected {name} of shape ({expected}), got {array.shape}"
+                )
         return golden
 
     @property
     def sizes(self) -> dict[Axis, int]:
-        """The size of each axis but the batch, which is open."""
-        arrays = zip(RECORDED, vars(self).values(), strict=True)
+        """Size of each axis except the batch, which is open."""
         return {
-            axis: size for name, array in arrays for axis, size in zip(AXES[name][1:], array.shape[1:], strict=True)
+            axis: size
+            for name in RECORDED
+            for axis, size in zip(AXES[name], getattr(self, name).shape, strict=True)
+            if axis != "batch"
         }
 
     @property
     def outputs(self) -> Mapping[str, Array]:
-        """The outputs that the recorded sequences must give, by name."""
+        """Expected outputs for the recorded sequences, by name."""
         return {
             PREDICTION: self.prediction,
             ATTENTION: self.attention_vec.mean(axis=-1),

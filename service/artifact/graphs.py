@@ -1,7 +1,7 @@
-"""What a version's graphs may do: compute. Whatever could reach outside the model is refused before anything runs.
+"""Checks that a graph only computes. They refuse operations that could reach files, processes or the network.
 
-Of both formats, which are protocol buffers, only a few fields matter here. Fields that should come once are looked at
-each time they come, so that a file cannot show one graph here and another to the runtime.
+Both formats are protocol buffers, and the numbers below are their field numbers. A file may repeat a field that should
+come once: one reader takes the first, another the last. These checks therefore cover each occurrence.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from service.artifact.protobuf import fields, messages, strings
 
-#: TensorFlow operations that compute outputs from inputs and weights, and do nothing else.
+#: TensorFlow operations that only compute outputs from inputs and weights.
 COMPUTES: Final = frozenset(
     """
     Const Identity IdentityN NoOp Placeholder PlaceholderWithDefault StopGradient PreventGradient Snapshot
@@ -38,47 +38,53 @@ COMPUTES: Final = frozenset(
     Transpose Unique UniqueV2 Unpack ZerosLike
     """.split()
 )
-#: Operations that read and write the weights. Every SavedModel has functions of them for whoever saves it again;
-#: loading it and asking it must not lead there.
+#: Operations that read and write weights. Every SavedModel holds functions of them, for saving it again. Loading and
+#: signatures must not reach them.
 SAVES: Final = frozenset(
     "AssignVariableOp MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename StaticRegexFullMatch StringJoin".split()
 )
-#: ONNX's own operators compute, and do nothing else; operators of other domains come from libraries.
+#: The domains of ONNX's own operators, which only compute. Operators of other domains come from libraries.
 ONNX_DOMAINS: Final = frozenset({b"", b"ai.onnx"})
-#: How deep graphs, or attributes, may lie in each other.
+#: Limit of the nesting of graphs, and of attributes.
 DEEPEST: Final = 16
 
 
-@lru_cache(maxsize=8)  # trained again with the same options, a model has other weights and the same graph
+@lru_cache(maxsize=8)  # versions that were trained with the same options have the same graph
 def check_saved_model(saved_model: bytes) -> None:
-    """See to it that a SavedModel computes and does nothing else.
+    """Check that a SavedModel only computes.
+
+    Args:
+        saved_model: the content of `saved_model.pb`.
 
     Raises:
-        ValueError: it holds an operation that may do more; or it is no SavedModel, or one of TensorFlow 1.
+        ValueError: it is not a SavedModel of TensorFlow 2, or it holds an operation that may do more.
     """
     meta_graphs = list(messages(saved_model, 2))
-    if len(meta_graphs) != 1:  # with several, too, TensorFlow loads it as one of TensorFlow 1
+    if len(meta_graphs) != 1:  # TensorFlow loads several as TensorFlow 1 did
         raise ValueError(f"holds {len(meta_graphs)} graphs, expected 1")
     _check_meta_graph(meta_graphs[0])
 
 
 def check_onnx(model: bytes) -> None:
-    """See to it that an ONNX model computes, from what it holds itself, and does nothing else.
+    """Check that an ONNX model only computes, and holds all its weights.
+
+    Args:
+        model: the content of `model.onnx`.
 
     Raises:
-        ValueError: it holds an operator of a library or functions, or keeps weights in other files; or it is no ONNX
-            model.
+        ValueError: it is not an ONNX model, it holds functions or an operator of a library, or it keeps weights in
+            another file.
     """
     graphs = list(messages(model, 7))
     if len(graphs) != 1:
         raise ValueError(f"holds {len(graphs)} graphs, expected 1")
-    if any(number in (20, 25) for number, _ in fields(memoryview(model))):
+    if any(number in (20, 25) for number, _ in fields(memoryview(model))):  # training_info and functions
         raise ValueError("holds functions, expected one graph of operators")
     _check_onnx_graph(graphs[0], DEEPEST)
 
 
 class _Node(NamedTuple):
-    """What matters of one node of a TensorFlow graph."""
+    """One node of a TensorFlow graph: the occurrences of its name, operation and attributes."""
 
     names: list[str]
     operations: list[str]
@@ -86,14 +92,12 @@ class _Node(NamedTuple):
 
     @classmethod
     def of(cls, message: memoryview) -> "_Node":
-        node = cls([], [], [])
+        parts: dict[int, list[memoryview]] = {1: [], 2: [], 5: []}
         for number, value in fields(message):
-            if number in (1, 2, 5) and isinstance(value, memoryview):
-                if number == 5:
-                    node.attributes.append(value)
-                else:
-                    (node.names if number == 1 else node.operations).append(str(value, errors="replace"))
-        return node
+            if number in parts and not isinstance(value, int):
+                parts[number].append(value)
+        names, operations = ([str(part, errors="replace") for part in parts[number]] for number in (1, 2))
+        return cls(names, operations, parts[5])
 
 
 def _check_meta_graph(meta_graph: memoryview) -> None:
@@ -104,8 +108,8 @@ def _check_meta_graph(meta_graph: memoryview) -> None:
         nodes = list(map(_Node.of, messages(function, 3)))
         for name in (name for signature in messages(function, 1) for name in strings(signature, 1)):
             functions.setdefault(name, []).extend(nodes)
-    # What TensorFlow 2 calls is listed; a SavedModel without such a list is one of TensorFlow 1, which on loading runs
-    # whatever node it names.
+    # TensorFlow 2 lists the functions that it calls. A SavedModel without a list is one of TensorFlow 1, which may name
+    # any node to run on loading.
     called = [
         name for objects in messages(meta_graph, 7) for entry in messages(objects, 2) for name in strings(entry, 1)
     ]
@@ -117,6 +121,7 @@ def _check_meta_graph(meta_graph: memoryview) -> None:
         for field in (2, 3)
         for name in strings(saver, field)
     }
+    # Nodes that a saver names run only when weights are saved or restored.
     runs = [node for node in main if not node.names or not savers.issuperset(node.names)]
     reached = _reachable([*called, *_called_by(runs)], functions)
     for nodes in (runs, *(functions[name] for name in reached)):
@@ -133,7 +138,7 @@ def _check_operations(nodes: Iterable[_Node], allowed: Collection[str]) -> None:
 
 
 def _reachable(names: Iterable[str], functions: Mapping[str, Iterable[_Node]]) -> set[str]:
-    """The functions among those that calling `names` may call."""
+    """Return the names of the functions that the functions `names` may call, themselves included."""
     reached: set[str] = set()
     waiting = list(names)
     while waiting:
@@ -145,25 +150,20 @@ def _reachable(names: Iterable[str], functions: Mapping[str, Iterable[_Node]]) -
 
 
 def _called_by(nodes: Iterable[_Node]) -> Iterator[str]:
-    """Names of the functions that nodes call: operations take them as attributes."""
+    """Yield the names of the functions that nodes call. Operations take them as attributes."""
     for node in nodes:
         yield from _functions_in(node.attributes, DEEPEST)
 
 
 def _functions_in(attributes: Iterable[memoryview], deepest: int) -> Iterator[str]:
-    """Names of the functions in attributes, which may have attributes themselves."""
+    """Yield the names of the functions in attributes. Functions may have attributes, too."""
     if not deepest:
         raise ValueError(f"has attributes more than {DEEPEST} deep in each other")
     for value in (value for attribute in attributes for value in messages(attribute, 2)):
-        for number, part in fields(value):
-            functions = []
-            if number == 10 and isinstance(part, memoryview):
-                functions = [part]
-            elif number == 1 and isinstance(part, memoryview):
-                functions = list(messages(part, 9))
-            for function in functions:
-                yield from strings(function, 1)
-                yield from _functions_in(messages(function, 2), deepest - 1)
+        listed = (function for several in messages(value, 1) for function in messages(several, 9))
+        for function in (*messages(value, 10), *listed):
+            yield from strings(function, 1)
+            yield from _functions_in(messages(function, 2), deepest - 1)
 
 
 def _check_onnx_graph(graph: memoryview, deepest: int) -> None:
@@ -198,6 +198,6 @@ def _check_sparse_onnx_tensor(sparse: memoryview) -> None:
 
 
 def _check_onnx_tensor(tensor: memoryview) -> None:
-    # external_data, and data_location, which is 0 where the data is in the model
+    # external_data and data_location, which is 0 if the model holds the data
     if any(number == 13 or (number == 14 and value) for number, value in fields(tensor)):
         raise ValueError("keeps weights in another file, which may be any")

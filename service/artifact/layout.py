@@ -10,7 +10,7 @@ from typing import Final
 
 from service.errors import ArtifactError
 
-#: A model's name is the name of a directory and a part of addresses.
+#: A model's name is a directory's name and a part of URLs.
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Each number has one spelling: neither "007" nor "٣" is a version.
 VERSION_PATTERN: Final = re.compile("[1-9][0-9]{0,17}")
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 def discover(artifacts: Path) -> Mapping[str, list[int]]:
     """Return the version numbers of each model in a folder, models in alphabetical order.
 
-    Entries that are not named like a model or a version are ignored, such as versions that are being written. So is a
-    directory that cannot be read, such as lost+found.
+    Entries with other names are ignored, such as versions that are being written. So are directories that cannot be
+    read, such as lost+found.
     """
     found = {}
     try:
@@ -60,7 +60,7 @@ def versions_of(home: Path) -> list[int]:
 
 
 def pinned_version(home: Path) -> int | None:
-    """Return the version that the file `pin` in a model's directory names; None without such a file.
+    """Return the number in the file `pin` of a model's directory; None without such a file.
 
     Raises:
         ArtifactError: the file cannot be read, or it does not hold a number.

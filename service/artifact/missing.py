@@ -1,4 +1,4 @@
-"""Missing values, which are NaN: where a model takes them, and the timesteps that they make absent."""
+"""Missing values, which are NaN: the places where a model allows them, and the timesteps that they make absent."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from service.artifact.tensors import Array
 
 
 def absent(sequences: Array) -> NDArray[np.bool_]:
-    """Which timesteps are absent, as no feature has a value there.
+    """Return whether each timestep is absent. It is absent if no feature has a value.
 
     Args:
         sequences: `(n, timesteps, features)`.
@@ -16,18 +16,18 @@ def absent(sequences: Array) -> NDArray[np.bool_]:
     Returns:
         `(n, timesteps)`.
     """
-    nowhere: NDArray[np.bool_] = np.all(np.isnan(sequences), axis=2)
-    return nowhere
+    without_value: NDArray[np.bool_] = np.all(np.isnan(sequences), axis=2)
+    return without_value
 
 
 def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
-    """Which values a model does not take: infinite ones, and NaN unless its card allows it there.
+    """Return whether the model refuses each value: infinity, and NaN where the card does not allow it.
 
-    With `missing_values` NaN may stand anywhere; with `variable_length` alone, in absent timesteps at the end.
+    With `missing_values`, NaN may be anywhere. With only `variable_length`, it may fill the last timesteps.
 
     Args:
         sequences: `(n, timesteps, features)`.
-        card: the model's.
+        card: the model's card.
 
     Returns:
         `(n, timesteps, features)`.
@@ -36,6 +36,6 @@ def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
         return np.isinf(sequences)
     wrong = ~np.isfinite(sequences)
     if card.variable_length:
-        from_the_end = np.logical_and.accumulate(absent(sequences)[:, ::-1], axis=1)
-        wrong[from_the_end[:, ::-1]] = False
+        padding = np.logical_and.accumulate(absent(sequences)[:, ::-1], axis=1)[:, ::-1]
+        wrong[padding] = False
     return wrong

@@ -1,6 +1,7 @@
-"""Protocol buffers, read field by field, as https://protobuf.dev/programming-guides/encoding says.
+"""A reader of protocol buffers, field by field.
 
-Without the protobuf package: importing it takes longer than all that is done to a version before it is served.
+It replaces the protobuf package, whose import takes longer than all other work on a version before it is served.
+Source: https://protobuf.dev/programming-guides/encoding.
 """
 
 from collections.abc import Iterator
@@ -9,13 +10,17 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def strings(message: memoryview, field: int) -> Iterator[str]:
-    """Each occurrence of a field that holds a string."""
+    """Yield each occurrence of a field that holds a string."""
     for value in messages(message, field):
         yield str(value, errors="replace")
 
 
 def messages(message: bytes | memoryview, field: int) -> Iterator[memoryview]:
-    """Each occurrence of a field that holds a message, a string or bytes."""
+    """Yield each occurrence of a field that holds a message, a string or bytes.
+
+    Raises:
+        ValueError: the bytes are not a message, or the field holds a number.
+    """
     for number, value in fields(memoryview(message)):
         if number == field:
             if isinstance(value, int):
@@ -24,10 +29,10 @@ def messages(message: bytes | memoryview, field: int) -> Iterator[memoryview]:
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """The fields of a message, by number.
+    """Yield the number and the value of each field. Fixed numbers of 32 and 64 bits are given as bytes.
 
     Raises:
-        ValueError: it is not a message.
+        ValueError: the bytes are not a message.
     """
     at, end = 0, len(message)
     while at < end:
@@ -52,10 +57,9 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends.
+    """Return a number of variable length and the position of its end.
 
-    Of larger ones, and of longer ways to write it than it needs at most, other readers drop what they have no room for,
-    and so might read something else.
+    Numbers of more than `bits` bits are refused. Other readers drop the excess, and might read another number.
     """
     value = shift = 0
     while at < len(message) and shift < bits:

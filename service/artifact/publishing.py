@@ -1,4 +1,4 @@
-"""Publishing and removing versions so that readers see all of one or nothing, whatever happens meanwhile."""
+"""Publishing and removing versions. Readers see a whole version or none, even if the process is killed."""
 
 import errno
 import fcntl
@@ -14,15 +14,15 @@ from service.artifact.layout import pinned_version, versions_of
 from service.artifact.version import Artifact
 from service.errors import ArtifactError
 
-#: What starts like this is being written or removed; readers pass over it.
+#: Prefix of directories that are being written or removed. Readers ignore them.
 PREFIX = ".staging-"
 
 
 @contextmanager
 def staging(home: Path) -> Iterator[Path]:
-    """A directory beside the versions to write one in; gone afterwards if it was not published.
+    """Yield a new directory beside the versions, to write a version in. It is removed unless it was published.
 
-    What killed trainings left behind is removed first.
+    Directories that killed processes left are removed first.
 
     Args:
         home: directory of the model's versions.
@@ -30,7 +30,7 @@ def staging(home: Path) -> Iterator[Path]:
     remove_leftovers(home)
     staged, lock = _claim(home)
     try:
-        staged.chmod(0o755)  # mkdtemp's 0700 would hide a version from a service that runs as someone else
+        staged.chmod(0o755)  # mkdtemp's 0700 would hide the version from a service of another user
         yield staged
     finally:
         shutil.rmtree(staged, ignore_errors=True)
@@ -38,10 +38,10 @@ def staging(home: Path) -> Iterator[Path]:
 
 
 def publish(staged: Path, home: Path) -> Path:
-    """Make what is staged the newest version, by one rename.
+    """Publish a staged version as the newest, by one rename.
 
     Args:
-        staged: the whole version, from `staging`.
+        staged: the directory from `staging`, with a whole version.
         home: directory of the model's versions.
 
     Returns:
@@ -57,38 +57,38 @@ def publish(staged: Path, home: Path) -> Path:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            continue  # another training published that number first, or something else has that name
+            continue  # another process published this number first, or another entry has this name
         _flush([home])
         return published
 
 
 def prune(home: Path, keep: int) -> list[int]:
-    """Remove all versions older than the newest whole ones, but not the one that the file `pin` names.
+    """Remove the versions that are older than the newest whole ones, except the one that the file `pin` names.
 
     Args:
         home: directory of the model's versions.
-        keep: how many of the newest to keep, not counting those that are broken.
+        keep: number of whole versions to keep, at least 1. Newer broken versions are kept, too.
 
     Returns:
-        The versions removed, oldest first.
+        The removed versions, oldest first.
 
     Raises:
-        ArtifactError: the file `pin` holds something else than a version.
+        ArtifactError: the file `pin` does not hold a version.
     """
     pinned = pinned_version(home)
     numbers = versions_of(home)
     kept = list(islice(filter(lambda number: _is_whole(home / str(number)), reversed(numbers)), keep))
     removed = [number for number in numbers if kept and number < kept[-1] and number != pinned]
-    with staging(home) as bin_:
+    with staging(home) as trash:
         for number in removed:
-            (home / str(number)).rename(bin_ / str(number))  # gone at once, for readers
+            (home / str(number)).rename(trash / str(number))  # readers never see half of it
     return removed
 
 
 def remove_leftovers(home: Path) -> None:
-    """Remove what trainings that were killed left behind, and nothing of those that are still running."""
+    """Remove the staging directories of processes that were killed, and none that is in use."""
     for staged in home.glob(f"{PREFIX}*"):
-        with suppress(OSError):  # it is someone else's, or gone
+        with suppress(OSError):  # it is locked, belongs to another user, or is gone
             lock = _lock(staged)
             shutil.rmtree(staged, ignore_errors=True)
             os.close(lock)
@@ -103,10 +103,10 @@ def _is_whole(version: Path) -> bool:
 
 
 def _claim(home: Path) -> tuple[Path, int]:
-    """A new directory that `remove_leftovers` leaves alone as long as this process lives; and its lock."""
+    """Return a new locked directory and the descriptor of its lock. `remove_leftovers` ignores locked directories."""
     while True:
         staged = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
-        with suppress(BlockingIOError, FileNotFoundError):  # taken for a leftover before it was locked: another, then
+        with suppress(BlockingIOError, FileNotFoundError):  # removed as a leftover before it was locked: try again
             lock = _lock(staged)
             if staged.exists():
                 return staged, lock
@@ -114,11 +114,11 @@ def _claim(home: Path) -> tuple[Path, int]:
 
 
 def _lock(directory: Path) -> int:
-    """Lock a directory until its descriptor, which is returned, is closed or the process ends.
+    """Lock a directory and return a descriptor. Closing it, or the end of the process, releases the lock.
 
     Raises:
         BlockingIOError: another process has locked it.
-        OSError: it cannot be locked.
+        OSError: the directory cannot be locked.
     """
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -130,7 +130,7 @@ def _lock(directory: Path) -> int:
 
 
 def _flush(paths: Iterable[Path]) -> None:
-    """Force files and directory entries to disk, so that what is visible after a power cut is also whole."""
+    """Force files and directory entries to disk, so that a version is whole after a power failure, too."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:

@@ -1,11 +1,11 @@
-"""The signature definitions of a SavedModel: the names and shapes by which TensorFlow's own servers know it."""
+"""The signature definitions of a SavedModel, which TensorFlow Serving publishes as metadata."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from service.artifact.protobuf import fields, messages, strings
 
-#: TensorFlow's data types by number, as its types.proto has them.
+#: TensorFlow's data types by number, as in its types.proto.
 DATA_TYPES: Final = (
     "DT_INVALID", "DT_FLOAT", "DT_DOUBLE", "DT_INT32", "DT_UINT8", "DT_INT16", "DT_INT8", "DT_STRING", "DT_COMPLEX64",
     "DT_INT64", "DT_BOOL", "DT_QINT8", "DT_QUINT8", "DT_QINT32", "DT_BFLOAT16", "DT_QINT16", "DT_QUINT16", "DT_UINT16",
@@ -14,12 +14,12 @@ DATA_TYPES: Final = (
 
 
 class TensorInfo(NamedTuple):
-    """What a signature says of an input or an output.
+    """Declaration of an input or output.
 
     Attributes:
         name: name of the tensor in the graph.
-        dtype: its data type, such as `DT_FLOAT`.
-        shape: its axes, -1 for those that are open; None where not even their number is known.
+        dtype: data type, such as `DT_FLOAT`.
+        shape: size of each axis, -1 if it is open; None if the number of axes is open.
     """
 
     name: str
@@ -28,12 +28,12 @@ class TensorInfo(NamedTuple):
 
 
 class SignatureDefinition(NamedTuple):
-    """One signature, as the SavedModel has it.
+    """One signature.
 
     Attributes:
-        inputs: by the names that clients use.
-        outputs: likewise.
-        method_name: which of TensorFlow Serving's methods it is for.
+        inputs: the inputs, by the names that clients use.
+        outputs: the outputs, by the names that clients use.
+        method_name: the method of TensorFlow Serving that the signature is for.
     """
 
     inputs: Mapping[str, TensorInfo]
@@ -42,10 +42,10 @@ class SignatureDefinition(NamedTuple):
 
 
 def read_signatures(saved_model: bytes) -> dict[str, SignatureDefinition]:
-    """The signature definitions in a `saved_model.pb`, by name.
+    """Return the signature definitions in a `saved_model.pb`, by name.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: the bytes are not a SavedModel.
     """
     return {
         name: SignatureDefinition(
@@ -59,7 +59,7 @@ def read_signatures(saved_model: bytes) -> dict[str, SignatureDefinition]:
 
 
 def _entries(message: memoryview, field: int) -> Iterator[tuple[str, memoryview]]:
-    """The entries of a map from strings to messages."""
+    """Yield the entries of a map from strings to messages."""
     for entry in messages(message, field):
         *_, value = (memoryview(b""), *messages(entry, 2))
         yield _last_string(entry, 1), value
@@ -79,6 +79,6 @@ def _last_string(message: memoryview, field: int) -> str:
 
 
 def _last_number(message: memoryview, field: int) -> int:
-    """The number in a field, 0 where it is left out; negative ones are written as their two's complement."""
+    """Return the number in a field, 0 without the field. Negative numbers are stored as their two's complement."""
     *_, last = (0, *(value for number, value in fields(message) if number == field and isinstance(value, int)))
     return last - 2**64 if last >> 63 else last

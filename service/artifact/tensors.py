@@ -1,4 +1,4 @@
-"""The tensors of the contract: their names, their axes, and the signatures that answer them."""
+"""The tensors of the contract: their names, their axes, and the signatures that compute them."""
 
 from collections.abc import Mapping
 from typing import Final, Literal

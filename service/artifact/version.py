@@ -1,4 +1,4 @@
-"""The directory of one version: which files it holds, and how they are read so that they are what was published."""
+"""The directory of one version: its files, their checksums, and reading them."""
 
 import hashlib
 import os
@@ -16,7 +16,8 @@ from service.artifact.golden import Golden
 from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES
 from service.errors import ArtifactError
 
-#: Limits that keep a hostile version from exhausting memory: files and directories, bytes of all files, bytes of one.
+#: Limits that keep a hostile version from exhausting memory: the number of files and directories, the bytes of all
+#: files, and the bytes of certain files.
 MOST_FILES: Final = 1000
 MOST_BYTES: Final = 2**30
 MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23}
@@ -25,11 +26,11 @@ _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
 
 class Stamp(NamedTuple):
-    """Tells whether a version's files have changed, without reading them.
+    """Metadata of a version's files. It changes when a file changes.
 
     Attributes:
-        directory: identifies the directory; None where it cannot be read.
-        files: changes when a file changes.
+        directory: identity of the directory; None if it cannot be read.
+        files: metadata of all files; the error if they cannot be read.
     """
 
     directory: object
@@ -38,12 +39,12 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """The files of one version, as they were published.
+    """The files of one version, checked against their published checksums.
 
     Attributes:
         directory: the directory of the version.
         files: the bytes of each file by name, without the variables, which may be large.
-        digests: the SHA-256 of each file, variables included.
+        digests: the SHA-256 of each file by name, including the variables.
     """
 
     directory: Path
@@ -82,7 +83,7 @@ class Contents:
         return {suffix: self.file(name) for suffix, name in CHARTS.items()}
 
     def write_saved_model(self, directory: Path) -> None:
-        """Copy the SavedModel to a private directory, where nobody can change it.
+        """Copy the SavedModel to a private directory, so that it cannot change after this check.
 
         Raises:
             ArtifactError: the variables have changed since they were read.
@@ -139,10 +140,10 @@ class Artifact:
         return self.directory / CHARTS[suffix]
 
     def read(self) -> Contents:
-        """Read the files, and check that they are the published ones.
+        """Read the files, and check them against the published checksums.
 
         Raises:
-            ArtifactError: a file is missing, differs, is too large, is not a plain file or lies elsewhere.
+            ArtifactError: a file is missing, differs, is too large, is not a plain file or lies outside the version.
         """
         folder = self.directory.parent.parent
         if not Path(os.path.realpath(self.directory)).is_relative_to(os.path.realpath(folder)):
@@ -185,7 +186,7 @@ class Artifact:
         (self.sums_path).write_text("".join(lines))
 
     def stamp(self) -> Stamp:
-        """Return a stamp that changes when a file changes, without reading the files."""
+        """Return a stamp of the files without reading them."""
         try:
             directory = self.directory.stat()
             statuses = {name: entry.stat() for name, entry in self._files().items()}
@@ -212,7 +213,7 @@ class Artifact:
         return sums
 
     def _files(self) -> "dict[str, os.DirEntry[str]]":
-        """Return the files by name, which is the path within the version."""
+        """Return the files by name. The name of a file is its path within the version."""
         root = os.path.realpath(self.directory)
         files: dict[str, os.DirEntry[str]] = {}
         size = 0

@@ -1,6 +1,6 @@
-"""The engines: ONNX Runtime on the lowering, or TensorFlow on the SavedModel itself.
+"""The engines: ONNX Runtime runs the lowering, and TensorFlow runs the SavedModel.
 
-Each engine imports its runtime when it is opened, so that the service runs where only one of them is installed.
+Each engine imports its runtime when it is opened, so that the service needs only one of them installed.
 """
 
 import importlib.util
@@ -23,8 +23,8 @@ def opener(choice: EngineChoice, threads: int) -> OpenEngine:
     """Return the function with which the gate opens a version's engine.
 
     Args:
-        choice: the engine. `auto` runs the lowering where there is one and the SavedModel otherwise.
-        threads: how many threads one call may use.
+        choice: the engine. `auto` runs the lowering if the version has one, and the SavedModel otherwise.
+        threads: number of threads that one call may use.
     """
     return partial(_open, choice, threads)
 
@@ -32,11 +32,11 @@ def opener(choice: EngineChoice, threads: int) -> OpenEngine:
 def _open(choice: EngineChoice, threads: int, contents: Contents, card: ModelCard) -> Engine:
     """Open the chosen engine for a version.
 
-    A lowering that does not come from the SavedModel beside it is refused, not replaced by the slower engine: its
-    files have been mixed up.
+    A lowering that was not derived from the SavedModel beside it is refused with each choice, as files have been
+    mixed up.
 
     Raises:
-        ArtifactError: the version has nothing that the chosen engine can run.
+        ArtifactError: the chosen engine cannot run the version.
     """
     _check_lowering(contents, card)
     lowering = contents.files.get(LOWERING)
@@ -56,7 +56,7 @@ def _open(choice: EngineChoice, threads: int, contents: Contents, card: ModelCar
         )
     from service.engines.tensorflow import TensorFlowEngine
 
-    # TensorFlow reads files by itself. A private copy cannot change after it was checked.
+    # TensorFlow reads the files itself. A private copy cannot change after the check.
     with tempfile.TemporaryDirectory() as private:
         contents.write_saved_model(Path(private))
         return TensorFlowEngine(Path(private), contents.directory, threads)

@@ -1,4 +1,4 @@
-"""ONNX Runtime, which runs the lowering."""
+"""The engine that runs the lowering in ONNX Runtime."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -19,9 +19,9 @@ class OnnxEngine:
     """Runs the lowering in ONNX Runtime.
 
     Args:
-        path: where the lowering was read, for errors.
+        path: path of the lowering, for errors.
         lowering: the ONNX model.
-        threads: how many threads one call may use.
+        threads: number of threads that one call may use.
 
     Raises:
         ArtifactError: ONNX Runtime cannot open the lowering.
@@ -37,7 +37,7 @@ class OnnxEngine:
         if threads > 1:
             _share_threads(onnxruntime, threads)
             options.use_per_session_threads = False
-        # Memory plans, one for each batch size, would take memory of their own and save little.
+        # ONNX Runtime would keep a memory plan for each batch size, which takes more memory than it saves.
         options.enable_mem_pattern = False
         options.log_severity_level = 3
         try:
@@ -65,7 +65,7 @@ class OnnxEngine:
 
 
 def _share_threads(onnxruntime: Any, threads: int) -> None:
-    """Set the size of the thread pool that all models and versions share; it can be set once in a process."""
+    """Set the size of the thread pool that all models share. It can be set only once in a process."""
     try:
         onnxruntime.set_global_thread_pool_sizes(threads, 1)
     except Exception as error:  # noqa: BLE001 - ONNX Runtime's exceptions share no narrower base
@@ -73,5 +73,5 @@ def _share_threads(onnxruntime: Any, threads: int) -> None:
 
 
 def _axis(size: object) -> int | None:
-    """Return the size of an axis. ONNX Runtime gives open axes a name, or none."""
+    """Return the size of an axis. For open axes ONNX Runtime gives a name or None."""
     return size if isinstance(size, int) else None

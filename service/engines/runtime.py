@@ -1,4 +1,4 @@
-"""Importing a runtime, which both engines do when they are opened."""
+"""Helpers of both engines: importing a runtime, and its error messages."""
 
 import gc
 import importlib
@@ -9,8 +9,8 @@ from typing import Any
 def import_runtime(module: str) -> Any:
     """Import the module that executes graphs.
 
-    Its objects stay for the life of the process. They are moved out of sight of the garbage collector, which would
-    otherwise stop every request for some 35 ms several times a second.
+    Its objects live as long as the process, so they are excluded from garbage collection. Otherwise each collection
+    would stop all requests for about 35 ms, several times a second.
     """
     if module not in sys.modules:
         importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""TensorFlow, which runs the SavedModel itself."""
+"""The engine that runs the SavedModel in TensorFlow."""
 
 import logging
 import os
@@ -17,15 +17,15 @@ logger = logging.getLogger(__name__)
 class TensorFlowEngine:
     """Runs the SavedModel in TensorFlow.
 
-    Its signatures are concrete functions over any batch size, so no call traces again.
+    Its signatures are concrete functions of an open batch size, so calls never trace again.
 
     Args:
         copy: a private copy of the SavedModel.
-        directory: where the version was read, for errors.
-        threads: how many threads one call may use.
+        directory: directory of the version, for errors.
+        threads: number of threads that one call may use.
 
     Raises:
-        ArtifactError: the copy is not a SavedModel with the artifact's signatures.
+        ArtifactError: the copy is not a SavedModel with the signatures of the contract.
     """
 
     name = "tensorflow"
@@ -43,7 +43,7 @@ class TensorFlowEngine:
                 name: Signature(_types(one.structured_input_signature[1]), _types(one.structured_outputs))
                 for name, one in self._signatures.items()
             }
-        except Exception as error:  # TensorFlow raises whatever its parsers raise
+        except Exception as error:  # TensorFlow documents no narrower exceptions
             raise ArtifactError(
                 f"{directory} is not a SavedModel with signatures {', '.join(SIGNATURES)}: {first_line(error)}"
             ) from error
@@ -57,7 +57,7 @@ class TensorFlowEngine:
 
 
 def _limit_threads(tensorflow: Any, threads: int) -> None:
-    """Set the size of TensorFlow's thread pools; it can be set once in a process, before the first operation."""
+    """Set the size of TensorFlow's thread pools. It can be set only before the first operation in a process."""
     threading = tensorflow.config.threading
     try:
         threading.set_intra_op_parallelism_threads(threads)

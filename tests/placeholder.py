@@ -1,0 +1,80 @@
+"""A whole version without a model: its graph is a placeholder, and everything else follows the contract."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from service.artifact.card import (
+    Agreement,
+    AttentionProfile,
+    Importance,
+    Lowering,
+    ModelCard,
+    Repeats,
+    Target,
+    TrainingRecord,
+)
+from service.artifact.layout import CHARTS
+from service.artifact.version import Artifact
+
+TIMESTEPS, FEATURES, UNITS = 4, 2, 3
+
+
+def complete_card(**fields: Any) -> ModelCard:
+    """Return a card on which each field has a value, but for the given ones."""
+    mean, spread = (0.1, 0.2, 0.6, 0.1), (0.01,) * TIMESTEPS
+    complete: dict[str, Any] = {
+        "name": "m",
+        "created": datetime(2026, 1, 1, tzinfo=UTC),
+        "architecture": "after_lstm",
+        "timesteps": TIMESTEPS,
+        "features": FEATURES,
+        "timestep_labels": ("0", "1", "2", "3"),
+        "feature_labels": ("a", "b"),
+        "baseline": ((0.0, 0.0),) * TIMESTEPS,
+        "target": Target(task="binary", classes=("0", "1")),
+        "metrics": {"accuracy": 1.0},
+        "attention": AttentionProfile(sequences=9, mean=mean, spread=spread, peak=2, sum_error=1e-7),
+        "importance": Importance(metric="accuracy", drop=mean, spread=spread, sequences=9, repetitions=1),
+        "agreement": Agreement(rank_correlation=1.0, top=(2,), attention=0.6, importance=0.6),
+        "repeats": Repeats(
+            seeds=(0, 1),
+            metrics={"accuracy": (1.0, 0.9)},
+            attention=mean,
+            attention_spread=spread,
+            importance=mean,
+            importance_spread=spread,
+        ),
+        "training": TrainingRecord(
+            options={"seed": 0}, libraries={}, sequences=90, parameters=9, epochs=1, best_epoch=1, seconds=0.1
+        ),
+        "lowering": Lowering(opset=18, error=0.0, source_digest="0" * 64),
+    }
+    return ModelCard(**{**complete, **fields})
+
+
+def write_version(directory: Path) -> Artifact:
+    """Write the version to a new directory."""
+    artifact = Artifact(directory)
+    for folder in ("assets", "assets.extra", "variables"):
+        (directory / folder).mkdir(parents=True)
+    for name in (
+        "saved_model.pb",
+        "fingerprint.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "assets.extra/model.onnx",
+        *CHARTS.values(),
+    ):
+        (directory / name).write_text(f"placeholder of {name}")
+    artifact.card_path.write_text(complete_card().model_dump_json())
+    np.savez(
+        artifact.golden_path,
+        sequence=np.zeros((5, TIMESTEPS, FEATURES), np.float32),
+        prediction=np.zeros((5, 1), np.float32),
+        attention_vec=np.full((5, TIMESTEPS, UNITS), 1 / TIMESTEPS, np.float32),
+    )
+    artifact.write_sums()
+    return artifact
