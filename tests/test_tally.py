@@ -198,7 +198,7 @@ def test_totals_are_complete_if_the_writer_runs_at_any_line_of_the_reader(tmp_pa
     """The writer gets as far as some line of its own, so that it may be writing the copy that is being read."""
     writer_lines = count_lines(lambda: Tally(3, 0).add(ONES, 1))
     reader_lines = count_lines(functools.partial(Tally(3, 0).totals, 1))
-    for line, position in itertools.product(range(writer_lines // 2, writer_lines, 6), range(reader_lines)):
+    for line, position in itertools.product(range(writer_lines // 2, writer_lines, 11), range(reader_lines)):
         reader, writer = (Tally(3, 0, tmp_path / f"{line}-{position}", "m@1") for _ in range(2))
         positions = itertools.count()
 
