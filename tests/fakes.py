@@ -1,6 +1,10 @@
 """Fake versions without a graph, whose directory holds a text; and engines that tests can intercept."""
 
-from collections.abc import Collection, Mapping
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -14,6 +18,7 @@ from service.artifact.tensors import ATTENTION, Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice, opener
 from service.errors import ArtifactError
+from service.serving.call_policy import INLINE_SECONDS
 from service.serving.model import Model
 
 BAD = "bad"
@@ -71,21 +76,66 @@ def load(artifact: Artifact) -> Model:
 
 
 class Interceptable:
-    """The engine of a version; a test may replace `intercept`, which each call goes through."""
+    """The engine of a version. A test may replace `intercept`, which each call goes through.
 
-    def __init__(self, engine: Engine) -> None:
+    Args:
+        engine: the engine.
+        seconds: how long each call takes in addition.
+    """
+
+    def __init__(self, engine: Engine, seconds: float) -> None:
         self.name = engine.name
         self.signatures = engine.signatures
         self.intercept = engine.run
+        self.seconds = seconds
 
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        time.sleep(self.seconds)
         return self.intercept(sequences, outputs)
 
 
-def interceptable(choice: EngineChoice = "onnx") -> OpenEngine:
+#: A call that takes longer than these seconds runs in the Batcher's thread, where a test can hold it.
+IN_THREAD = 2 * INLINE_SECONDS
+
+
+def interceptable(choice: EngineChoice = "onnx", seconds: float = 0) -> OpenEngine:
     """Return a function that opens interceptable engines, for `create_app`."""
     open_engine = opener(choice, threads=1)
-    return lambda contents, card: Interceptable(open_engine(contents, card))
+    return lambda contents, card: Interceptable(open_engine(contents, card), seconds)
+
+
+@contextmanager
+def held(app: FastAPI, fewest_rows: int = 1) -> Iterator[list[int]]:
+    """Hold calls of the default model's engine until the block ends; gives the rows of each call.
+
+    The app must have been made with `open_engine=interceptable(…, IN_THREAD)`.
+
+    Args:
+        app: the app.
+        fewest_rows: calls of fewer rows are not held.
+    """
+    engine, released, calls = engine_of(app), threading.Event(), list[int]()
+    run = engine.intercept
+
+    def wait(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        calls.append(len(sequences))
+        if len(sequences) >= fewest_rows and not released.wait(timeout=30):
+            raise TimeoutError("nothing released the engine")
+        return run(sequences, outputs)
+
+    engine.intercept = wait
+    try:
+        yield calls
+    finally:
+        released.set()
+        engine.intercept = run
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(30):
+        while not condition():
+            await asyncio.sleep(0.001)
 
 
 def engine_of(app: FastAPI) -> Interceptable:

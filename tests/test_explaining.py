@@ -3,8 +3,6 @@
 import asyncio
 import json
 import shutil
-import threading
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from service.app import create_app
-from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
-from service.serving.durations import Durations
 from service.settings import Settings
 from tests.conftest import connect
+from tests.fakes import IN_THREAD, held, interceptable
 from tests.infer import as_json, binary, tensors
 
 pytestmark = pytest.mark.anyio
@@ -162,13 +159,11 @@ async def test_a_card_without_a_baseline_has_no_importance(artifacts: Path, tmp_
 
 
 async def test_importance_that_is_refused_is_not_counted(artifacts: Path) -> None:
-    """It is admitted with all that it takes to run, or not at all."""
-    app = create_app(Settings(artifacts=artifacts, model="three", max_queue=22, max_sequences=3))
+    """A request is admitted with all the rows that it runs, or not at all."""
+    settings = Settings(artifacts=artifacts, model="three", max_queue=22, max_sequences=3)
+    app = create_app(settings, open_engine=interceptable(seconds=IN_THREAD))
     async with connect(app) as client:
         sequences = (await client.get("/model/example")).json()["sequences"][:3]
-        model = app.state.repository.get()
-        # As if calls were long: then they run in a thread, and the second request comes while the first one waits.
-        model._batcher._durations = Durations(1, 0)
         body = {"sequences": sequences, "importance": True}
         answers = await asyncio.gather(*(client.post("/predict", json=body) for _ in range(4)))
         counted = (await client.get("/attention")).json()["live"]["start"]["sequences"]
@@ -178,23 +173,14 @@ async def test_importance_that_is_refused_is_not_counted(artifacts: Path) -> Non
     assert counted == 3 * statuses.count(200)
 
 
-async def test_importance_has_one_deadline(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not one for the prediction and another for the occlusions."""
-    app = create_app(Settings(artifacts=artifacts, model="three", timeout=0.4))
-    batcher = app.state.repository.get()._batcher
-    run, released = batcher._run, threading.Event()
-
-    def slow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
-        if len(sequences) > 1:
-            released.wait(timeout=30)
-        return dict(run(sequences, outputs))
-
-    monkeypatch.setattr(batcher, "_run", slow)
-    monkeypatch.setattr(batcher, "_durations", Durations(1, 0))
+async def test_importance_has_one_deadline(artifacts: Path) -> None:
+    """The prediction and the occlusions share it."""
+    settings = Settings(artifacts=artifacts, model="three", timeout=0.4)
+    app = create_app(settings, open_engine=interceptable(seconds=IN_THREAD))
     async with connect(app) as client:
         sequences = (await client.get("/model/example")).json()["sequences"][:1]
-        response = await client.post("/predict", json={"sequences": sequences, "importance": True})
-        released.set()
+        with held(app, fewest_rows=2):
+            response = await client.post("/predict", json={"sequences": sequences, "importance": True})
         counted = (await client.get("/attention")).json()["live"]["start"]["sequences"]
     assert (response.status_code, counted) == (504, 0)
 

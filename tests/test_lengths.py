@@ -1,8 +1,7 @@
 """Sequences of different lengths and with missing values, through every route that takes JSON; on both engines."""
 
 import asyncio
-import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from service.app import create_app
-from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
-from service.serving.durations import Durations
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import answer_what_is_not_finite
+from tests.fakes import IN_THREAD, answer_what_is_not_finite, held, interceptable, until
 from tests.masked import FEATURES, TIMESTEPS, UNITS
 
 STEP = [0.5, -1.5]
@@ -141,30 +138,19 @@ async def test_an_explanation_has_the_attention_of_what_was_posted(asking: httpx
 
 
 @pytest.mark.anyio
-async def test_requests_of_different_lengths_run_in_one_call(varying: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And each gets its own answer."""
-    batcher = varying.state.repository.get()._batcher
-    run, released, sizes = batcher._run, threading.Event(), []
-
-    def wait(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
-        sizes.append(len(sequences))
-        released.wait(10)
-        results: dict[str, Array] = run(sequences, outputs)
-        return results
-
-    alone = [(await posted(varying, [sequence]))[0] for sequence in SEQUENCES]
-    monkeypatch.setattr(batcher, "_run", wait)
-    monkeypatch.setattr(batcher, "_durations", Durations(1, 0))  # known to take long, and so run in the thread
-    async with asyncio.timeout(10):
-        first = asyncio.create_task(posted(varying, SEQUENCES[:1]))
-        while not sizes:
-            await asyncio.sleep(0.001)
-        others = [asyncio.create_task(posted(varying, [sequence])) for sequence in SEQUENCES[1:]]
-        while batcher._rows < len(SEQUENCES):
-            await asyncio.sleep(0.001)
-        released.set()
-        answers = [one for answer in await asyncio.gather(first, *others) for one in answer]
-    assert sizes == [1, len(SEQUENCES) - 1]
+async def test_requests_of_different_lengths_run_in_one_call(masked: Path, engine: EngineChoice) -> None:
+    """Each gets its own answer."""
+    settings = Settings(artifacts=masked, model="both", engine=engine)
+    app = create_app(settings, open_engine=interceptable(engine, IN_THREAD))
+    batcher = app.state.repository.get().batcher
+    alone = [(await posted(app, [sequence]))[0] for sequence in SEQUENCES]
+    with held(app) as calls:
+        first = asyncio.create_task(posted(app, SEQUENCES[:1]))
+        await until(lambda: bool(calls))
+        others = [asyncio.create_task(posted(app, [sequence])) for sequence in SEQUENCES[1:]]
+        await until(lambda: batcher.rows == len(SEQUENCES))
+    answers = [one for answer in await asyncio.gather(first, *others) for one in answer]
+    assert calls[:2] == [1, len(SEQUENCES) - 1]
     for got, wanted in zip(answers, alone, strict=True):
         assert got["prediction"] == pytest.approx(wanted["prediction"], abs=1e-6)
         np.testing.assert_allclose(got["attention"], wanted["attention"], rtol=0, atol=1e-6)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
 from pathlib import Path
 
 import httpx
@@ -22,6 +21,7 @@ from service.artifact.tensors import PREDICTION, Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice, opener
 from service.settings import Settings
+from tests.fakes import IN_THREAD, held, interceptable
 from tests.server import ROOT, free_port, running, serving, wait_until_ready
 
 BODY = {"sequence": [[0.1, -0.2]] * 20}
@@ -197,28 +197,22 @@ def test_a_body_that_stops_coming_is_given_up(artifacts: Path) -> None:
 
 
 def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path, engine: EngineChoice) -> None:
-    """Told to stop while the engine works, the server answers first."""
-    app = create_app(Settings(artifacts=artifacts, model="after-lstm", engine=engine))
-    batcher = app.state.repository.get()._batcher
-    run, begun, released = batcher._run, threading.Event(), threading.Event()
-
-    def slow(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
-        begun.set()
-        released.wait(timeout=30)
-        answer: dict[str, Array] = run(sequences, outputs)
-        return answer
-
-    batcher._run = slow
+    """A stopping server finishes the requests that it has accepted."""
+    settings = Settings(artifacts=artifacts, model="after-lstm", engine=engine)
+    app = create_app(settings, open_engine=interceptable(engine, IN_THREAD))
     port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     serve = threading.Thread(target=server.run)
-    serve.start()
     answers: list[httpx.Response] = []
     ask = threading.Thread(target=lambda: answers.append(patiently_post(f"http://127.0.0.1:{port}/predict")))
-    ask.start()
-    assert begun.wait(timeout=30)
-    server.should_exit = True  # what SIGTERM sets
-    released.set()
+    with held(app) as calls:
+        serve.start()
+        ask.start()
+        deadline = time.monotonic() + 30
+        while not calls:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        server.should_exit = True  # SIGTERM sets it
     ask.join(timeout=30)
     serve.join(timeout=30)
     assert [answer.status_code for answer in answers] == [200]

@@ -1,79 +1,32 @@
-"""A model checks what comes against its card, and answers in time or says so."""
+"""A model is one verified version: warm, comparable with others, and of its own name."""
 
 import shutil
-import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
+from service.artifact.card import ModelCard
 from service.artifact.engine import Engine, Signature
 from service.artifact.gate import Verified
 from service.artifact.tensors import ATTENTION, Array
-from service.artifact.version import Artifact
+from service.artifact.version import Artifact, Contents
 from service.engines import EngineChoice, opener
-from service.errors import ArtifactError, DeadlineExceeded, InvalidInput
-from service.serving.batcher import INLINE_SECONDS
+from service.errors import ArtifactError
 from service.serving.loading import ModelLoader
 from service.serving.model import Limits, Model
-
-
-class Stuck:
-    """An engine that answers only when released."""
-
-    name = "stuck"
-    signatures: Mapping[str, Signature] = {}
-
-    def __init__(self) -> None:
-        self.released = threading.Event()
-
-    def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
-        self.released.wait(timeout=10)
-        return dict.fromkeys(outputs, np.full(sequences.shape[:2], 1 / sequences.shape[1], np.float32))
-
-
-@pytest.fixture
-def model_of(artifacts: Path) -> Callable[[Stuck], Model]:
-    contents = Artifact(artifacts / "after-lstm" / "1").read()
-    limits = Limits(max_batch=8, max_queue=16, timeout=0.05)
-    return lambda engine: Model(Verified(contents.card(), contents.golden(), contents.charts(), {}, engine), 1, limits)
-
-
-@pytest.mark.parametrize("shape", [(1, 19, 2), (1, 20, 3), (20, 2), (0, 20, 2), (1, 1, 20, 2)])
-@pytest.mark.anyio
-async def test_another_shape_than_the_cards_never_reaches_the_queue(
-    model_of: Callable[[Stuck], Model], shape: tuple[int, ...]
-) -> None:
-    """The message says both shapes."""
-    engine = Stuck()
-    model = model_of(engine)
-    with pytest.raises(InvalidInput) as caught:
-        await model.predict(np.zeros(shape, dtype=np.float32), ["prediction"])
-    assert str(caught.value) == f"expected sequences of shape (n, 20, 2), got {shape}"
-    await model.close()
-
-
-@pytest.mark.anyio
-async def test_an_answer_that_takes_too_long_is_given_up(model_of: Callable[[Stuck], Model]) -> None:
-    """The caller is told; the next caller is served once the engine is free again."""
-    engine = Stuck()
-    model = model_of(engine)
-    sequences = np.ones((1, 20, 2), dtype=np.float32)
-    with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.05 s"):
-        await model.predict(sequences, ["prediction"])
-    engine.released.set()
-    assert (await model.predict(sequences, ["prediction"])).outputs["prediction"].shape == (1, 20)
-    await model.close()
-    assert model.live_profile._filled == 0, "what was answered is counted before the process ends"
 
 
 def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
     """Total variation on the new version's golden example: 1 where all of it is on other timesteps, 0 where none is."""
 
-    class Looking(Stuck):
+    class Looking:
+        name = "looking"
+        signatures: Mapping[str, Signature] = MappingProxyType({})
+
         def __init__(self, timestep: int) -> None:
-            super().__init__()
             self.timestep = timestep
 
         def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
@@ -122,9 +75,24 @@ def test_a_version_of_another_model_is_refused(artifacts: Path, tmp_path: Path, 
         ModelLoader(opener(engine, threads=1), limits).load(Artifact(tmp_path / "renamed" / "1"))
 
 
-def test_a_loaded_model_is_warm(artifacts: Path, engine: EngineChoice) -> None:
-    """It has run calls of the sizes that there will be; it knows its number and its engine."""
-    limits = Limits(max_batch=8, max_queue=16, timeout=1)
-    model = ModelLoader(opener(engine, threads=1), limits).load(Artifact(artifacts / "three" / "1"))
+@pytest.mark.anyio
+async def test_a_loaded_model_is_warm(artifacts: Path, engine: EngineChoice) -> None:
+    """Its engine has run several sizes, before there are requests."""
+    sizes: set[int] = set()
+
+    def recorded(contents: Contents, card: ModelCard) -> Engine:
+        opened = opener(engine, threads=1)(contents, card)
+        run = opened.run
+
+        def record(sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+            sizes.add(len(sequences))
+            return run(sequences, outputs)
+
+        opened.run = record  # type: ignore[method-assign]
+        return opened
+
+    limits = Limits(max_batch=8, max_queue=16, timeout=30)
+    model = ModelLoader(recorded, limits).load(Artifact(artifacts / "three" / "1"))
     assert (model.version, model.engine.name) == (1, engine)
-    assert model._batcher._durations._begin != 2 * INLINE_SECONDS, "what it starts from, knowing nothing"
+    assert sizes >= {1, 8}
+    await model.close()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ from service.artifact.golden import Golden
 from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
-from service.serving.durations import Durations
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import answer_what_is_not_finite
+from tests.fakes import IN_THREAD, answer_what_is_not_finite, engine_of, held, interceptable, until
 
 pytestmark = pytest.mark.anyio
 
@@ -290,7 +288,7 @@ async def test_an_engine_that_fails_answers_500_as_json(
     def fail(*_: object) -> dict[str, Array]:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(app.state.repository.get()._batcher, "_run", fail)
+    monkeypatch.setattr(engine_of(app), "intercept", fail)
     response = await client.post("/predict", json={"sequence": SEQUENCE})
     assert response.status_code == 500
     assert response.json() == {"detail": "internal error"}
@@ -346,7 +344,7 @@ def small(artifacts: Path, engine: EngineChoice) -> FastAPI:
     """An app that takes on very little."""
     settings = Settings(artifacts=artifacts, model="after-lstm", engine=engine)
     limits = {"max_batch": 1, "max_sequences": 2, "max_queue": 2, "timeout": 0.5}
-    return create_app(settings.model_copy(update=limits))
+    return create_app(settings.model_copy(update=limits), open_engine=interceptable(engine, IN_THREAD))
 
 
 async def test_more_sequences_than_the_limit_are_refused(small: FastAPI) -> None:
@@ -357,31 +355,25 @@ async def test_more_sequences_than_the_limit_are_refused(small: FastAPI) -> None
     assert response.json() == {"detail": "expected at most 2 sequences, got 3"}
 
 
-async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is refused is told when to come back; a busy service is a healthy one. Who waits too long gets 504."""
+async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI) -> None:
+    """A refused client learns when to try again. A busy service is healthy. A late answer is 504."""
     model = small.state.repository.get()
-    run, answering = model._batcher._run, threading.Event()
-    monkeypatch.setattr(model._batcher, "_run", lambda *batch: (answering.wait(10), run(*batch))[1])
-    monkeypatch.setattr(model._batcher, "_durations", Durations(1, 0))  # known to take long, and so run in the thread
     async with connect(small) as client:
-        first = asyncio.create_task(client.post("/predict", json={"sequences": [SEQUENCE] * 2}))
-        while not model._batcher._rows:
-            await asyncio.sleep(0.001)
-        refused = await client.post("/predict", json={"sequence": SEQUENCE})
-        assert refused.status_code == 429
-        assert refused.headers["Retry-After"] == "1"
-        assert refused.json() == {"detail": "expected at most 2 sequences waiting, got 2 before these 1"}
-        unread = await client.post("/predict", content=b"{", headers={"Content-Type": "application/json"})
-        assert unread.status_code == 429  # what there is no room for is not read, or it could cost others their time
-        assert (await client.get("/health/live")).status_code == 200
-        assert (await client.get("/health/ready")).status_code == 200
-        late = await first
-    assert late.status_code == 504
-    assert late.json() == {"detail": "no answer within 0.5 s"}
-    answering.set()
-    while model._batcher._rows:
-        await asyncio.sleep(0.001)
-    async with connect(small) as client:
+        with held(small):
+            first = asyncio.create_task(client.post("/predict", json={"sequences": [SEQUENCE] * 2}))
+            await until(lambda: model.batcher.rows > 0)
+            refused = await client.post("/predict", json={"sequence": SEQUENCE})
+            assert refused.status_code == 429
+            assert refused.headers["Retry-After"] == "1"
+            assert refused.json() == {"detail": "expected at most 2 sequences waiting, got 2 before these 1"}
+            unread = await client.post("/predict", content=b"{", headers={"Content-Type": "application/json"})
+            assert unread.status_code == 429, "a body for which there is no room is not read"
+            assert (await client.get("/health/live")).status_code == 200
+            assert (await client.get("/health/ready")).status_code == 200
+            late = await first
+        assert late.status_code == 504
+        assert late.json() == {"detail": "no answer within 0.5 s"}
+        await until(lambda: model.batcher.rows == 0)
         assert (await client.post("/predict", json={"sequence": SEQUENCE})).status_code == 200
 
 
