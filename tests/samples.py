@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from service.artifact.card import AttentionProfile, ModelCard, Target, TrainingRecord
-from training.data import Data, Scale, Split, numbered
+from training.data import Dataset, LabelledSequences, Scale, numbered
 from training.options import Options
 from training.run import run
 from training.sources.loading import load
@@ -34,12 +34,12 @@ def dataset(  # noqa: PLR0913 - each by its name
     variable_length: bool = False,
     missing_values: bool = False,
     scaled: bool = False,
-) -> Data:
+) -> Dataset:
     """Sequences `(n, timesteps, features)`, the last of them held out."""
-    everything = Split(x.astype(np.float32), labels(len(x), target) if y is None else y)
+    everything = LabelledSequences(x.astype(np.float32), labels(len(x), target) if y is None else y)
     fitted = len(x) - held_out
     train, test = everything.take(slice(0, fitted)), everything.take(slice(fitted, None))
-    return Data(
+    return Dataset(
         train=train,
         test=test,
         target=target,

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from training import TrainingError
-from training.data import MOST_COLUMNS, Sequences
+from training.data import MOST_COLUMNS, SourceData
 from training.sources import arrays
 
 X = np.zeros((10, 4, 2))
 Y = np.arange(10) % 2
 
 
-def read(path: Path, **content: Any) -> Sequences:
+def read(path: Path, **content: Any) -> SourceData:
     np.savez(path / "data.npz", **content)
     return arrays.read({f"--data {path / 'data.npz'}": path / "data.npz"})
 

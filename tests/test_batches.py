@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import batches
-from training.batches import Batches, ahead, batches_of
-from training.data import Selection, Split
+from training.batches import Batches, batches_of, prefetch
+from training.data import LabelledSequences, Subset
 
 
-def numbered_split(n: int) -> Split:
+def numbered_split(n: int) -> LabelledSequences:
     """Sequences of 3 × 2 that are known by their first value; classes 0 to 2."""
     x = np.zeros((n, 3, 2), np.float32)
     x[:, 0, 0] = np.arange(n)
-    return Split(x, np.arange(n) % 3)
+    return LabelledSequences(x, np.arange(n) % 3)
 
 
 def steps_of(calls: Iterator[Batches]) -> list[tuple[list[int], list[int], list[float]]]:
@@ -86,22 +86,22 @@ def test_classes_have_their_weights() -> None:
 def test_sequences_on_disk_are_read_as_they_are_needed() -> None:
     """Whatever gives rows will do."""
     split = numbered_split(20)
-    selected = Split(Selection(split.x, np.arange(20)), split.y)
+    selected = LabelledSequences(Subset(split.x, np.arange(20)), split.y)
     assert steps_of(batches_of(selected, None, 8, (0, 0), 0)) == steps_of(batches_of(split, None, 8, (0, 0), 0))
 
 
 def test_numbers_to_predict_stay_with_their_sequences() -> None:
     """Several of them, too."""
     x = np.arange(10, dtype=np.float32)[:, None, None]
-    (call,) = batches_of(Split(x, np.stack([x[:, 0, 0] * 2, x[:, 0, 0] * 3], axis=1)), None, 4, (0, 0), 0)
+    (call,) = batches_of(LabelledSequences(x, np.stack([x[:, 0, 0] * 2, x[:, 0, 0] * 3], axis=1)), None, 4, (0, 0), 0)
     assert call.y.shape == (3, 4, 2)
     np.testing.assert_array_equal(call.y, call.x[:, :, 0] * [2, 3])
 
 
 def test_what_is_made_ahead_comes_in_order() -> None:
     """All of it."""
-    assert list(ahead(range(1, 100))) == list(range(1, 100))
-    assert list(ahead([])) == []
+    assert list(prefetch(range(1, 100))) == list(range(1, 100))
+    assert list(prefetch([])) == []
 
 
 def test_what_fails_ahead_fails_where_it_is_wanted() -> None:
@@ -111,7 +111,7 @@ def test_what_fails_ahead_fails_where_it_is_wanted() -> None:
         yield 1
         raise OSError("the disk is gone")
 
-    items = ahead(failing())
+    items = prefetch(failing())
     assert next(items) == 1
     with pytest.raises(OSError, match="the disk is gone"):
         next(items)
@@ -126,7 +126,7 @@ def test_nobody_makes_more_than_one_ahead() -> None:
             made.append(number)
             yield number
 
-    items = ahead(making())
+    items = prefetch(making())
     assert next(items) == 1
     items.close()  # type: ignore[attr-defined]  # a generator, though it only promises to be an iterator
     assert made == [1, 2]

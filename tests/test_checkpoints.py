@@ -21,7 +21,7 @@ from tests.samples import dataset
 from tests.server import ROOT
 from training import checkpoints
 from training.checkpoints import PREFIX, Checkpoint, Checkpoints, Progress
-from training.data import Data, Split
+from training.data import Dataset, LabelledSequences
 from training.options import Options
 
 X = np.random.default_rng(0).standard_normal((20, 4, 2)).astype(np.float32)
@@ -172,20 +172,20 @@ def test_saving_costs_only_a_small_part_of_the_fit(tmp_path: Path, monkeypatch: 
 )
 def test_a_fit_is_over_after_all_epochs_or_stale_ones(progress: Progress, over: bool) -> None:  # noqa: FBT001
     """Ten epochs; two without a lower loss."""
-    assert progress.over(Options(epochs=10, patience=2)) is over
-    assert progress.over(Options(epochs=10)) is (progress.epoch == 10)
+    assert progress.is_over(Options(epochs=10, patience=2)) is over
+    assert progress.is_over(Options(epochs=10)) is (progress.epoch == 10)
 
 
 def test_the_best_epoch_is_the_first_with_the_lowest_loss() -> None:
     """As it is told epoch by epoch; none without validation data."""
     progress = Progress(step=4, loss=2)
-    bests = [(progress := progress.finished_epoch(loss, 1.0)).best_epoch for loss in (0.5, 0.4, 0.4, 0.6, 0.3)]
+    bests = [(progress := progress.after_epoch(loss, 1.0)).best_epoch for loss in (0.5, 0.4, 0.4, 0.6, 0.3)]
     assert bests == [1, 2, 2, 2, 5]
     assert (progress.epoch, progress.step, progress.loss, progress.best_loss) == (5, 0, 0, 0.3)
-    assert Progress().finished_epoch(None, 1.0).best_epoch == 0
+    assert Progress().after_epoch(None, 1.0).best_epoch == 0
 
 
-def directory(home: Path, data: Data, **options: Any) -> str:
+def directory(home: Path, data: Dataset, **options: Any) -> str:
     """That of the checkpoints of some options and data."""
     kept = Checkpoints(home, Options(**options), data)
     kept.discard()
@@ -214,7 +214,7 @@ def test_checkpoints_belong_to_their_options_and_data(tmp_path: Path) -> None:
         directory(tmp_path, dataset(x, held_out=4)),
         directory(tmp_path, dataset(X, 1 - data.train.y.repeat(2)[:20], held_out=4)),
         directory(tmp_path, dataset(X, held_out=5)),
-        directory(tmp_path, replace(data, test=Split(data.test.x, 1 - data.test.y))),
+        directory(tmp_path, replace(data, test=LabelledSequences(data.test.x, 1 - data.test.y))),
         directory(tmp_path, dataset(X.reshape(20, 2, 4), held_out=4)),
     ]
     assert len({same, *others}) == 1 + len(others)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from service.artifact.tensors import Array
 from training import data
-from training.data import Indices, Scale, Selection, Split, mean_sequence
+from training.data import Indices, LabelledSequences, Scale, Subset, mean_sequence
 
 
 class Elsewhere:
@@ -42,11 +42,11 @@ ROWS = st.one_of(
 def test_a_part_of_a_part_is_what_it_is_of_an_array(rows: Any, more: st.DataObject) -> None:
     """Whether sequences are in memory or elsewhere; labels and marks go with them."""
     y, marked = np.arange(20), X[..., 0] % 2 > 0
-    part = Split(Elsewhere(X), y, marked).take(rows)
+    part = LabelledSequences(Elsewhere(X), y, marked).take(rows)
     again = more.draw(st.slices(len(part)))
     part = part.take(again)
     np.testing.assert_array_equal(part.x[:], X[rows][again])
-    np.testing.assert_array_equal(Split(X, y).take(rows).take(again).x[:], X[rows][again])
+    np.testing.assert_array_equal(LabelledSequences(X, y).take(rows).take(again).x[:], X[rows][again])
     np.testing.assert_array_equal(part.y, y[rows][again])
     assert part.marked is not None
     np.testing.assert_array_equal(part.marked, marked[rows][again])
@@ -57,9 +57,9 @@ def test_a_part_of_a_part_is_what_it_is_of_an_array(rows: Any, more: st.DataObje
 def test_taking_reads_nothing() -> None:
     """Only asking for values does, and only for those."""
     rows = Elsewhere(X)
-    part = Split(rows, np.arange(20)).take(np.array([3, 1, 5])).take(slice(1, 3))
+    part = LabelledSequences(rows, np.arange(20)).take(np.array([3, 1, 5])).take(slice(1, 3))
     assert rows.read == 0
-    assert isinstance(part.x, Selection)
+    assert isinstance(part.x, Subset)
     np.testing.assert_array_equal(part.x[:1], X[1:2])
     assert rows.read == 1
 

@@ -12,7 +12,7 @@ from training import evaluate as module
 from training.evaluate import evaluate, forward, marked_attention, predict
 from training.models import build
 from training.options import Options
-from training.scores import metrics
+from training.scores import compute_metrics
 
 X = np.random.default_rng(0).standard_normal((50, 4, 2)).astype(np.float32)
 
@@ -35,7 +35,7 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, batch_size: int
     outputs = model.predict(X, verbose=0)
     attention = outputs[ATTENTION_VEC].mean(axis=-1)
     found = evaluate(model, replace(data.train, marked=marked), BINARY, seed=0)
-    for name, value in metrics(outputs[PREDICTION], data.train.y, BINARY).items():
+    for name, value in compute_metrics(outputs[PREDICTION], data.train.y, BINARY).items():
         assert found.metrics[name] == pytest.approx(value, abs=1e-6)
     assert found.metrics["attention on marked"] == pytest.approx(attention[:, 2].mean(), abs=1e-6)
     assert found.metrics["peak on marked"] == (attention.argmax(axis=1) == 2).mean()

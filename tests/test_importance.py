@@ -12,7 +12,7 @@ from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from tests.samples import BINARY, REGRESSION
 from training import importance as module
-from training.data import Split
+from training.data import LabelledSequences
 from training.importance import agreement, importance
 
 X = np.random.default_rng(0).standard_normal((200, 5, 2)).astype(np.float32)
@@ -26,13 +26,13 @@ def sign_at_2(x: Array) -> Array:
     return (x[:, 2, :1] > 0).astype(np.float32)
 
 
-def measured(predict: Any, split: Split, target: Any = BINARY) -> Importance:
+def measured(predict: Any, split: LabelledSequences, target: Any = BINARY) -> Importance:
     return importance(predict, split, target, np.random.default_rng(0))
 
 
 def test_only_the_timestep_that_decides_is_important() -> None:
     """Half of the answers turn wrong without its values; without those of others, exactly none."""
-    result = measured(sign_at_2, Split(X, (X[:, 2, 0] > 0).astype(int)))
+    result = measured(sign_at_2, LabelledSequences(X, (X[:, 2, 0] > 0).astype(int)))
     assert result.metric == "accuracy"
     assert result.drop[2] == pytest.approx(0.5, abs=0.05)
     assert [drop for t, drop in enumerate(result.drop) if t != 2] == [0, 0, 0, 0]
@@ -42,7 +42,7 @@ def test_only_the_timestep_that_decides_is_important() -> None:
 
 def test_of_numbers_it_is_r2_that_drops() -> None:
     """By 2 for a perfect prediction from one timestep: twice the variance is unexplained."""
-    result = measured(lambda x: x[:, 2, :1], Split(X, X[:, 2, :1]), REGRESSION)
+    result = measured(lambda x: x[:, 2, :1], LabelledSequences(X, X[:, 2, :1]), REGRESSION)
     assert result.metric == "r2"
     assert result.drop[2] == pytest.approx(2, abs=0.2)
     assert result.mass == (0, 0, 1, 0, 0)
@@ -50,7 +50,7 @@ def test_of_numbers_it_is_r2_that_drops() -> None:
 
 def test_a_model_that_looks_nowhere_has_no_mass() -> None:
     """The metric never drops."""
-    result = measured(lambda x: np.full((len(x), 1), 0.9, np.float32), Split(X, np.ones(200, int)))
+    result = measured(lambda x: np.full((len(x), 1), 0.9, np.float32), LabelledSequences(X, np.ones(200, int)))
     assert result.drop == (0.0,) * 5
     assert result.mass is None
 
@@ -65,7 +65,7 @@ def test_sequences_keep_their_lengths() -> None:
         seen.append(exchanged)
         return np.ones((len(exchanged), 1), np.float32)
 
-    result = measured(predict, Split(x, np.ones(200, int)))
+    result = measured(predict, LabelledSequences(x, np.ones(200, int)))
     assert len(seen) == 1 + 5
     sets = [one for call in seen[1:] for one in np.split(call, result.repetitions)]
     for exchanged in sets:
@@ -97,14 +97,14 @@ def test_limits_are_obeyed(
         counts.append(len(x))
         return sign_at_2(x)
 
-    result = measured(predict, Split(X, (X[:, 2, 0] > 0).astype(int)))
+    result = measured(predict, LabelledSequences(X, (X[:, 2, 0] > 0).astype(int)))
     assert (result.sequences, result.repetitions) == (sequences, repetitions)
     assert counts == [sequences, *[sequences * repetitions] * 5]
 
 
 def test_importance_is_that_of_its_seed() -> None:
     """The same again, and another with another."""
-    split = Split(X, (X[:, 2, 0] > 0).astype(int))
+    split = LabelledSequences(X, (X[:, 2, 0] > 0).astype(int))
     assert measured(sign_at_2, split) == measured(sign_at_2, split)
     assert importance(sign_at_2, split, BINARY, np.random.default_rng(1)) != measured(sign_at_2, split)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import Sequences
+from training.data import SourceData
 from training.options import Options
 from training.sources import archives, arrays, layouts, tables
 from training.sources.loading import load
@@ -24,7 +24,7 @@ WIDE: dict[str, Any] = {"target_column": ("y",)}
 LONG: dict[str, Any] = {"target_column": ("y",), "sequence_column": "id", "timestep_column": "t"}
 
 
-def read(path: Path, content: Any, **options: Any) -> Sequences:
+def read(path: Path, content: Any, **options: Any) -> SourceData:
     """Write a table and read it."""
     if isinstance(content, str):
         path.write_text(content)
@@ -35,11 +35,11 @@ def read(path: Path, content: Any, **options: Any) -> Sequences:
     return layouts.read({"--data": path}, Options(data=str(path), **options))
 
 
-def csv(path: Path, content: str, **options: Any) -> Sequences:
+def csv(path: Path, content: str, **options: Any) -> SourceData:
     return read(path / "data.csv", content, **options)
 
 
-def parquet(path: Path, columns: Any, **options: Any) -> Sequences:
+def parquet(path: Path, columns: Any, **options: Any) -> SourceData:
     return read(path / "data.parquet", pa.table(columns), **options)
 
 

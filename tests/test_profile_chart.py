@@ -7,7 +7,7 @@ import pytest
 
 from service.artifact.card import AttentionProfile, Importance, ModelCard, Repeats
 from tests.samples import card
-from training.profile_chart import bar_chart
+from training.profile_chart import draw_profile
 
 PROFILE = AttentionProfile(sequences=1234, mean=(0.2, 0.7, 0.1), spread=(0.3, 0.1, 0.0), peak=1, sum_error=0)
 LABELS = ("mon", "tue", "wed")
@@ -28,7 +28,7 @@ def sales(**fields: Any) -> ModelCard:
 
 def texts(drawn: ModelCard) -> list[str]:
     """All that is written in the chart."""
-    root = ET.fromstring(bar_chart(drawn, "svg"))  # noqa: S314 - written a moment ago
+    root = ET.fromstring(draw_profile(drawn, "svg"))  # noqa: S314 - written a moment ago
     return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -57,13 +57,13 @@ def test_whiskers_are_over_the_seeds_where_there_are_several() -> None:
     """The title says over what."""
     assert any("over the sequences" in text for text in texts(sales()))
     assert any("over 2 seeds" in text for text in texts(sales(repeats=REPEATS)))
-    assert bar_chart(sales(), "png") != bar_chart(sales(repeats=REPEATS), "png")
+    assert draw_profile(sales(), "png") != draw_profile(sales(repeats=REPEATS), "png")
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_same_card_draws_the_same_file(suffix: str) -> None:
     """No date, no random identifiers."""
-    assert bar_chart(sales(importance=IMPORTANCE), suffix) == bar_chart(sales(importance=IMPORTANCE), suffix)
+    assert draw_profile(sales(importance=IMPORTANCE), suffix) == draw_profile(sales(importance=IMPORTANCE), suffix)
 
 
 def test_many_timesteps_are_labelled_sparsely() -> None:

@@ -19,9 +19,9 @@ def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[st
     """With the loss of the latest."""
     with report(Progress()) as shown:
         for epoch in range(1, 5):
-            shown.steps(7, 0.5)
-            shown.steps(3, 0.25)
-            shown.epoch(epoch, {"loss": 0.4, "validation loss": 0.3})
+            shown.add_steps(7, 0.5)
+            shown.add_steps(3, 0.25)
+            shown.end_epoch(epoch, {"loss": 0.4, "validation loss": 0.3})
     printed = capsys.readouterr().err
     assert "40/40" in printed
     assert "training:" in printed
@@ -31,7 +31,7 @@ def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[st
 def test_a_fit_that_goes_on_starts_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     """Two epochs and three steps."""
     with report(Progress(epoch=2, step=3)) as shown:
-        shown.steps(7, 0.5)
+        shown.add_steps(7, 0.5)
     printed = capsys.readouterr().err
     assert "23/40" in printed
     assert "30/40" in printed
@@ -47,9 +47,9 @@ def test_one_of_several_fits_says_which(capsys: pytest.CaptureFixture[str]) -> N
 def test_tensorboard_reads_what_an_epoch_came_to(tmp_path: Path) -> None:
     """In a directory for each model and seed; what goes on is appended."""
     with report(Progress(), name="mine", tensorboard=tmp_path) as shown:
-        shown.epoch(1, {"loss": 0.5, "validation accuracy": 0.75})
+        shown.end_epoch(1, {"loss": 0.5, "validation accuracy": 0.75})
     with report(Progress(epoch=1), name="mine", tensorboard=tmp_path) as shown:
-        shown.epoch(2, {"loss": 0.25, "validation accuracy": 1.0})
+        shown.end_epoch(2, {"loss": 0.25, "validation accuracy": 1.0})
     assert [path.name for path in tmp_path.iterdir()] == ["mine-seed-3"]
     assert logged(tmp_path / "mine-seed-3") == {"loss": {1: 0.5, 2: 0.25}, "validation accuracy": {1: 0.75, 2: 1.0}}
 
@@ -58,5 +58,5 @@ def test_nothing_is_logged_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """No file anywhere."""
     monkeypatch.chdir(tmp_path)
     with report(Progress()) as shown:
-        shown.epoch(1, {"loss": 0.5})
+        shown.end_epoch(1, {"loss": 0.5})
     assert list(tmp_path.iterdir()) == []

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import Split
-from training.sources.spool import Spool, Writer
+from training.data import LabelledSequences
+from training.sources.spool import Spool, SpoolWriter
 
 
 def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Array]:
@@ -24,7 +24,7 @@ def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Arr
     x = rng.random((len(lengths), timesteps, features), dtype=np.float32)
     inside = np.arange(timesteps) < lengths[:, np.newaxis]
     x[~inside] = np.nan
-    with Writer(features) as writer:
+    with SpoolWriter(features) as writer:
         for rows in np.array_split(np.arange(len(lengths)), parts):
             writer.append(x[rows][inside[rows]], lengths[rows])
         return writer.spool(), x
@@ -41,7 +41,7 @@ def test_it_reads_as_an_array_does(lengths: list[int], parts: int, features: int
     indices = st.lists(st.integers(-n, n - 1)).map(lambda rows: np.array(rows, dtype=np.int64))
     rows = more.draw(st.one_of(st.slices(n), indices))
     np.testing.assert_array_equal(spool[rows], x[rows])
-    part = Split(spool, np.arange(n)).take(rows)
+    part = LabelledSequences(spool, np.arange(n)).take(rows)
     again = more.draw(st.slices(len(part)))
     np.testing.assert_array_equal(part.take(again).x[:], x[rows][again])
 
@@ -99,7 +99,7 @@ def test_a_full_disk_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tempfile.TemporaryFile", Full)
     with (
-        Writer(1) as writer,
+        SpoolWriter(1) as writer,
         pytest.raises(TrainingError, match=r"expected room for the sequences, got: .*No space left"),
     ):
         writer.append(np.zeros((1, 1), dtype=np.float32), np.ones(1, dtype=np.int64))

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from training import TrainingError
-from training.data import Data
+from training.data import Dataset
 from training.options import Options
 from training.sources import synthetic
 from training.sources.loading import load
 
 
-def loaded(**options: Any) -> tuple[Data, Any]:
+def loaded(**options: Any) -> tuple[Dataset, Any]:
     """What was loaded, and its sequences to fit, which are an array."""
     made = load(Options(**options))
     assert isinstance(made.train.x, np.ndarray)
@@ -87,7 +87,7 @@ def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None
     assert small.train.x.shape == (1000, 12, shape[2])
     first = small.train.x[:][:, 0, 0]
     assert not np.isin(small.test.x[:][:, 0, 0], first[first != 1]).any()
-    assert set(synthetic.TASKS) == {"recurrent", "add-two-numbers", "find-max"}
+    assert set(synthetic.RECIPES) == {"recurrent", "add-two-numbers", "find-max"}
 
 
 @pytest.mark.parametrize(

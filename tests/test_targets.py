@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from training import TrainingError
-from training.data import Sequences
+from training.data import SourceData
 from training.options import TaskChoice
 from training.sources.targets import encode
 
 
-def labelled(labels: Any, names: tuple[str, ...] = ("target",)) -> Sequences:
+def labelled(labels: Any, names: tuple[str, ...] = ("target",)) -> SourceData:
     labels = np.asarray(labels)
     x = np.zeros((len(labels), 1, 1), dtype=np.float32)
-    return Sequences("--data f", x, labels, names, ("0",), ("0",), lambda index: f"--data f, row {index + 1}", None)
+    return SourceData("--data f", x, labels, names, ("0",), ("0",), lambda index: f"--data f, row {index + 1}", None)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS, dataset, 
 from training import TrainingError, models, train
 from training.batches import batches_of
 from training.checkpoints import Checkpoint
-from training.data import Data
+from training.data import Dataset
 from training.evaluate import forward, predict
 from training.options import Options
 
@@ -26,7 +26,7 @@ TARGETS = [BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS]
 TARGET_NAMES = ["binary", "multiclass", "one number", "two numbers"]
 
 
-def easy(target: Target) -> Data:
+def easy(target: Target) -> Dataset:
     """What is predicted is written at one timestep."""
     if target.names:
         return dataset(X, NUMBERS[:, : len(target.names)].astype(np.float32), target, scaled=True)
@@ -36,12 +36,12 @@ def easy(target: Target) -> Data:
     return dataset(x, y, target, held_out=50)
 
 
-def build(data: Data, options: Options) -> Any:
+def build(data: Dataset, options: Options) -> Any:
     keras.utils.set_random_seed(0)
     return models.build(data, options)
 
 
-def fit(data: Data, folder: Path, **options: Any) -> tuple[Any, train.Fitted]:
+def fit(data: Dataset, folder: Path, **options: Any) -> tuple[Any, train.FitResult]:
     """A model, fitted; its logs are in the folder."""
     chosen = Options(**{"units": 8, "batch_size": 32, "learning_rate": 0.01, "tensorboard": folder, **options})
     model = build(data, chosen)
@@ -52,7 +52,7 @@ def logs_of(folder: Path) -> dict[str, dict[int, float]]:
     return logged(folder / "after-lstm-seed-0")
 
 
-def predictions(model: Any, data: Data) -> Any:
+def predictions(model: Any, data: Dataset) -> Any:
     return predict(forward(model), data.test.x)[:, 0]
 
 
@@ -109,12 +109,12 @@ def test_a_fit_is_keras_s_own_on_the_same_batches(
 
 
 @pytest.fixture(scope="module")
-def random_labels() -> Data:
+def random_labels() -> Dataset:
     """Labels of no meaning: whoever fits them does worse on others."""
     return dataset(X, RNG.integers(0, 2, len(X)), held_out=20)
 
 
-def test_the_weights_of_the_best_epoch_are_kept(random_labels: Data, tmp_path: Path) -> None:
+def test_the_weights_of_the_best_epoch_are_kept(random_labels: Dataset, tmp_path: Path) -> None:
     """Of the one with the lowest loss on the validation data, which rises afterwards."""
     model, fitted = fit(random_labels, tmp_path, epochs=30, learning_rate=0.03, validation_split=0.2)
     by_epoch = logs_of(tmp_path)["validation loss"]
@@ -126,7 +126,7 @@ def test_the_weights_of_the_best_epoch_are_kept(random_labels: Data, tmp_path: P
     assert float(np.mean(losses)) == pytest.approx(by_epoch[best], abs=1e-6)
 
 
-def test_patience_needs_something_to_wait_for(random_labels: Data, tmp_path: Path) -> None:
+def test_patience_needs_something_to_wait_for(random_labels: Dataset, tmp_path: Path) -> None:
     """A split may be so small that it holds no sequence."""
     with pytest.raises(
         TrainingError, match=r"--patience needs validation data, got none: --validation-split 0\.001 of"
@@ -134,7 +134,7 @@ def test_patience_needs_something_to_wait_for(random_labels: Data, tmp_path: Pat
         fit(random_labels, tmp_path, epochs=2, validation_split=0.001, patience=3)
 
 
-def test_patience_ends_a_fit_that_brings_nothing_more(random_labels: Data, tmp_path: Path) -> None:
+def test_patience_ends_a_fit_that_brings_nothing_more(random_labels: Dataset, tmp_path: Path) -> None:
     """So many epochs after the best one."""
     _, fitted = fit(random_labels, tmp_path, epochs=100, learning_rate=0.03, validation_split=0.2, patience=3)
     assert fitted.epochs == fitted.epoch + 3 < 100

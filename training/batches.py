@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
-from training.data import Split
+from training.data import LabelledSequences
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Batches(NamedTuple):
 
 
 def batches_of(
-    split: Split, class_weights: Array | None, batch_size: int, seed: Sequence[int], start: int
+    split: LabelledSequences, class_weights: Array | None, batch_size: int, seed: Sequence[int], start: int
 ) -> Iterator[Batches]:
     """One epoch: every sequence once, in an order that depends on the seed alone.
 
@@ -49,13 +49,15 @@ def batches_of(
     batch_size = min(batch_size, len(order))
     bytes_of_batch = 4 * batch_size * int(np.prod(split.x.shape[1:]))
     most = max(1, min(steps, MOST_STEPS, MOST_BYTES // bytes_of_batch))
-    return ahead(
+    return prefetch(
         _batches(split, class_weights, order[step * batch_size : (step + most) * batch_size], (most, batch_size))
         for step in range(start, steps, most)
     )
 
 
-def _batches(split: Split, class_weights: Array | None, rows: NDArray[np.int64], shape: tuple[int, int]) -> Batches:
+def _batches(
+    split: LabelledSequences, class_weights: Array | None, rows: NDArray[np.int64], shape: tuple[int, int]
+) -> Batches:
     some = split.take(rows)
     y = some.y
     weights = np.ones(len(rows), np.float32) if class_weights is None else class_weights[y]
@@ -70,7 +72,7 @@ def _filled(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     return filled.reshape(*shape, *array.shape[1:])
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
+def prefetch(items: Iterable[T]) -> Iterator[T]:
     """The same items, each made while the one before is used."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as executor:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from training.data import Data, parts_of
+from training.data import Dataset, parts_of
 from training.options import Options
 
 #: Shortest time from one save to the next, in seconds and as a multiple of what a save takes.
@@ -43,16 +43,16 @@ class Progress:
     best_loss: float = float("inf")
     seconds: float = 0.0
 
-    def over(self, options: Options) -> bool:
+    def is_over(self, options: Options) -> bool:
         """Whether there is nothing left to do: all epochs are done, or the latest have brought nothing."""
         stale = options.patience is not None and self.best_epoch and self.epoch - self.best_epoch >= options.patience
         return self.epoch >= options.epochs or bool(stale)
 
-    def stepped(self, steps: int, loss: float, seconds: float) -> Self:
+    def after_steps(self, steps: int, loss: float, seconds: float) -> Self:
         """After more steps, with the sum of their losses."""
         return replace(self, step=self.step + steps, loss=self.loss + loss, seconds=seconds)
 
-    def finished_epoch(self, validation_loss: float | None, seconds: float) -> Self:
+    def after_epoch(self, validation_loss: float | None, seconds: float) -> Self:
         """After an epoch, with its loss on validation data where there is any."""
         after = replace(self, epoch=self.epoch + 1, step=0, loss=0.0, seconds=seconds)
         if validation_loss is None or validation_loss >= self.best_loss:
@@ -108,7 +108,7 @@ class Checkpoints:
         data: what on.
     """
 
-    def __init__(self, home: Path, options: Options, data: Data) -> None:
+    def __init__(self, home: Path, options: Options, data: Dataset) -> None:
         digest = hashlib.sha256(options.model_dump_json(exclude=IRRELEVANT).encode())
         digest.update(data.target.model_dump_json().encode())
         for split in (data.train, data.test):

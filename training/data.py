@@ -18,7 +18,7 @@ MOST_COLUMNS: Final = 20_000
 VALUES_AT_A_TIME: Final = 2**20
 
 
-class Rows(Protocol):
+class SequenceStore(Protocol):
     """Sequences, in memory or elsewhere; an array is one.
 
     NaN is a missing value; a timestep without any value is absent, and sequences that end early end in such ones.
@@ -35,7 +35,7 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
-class Selection:
+class Subset:
     """Some of other rows, read when asked for.
 
     Attributes:
@@ -43,7 +43,7 @@ class Selection:
         order: `(n,)`, which of them.
     """
 
-    rows: Rows
+    rows: SequenceStore
     order: Indices
 
     @property
@@ -58,7 +58,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Split:
+class LabelledSequences:
     """Labelled sequences.
 
     Attributes:
@@ -67,25 +67,25 @@ class Split:
         marked: `(n, timesteps)`, the timesteps that decide; only synthetic data knows.
     """
 
-    x: Rows
+    x: SequenceStore
     y: NDArray[Any]
     marked: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows: Indices | slice) -> "Split":
+    def take(self, rows: Indices | slice) -> "LabelledSequences":
         """Some of the sequences, in the order given; what is on disk stays there."""
         marked = None if self.marked is None else self.marked[rows]
-        return Split(_selected(self.x, rows), self.y[rows], marked)
+        return LabelledSequences(_selected(self.x, rows), self.y[rows], marked)
 
 
-def _selected(x: Rows, rows: Indices | slice) -> Rows:
+def _selected(x: SequenceStore, rows: Indices | slice) -> SequenceStore:
     if isinstance(x, np.ndarray):
         return x[rows]
-    if isinstance(x, Selection):
-        return Selection(x.rows, x.order[rows])
-    return Selection(x, np.arange(len(x))[rows])
+    if isinstance(x, Subset):
+        return Subset(x.rows, x.order[rows])
+    return Subset(x, np.arange(len(x))[rows])
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Scale:
     deviation: NDArray[np.float64]
 
     @classmethod
-    def of(cls, x: Rows) -> "Scale":
+    def of(cls, x: SequenceStore) -> "Scale":
         """Measure sequences, a part at a time.
 
         Source of the merging: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for
@@ -125,7 +125,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Data:
+class Dataset:
     """What one run trains and is judged on.
 
     Attributes:
@@ -139,8 +139,8 @@ class Data:
         scale: of the sequences to fit; none for synthetic ones, which, like their numbers, need no scaling.
     """
 
-    train: Split
-    test: Split
+    train: LabelledSequences
+    test: LabelledSequences
     target: Target
     timestep_labels: tuple[str, ...]
     feature_labels: tuple[str, ...]
@@ -159,7 +159,7 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Sequences:
+class SourceData:
     """What a source holds, before anything is held out.
 
     Attributes:
@@ -174,7 +174,7 @@ class Sequences:
     """
 
     where: str
-    x: Rows
+    x: SequenceStore
     labels: NDArray[Any]
     label_names: tuple[str, ...]
     timestep_labels: tuple[str, ...]
@@ -183,7 +183,7 @@ class Sequences:
     fitted: int | None
 
 
-def mean_sequence(x: Rows) -> NDArray[np.float64]:
+def mean_sequence(x: SequenceStore) -> NDArray[np.float64]:
     """What is typical of each timestep: `(timesteps, features)`, the mean over the sequences that have it.
 
     Where none has, it is the feature's mean over all timesteps, or 0 where that has no value at all.
@@ -196,7 +196,7 @@ def mean_sequence(x: Rows) -> NDArray[np.float64]:
     return np.where(count > 0, total / np.maximum(count, 1), of_feature)
 
 
-def parts_of(x: Rows) -> Iterator[Array]:
+def parts_of(x: SequenceStore) -> Iterator[Array]:
     """All sequences, `VALUES_AT_A_TIME` or so at a time."""
     step = max(1, VALUES_AT_A_TIME // (x.shape[1] * x.shape[2]))
     for start in range(0, len(x), step):

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from service.artifact.card import Agreement, AttentionProfile, Importance, Target
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from training import TrainingError
-from training.data import Rows, Split
+from training.data import LabelledSequences, SequenceStore
 from training.importance import agreement, importance
-from training.scores import ProfileSum, metrics
+from training.scores import ProfileSum, compute_metrics
 
 BATCH_SIZE = 1024
 
@@ -38,12 +38,12 @@ def forward(model: keras.Model) -> Forward:
     return lambda sequences: {name: output.numpy() for name, output in run(tf.constant(sequences)).items()}
 
 
-def predict(run: Forward, x: Rows) -> Array:
+def predict(run: Forward, x: SequenceStore) -> Array:
     """Predictions `(n, outputs)` for sequences `(n, timesteps, features)`."""
     return np.concatenate([run(some)[PREDICTION] for some in _batches(x)])
 
 
-def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Evaluation:
+def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: int) -> Evaluation:
     """Judge a model: what it predicts, where it looks, and whether that is where what it predicts comes from.
 
     Args:
@@ -68,7 +68,7 @@ def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Eval
         profile.add(attention)
         if test.marked is not None:
             on_marked.append(marked_attention(attention, test.marked[start : start + BATCH_SIZE]))
-    outcome = metrics(np.concatenate(predictions), test.y, target)
+    outcome = compute_metrics(np.concatenate(predictions), test.y, target)
     if on_marked:
         mass, peak = np.concatenate(on_marked).mean(axis=0).tolist()
         outcome |= {"attention on marked": mass, "peak on marked": peak}
@@ -77,7 +77,7 @@ def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Eval
     return Evaluation(outcome, profile.result(), found, agreed)
 
 
-def _batches(x: Rows) -> Iterator[Array]:
+def _batches(x: SequenceStore) -> Iterator[Array]:
     return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
 
 

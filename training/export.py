@@ -16,7 +16,7 @@ from service.artifact.version import Artifact
 from service.engines import opener
 from training import TrainingError
 from training.lowering import write_lowering
-from training.profile_chart import bar_chart
+from training.profile_chart import draw_profile
 
 #: Held-out sequences recorded as the golden example, and most that the lowering is checked on.
 GOLDEN_SEQUENCES, CHECKED_SEQUENCES = 32, 1000
@@ -49,7 +49,7 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         np.savez(artifact.golden_path, **recorded)
         lowering = write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES], card.target)
         for suffix in CHARTS:
-            artifact.chart_path(suffix).write_bytes(bar_chart(card, suffix))
+            artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
         artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
         artifact.write_sums()
         contents = artifact.read()

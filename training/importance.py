@@ -8,8 +8,8 @@ import numpy as np
 from service.artifact.card import Agreement, Importance, Target
 from service.artifact.distances import rank_correlation
 from service.artifact.tensors import Array
-from training.data import Split
-from training.scores import SCORES, metrics
+from training.data import LabelledSequences
+from training.scores import MAIN_METRIC, compute_metrics
 
 #: Most sequences to exchange values between, most times to do so, and most timesteps to run the model over in all.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 20_000_000
@@ -19,7 +19,9 @@ FEWEST_SEQUENCES = 50
 TOP = 0.1
 
 
-def importance(predict: Callable[[Array], Array], test: Split, target: Target, rng: np.random.Generator) -> Importance:
+def importance(
+    predict: Callable[[Array], Array], test: LabelledSequences, target: Target, rng: np.random.Generator
+) -> Importance:
     """Permutation importance: how far the metric drops once the values of a timestep come from another sequence.
 
     Only sequences that have the timestep exchange its values, so each stays as long as it is.
@@ -37,10 +39,10 @@ def importance(predict: Callable[[Array], Array], test: Split, target: Target, r
     some = test.take(np.sort(rng.permutation(len(test))[:most]))
     x = some.x[:]
     repetitions = max(1, min(MOST_REPETITIONS, most // len(x)))
-    score = SCORES[target.task]
+    score = MAIN_METRIC[target.task]
 
     def scored(predictions: Array) -> float:
-        return metrics(predictions, some.y, target)[score]
+        return compute_metrics(predictions, some.y, target)[score]
 
     before = scored(predict(x))
     drops = np.empty((repetitions, timesteps))

@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
-from training.data import Data, Scale
+from training.data import Dataset, Scale
 from training.lstm import LSTM
 from training.options import Architecture, Options
 
@@ -90,7 +90,7 @@ ARCHITECTURES: Mapping[Architecture, Callable[[Inputs, Options], Attended]] = {
 }
 
 
-def build(data: Data, options: Options) -> keras.Model:
+def build(data: Dataset, options: Options) -> keras.Model:
     """Build an untrained model for some data.
 
     Args:
@@ -164,7 +164,7 @@ def _summed(states: Tensor, query: Tensor, attention_vec: Tensor) -> Attended:
     return layers.Dense(states.shape[-1], activation="tanh", use_bias=False)(both), attention_vec
 
 
-def _prepared(sequence: Tensor, data: Data) -> Inputs:
+def _prepared(sequence: Tensor, data: Dataset) -> Inputs:
     """Scale a sequence as wanted; what is missing becomes the mean, that is 0."""
     values = sequence if data.scale is None else _standardised(sequence, data.scale)
     if not (data.variable_length or data.missing_values):
@@ -185,7 +185,7 @@ def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
     return layers.Rescaling(1 / np.where(scale.deviation > 0, scale.deviation, 1))(centred)
 
 
-def _predicted(summary: Tensor, data: Data) -> Tensor:
+def _predicted(summary: Tensor, data: Dataset) -> Tensor:
     outputs = data.target.outputs
     match data.target.task:
         case "binary":

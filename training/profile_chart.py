@@ -8,14 +8,20 @@ from matplotlib.figure import Figure
 
 from service.artifact.card import ModelCard
 
-ATTENTION, PEAK, IMPORTANCE, WHISKER, INK = "#c3d2e6", "#4c8bd6", "#e2a35c", "#333333", "#222222"
+ATTENTION_COLOUR, PEAK_COLOUR, IMPORTANCE_COLOUR, WHISKER_COLOUR, TEXT_COLOUR = (
+    "#c3d2e6",
+    "#4c8bd6",
+    "#e2a35c",
+    "#333333",
+    "#222222",
+)
 #: More labels than this and every other one, or fewer, is drawn.
 MOST_LABELS = 25
 #: Width of a bar, of the distance between two timesteps, alone and beside another.
 ALONE, BESIDE = 0.8, 0.4
 
 
-def bar_chart(card: ModelCard, suffix: str) -> bytes:
+def draw_profile(card: ModelCard, suffix: str) -> bytes:
     """Draw the mean attention of each timestep with its spread, the peak picked out, and importance beside it.
 
     Args:
@@ -33,22 +39,22 @@ def bar_chart(card: ModelCard, suffix: str) -> bytes:
         card.attention.mean,
         width,
         yerr=_whiskers(card),
-        color=[PEAK if t == card.attention.peak else ATTENTION for t in timesteps],
-        ecolor=WHISKER,
+        color=[PEAK_COLOUR if t == card.attention.peak else ATTENTION_COLOUR for t in timesteps],
+        ecolor=WHISKER_COLOUR,
         error_kw={"elinewidth": 1, "capsize": capsize},
         label="attention",
     )
     if card.importance and mass:
         label = f"importance ({card.importance.metric} drops by up to {max(card.importance.drop):.2g})"
-        axes.bar(timesteps + width / 2, mass, width, color=IMPORTANCE, label=label)
-        axes.legend(frameon=False, labelcolor=INK)
+        axes.bar(timesteps + width / 2, mass, width, color=IMPORTANCE_COLOUR, label=label)
+        axes.legend(frameon=False, labelcolor=TEXT_COLOUR)
     every = -(-len(timesteps) // MOST_LABELS)
     axes.set_xticks(timesteps[::every], card.timestep_labels[::every])
     axes.set_xlim(-0.7, len(timesteps) - 0.3)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("timestep", color=INK)
-    axes.set_ylabel("fraction", color=INK)
-    axes.set_title(_title(card), fontsize=10, color=INK, loc="left")
+    axes.set_xlabel("timestep", color=TEXT_COLOUR)
+    axes.set_ylabel("fraction", color=TEXT_COLOUR)
+    axes.set_title(_title(card), fontsize=10, color=TEXT_COLOUR, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e8ee")
     axes.set_axisbelow(True)

@@ -43,12 +43,12 @@ class Report:
         if self._writer is not None:
             self._writer.close()
 
-    def steps(self, steps: int, loss: float) -> None:
+    def add_steps(self, steps: int, loss: float) -> None:
         """Some steps were made, at this mean loss."""
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update(steps)
 
-    def epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
+    def end_epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
         """An epoch is over, and this is what it came to."""
         self._bar.set_postfix_str(", ".join(f"{name} {value:.4f}" for name, value in logs.items()))
         if self._writer is not None:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from service.artifact.card import ModelCard, Repeats, TrainingRecord
 from training import TrainingError, export, models, train
 from training.checkpoints import Checkpoints
-from training.data import Data, mean_sequence
+from training.data import Dataset, mean_sequence
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
 
@@ -24,15 +24,15 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
 logger = logging.getLogger(__name__)
 
 
-class Trained(NamedTuple):
+class TrainedModel(NamedTuple):
     """A model, how it was fitted, and how good it is."""
 
     model: keras.Model
-    fitted: train.Fitted
+    fitted: train.FitResult
     evaluation: Evaluation
 
 
-def run(options: Options, dataset: Data) -> Path:
+def run(options: Options, dataset: Dataset) -> Path:
     """Train, evaluate and publish.
 
     Args:
@@ -69,16 +69,16 @@ def run(options: Options, dataset: Data) -> Path:
     return published
 
 
-def _train(dataset: Data, options: Options, seed: int, checkpoints: Checkpoints) -> Trained:
+def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
     keras.backend.clear_session()  # layer names count from 1 in every run of a process
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     model = models.build(dataset, options)
     fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
-    return Trained(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
+    return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 
-def _card(dataset: Data, options: Options, trained: Trained) -> ModelCard:
+def _card(dataset: Dataset, options: Options, trained: TrainedModel) -> ModelCard:
     model, fitted, evaluation = trained
     _, timesteps, features = dataset.train.x.shape
     return ModelCard(

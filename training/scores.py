@@ -10,10 +10,10 @@ from service.artifact.card import AttentionProfile, Target, Task
 from service.artifact.tensors import Array
 
 #: The metric that says how good a model is; higher is better.
-SCORES: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "r2"}
+MAIN_METRIC: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "r2"}
 
 
-def metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, float]:
+def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, float]:
     """Accuracy and mean cross-entropy in nats; for numbers R², mean absolute and root mean square error.
 
     Args:

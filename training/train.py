@@ -13,11 +13,11 @@ from service.artifact.tensors import PREDICTION, Array
 from training import TrainingError
 from training.batches import Batches, batches_of
 from training.checkpoints import Checkpoint
-from training.data import Data, Indices
+from training.data import Dataset, Indices
 from training.evaluate import forward, predict
 from training.options import Options
 from training.reports import Report
-from training.scores import metrics
+from training.scores import compute_metrics
 
 # Keras ships no types.
 Tensor = Any
@@ -27,7 +27,7 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 MakeSteps = Callable[[Batches], float]
 
 
-class Fitted(NamedTuple):
+class FitResult(NamedTuple):
     """What a fit came to.
 
     Attributes:
@@ -43,7 +43,7 @@ class Fitted(NamedTuple):
     seconds: float
 
 
-def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint: Checkpoint) -> Fitted:
+def fit(model: keras.Model, data: Dataset, options: Options, seed: int, checkpoint: Checkpoint) -> FitResult:
     """Fit a model in place with Adam, on all but the validation part of the training data.
 
     Where there is validation data, the model ends with the weights of the epoch that had the lowest loss on it.
@@ -70,34 +70,34 @@ def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint:
     optimizer = keras.optimizers.Adam(options.learning_rate)
     optimizer.build(model.trainable_variables)
     losses, run = loss_function(data, options), forward(model)
-    make_steps = compiled(model, optimizer, losses)
+    make_steps = compile_steps(model, optimizer, losses)
     best = [tf.Variable(variable.value) for variable in model.trainable_variables]
     state = [*model.variables, *optimizer.variables, *best]
 
     progress = checkpoint.restore(state)
     began = time.perf_counter() - progress.seconds
     with Report(options, seed, steps, progress) as report:
-        while not progress.over(options):
+        while not progress.is_over(options):
             for batches in batches_of(train, weights, options.batch_size, (seed, progress.epoch), progress.step):
                 loss = make_steps(batches)
-                progress = progress.stepped(batches.steps, loss, time.perf_counter() - began)
-                report.steps(batches.steps, loss / batches.steps)
+                progress = progress.after_steps(batches.steps, loss, time.perf_counter() - began)
+                report.add_steps(batches.steps, loss / batches.steps)
                 checkpoint.save_if_due(progress, state)
             logs = {"loss": progress.loss / steps}
             if len(validation):
                 predictions = predict(run, validation.x)
-                outcome = metrics(predictions, validation.y, data.target)
+                outcome = compute_metrics(predictions, validation.y, data.target)
                 outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
-            progress = progress.finished_epoch(logs.get("validation loss"), time.perf_counter() - began)
+            progress = progress.after_epoch(logs.get("validation loss"), time.perf_counter() - began)
             if progress.best_epoch == progress.epoch:
                 _assign(best, model.trainable_variables)
-            report.epoch(progress.epoch, logs)
+            report.end_epoch(progress.epoch, logs)
             checkpoint.save_if_due(progress, state)
     checkpoint.save(progress, state)
     if progress.best_epoch:
         _assign(model.trainable_variables, best)
-    return Fitted(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
+    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
 
 
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
@@ -127,7 +127,7 @@ def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
     return weights
 
 
-def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Losses) -> MakeSteps:
+def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Losses) -> MakeSteps:
     """Steps of the optimizer as one program: XLA fuses what TensorFlow would run operation by operation."""
 
     @tf.function(jit_compile=True)
@@ -150,7 +150,7 @@ def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: 
     return call
 
 
-def loss_function(data: Data, options: Options) -> Losses:
+def loss_function(data: Dataset, options: Options) -> Losses:
     """The loss of each sequence.
 
     Cross-entropy in nats for classes; for numbers what `--loss` names, each in units of its standard deviation.

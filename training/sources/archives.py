@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import Sequences
-from training.sources.arrays import Part, checked, joined, refuse_many
+from training.data import SourceData
+from training.sources.arrays import SourcePart, checked, joined, refuse_many
 
 
-def read(files: Mapping[str, Path]) -> Sequences:
+def read(files: Mapping[str, Path]) -> SourceData:
     """Read one .ts file, or the one to fit and the one to hold out.
 
     Raises:
@@ -31,7 +31,7 @@ def read(files: Mapping[str, Path]) -> Sequences:
     return joined(parts)
 
 
-def published(where: str, name: str) -> Sequences:
+def read_dataset(where: str, name: str) -> SourceData:
     """Read a data set of the aeon package, with its published split.
 
     Args:
@@ -58,7 +58,7 @@ def published(where: str, name: str) -> Sequences:
     return joined(parts)
 
 
-def _part(where: str, x: NDArray[Any] | Sequence[NDArray[Any]], labels: NDArray[Any]) -> Part:
+def _part(where: str, x: NDArray[Any] | Sequence[NDArray[Any]], labels: NDArray[Any]) -> SourcePart:
     """One part.
 
     Args:
@@ -71,10 +71,10 @@ def _part(where: str, x: NDArray[Any] | Sequence[NDArray[Any]], labels: NDArray[
     if len(labels) != len(x):
         raise TrainingError(f"{where}: expected a class label or target for each sequence, got {len(labels)}")
     if isinstance(x, np.ndarray):
-        return Part(where, checked(where, x.transpose(0, 2, 1)), labels, {})
+        return SourcePart(where, checked(where, x.transpose(0, 2, 1)), labels, {})
     longest = max(sequence.shape[1] for sequence in x)
     refuse_many(where, (len(x), longest, x[0].shape[0]))
-    return Part(where, checked(where, _padded(x, longest)), labels, {})
+    return SourcePart(where, checked(where, _padded(x, longest)), labels, {})
 
 
 def _padded(sequences: Sequence[NDArray[Any]], timesteps: int) -> Array:

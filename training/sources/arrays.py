@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import MOST_COLUMNS, Sequences, lengths_of, numbered
+from training.data import MOST_COLUMNS, SourceData, lengths_of, numbered
 
 
 @dataclass(frozen=True)
-class Part:
+class SourcePart:
     """What one file holds.
 
     Attributes:
@@ -34,7 +34,7 @@ class Part:
     names: Mapping[str, tuple[str, ...]]
 
 
-def read(files: Mapping[str, Path]) -> Sequences:
+def read(files: Mapping[str, Path]) -> SourceData:
     """Read one .npz file, or the one to fit and the one to hold out.
 
     Raises:
@@ -43,7 +43,7 @@ def read(files: Mapping[str, Path]) -> Sequences:
     return joined([_part(where, path) for where, path in files.items()])
 
 
-def joined(parts: Sequence[Part]) -> Sequences:
+def joined(parts: Sequence[SourcePart]) -> SourceData:
     """What is to fit and, where it is separate, what is to hold out.
 
     Raises:
@@ -79,7 +79,7 @@ def joined(parts: Sequence[Part]) -> Sequences:
             return f"{first.where} at y[{index}]"
         return f"{last.where} at y[{index - len(first.x)}]"
 
-    return Sequences(
+    return SourceData(
         where=first.where,
         x=_stacked([part.x for part in parts], timesteps),
         labels=np.concatenate([part.labels for part in parts]),
@@ -125,7 +125,7 @@ def refuse_many(where: str, shape: Sequence[int]) -> None:
         )
 
 
-def _part(where: str, path: Path) -> Part:
+def _part(where: str, path: Path) -> SourcePart:
     arrays = _arrays(where, path)
     if missing := {"x", "y"} - set(arrays):
         raise TrainingError(f"{where}: expected arrays x and y, got no {' and no '.join(sorted(missing))}")
@@ -140,7 +140,7 @@ def _part(where: str, path: Path) -> Part:
         y = y[:, 0]
     array = checked(where, x)
     counts = {"feature_names": x.shape[2], "timestep_labels": x.shape[1], "target_names": y[:1].size}
-    return Part(
+    return SourcePart(
         where, array, y, {name: _names(where, name, arrays[name], n) for name, n in counts.items() if name in arrays}
     )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training import TrainingError
 from training.data import Indices
-from training.sources.tables import Batch, first_refused, is_text, shown
+from training.sources.tables import TableBatch, first_refused, is_text, shown
 from training.sources.targets import MOST_CLASSES
 
 
@@ -32,7 +32,7 @@ class Labels:
         self._codes: dict[str, int] = {}
         self._parts: list[NDArray[Any]] = []  # of codes as long as there are some, else of values
 
-    def add(self, batch: Batch, rows: Indices) -> None:
+    def add(self, batch: TableBatch, rows: Indices) -> None:
         """Add the labels of some rows, one for each sequence.
 
         Raises:
@@ -80,7 +80,7 @@ class Labels:
         self._codes = {}
 
 
-def _array(batch: Batch, column: str, values: Any) -> NDArray[Any]:
+def _array(batch: TableBatch, column: str, values: Any) -> NDArray[Any]:
     if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
         array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return array
@@ -103,7 +103,7 @@ def _numbers(texts: Any) -> NDArray[Any] | None:
     return None
 
 
-def _parsed(values: Any, batch: Batch, column: str, rows: Indices) -> NDArray[Any]:
+def _parsed(values: Any, batch: TableBatch, column: str, rows: Indices) -> NDArray[Any]:
     numbers = _numbers(values)
     if numbers is None:
         index = first_refused(values, pa.float64())

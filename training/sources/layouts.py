@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import MOST_COLUMNS, Indices, Sequences, numbered
+from training.data import MOST_COLUMNS, Indices, SourceData, numbered
 from training.options import Options
 from training.sources.labels import Labels
-from training.sources.spool import Writer
-from training.sources.tables import Batch, Table, first_refused, is_text, open_table, shown
+from training.sources.spool import SpoolWriter
+from training.sources.tables import Table, TableBatch, first_refused, is_text, open_table, shown
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Chunk:
         starts: `(k,)`, where each begins in `steps`.
     """
 
-    batch: Batch
+    batch: TableBatch
     heads: Indices
     steps: Array
     starts: Indices
@@ -49,7 +49,7 @@ class Layout(Protocol):
         """All sequences of a table, in its order."""
 
 
-def read(files: Mapping[str, Path], options: Options) -> Sequences:
+def read(files: Mapping[str, Path], options: Options) -> SourceData:
     """Read one table, or the one to fit and the one to hold out, once, onto disk.
 
     Raises:
@@ -60,7 +60,7 @@ def read(files: Mapping[str, Path], options: Options) -> Sequences:
     targets = options.target_column or ()
     labels, rows = Labels(targets, typed=tables[0].typed), []
     counts = []  # sequences of each table
-    with Writer(len(layout.feature_labels)) as writer:
+    with SpoolWriter(len(layout.feature_labels)) as writer:
         for table in tables:
             counts.append(0)
             try:
@@ -80,7 +80,7 @@ def read(files: Mapping[str, Path], options: Options) -> Sequences:
     def place(index: int) -> str:
         return f"{tables[0 if index < counts[0] else -1].where}, row {first_rows[index]:,}"
 
-    return Sequences(
+    return SourceData(
         where=tables[0].where,
         x=spool,
         labels=labels.array(),
@@ -206,8 +206,8 @@ class Long:
     def chunks(self, table: Table) -> Iterator[Chunk]:
         columns = [self._sequence, self._timestep, *self.feature_labels, *self._targets]
         table.require(columns)
-        seen = Seen()
-        rest: Batch | None = None
+        seen = SeenSequences()
+        rest: TableBatch | None = None
         for read in table.batches(columns):
             batch = read if rest is None else rest.joined(read)
             starts = self._starts(batch)
@@ -219,7 +219,7 @@ class Long:
         yield self._chunk(rest, np.zeros(1, dtype=np.int64), seen)
         seen.refuse_returned(table.where, self._sequence)
 
-    def _starts(self, batch: Batch) -> Indices:
+    def _starts(self, batch: TableBatch) -> Indices:
         """Where sequences begin; one that is too long to be one is refused before the rest of it is read."""
         batch.refuse_null(self._sequence)
         starts = np.concatenate([[0], np.flatnonzero(_changes(batch[self._sequence])) + 1])
@@ -231,7 +231,7 @@ class Long:
             )
         return starts
 
-    def _chunk(self, batch: Batch, starts: Indices, seen: "Seen") -> Chunk:
+    def _chunk(self, batch: TableBatch, starts: Indices, seen: "SeenSequences") -> Chunk:
         inside = np.ones(len(batch), dtype=np.bool_)  # rows that go on with the sequence of the row before
         inside[starts] = False
         self._timesteps.check(batch, starts, inside)
@@ -255,7 +255,7 @@ class Timesteps:
         self._known: NDArray[Any] = np.zeros(0, dtype=np.int64)  # of the longest sequence
         self._shared = True
 
-    def check(self, batch: Batch, starts: Indices, inside: NDArray[np.bool_]) -> None:
+    def check(self, batch: TableBatch, starts: Indices, inside: NDArray[np.bool_]) -> None:
         """Look at some whole sequences.
 
         Args:
@@ -297,7 +297,7 @@ class Timesteps:
         position = np.arange(len(times)) - np.repeat(starts, sizes)
         self._shared = self._shared and bool((times == self._known[position]).all())
 
-    def _times(self, batch: Batch) -> NDArray[Any]:
+    def _times(self, batch: TableBatch) -> NDArray[Any]:
         """As integers, else as numbers, else as points in time."""
         batch.refuse_null(self._column)
         values = batch[self._column]
@@ -324,7 +324,7 @@ class Timesteps:
         )
 
 
-class Seen:
+class SeenSequences:
     """Which sequences there were: 64 bits of each, as many may be too many to keep."""
 
     def __init__(self) -> None:

@@ -5,32 +5,32 @@ from pathlib import Path
 import numpy as np
 
 from training import TrainingError
-from training.data import Data, Rows, Scale, Sequences, Split, lengths_of, parts_of
+from training.data import Dataset, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
 from training.options import Options
 from training.sources import archives, arrays, layouts, synthetic
 from training.sources.targets import encode
 
 
-def load(options: Options) -> Data:
+def load(options: Options) -> Dataset:
     """Load what `--data` names.
 
     Raises:
         TrainingError: there is no such data, or it cannot be trained on.
     """
     rng = np.random.default_rng(options.seed)
-    if options.data in synthetic.TASKS:
+    if options.data in synthetic.RECIPES:
         _refuse_test_data(options)
         return synthetic.load(options, rng)
     sequences = _read(options)
     return _divided(sequences, options, rng)
 
 
-def _read(options: Options) -> Sequences:
+def _read(options: Options) -> SourceData:
     where = f"--data {options.data}"
     scheme, _, name = options.data.partition(":")
     if scheme == "aeon" and name:
         _refuse_test_data(options)
-        return archives.published(where, name)
+        return archives.read_dataset(where, name)
     match Path(options.data).suffix:
         case ".npz":
             return arrays.read(_files(options))
@@ -64,9 +64,9 @@ def _files(options: Options) -> dict[str, Path]:
     return files
 
 
-def _divided(sequences: Sequences, options: Options, rng: np.random.Generator) -> Data:
+def _divided(sequences: SourceData, options: Options, rng: np.random.Generator) -> Dataset:
     target, y = encode(sequences, options.task)
-    everything = Split(sequences.x, y)
+    everything = LabelledSequences(sequences.x, y)
     n, fitted = len(everything), sequences.fitted
     if fitted is None:
         order = rng.permutation(n)
@@ -79,7 +79,7 @@ def _divided(sequences: Sequences, options: Options, rng: np.random.Generator) -
     else:  # files are often sorted by class, and the validation part must not be of one
         train, test = everything.take(rng.permutation(fitted)), everything.take(slice(fitted, None))
     variable_length, missing_values = _gaps(sequences.x)
-    return Data(
+    return Dataset(
         train=train,
         test=test,
         target=target,
@@ -91,7 +91,7 @@ def _divided(sequences: Sequences, options: Options, rng: np.random.Generator) -
     )
 
 
-def _gaps(x: Rows) -> tuple[bool, bool]:
+def _gaps(x: SequenceStore) -> tuple[bool, bool]:
     """Whether some sequence ends early, and whether some value is missing before the end."""
     variable_length = missing_values = False
     for part in parts_of(x):

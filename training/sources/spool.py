@@ -20,7 +20,7 @@ class Spool:
     """
 
     def __init__(self, file: IO[bytes], offsets: Indices, features: int) -> None:
-        """What `Writer.spool` makes.
+        """What `SpoolWriter.spool` makes.
 
         Args:
             file: float32 `(offsets[-1], features)`, the timesteps of all sequences; may be closed afterwards.
@@ -75,7 +75,7 @@ class Spool:
             place += size
 
 
-class Writer:
+class SpoolWriter:
     """Writes a spool, in the folder that TMPDIR names. A context manager: what was not made a spool of is given up."""
 
     def __init__(self, features: int) -> None:

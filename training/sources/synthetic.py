@@ -8,12 +8,12 @@ import numpy as np
 
 from service.artifact.card import Target
 from training import TrainingError
-from training.data import Data, Split, numbered
+from training.data import Dataset, LabelledSequences, numbered
 from training.options import Options
 
 
 @dataclass(frozen=True)
-class Task:
+class Recipe:
     """A recipe and its own sizes.
 
     Attributes:
@@ -29,28 +29,28 @@ class Task:
     target: Target
 
 
-TASKS: Mapping[str, Task] = {
-    "recurrent": Task(300_000, 20, 2, Target(task="binary", classes=("0", "1"))),
-    "add-two-numbers": Task(20_000, 20, ("number", "marker"), Target(task="regression", names=("sum",))),
-    "find-max": Task(100_000, 10, ("number",), Target(task="regression", names=("maximum",))),
+RECIPES: Mapping[str, Recipe] = {
+    "recurrent": Recipe(300_000, 20, 2, Target(task="binary", classes=("0", "1"))),
+    "add-two-numbers": Recipe(20_000, 20, ("number", "marker"), Target(task="regression", names=("sum",))),
+    "find-max": Recipe(100_000, 10, ("number",), Target(task="regression", names=("maximum",))),
 }
 
 
-def load(options: Options, rng: np.random.Generator) -> Data:
+def load(options: Options, rng: np.random.Generator) -> Dataset:
     """Make what `--data` names, and a tenth as much again to hold out.
 
     Raises:
         TrainingError: the task has no such shape.
     """
-    task = TASKS[options.data]
-    sequences = options.sequences or task.sequences
-    timesteps = options.timesteps or task.timesteps
-    features = _features(task, options)
+    recipe = RECIPES[options.data]
+    sequences = options.sequences or recipe.sequences
+    timesteps = options.timesteps or recipe.timesteps
+    features = _features(recipe, options)
     make = _maker(options, timesteps, len(features))
-    return Data(
+    return Dataset(
         train=make(sequences, rng=rng),
         test=make(sequences // 10, rng=rng),
-        target=task.target,
+        target=recipe.target,
         timestep_labels=numbered(timesteps),
         feature_labels=features,
         variable_length=False,
@@ -59,7 +59,9 @@ def load(options: Options, rng: np.random.Generator) -> Data:
     )
 
 
-def recurrent(n: int, timesteps: int, features: int, attention_column: int, rng: np.random.Generator) -> Split:
+def recurrent(
+    n: int, timesteps: int, features: int, attention_column: int, rng: np.random.Generator
+) -> LabelledSequences:
     """Standard normal sequences with their label, 0 or 1, written into every feature of one timestep.
 
     Source: `get_data_recurrent` of github.com/philipperemy/keras-attention-mechanism.
@@ -69,10 +71,10 @@ def recurrent(n: int, timesteps: int, features: int, attention_column: int, rng:
     x[:, attention_column, :] = y[:, np.newaxis]
     marked = np.zeros((n, timesteps), dtype=np.bool_)
     marked[:, attention_column] = True
-    return Split(x, y, marked)
+    return LabelledSequences(x, y, marked)
 
 
-def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> Split:
+def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> LabelledSequences:
     """Numbers between 0 and 1, and a marker that is 1 beside two of them, else 0; the sum of those two.
 
     Source: "the adding problem" of Hochreiter and Schmidhuber (1997); its sequences of one length, as in
@@ -84,28 +86,28 @@ def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> Split:
     marked = np.zeros((n, timesteps), dtype=np.bool_)
     marked[np.arange(n), first] = marked[np.arange(n), second] = True
     y = np.where(marked, numbers, 0).sum(axis=1, keepdims=True, dtype=np.float32)
-    return Split(np.stack([numbers, marked.astype(np.float32)], axis=2), y, marked)
+    return LabelledSequences(np.stack([numbers, marked.astype(np.float32)], axis=2), y, marked)
 
 
-def find_max(n: int, timesteps: int, rng: np.random.Generator) -> Split:
+def find_max(n: int, timesteps: int, rng: np.random.Generator) -> LabelledSequences:
     """Numbers between 0 and 1; the largest of them.
 
     Source: `examples/find_max.py` of github.com/philipperemy/keras-attention-mechanism, with uniform numbers.
     """
     numbers = rng.random((n, timesteps), dtype=np.float32)
     marked = np.arange(timesteps) == numbers.argmax(axis=1)[:, np.newaxis]
-    return Split(numbers[..., np.newaxis], numbers.max(axis=1, keepdims=True), marked)
+    return LabelledSequences(numbers[..., np.newaxis], numbers.max(axis=1, keepdims=True), marked)
 
 
-def _features(task: Task, options: Options) -> tuple[str, ...]:
-    if isinstance(task.features, int):
-        return numbered(options.features or task.features)
-    if options.features not in {None, len(task.features)}:
-        raise TrainingError(f"--features: {options.data} has {len(task.features)}, got {options.features}")
-    return task.features
+def _features(recipe: Recipe, options: Options) -> tuple[str, ...]:
+    if isinstance(recipe.features, int):
+        return numbered(options.features or recipe.features)
+    if options.features not in {None, len(recipe.features)}:
+        raise TrainingError(f"--features: {options.data} has {len(recipe.features)}, got {options.features}")
+    return recipe.features
 
 
-def _maker(options: Options, timesteps: int, features: int) -> Callable[..., Split]:
+def _maker(options: Options, timesteps: int, features: int) -> Callable[..., LabelledSequences]:
     if options.data == "find-max":
         return partial(find_max, timesteps=timesteps)
     if options.data == "add-two-numbers":

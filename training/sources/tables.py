@@ -44,7 +44,7 @@ _CSV_COLUMN: Final = re.compile(r"In CSV column #(\d+)")
 
 
 @dataclass(frozen=True)
-class Batch:
+class TableBatch:
     """Some rows of a table.
 
     Attributes:
@@ -60,13 +60,13 @@ class Batch:
     def __len__(self) -> int:
         return int(self.rows.num_rows)
 
-    def part(self, start: int, stop: int) -> "Batch":
+    def part(self, start: int, stop: int) -> "TableBatch":
         """Some of the rows."""
-        return Batch(self.where, self.first + start, self.rows.slice(start, stop - start))
+        return TableBatch(self.where, self.first + start, self.rows.slice(start, stop - start))
 
-    def joined(self, following: "Batch") -> "Batch":
+    def joined(self, following: "TableBatch") -> "TableBatch":
         """These rows, then those that follow them."""
-        return Batch(self.where, self.first, pa.concat_batches([self.rows, following.rows]))
+        return TableBatch(self.where, self.first, pa.concat_batches([self.rows, following.rows]))
 
     def place(self, column: str, row: int) -> str:
         """What errors call a cell.
@@ -165,7 +165,7 @@ class Table:
         """The first of its columns, for errors."""
         return ", ".join(self.names[:20]) + (", …" if len(self.names) > 20 else "")
 
-    def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
+    def batches(self, columns: Sequence[str]) -> Iterator[TableBatch]:
         """All rows, a batch at a time.
 
         Args:
@@ -178,7 +178,7 @@ class Table:
         try:
             for rows in (_parquet_batches if self.typed else _csv_batches)(self, columns):
                 if rows.num_rows:
-                    yield Batch(self.where, first, rows)
+                    yield TableBatch(self.where, first, rows)
                 first += rows.num_rows
         except (pa.ArrowException, OSError) as error:
             raise TrainingError(f"{self.where}{_told(error, columns)}") from error

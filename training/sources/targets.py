@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from service.artifact.card import Target
 from training import TrainingError
-from training.data import Indices, Sequences
+from training.data import Indices, SourceData
 from training.options import TaskChoice
 
 #: Most classes; each is an output of the model.
@@ -16,7 +16,7 @@ MOST_CLASSES: Final = 10_000
 KINDS: Final = {"b": "booleans", "i": "integers", "u": "integers", "f": "numbers"}
 
 
-def encode(sequences: Sequences, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
+def encode(sequences: SourceData, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
     """Decide what the labels are, and bring them into the form that is trained on.
 
     Args:
@@ -41,7 +41,7 @@ def encode(sequences: Sequences, task: TaskChoice) -> tuple[Target, NDArray[Any]
     return _numbers(sequences) if task == "regression" else _classes(sequences)
 
 
-def _numbers(sequences: Sequences) -> tuple[Target, NDArray[np.float32]]:
+def _numbers(sequences: SourceData) -> tuple[Target, NDArray[np.float32]]:
     labels = sequences.labels.reshape(len(sequences.labels), -1)
     if labels.dtype.kind not in KINDS:
         row = next((row for row, (label, *_) in enumerate(labels) if not _is_number(label)), 0)
@@ -50,7 +50,7 @@ def _numbers(sequences: Sequences) -> tuple[Target, NDArray[np.float32]]:
     return Target(task="regression", names=sequences.label_names), labels.astype(np.float32)
 
 
-def _classes(sequences: Sequences) -> tuple[Target, Indices]:
+def _classes(sequences: SourceData) -> tuple[Target, Indices]:
     labels = sequences.labels
     if labels.ndim != 1:
         raise TrainingError(
@@ -75,7 +75,7 @@ def _classes(sequences: Sequences) -> tuple[Target, Indices]:
     return Target(task="binary" if len(names) == 2 else "multiclass", classes=names), codes.astype(np.int64)
 
 
-def _refuse_words_among_fractions(sequences: Sequences) -> None:
+def _refuse_words_among_fractions(sequences: SourceData) -> None:
     """Refuse a few words among fractions, which are no classes: somebody meant to write a number."""
     values = set(sequences.labels.tolist())
     words = {value for value in values if not _is_number(value)}
@@ -87,7 +87,7 @@ def _refuse_words_among_fractions(sequences: Sequences) -> None:
         )
 
 
-def _refuse_infinite(sequences: Sequences, labels: NDArray[Any]) -> None:
+def _refuse_infinite(sequences: SourceData, labels: NDArray[Any]) -> None:
     """Those that float32 cannot hold, too."""
     with np.errstate(over="ignore"):
         wrong = np.argwhere(~np.isfinite(labels.astype(np.float32)))
