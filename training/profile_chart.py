@@ -1,4 +1,4 @@
-"""The attention profile as a bar chart, with importance beside it."""
+"""The bar chart of the attention profile and of importance."""
 
 import io
 
@@ -15,25 +15,28 @@ ATTENTION_COLOUR, PEAK_COLOUR, IMPORTANCE_COLOUR, WHISKER_COLOUR, TEXT_COLOUR = 
     "#333333",
     "#222222",
 )
-#: More labels than this and every other one, or fewer, is drawn.
+#: Largest number of labels on the axis; with more timesteps, some labels are left out.
 MOST_LABELS = 25
-#: Width of a bar, of the distance between two timesteps, alone and beside another.
-ALONE, BESIDE = 0.8, 0.4
+#: Width of a bar as a fraction of the distance between timesteps: of a single bar, and of one of two.
+SINGLE_WIDTH, PAIR_WIDTH = 0.8, 0.4
 
 
 def draw_profile(card: ModelCard, suffix: str) -> bytes:
-    """Draw the mean attention of each timestep with its spread, the peak picked out, and importance beside it.
+    """Draw mean and spread of attention for each timestep, with the peak highlighted, and importance beside it.
 
     Args:
-        card: what to draw: `attention`, and `importance` and `repeats` where there are any.
-        suffix: file format: `svg` or `png`.
+        card: the card with `attention` and, if they exist, `importance` and `repeats`.
+        suffix: file format, `svg` or `png`.
+
+    Returns:
+        The content of the file.
     """
     timesteps = np.arange(card.timesteps)
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot()
     mass = card.importance.mass if card.importance else None
-    width = BESIDE if mass else ALONE
-    capsize = 2 if card.timesteps <= MOST_LABELS else 0  # else they would touch each other
+    width = PAIR_WIDTH if mass else SINGLE_WIDTH
+    capsize = 2 if card.timesteps <= MOST_LABELS else 0  # the caps of more bars would touch
     axes.bar(
         timesteps - (width / 2 if mass else 0),
         card.attention.mean,
@@ -59,17 +62,17 @@ def draw_profile(card: ModelCard, suffix: str) -> bytes:
     axes.grid(axis="y", color="#e5e8ee")
     axes.set_axisbelow(True)
     buffer = io.BytesIO()
-    # The same profile draws the same file: no date, and no random identifiers in the SVG.
+    # No date and no random identifiers: the same card must give the same file.
     with matplotlib.rc_context({"svg.hashsalt": card.name, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(buffer, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
     return buffer.getvalue()
 
 
 def _whiskers(card: ModelCard) -> list[np.ndarray]:
-    """One standard deviation down and up: over the seeds where there are several, else over the sequences."""
+    """Return one standard deviation down and up: over the seeds if there are several, else over the sequences."""
     mean = np.array(card.attention.mean)
     spread = np.array(card.repeats.attention_spread if card.repeats else card.attention.spread)
-    return [np.minimum(spread, mean), spread]  # a weight is never below 0, so neither is its whisker
+    return [np.minimum(spread, mean), spread]  # attention is never below 0
 
 
 def _title(card: ModelCard) -> str:

@@ -1,4 +1,4 @@
-"""One training run, from options to a published version."""
+"""One training, from options to a published version."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class TrainedModel(NamedTuple):
-    """A model, how it was fitted, and how good it is."""
+    """A model, its fit and its evaluation."""
 
     model: keras.Model
     fitted: train.FitResult
@@ -36,28 +36,30 @@ def run(options: Options, dataset: Dataset) -> Path:
     """Train, evaluate and publish.
 
     Args:
-        options: what to train, how, and where to publish it.
-        dataset: what to train on.
+        options: options of the training.
+        dataset: the data to fit and to evaluate on.
 
     Returns:
         The directory of the published version.
 
     Raises:
-        TrainingError: the data cannot be trained on, the fit diverges, or what was exported is not what was trained.
+        TrainingError: the data or the options are unusable, the fit diverges, or the lowering differs from the model.
         OSError: the version cannot be written.
     """
     home = options.artifacts / options.model_name
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):
-        pass  # before the fit: hours of it should not end in a folder that is read-only
+        pass  # fail before the fit, not after hours of it, if the folder is read-only
     checkpoints = Checkpoints(home, options, dataset)
     if not options.resume:
         checkpoints.discard()
     elif not checkpoints:
-        logger.warning("nothing to resume: %s has no checkpoint of these options and data; from the beginning", home)
+        logger.warning(
+            "nothing to resume: %s has no checkpoint of these options and data; starting from the beginning", home
+        )
     try:
         trained = [_train(dataset, options, seed, checkpoints) for seed in options.seeds]
-    except TrainingError:  # and it would again
+    except TrainingError:  # resuming would fail in the same way
         checkpoints.discard()
         raise
     first = trained[0]
@@ -70,7 +72,7 @@ def run(options: Options, dataset: Dataset) -> Path:
 
 
 def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
-    keras.backend.clear_session()  # layer names count from 1 in every run of a process
+    keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     model = models.build(dataset, options)

@@ -1,4 +1,4 @@
-"""Fitting a model."""
+"""The fit of a model with Adam."""
 
 import time
 from collections.abc import Callable
@@ -21,20 +21,20 @@ from training.scores import compute_metrics
 
 # Keras ships no types.
 Tensor = Any
-#: The loss of each sequence, `(batch,)`, from what is right and what is predicted, `(batch, outputs)`.
+#: Maps labels and predictions `(batch, outputs)` to the loss of each sequence, `(batch,)`.
 Losses = Callable[[Tensor, Tensor], Tensor]
-#: Makes some steps of the optimizer; returns the sum of their losses.
+#: Runs some steps of the optimizer; returns the sum of their losses.
 MakeSteps = Callable[[Batches], float]
 
 
 class FitResult(NamedTuple):
-    """What a fit came to.
+    """The result of a fit.
 
     Attributes:
-        sequences: how many the weights were fitted on.
-        epochs: how many passes over them there were.
-        epoch: the one whose weights the model has, from 1.
-        seconds: time taken.
+        sequences: number of fitted sequences.
+        epochs: number of passes over them.
+        epoch: the epoch of the model's weights, from 1.
+        seconds: duration.
     """
 
     sequences: int
@@ -43,33 +43,33 @@ class FitResult(NamedTuple):
     seconds: float
 
 
-def fit(model: keras.Model, data: Dataset, options: Options, seed: int, checkpoint: Checkpoint) -> FitResult:
-    """Fit a model in place with Adam, on all but the validation part of the training data.
+def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, checkpoint: Checkpoint) -> FitResult:
+    """Fit a model in place, on the training data without its last part, the validation data.
 
-    Where there is validation data, the model ends with the weights of the epoch that had the lowest loss on it.
+    If there is validation data, the model gets the weights of the epoch with the lowest loss on it.
 
     Args:
-        model: as `models.build` makes it.
-        data: what to fit and, from the end, to validate on.
+        model: a model from `models.build`.
+        dataset: the data to fit and to validate on.
         options: epochs, batch size, learning rate, validation split, patience, class weights.
         seed: decides the order of the sequences.
-        checkpoint: where to go on from, and where to keep how far it is.
+        checkpoint: restored at the start, and saved during the fit.
 
     Raises:
-        TrainingError: class weights do not fit the data, or the loss is no longer finite.
+        TrainingError: class weights or patience do not suit the data, or the loss is not finite.
     """
-    fitted = len(data.train) - int(len(data.train) * options.validation_split)
-    train, validation = data.train.take(slice(0, fitted)), data.train.take(slice(fitted, None))
+    fitted = len(dataset.train) - int(len(dataset.train) * options.validation_split)
+    train, validation = dataset.train.take(slice(0, fitted)), dataset.train.take(slice(fitted, None))
     if options.patience is not None and not len(validation):
         raise TrainingError(
             f"--patience needs validation data, got none: --validation-split {options.validation_split} of "
-            f"{len(data.train):,} sequences"
+            f"{len(dataset.train):,} sequences"
         )
     steps = -(-fitted // options.batch_size)
-    weights = class_weights(data.target, train.y, options)
+    weights = class_weights(dataset.target, train.y, options)
     optimizer = keras.optimizers.Adam(options.learning_rate)
     optimizer.build(model.trainable_variables)
-    losses, run = loss_function(data, options), forward(model)
+    losses, run = loss_function(dataset, options), forward(model)
     make_steps = compile_steps(model, optimizer, losses)
     best = [tf.Variable(variable.value) for variable in model.trainable_variables]
     state = [*model.variables, *optimizer.variables, *best]
@@ -86,7 +86,7 @@ def fit(model: keras.Model, data: Dataset, options: Options, seed: int, checkpoi
             logs = {"loss": progress.loss / steps}
             if len(validation):
                 predictions = predict(run, validation.x)
-                outcome = compute_metrics(predictions, validation.y, data.target)
+                outcome = compute_metrics(predictions, validation.y, dataset.target)
                 outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
             progress = progress.after_epoch(logs.get("validation loss"), time.perf_counter() - began)
@@ -101,16 +101,15 @@ def fit(model: keras.Model, data: Dataset, options: Options, seed: int, checkpoi
 
 
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
-    """What a sequence of each class counts, `(classes,)`; none where all count the same.
+    """Return the weight of a sequence of each class, `(classes,)`; None if all weights are 1.
 
     Args:
         target: the classes.
-        y: `(n,)`, those of the sequences to fit.
-        options: `--balanced`: all classes count the same together, however many sequences they have;
-            `--class-weight`: as given, on top of that.
+        y: `(n,)`, class indices of the sequences to fit.
+        options: `--balanced` gives all classes the same total weight; `--class-weight` multiplies it.
 
     Raises:
-        TrainingError: a weight is given for what is no class, or there are no classes.
+        TrainingError: a weight names an unknown class, or the target has no classes.
     """
     if not (options.balanced or options.class_weight):
         return None
@@ -128,14 +127,14 @@ def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
 
 
 def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Losses) -> MakeSteps:
-    """Steps of the optimizer as one program: XLA fuses what TensorFlow would run operation by operation."""
+    """Return steps of the optimizer as one program of XLA, which fuses operations."""
 
     @tf.function(jit_compile=True)
     def make_steps(x: Tensor, y: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
         total, step = 0.0, 0
         while step < steps:
             with tf.GradientTape() as tape:
-                # As it is in training: for the LSTM that XLA can compile.
+                # training=True selects the LSTM that XLA can compile.
                 predictions = model(x[step], training=True)[PREDICTION]
                 count = tf.math.count_nonzero(weights[step], dtype=tf.float32)
                 loss = tf.reduce_sum(weights[step] * losses(y[step], predictions)) / tf.maximum(count, 1.0)
@@ -150,19 +149,19 @@ def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, los
     return call
 
 
-def loss_function(data: Dataset, options: Options) -> Losses:
-    """The loss of each sequence.
+def loss_function(dataset: Dataset, options: Options) -> Losses:
+    """Return the loss of each sequence.
 
-    Cross-entropy in nats for classes; for numbers what `--loss` names, each in units of its standard deviation.
+    It is cross-entropy in nats for classes, and `--loss` for numbers, each in units of its standard deviation.
     """
-    match data.target.task:
+    match dataset.target.task:
         case "binary":
             return lambda y, predictions: keras.losses.binary_crossentropy(y[:, tf.newaxis], predictions)
         case "multiclass":
             of_classes: Losses = keras.losses.sparse_categorical_crossentropy
             return of_classes
         case "regression":
-            deviation = data.target_scale.deviation.astype(np.float32)
+            deviation = dataset.target_scale.deviation.astype(np.float32)
             of_numbers = keras.losses.get(options.loss)
             return lambda y, predictions: of_numbers(y / deviation, predictions / deviation)
 

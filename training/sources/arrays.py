@@ -74,7 +74,7 @@ def joined(parts: Sequence[SourcePart]) -> SourceData:
         )
     label_names = ("target",) if first.labels.ndim == 1 else numbered(first.labels.shape[1])
 
-    def place(index: int) -> str:
+    def locate(index: int) -> str:
         if index < len(first.x):
             return f"{first.where} at y[{index}]"
         return f"{last.where} at y[{index - len(first.x)}]"
@@ -86,7 +86,7 @@ def joined(parts: Sequence[SourcePart]) -> SourceData:
         label_names=names.get("target_names", label_names),
         timestep_labels=timestep_labels,
         feature_labels=names.get("feature_names", numbered(first.x.shape[2])),
-        place=place,
+        locate=locate,
         fitted=len(first.x) if len(parts) > 1 else None,
     )
 

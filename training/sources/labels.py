@@ -53,7 +53,7 @@ class Labels:
         else:
             self._parts.append(self._coded(values))
             if len(self._codes) > MOST_CLASSES:
-                self._give_up_codes(batch.place(column, int(rows[-1])))
+                self._give_up_codes(batch.locate(column, int(rows[-1])))
 
     def array(self) -> NDArray[Any]:
         """All of them: `(n,)`, or `(n, numbers)` where there are several columns; text as objects."""
@@ -108,7 +108,7 @@ def _parsed(values: Any, batch: TableBatch, column: str, rows: Indices) -> NDArr
     if numbers is None:
         index = first_refused(values, pa.float64())
         raise TrainingError(
-            f"{batch.place(column, int(rows[index]))}: expected a number, as in the rows before, "
+            f"{batch.locate(column, int(rows[index]))}: expected a number, as in the rows before, "
             f"got {shown(values[index])}"
         )
     return numbers

@@ -77,7 +77,7 @@ def read(files: Mapping[str, Path], options: Options) -> SourceData:
         spool = writer.spool()
     first_rows = np.concatenate(rows)
 
-    def place(index: int) -> str:
+    def locate(index: int) -> str:
         return f"{tables[0 if index < counts[0] else -1].where}, row {first_rows[index]:,}"
 
     return SourceData(
@@ -87,7 +87,7 @@ def read(files: Mapping[str, Path], options: Options) -> SourceData:
         label_names=tuple(targets),
         timestep_labels=layout.timestep_labels or numbered(spool.shape[1]),
         feature_labels=layout.feature_labels,
-        place=place,
+        locate=locate,
         fitted=counts[0] if len(tables) > 1 else None,
     )
 
@@ -225,7 +225,7 @@ class Long:
         starts = np.concatenate([[0], np.flatnonzero(_changes(batch[self._sequence])) + 1])
         sizes = _sizes(starts, len(batch)) * len(self.feature_labels)
         if (most := sizes.max()) > MOST_COLUMNS:
-            place = batch.place(self._sequence, int(starts[sizes.argmax()]))
+            place = batch.locate(self._sequence, int(starts[sizes.argmax()]))
             raise TrainingError(
                 f"{place}: expected at most {MOST_COLUMNS:,} values in a sequence, got {most:,} or more"
             )
@@ -241,7 +241,7 @@ class Long:
                 row = int(wrong[0]) + 1
                 before, value = shown(batch[target][row - 1]), shown(batch[target][row])
                 raise TrainingError(
-                    f"{batch.place(target, row)}: expected {before}, as before in the sequence, got {value}"
+                    f"{batch.locate(target, row)}: expected {before}, as before in the sequence, got {value}"
                 )
         seen.add(batch[self._sequence].take(pa.array(starts)), batch.first + starts)
         return Chunk(batch, starts, batch.float32(self.feature_labels), starts)
@@ -271,7 +271,7 @@ class Timesteps:
             row = int(wrong[0]) + 1
             values = batch[self._column]
             before, value = shown(values[row - 1]), shown(values[row])
-            place = batch.place(self._column, row)
+            place = batch.locate(self._column, row)
             if times[row] == times[row - 1]:
                 raise TrainingError(f"{place}: expected each timestep of a sequence once, got {value} twice")
             raise TrainingError(f"{place}: expected timesteps in ascending order, got {value} after {before}")
@@ -311,7 +311,7 @@ class Timesteps:
                 continue
             if len(self._known) and (times.dtype.kind == "M") != (self._known.dtype.kind == "M"):
                 raise TrainingError(
-                    f"{batch.place(self._column, 0)}: expected numbers or times, as before, got {shown(values[0])}"
+                    f"{batch.locate(self._column, 0)}: expected numbers or times, as before, got {shown(values[0])}"
                 )
             return times
         if not is_text(values.type):
@@ -319,7 +319,7 @@ class Timesteps:
         kind = pa.float64() if first_refused(values, pa.float64()) else pa.timestamp("us")
         row = first_refused(values, kind)
         raise TrainingError(
-            f"{batch.place(self._column, row)}: expected a number or a time such as 2024-01-31 12:00, "
+            f"{batch.locate(self._column, row)}: expected a number or a time such as 2024-01-31 12:00, "
             f"got {shown(values[row])}"
         )
 

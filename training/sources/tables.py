@@ -68,7 +68,7 @@ class TableBatch:
         """These rows, then those that follow them."""
         return TableBatch(self.where, self.first, pa.concat_batches([self.rows, following.rows]))
 
-    def place(self, column: str, row: int) -> str:
+    def locate(self, column: str, row: int) -> str:
         """What errors call a cell.
 
         Args:
@@ -100,7 +100,7 @@ class TableBatch:
             row = int(wrong.any(axis=0).argmax())
             first = int(wrong[:, row].argmax())
             raise TrainingError(
-                f"{self.place(columns[first], row)}: expected a finite number, got {values[first, row]}"
+                f"{self.locate(columns[first], row)}: expected a finite number, got {values[first, row]}"
             )
         return values.T
 
@@ -116,7 +116,7 @@ class TableBatch:
         """
         missing = self[column].is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
         if missing.any():
-            raise TrainingError(f"{self.place(column, int(missing.argmax()))}: expected a value, got none")
+            raise TrainingError(f"{self.locate(column, int(missing.argmax()))}: expected a value, got none")
 
     def _doubles(self, column: str) -> Any:
         values = self[column]
@@ -132,7 +132,7 @@ class TableBatch:
             return text.cast(pa.float64())
         except pa.ArrowInvalid:
             row = first_refused(text, pa.float64())
-            raise TrainingError(f"{self.place(column, row)}: expected a number, got {shown(text[row])}") from None
+            raise TrainingError(f"{self.locate(column, row)}: expected a number, got {shown(text[row])}") from None
 
 
 @dataclass(frozen=True)

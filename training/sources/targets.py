@@ -45,7 +45,7 @@ def _numbers(sequences: SourceData) -> tuple[Target, NDArray[np.float32]]:
     labels = sequences.labels.reshape(len(sequences.labels), -1)
     if labels.dtype.kind not in KINDS:
         row = next((row for row, (label, *_) in enumerate(labels) if not _is_number(label)), 0)
-        raise TrainingError(f"{sequences.place(row)}: expected numbers to predict, got {_shown(labels[row, 0])}")
+        raise TrainingError(f"{sequences.locate(row)}: expected numbers to predict, got {_shown(labels[row, 0])}")
     _refuse_infinite(sequences, labels)
     return Target(task="regression", names=sequences.label_names), labels.astype(np.float32)
 
@@ -54,7 +54,7 @@ def _classes(sequences: SourceData) -> tuple[Target, Indices]:
     labels = sequences.labels
     if labels.ndim != 1:
         raise TrainingError(
-            f"{sequences.place(0)}: expected one class, got {labels.shape[1]} numbers; classes are of one column"
+            f"{sequences.locate(0)}: expected one class, got {labels.shape[1]} numbers; classes are of one column"
         )
     if labels.dtype.kind == "f":
         _refuse_infinite(sequences, labels[:, np.newaxis])
@@ -82,7 +82,7 @@ def _refuse_words_among_fractions(sequences: SourceData) -> None:
     if words and any("." in value for value in values - words) and len(words) < len(values) / 2:
         row = next(row for row, label in enumerate(sequences.labels) if label in words)
         raise TrainingError(
-            f"{sequences.place(row)}: expected a number, as most labels are, got {_shown(sequences.labels[row])}; "
+            f"{sequences.locate(row)}: expected a number, as most labels are, got {_shown(sequences.labels[row])}; "
             "--task classification takes all of them for classes"
         )
 
@@ -94,7 +94,7 @@ def _refuse_infinite(sequences: SourceData, labels: NDArray[Any]) -> None:
     if len(wrong):
         row, column = wrong[0]
         raise TrainingError(
-            f"{sequences.place(row)}: expected a finite {sequences.label_names[column]}, got {labels[row, column]}"
+            f"{sequences.locate(row)}: expected a finite {sequences.label_names[column]}, got {labels[row, column]}"
         )
 
 
