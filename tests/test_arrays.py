@@ -113,10 +113,16 @@ def test_too_many_values_are_refused_before_they_are_read(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"x": X[..., :1], "y": Y}, "expected 2 features, as to fit, got 1"),
-        ({"x": X, "y": np.zeros((10, 2))}, r"expected labels as to fit, one of int64, got \(2,\) of float64"),
-        ({"x": X, "y": Y.astype(str)}, "expected labels as to fit, one of int64, got one of <U"),
-        ({"x": X, "y": Y, "feature_names": ["b", "a"]}, "expected feature_names as to fit, .'a', 'b'., got .'b', 'a'."),
+        ({"x": X[..., :1], "y": Y}, "expected 2 features, as in the data to fit, got 1"),
+        (
+            {"x": X, "y": np.zeros((10, 2))},
+            r"expected labels as in the data to fit, one of int64, got \(2,\) of float64",
+        ),
+        ({"x": X, "y": Y.astype(str)}, "expected labels as in the data to fit, one of int64, got one of <U"),
+        (
+            {"x": X, "y": Y, "feature_names": ["b", "a"]},
+            "expected feature_names as in the data to fit, .'a', 'b'., got .'b', 'a'.",
+        ),
     ],
 )
 def test_what_is_held_out_must_be_alike(tmp_path: Path, content: dict[str, Any], message: str) -> None:

@@ -267,7 +267,7 @@ WIDE_MISTAKES = {
     "a,b,y\n1,2,p\n3,4,\n": ", column 'y', row 2: expected a value, got none",
     "a,b,y\n1,2,p\n,,q\n": ", row 2: expected values in the sequence, got none",
     "a@1,b@1,a@2,y\n1,2,3,p\n": "uneven features: expected each at every timestep, 4 columns, got 3, without 'b@2'",
-    "a@1,b,y\n1,2,p\n": "expected columns named feature@timestep or none of them so, got 'a@1' and 'b'",
+    "a@1,b,y\n1,2,p\n": "expected all columns or none to be named feature@timestep, got 'a@1' and 'b'",
 }
 LONG_MISTAKES = {
     "1,0,1,p\n1,2,1,p\n1,1,1,p\n": "column 't', row 3: expected timesteps in ascending order, got '1' after '2'",
@@ -276,8 +276,8 @@ LONG_MISTAKES = {
     "1,0,1,p\n1,x,1,p\n": "column 't', row 2: expected a number or a time such as 2024-01-31 12:00, got 'x'",
     "1,2024-01-01,1,p\n1,x,1,p\n": "column 't', row 2: expected a number or a time such as 2024-01-31 12:00, got 'x'",
     "1,0,1,p\n,1,1,p\n": "column 'id', row 2: expected a value, got none",
-    "1,0,1,p\n2,0,1,p\n3,0,1,p\n2,1,1,p\n": "column 'id', row 4: expected the rows of a sequence to stand together, "
-    "got one that was there from row 2 on",
+    "1,0,1,p\n2,0,1,p\n3,0,1,p\n2,1,1,p\n": "column 'id', row 4: expected the rows of a sequence to be consecutive, "
+    "got a sequence that also begins in row 2",
     "1,0,1,p\n1,1,1,q\n": "column 'y', row 2: expected 'p', as before in the sequence, got 'q'",
     "1,0,1,p\n1,1,1,\n": "column 'y', row 2: expected a value, got none",
     "1,0,1,p\n2,1,,p\n2,2,,p\n": "row 2: expected values in the sequence, got none",
@@ -336,7 +336,7 @@ def test_rows_are_named_wherever_batches_begin(tmp_path: Path, monkeypatch: pyte
         ("a", float("inf"), "column 'a', row 14: expected a finite number, got inf"),
         ("t", 2, "column 't', row 14: expected each timestep of a sequence once, got '?2'? twice"),
         ("y", "q", "column 'y', row 14: expected 'p', as before in the sequence, got 'q'"),
-        ("id", 0, "column 'id', row 14: expected the rows of a sequence to stand together, .* from row 1 on"),
+        ("id", 0, "column 'id', row 14: expected the rows of a sequence to be consecutive, .* begins in row 1"),
     ]:
         table = pa.table({**good, name: [value if row == 13 else cell for row, cell in enumerate(good[name])]})
         for path in ("data.csv", "data.parquet"):
@@ -467,7 +467,9 @@ def test_both_files_have_labels_of_one_kind(tmp_path: Path, first: list[Any], se
     paths = [tmp_path / "fit.parquet", tmp_path / "held-out.parquet"]
     for path, values in zip(paths, (first, second), strict=True):
         pyarrow.parquet.write_table(pa.table({"a": [1.0, 2.0], "y": values}), path)
-    with pytest.raises(TrainingError, match=rf"held-out\.parquet, column 'y': expected {message}, as to fit, got"):
+    with pytest.raises(
+        TrainingError, match=rf"held-out\.parquet, column 'y': expected {message}, as in the data to fit, got"
+    ):
         load(Options(data=str(paths[0]), test_data=str(paths[1]), **WIDE))
 
 

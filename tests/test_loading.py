@@ -91,8 +91,11 @@ def test_gaps_are_told_apart(tmp_path: Path, gaps: list[Any], variable_length: b
         ({"data": "aeon:"}, "--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or .*, got 'aeon:'"),
         ({"data": "table.xlsx"}, "--data: expected recurrent, .*, got 'table.xlsx'"),
         ({"data": "missing.npz"}, r"--data missing\.npz: no such file"),
-        ({"data": "aeon:GunPoint", "test_data": "a.ts"}, "--test-data: aeon:GunPoint says what is held out, got a.ts"),
-        ({"data": "find-max", "test_data": "a.npz"}, "--test-data: find-max says what is held out, got a.npz"),
+        (
+            {"data": "aeon:GunPoint", "test_data": "a.ts"},
+            "--test-data: aeon:GunPoint has held-out data of its own, got a.ts",
+        ),
+        ({"data": "find-max", "test_data": "a.npz"}, "--test-data: find-max has held-out data of its own, got a.npz"),
         ({"data": "a.npz", "test_data": "b.ts"}, r"--test-data b\.ts: expected a \.npz file, as --data is one"),
     ],
 )

@@ -1,10 +1,14 @@
 """Options of a training run: the original recipe by default, one line for each mistake."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from service import __version__
+from tests.server import ROOT
 from training.options import Options
 
 
@@ -94,3 +98,28 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
         assert f"--{name.replace('_', '-')}" in printed
         # argparse breaks lines after hyphens, too
         assert field.description.replace("- ", "-") in printed.replace("- ", "-")
+
+
+#: Runs the command line as a bare `pip install .` leaves it.
+BARE = """
+import runpy, sys
+sys.modules.update(dict.fromkeys("aeon keras matplotlib onnx pyarrow tensorboard tensorflow tf2onnx tqdm".split()))
+runpy.run_module("training", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "printed"),
+    [
+        (["--help"], 0, r"usage: python -m training .*--architecture .*"),
+        (["--version"], 0, rf"attention-training {re.escape(__version__)}\n"),
+        ([], 1, r"error: training needs the module 'pyarrow': pip install 'attention-service\[training\]'\n"),
+    ],
+)
+def test_without_the_training_libraries_the_message_says_how_to_install_them(
+    arguments: list[str], code: int, printed: str
+) -> None:
+    """`--help` and `--version` work without them; a training ends in one line."""
+    outcome = subprocess.run([sys.executable, "-c", BARE, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert outcome.returncode == code
+    assert re.fullmatch(printed, outcome.stdout + outcome.stderr, re.DOTALL)

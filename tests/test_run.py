@@ -145,5 +145,5 @@ def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(sys, "argv", ["training"])
     monkeypatch.setattr(program, "trained", interrupted)
-    with pytest.raises(SystemExit, match="stopped; a training goes on with --resume"):
+    with pytest.raises(SystemExit, match="stopped; --resume continues the training"):
         program.main()

@@ -1,7 +1,6 @@
 """The progress of a fit for people: a progress bar and, on request, TensorBoard's logs."""
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 import tensorflow as tf
@@ -36,9 +35,7 @@ class Report:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
         if self._writer is not None:
             self._writer.close()

@@ -1,4 +1,4 @@
-"""Sequences made by a recipe, of which it is known which timesteps decide."""
+"""Synthetic sequences, for which the deciding timesteps are known."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from training.options import Options
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe and its own sizes.
+    """A kind of synthetic data and its default sizes.
 
     Attributes:
-        sequences: how many to fit.
-        timesteps: of each.
-        features: names, or how many by default where they have none.
-        target: what is predicted.
+        sequences: number of sequences to fit.
+        timesteps: timesteps of each sequence.
+        features: names of the features, or the default number of features without names.
+        target: the meaning of the labels.
     """
 
     sequences: int
@@ -37,10 +37,10 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def load(options: Options, rng: np.random.Generator) -> Dataset:
-    """Make what `--data` names, and a tenth as much again to hold out.
+    """Make the dataset that `--data` names, with a tenth as many held-out sequences as sequences to fit.
 
     Raises:
-        TrainingError: the task has no such shape.
+        TrainingError: the recipe does not allow the shape.
     """
     recipe = RECIPES[options.data]
     sequences = options.sequences or recipe.sequences
@@ -62,7 +62,7 @@ def load(options: Options, rng: np.random.Generator) -> Dataset:
 def recurrent(
     n: int, timesteps: int, features: int, attention_column: int, rng: np.random.Generator
 ) -> LabelledSequences:
-    """Standard normal sequences with their label, 0 or 1, written into every feature of one timestep.
+    """Make standard normal sequences with their label, 0 or 1, in all features of one timestep.
 
     Source: `get_data_recurrent` of github.com/philipperemy/keras-attention-mechanism.
     """
@@ -75,14 +75,14 @@ def recurrent(
 
 
 def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> LabelledSequences:
-    """Numbers between 0 and 1, and a marker that is 1 beside two of them, else 0; the sum of those two.
+    """Make numbers between 0 and 1 with a marker, which is 1 for two of them and 0 else. The label is their sum.
 
-    Source: "the adding problem" of Hochreiter and Schmidhuber (1997); its sequences of one length, as in
+    Source: "the adding problem" of Hochreiter and Schmidhuber (1997), with sequences of one length as in
     `examples/add_two_numbers.py` of github.com/philipperemy/keras-attention-mechanism.
     """
     numbers = rng.random((n, timesteps), dtype=np.float32)
     first = rng.integers(0, timesteps, n)
-    second = (first + rng.integers(1, timesteps, n)) % timesteps  # any other
+    second = (first + rng.integers(1, timesteps, n)) % timesteps  # any index but the first
     marked = np.zeros((n, timesteps), dtype=np.bool_)
     marked[np.arange(n), first] = marked[np.arange(n), second] = True
     y = np.where(marked, numbers, 0).sum(axis=1, keepdims=True, dtype=np.float32)
@@ -90,7 +90,7 @@ def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> Labelle
 
 
 def find_max(n: int, timesteps: int, rng: np.random.Generator) -> LabelledSequences:
-    """Numbers between 0 and 1; the largest of them.
+    """Make numbers between 0 and 1. The label is the largest of them.
 
     Source: `examples/find_max.py` of github.com/philipperemy/keras-attention-mechanism, with uniform numbers.
     """
