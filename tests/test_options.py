@@ -1,4 +1,4 @@
-"""Options of a training run: the original recipe by default, one line for each mistake."""
+"""Options of a training: the defaults are the original recipe, and a mistake ends in one line."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ from training.options import Options
 
 
 def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment holds: only flags count."""
+    """Environment variables are ignored."""
     monkeypatch.setenv("EPOCHS", "7")
     options = Options.from_command_line([])
     assert options.model_dump() == {
@@ -51,14 +51,14 @@ def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_name_follows_the_architecture() -> None:
-    """Unless it is given."""
+    """`--name` replaces the name of the architecture."""
     assert Options().model_name == "after-lstm"
     assert Options(architecture="before_lstm").model_name == "before-lstm"
     assert Options.from_command_line(["--name", "mine"]).model_name == "mine"
 
 
-def test_columns_are_given_apart_by_commas_or_again() -> None:
-    """Or both."""
+def test_columns_are_separated_by_commas_or_repeated() -> None:
+    """Both forms may be combined."""
     options = Options.from_command_line(["--target-column", "a,b", "--target-column", "c d"])
     assert options.target_column == ("a", "b", "c d")
 
@@ -80,7 +80,7 @@ def test_columns_are_given_apart_by_commas_or_again() -> None:
     ],
 )
 def test_a_wrong_option_ends_in_one_line(arguments: list[str], message: str) -> None:
-    """Which option, what was expected, what came, and where to read more."""
+    """The line gives the option, the expected value, the actual one, and a hint at --help."""
     with pytest.raises(SystemExit) as caught:
         Options.from_command_line(arguments)
     assert re.search(re.escape(message), str(caught.value))
@@ -88,7 +88,7 @@ def test_a_wrong_option_ends_in_one_line(arguments: list[str], message: str) -> 
 
 
 def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, meaning and default of each."""
+    """The help has the name and the description of each option."""
     with pytest.raises(SystemExit) as caught:
         Options.from_command_line(["--help"])
     assert caught.value.code == 0
@@ -100,7 +100,7 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
         assert field.description.replace("- ", "-") in printed.replace("- ", "-")
 
 
-#: Runs the command line as a bare `pip install .` leaves it.
+#: Runs the command line without the libraries of training, as after `pip install .`.
 BARE = """
 import runpy, sys
 sys.modules.update(dict.fromkeys("aeon keras matplotlib onnx pyarrow tensorboard tensorflow tf2onnx tqdm".split()))
@@ -120,6 +120,8 @@ def test_without_the_training_libraries_the_message_says_how_to_install_them(
     arguments: list[str], code: int, printed: str
 ) -> None:
     """`--help` and `--version` work without them; a training ends in one line."""
-    outcome = subprocess.run([sys.executable, "-c", BARE, *arguments], cwd=ROOT, capture_output=True, text=True)
+    outcome = subprocess.run(
+        [sys.executable, "-c", BARE, *arguments], cwd=ROOT, check=False, capture_output=True, text=True
+    )
     assert outcome.returncode == code
     assert re.fullmatch(printed, outcome.stdout + outcome.stderr, re.DOTALL)

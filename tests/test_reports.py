@@ -1,4 +1,4 @@
-"""A bar that ends where the fit does, and TensorBoard's logs where they are asked for."""
+"""The progress bar of a fit, and TensorBoard's logs on request."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ def report(progress: Progress, **options: Any) -> Report:
 
 
 def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the loss of the latest."""
+    """The bar shows the loss of the last epoch."""
     with report(Progress()) as shown:
         for epoch in range(1, 5):
             shown.add_steps(7, 0.5)
@@ -28,8 +28,8 @@ def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[st
     assert "loss 0.4000, validation loss 0.3000" in printed
 
 
-def test_a_fit_that_goes_on_starts_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two epochs and three steps."""
+def test_the_bar_of_a_resumed_fit_starts_at_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    """The progress is two epochs and three steps."""
     with report(Progress(epoch=2, step=3)) as shown:
         shown.add_steps(7, 0.5)
     printed = capsys.readouterr().err
@@ -38,14 +38,14 @@ def test_a_fit_that_goes_on_starts_where_it_was(capsys: pytest.CaptureFixture[st
 
 
 def test_one_of_several_fits_says_which(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its seed."""
+    """The bar contains the seed."""
     with report(Progress(), repeats=2):
         pass
     assert "training, seed 3:" in capsys.readouterr().err
 
 
-def test_tensorboard_reads_what_an_epoch_came_to(tmp_path: Path) -> None:
-    """In a directory for each model and seed; what goes on is appended."""
+def test_tensorboard_reads_the_metrics_of_each_epoch(tmp_path: Path) -> None:
+    """Each model and seed has a directory; a resumed fit appends to it."""
     with report(Progress(), name="mine", tensorboard=tmp_path) as shown:
         shown.end_epoch(1, {"loss": 0.5, "validation accuracy": 0.75})
     with report(Progress(epoch=1), name="mine", tensorboard=tmp_path) as shown:
@@ -55,7 +55,7 @@ def test_tensorboard_reads_what_an_epoch_came_to(tmp_path: Path) -> None:
 
 
 def test_nothing_is_logged_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file anywhere."""
+    """Without --tensorboard no file is written."""
     monkeypatch.chdir(tmp_path)
     with report(Progress()) as shown:
         shown.end_epoch(1, {"loss": 0.5})

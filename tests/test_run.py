@@ -1,4 +1,4 @@
-"""One training run from the command line: what it prints, what it writes, and that it repeats itself."""
+"""A training from the command line: its output, its version, and its reproducibility."""
 
 import json
 import subprocess
@@ -25,8 +25,8 @@ def train(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_the_card_tells_how_the_model_came_to_be(artifacts: Path) -> None:
-    """Shape, target, metrics, profile, options and library versions."""
+def test_the_card_records_the_training(artifacts: Path) -> None:
+    """The card has shape, target, metrics, profile, options and versions of libraries."""
     card = Artifact(artifacts / "three" / "1").read().card()
     assert (card.timesteps, card.features, card.architecture) == (6, 3, "after_lstm")
     assert (card.target.task, card.target.classes) == ("multiclass", ("high", "low", "middle"))
@@ -41,16 +41,16 @@ def test_the_card_tells_how_the_model_came_to_be(artifacts: Path) -> None:
     assert card.lowering.error < 1e-5
 
 
-def test_the_card_tells_the_mean_of_what_was_fitted(artifacts: Path) -> None:
-    """In the units that are posted: what a timestep is replaced by to see what depends on it."""
+def test_the_card_has_the_mean_of_the_fitted_sequences(artifacts: Path) -> None:
+    """The baseline of occlusion is in the units of requests."""
     card = Artifact(artifacts / "three" / "1").read().card()
     expected = np.full((6, 3), 1000.0)
-    expected[2] += 400 / 3  # each feature is raised there in one class of three
+    expected[2] += 400 / 3  # one class of three has higher values there
     np.testing.assert_allclose(np.array(card.baseline), expected, atol=60)
 
 
 def test_two_runs_with_one_seed_are_equal(tmp_path: Path) -> None:
-    """The same weights and the same card, dates and times aside; another seed gives another model."""
+    """Weights and card are the same except for dates and times; another seed gives another model."""
 
     def published(folder: str, *arguments: str) -> tuple[dict[str, Any], list[Any]]:
         outcome = train("--artifacts", str(tmp_path / folder), *SMALL, *arguments)
@@ -73,8 +73,8 @@ def test_two_runs_with_one_seed_are_equal(tmp_path: Path) -> None:
     assert any((weight != another).any() for weight, another in zip(weights, other_weights, strict=True))
 
 
-def test_other_seeds_are_told_beside_the_one_that_is_published(tmp_path: Path) -> None:
-    """The first is the model that it is without repeats; the card has what each came to, and how far they differ."""
+def test_the_card_compares_seeds(tmp_path: Path) -> None:
+    """The first seed gives the published model; the card has the results of all, and their spread."""
     options = {"sequences": 300, "timesteps": 11, "batch_size": 32, "learning_rate": 0.01, "units": 4}
     alone, again = (
         Artifact(trained(**options, **more, artifacts=tmp_path)).read()
@@ -97,7 +97,7 @@ def test_other_seeds_are_told_beside_the_one_that_is_published(tmp_path: Path) -
 
 
 def test_a_run_ends_in_a_summary(tmp_path: Path) -> None:
-    """Held-out metrics, peak timestep, and where the version was written; a bar while it runs."""
+    """The summary has metrics, peak and path of the version; a bar shows the progress."""
     outcome = train("--artifacts", str(tmp_path), "--name", "mine", "--architecture", "before_lstm", *SMALL)
     assert outcome.returncode == 0, outcome.stderr
     version = tmp_path / "mine" / "1"
@@ -110,7 +110,7 @@ def test_a_run_ends_in_a_summary(tmp_path: Path) -> None:
 
 
 def test_data_that_cannot_be_used_ends_in_one_line(tmp_path: Path) -> None:
-    """Exit code other than 0, no traceback, nothing published."""
+    """The exit code is 1, and nothing is published."""
     outcome = train("--artifacts", str(tmp_path), "--data", "missing.npz")
     assert outcome.returncode == 1
     assert "error: --data missing.npz: no such file" in outcome.stderr
@@ -120,15 +120,15 @@ def test_data_that_cannot_be_used_ends_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_fit_that_diverges_ends_in_one_line(tmp_path: Path) -> None:
-    """A model whose answers are not finite is never published, nor is there anything to resume."""
+    """Neither a version nor a checkpoint remains."""
     outcome = train("--artifacts", str(tmp_path), "--learning-rate", "1e38", *SMALL)
     assert outcome.returncode == 1
     assert "error: training diverged: the loss is not finite" in outcome.stderr
     assert list((tmp_path / "after-lstm").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_fit(tmp_path: Path) -> None:
-    """Nobody trains for nothing."""
+def test_a_folder_that_cannot_be_written_is_refused_before_the_fit(tmp_path: Path) -> None:
+    """The error comes before the fit."""
     (tmp_path / "file").touch()
     outcome = train("--artifacts", str(tmp_path / "file"), *SMALL)
     assert outcome.returncode == 1
@@ -138,7 +138,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_fit(tmp_path: Path) 
 
 
 def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which says how to go on."""
+    """The line says how to continue."""
 
     def interrupted(_: object) -> str:
         raise KeyboardInterrupt
