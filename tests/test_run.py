@@ -25,6 +25,23 @@ def train(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+def error(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Run the command line in this process. Return its error."""
+    monkeypatch.setattr(sys, "argv", ["training", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        program.main()
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Train in a process of its own. Return the version and the output."""
+    folder = tmp_path_factory.mktemp("mine")
+    outcome = train("--artifacts", str(folder), "--name", "mine", *SMALL)
+    assert outcome.returncode == 0, outcome.stderr
+    return folder / "mine" / "1", outcome
+
+
 def test_the_card_records_the_training(artifacts: Path) -> None:
     """The card has shape, target, metrics, profile, options and versions of libraries."""
     card = Artifact(artifacts / "three" / "1").read().card()
@@ -49,22 +66,21 @@ def test_the_card_has_the_mean_of_the_fitted_sequences(artifacts: Path) -> None:
     np.testing.assert_allclose(np.array(card.baseline), expected, atol=60)
 
 
-def test_two_runs_with_one_seed_are_equal(tmp_path: Path) -> None:
+def test_two_runs_with_one_seed_are_equal(mine: tuple[Path, object], tmp_path: Path) -> None:
     """Weights and card are the same except for dates and times; another seed gives another model."""
 
-    def published(folder: str, *arguments: str) -> tuple[dict[str, Any], list[Any]]:
-        outcome = train("--artifacts", str(tmp_path / folder), *SMALL, *arguments)
-        assert outcome.returncode == 0, outcome.stderr
-        version = tmp_path / folder / "after-lstm" / "1"
+    def published(version: Path) -> tuple[dict[str, Any], list[Any]]:
         card = json.loads(Artifact(version).card_path.read_text())
         del card["created"], card["training"]["seconds"]
         reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
         names = [name for name in sorted(reader.get_variable_to_shape_map()) if "VARIABLE_VALUE" in name]
         return card, [reader.get_tensor(name) for name in names]
 
-    card, weights = published("one")
-    again, same_weights = published("two")
-    other, other_weights = published("three", "--seed", "1")
+    outcome = train("--artifacts", str(tmp_path), "--name", "mine", *SMALL)
+    assert outcome.returncode == 0, outcome.stderr
+    card, weights = published(mine[0])
+    again, same_weights = published(tmp_path / "mine" / "1")
+    other, other_weights = published(trained(sequences=640, epochs=2, batch_size=32, seed=1, artifacts=tmp_path))
     assert card == again
     assert sum(weight.size for weight in weights) == 5541
     for weight, same in zip(weights, same_weights, strict=True):
@@ -96,11 +112,9 @@ def test_the_card_compares_seeds(tmp_path: Path) -> None:
     np.testing.assert_allclose(repeats.importance_spread, np.abs(second - card.importance.drop) / 2, rtol=0, atol=1e-12)
 
 
-def test_a_run_ends_in_a_summary(tmp_path: Path) -> None:
+def test_a_run_ends_in_a_summary(mine: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     """The summary has metrics, peak and path of the version; a bar shows the progress."""
-    outcome = train("--artifacts", str(tmp_path), "--name", "mine", "--architecture", "before_lstm", *SMALL)
-    assert outcome.returncode == 0, outcome.stderr
-    version = tmp_path / "mine" / "1"
+    version, outcome = mine
     card = Artifact(version).read().card()
     assert f"mine version 1: {version}" in outcome.stdout
     assert f"64 sequences: accuracy {card.metrics['accuracy']:.4f}" in outcome.stdout
@@ -119,22 +133,21 @@ def test_data_that_cannot_be_used_ends_in_one_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_fit_that_diverges_ends_in_one_line(tmp_path: Path) -> None:
+def test_a_fit_that_diverges_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a version nor a checkpoint remains."""
-    outcome = train("--artifacts", str(tmp_path), "--learning-rate", "1e38", *SMALL)
-    assert outcome.returncode == 1
-    assert "error: training diverged: the loss is not finite" in outcome.stderr
+    message = error(monkeypatch, "--artifacts", str(tmp_path), "--learning-rate", "1e38", *SMALL)
+    assert message.startswith("error: training diverged: the loss is not finite")
     assert list((tmp_path / "after-lstm").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_the_fit(tmp_path: Path) -> None:
-    """The error comes before the fit."""
+def test_a_folder_that_cannot_be_written_is_refused_before_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The progress bar does not appear."""
     (tmp_path / "file").touch()
-    outcome = train("--artifacts", str(tmp_path / "file"), *SMALL)
-    assert outcome.returncode == 1
-    assert "error: [Errno 20] Not a directory" in outcome.stderr
-    assert "Traceback" not in outcome.stderr
-    assert "training:" not in outcome.stderr
+    message = error(monkeypatch, "--artifacts", str(tmp_path / "file"), *SMALL)
+    assert message.startswith("error: [Errno 20] Not a directory")
+    assert "training:" not in capsys.readouterr().err
 
 
 def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +156,5 @@ def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys, "argv", ["training"])
     monkeypatch.setattr(program, "trained", interrupted)
-    with pytest.raises(SystemExit, match="stopped; --resume continues the training"):
-        program.main()
+    assert error(monkeypatch) == "stopped; --resume continues the training"

@@ -171,7 +171,7 @@ class SourceData:
         timestep_labels: one for each timestep, or more.
         feature_labels: one for each feature.
         locate: returns the place of the sequence of an index, for error messages.
-        fitted: the number of sequences to fit, which come first; None where the source holds none out.
+        fitted: the number of sequences to fit, which come first; None if the source does not separate them.
     """
 
     where: str

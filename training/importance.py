@@ -13,7 +13,7 @@ from training.scores import MAIN_METRIC, compute_metrics
 
 #: Largest number of sequences, of repetitions, and of timesteps that the model processes in all.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 20_000_000
-#: Smallest number of sequences, whatever their length: with fewer, drops are random.
+#: Smallest number of sequences, regardless of length: with fewer, drops are random.
 FEWEST_SEQUENCES = 50
 #: The fraction of timesteps that count as most important.
 TOP = 0.1

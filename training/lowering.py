@@ -124,13 +124,13 @@ def _multiply_without_reshaping(
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
     """Remove the nodes and constants that no output depends on."""
-    wanted = {output.name for output in graph.output}
+    used = {output.name for output in graph.output}
     kept = []
     for node in reversed(graph.node):  # sorted topologically: users follow producers
-        if wanted.intersection(node.output):
-            wanted.update(filter(None, node.input))
+        if used.intersection(node.output):
+            used.update(filter(None, node.input))
             kept.append(node)
-    constants = [initializer for initializer in graph.initializer if initializer.name in wanted]
+    constants = [initializer for initializer in graph.initializer if initializer.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(reversed(kept))
     graph.initializer.extend(constants)

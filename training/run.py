@@ -54,9 +54,7 @@ def run(options: Options, dataset: Dataset) -> Path:
     if not options.resume:
         checkpoints.discard()
     elif not checkpoints:
-        logger.warning(
-            "nothing to resume: %s has no checkpoint of these options and data; starting from the beginning", home
-        )
+        logger.warning("nothing to resume: %s has no checkpoint of these options and data; starting over", home)
     try:
         trained = [_train(dataset, options, seed, checkpoints) for seed in options.seeds]
     except TrainingError:  # resuming would fail in the same way

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Array
 from training import TrainingError
 from training.data import SourceData
 from training.sources.arrays import SourcePart, checked, joined, refuse_many
@@ -74,12 +73,7 @@ def _part(where: str, x: NDArray[Any] | Sequence[NDArray[Any]], labels: NDArray[
         return SourcePart(where, checked(where, x.transpose(0, 2, 1)), labels, {})
     longest = max(sequence.shape[1] for sequence in x)
     refuse_many(where, (len(x), longest, x[0].shape[0]))
-    return SourcePart(where, checked(where, _padded(x, longest)), labels, {})
-
-
-def _padded(sequences: Sequence[NDArray[Any]], timesteps: int) -> Array:
-    """Return `n` arrays `(features, timesteps)` as `(n, timesteps, features)`, padded with NaN."""
-    x = np.full((len(sequences), timesteps, sequences[0].shape[0]), np.nan)
-    for row, sequence in zip(x, sequences, strict=True):
+    padded = np.full((len(x), longest, x[0].shape[0]), np.nan)
+    for row, sequence in zip(padded, x, strict=True):
         row[: sequence.shape[1]] = sequence.T
-    return x
+    return SourcePart(where, checked(where, padded), labels, {})

@@ -63,9 +63,8 @@ class Labels:
         if not self._codes:
             return labels
         values = None if self._typed else _numbers(list(self._codes))
-        if values is None or (
-            values.dtype.kind == "i" and len(set(values.tolist())) < len(values)
-        ):  # keep 01 and 1 apart
+        # 01 and 1 are two labels.
+        if values is None or (values.dtype.kind == "i" and len(set(values.tolist())) < len(values)):
             values = np.array(list(self._codes), dtype=object)
         return np.take(values, labels)
 

@@ -179,7 +179,7 @@ class Wide:
         table.require([*self._columns, *self._targets])
         for batch in table.batches([*self._columns, *self._targets]):
             heads = np.arange(len(batch))
-            steps = batch.float32(self._columns).reshape(-1, len(self.feature_labels))
+            steps = batch.numbers(self._columns).astype(np.float32).reshape(-1, len(self.feature_labels))
             yield Chunk(batch, heads, steps, heads * len(self.timestep_labels))
 
 
@@ -244,7 +244,7 @@ class Long:
                     f"{batch.locate(target, row)}: expected {before}, as before in the sequence, got {value}"
                 )
         seen.add(batch[self._sequence].take(pa.array(starts)), batch.first + starts)
-        return Chunk(batch, starts, batch.float32(self.feature_labels), starts)
+        return Chunk(batch, starts, batch.numbers(self.feature_labels).astype(np.float32), starts)
 
 
 class Timesteps:

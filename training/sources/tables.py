@@ -15,7 +15,6 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Array
 from training import TrainingError
 from training.data import MOST_COLUMNS
 
@@ -92,10 +91,6 @@ class TableBatch:
                 f"{self.locate(columns[first], row)}: expected a finite number, got {values[first, row]}"
             )
         return values.T
-
-    def float32(self, columns: Sequence[str]) -> Array:
-        """Return `numbers` as float32."""
-        return self.numbers(columns).astype(np.float32)
 
     def refuse_null(self, column: str) -> None:
         """Refuse a column with empty cells.
@@ -294,8 +289,8 @@ def _explained(error: Exception, columns: Sequence[str]) -> str:
     column = _CSV_COLUMN.search(message)
     place = f", column {columns[int(column[1])]!r}" if column else ""
     # pyarrow counts the line of names, too.
-    what = row[2][:1].lower() + row[2][1:] if row[2].startswith("Expected") else f"expected UTF-8, got {row[2]}"
-    return f"{place}, row {int(row[1]) - 1:,}: {what}"
+    problem = row[2][:1].lower() + row[2][1:] if row[2].startswith("Expected") else f"expected UTF-8, got {row[2]}"
+    return f"{place}, row {int(row[1]) - 1:,}: {problem}"
 
 
 def _line(error: Exception) -> str:
