@@ -115,6 +115,7 @@ runpy.run_module("training", run_name="__main__")
         (["--version"], 0, rf"attention-training {re.escape(__version__)}\n"),
         ([], 1, r"error: training needs the module 'pyarrow': pip install 'attention-service\[training\]'\n"),
     ],
+    ids=["help", "version", "training"],
 )
 def test_without_the_training_libraries_the_message_says_how_to_install_them(
     arguments: list[str], code: int, printed: str
