@@ -54,7 +54,7 @@ def test_sequences_keep_their_real_lengths() -> None:
         ("PickupGestureWiimoteZ", (50, 361, 1), "multiclass"),
     ],
 )
-def test_what_the_package_ships_can_be_trained_on(name: str, shape: tuple[int, ...], task: str) -> None:
+def test_shipped_data_sets_can_be_trained_on(name: str, shape: tuple[int, ...], task: str) -> None:
     """Data sets with classes or numbers, and with one feature or several, are loaded."""
     loaded = load(Options(data=f"aeon:{name}"))
     assert loaded.train.x.shape == shape

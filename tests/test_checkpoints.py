@@ -47,7 +47,7 @@ def saved(path: Path, value: float) -> Checkpoint:
     return checkpoint
 
 
-def test_what_was_saved_is_restored(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_restored(tmp_path: Path) -> None:
     """Variables of all types and the progress are restored exactly."""
     checkpoint = Checkpoint(tmp_path / "c" / "0.npz")
     rng = np.random.default_rng(0)
@@ -119,7 +119,7 @@ for line in sys.stdin:
 """
 
 
-def test_killed_at_any_line_a_whole_checkpoint_is_there(tmp_path: Path) -> None:
+def test_after_a_kill_at_any_line_a_complete_checkpoint_remains(tmp_path: Path) -> None:
     """The file is either the old checkpoint or the new one."""
     command = [sys.executable, "-c", SAVER, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -76,7 +76,7 @@ def test_a_second_file_is_held_out(tmp_path: Path) -> None:
         ([(3, 3, slice(None)), (4, 0, 0)], True, True),
     ],
 )
-def test_gaps_are_told_apart(tmp_path: Path, gaps: list[Any], variable_length: bool, missing_values: bool) -> None:  # noqa: FBT001
+def test_kinds_of_gaps_differ(tmp_path: Path, gaps: list[Any], variable_length: bool, missing_values: bool) -> None:  # noqa: FBT001
     """A sequence without its last timesteps ends early; any other gap is a missing value."""
     x = np.ones((10, 4, 2))
     for gap in gaps:

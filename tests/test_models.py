@@ -182,7 +182,7 @@ def test_weights_of_absent_timesteps_are_exactly_0() -> None:
 
 
 @pytest.mark.parametrize(("architecture", "shared"), VARIANTS)
-def test_where_nothing_is_absent_masks_change_nothing(architecture: Architecture, shared: bool) -> None:  # noqa: FBT001
+def test_masks_change_nothing_without_gaps(architecture: Architecture, shared: bool) -> None:  # noqa: FBT001
     """A model with masks and the same weights has the same outputs."""
     options = Options(architecture=architecture, shared_attention=shared, units=4)
     plain, masked = (build(dataset(X, variable_length=absent, scaled=True), options) for absent in (False, True))

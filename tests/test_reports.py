@@ -37,7 +37,7 @@ def test_the_bar_of_a_resumed_fit_starts_at_its_progress(capsys: pytest.CaptureF
     assert "30/40" in printed
 
 
-def test_one_of_several_fits_says_which(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bar_of_one_of_several_fits_has_its_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """The bar contains the seed."""
     with report(Progress(), repeats=2):
         pass
@@ -54,7 +54,7 @@ def test_tensorboard_reads_the_metrics_of_each_epoch(tmp_path: Path) -> None:
     assert logged(tmp_path / "mine-seed-3") == {"loss": {1: 0.5, 2: 0.25}, "validation accuracy": {1: 0.75, 2: 1.0}}
 
 
-def test_nothing_is_logged_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_are_written_on_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --tensorboard no file is written."""
     monkeypatch.chdir(tmp_path)
     with report(Progress()) as shown:

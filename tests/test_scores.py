@@ -58,7 +58,7 @@ def test_a_single_sequence_has_finite_metrics() -> None:
     assert compute_metrics(np.array([[3.0]]), np.array([[1.0]]), REGRESSION) == {"r2": 0.0, "mae": 2.0, "rmse": 2.0}
 
 
-def test_large_numbers_are_told_apart() -> None:
+def test_metrics_of_large_numbers_are_exact() -> None:
     """Their squares exceed float32."""
     y = np.array([[1e20], [3e20]], np.float32)
     assert compute_metrics(y, y, REGRESSION)["r2"] == 1.0
