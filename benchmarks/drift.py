@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.ours import newest, ours
 from benchmarks.servers import LOAD_CORE, Server, serving_alone
 from service.artifact.card import ModelCard
-from training.data import Rows
+from training.data import SequenceStore
 from training.sources.synthetic import recurrent
 
 SCRIPT = Path(__file__).with_name("drift.lua")
@@ -110,7 +110,7 @@ def main() -> None:
     print(f"counted    {counted:,.0f} sequences of {sent:,} that were sent")
 
 
-def post(server: Server, scratch: Path, sequences: Rows) -> int:
+def post(server: Server, scratch: Path, sequences: SequenceStore) -> int:
     """Post each sequence in a request of its own; return the number of requests, including those unfinished at the end.
 
     Raises:

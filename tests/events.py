@@ -1,4 +1,4 @@
-"""What TensorBoard reads of the logs of a fit."""
+"""TensorBoard's view of the logs of a fit."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def logged(folder: Path) -> dict[str, dict[int, float]]:
-    """The value of each scalar at each step, by name."""
+    """Return the value of each scalar at each step, by name."""
     accumulator = EventAccumulator(str(folder), {"tensors": 0})  # 0: all of them
     accumulator.Reload()
     return {

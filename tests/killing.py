@@ -1,4 +1,4 @@
-"""Code that is killed at one of its lines, as a power failure might."""
+"""Runs code and kills the process at one line, as a power failure might."""
 
 import os
 import signal
@@ -9,15 +9,15 @@ from typing import Any
 
 
 def run_until(fatal: int, act: Callable[[], object], traced: Callable[[CodeType], bool]) -> int:
-    """Run something in this process, which ends by SIGKILL at a line of it.
+    """Run a function in this process, and kill the process with SIGKILL at a line of it.
 
     Args:
-        fatal: the line, counted from 1 over those that run; there may be fewer.
-        act: what to run.
-        traced: whether the lines of some code count.
+        fatal: the line, counted from 1 over the executed lines; nothing happens if there are fewer.
+        act: the function.
+        traced: whether the lines of a code object count.
 
     Returns:
-        How many lines there were.
+        The number of executed lines.
     """
     lines = 0
 

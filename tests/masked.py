@@ -1,4 +1,4 @@
-"""Models that take sequences of different lengths, or with missing values; untrained."""
+"""Untrained models for sequences of different lengths or with missing values."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from training.export import publish
 from training.options import Options
 
 TIMESTEPS, FEATURES, UNITS = 6, 2, 3
-#: Models by name: whether sequences may be shorter, and whether values may be missing.
+#: Whether sequences may be shorter, and whether values may be missing, by name of the model.
 MASKED = {"both": (True, True), "shorter": (True, False), "gaps": (False, True)}
 
 
 def masked_card(name: str, *, variable_length: bool, missing_values: bool) -> ModelCard:
-    """The card of such a model."""
+    """Return the card of such a model."""
     return card(
         name=name,
         timesteps=TIMESTEPS,
@@ -32,16 +32,18 @@ def masked_card(name: str, *, variable_length: bool, missing_values: bool) -> Mo
 
 
 def build(x: Array, described: ModelCard) -> keras.Model:
-    """The default architecture, with weights so large that attention differs between timesteps."""
+    """Build the default architecture with weights large enough that attention differs between timesteps."""
     keras.utils.set_random_seed(0)
-    data = dataset(x, scaled=True, variable_length=described.variable_length, missing_values=described.missing_values)
-    model = models.build(data, Options(units=UNITS))
+    prepared = dataset(
+        x, scaled=True, variable_length=described.variable_length, missing_values=described.missing_values
+    )
+    model = models.build(prepared, Options(units=UNITS))
     model.set_weights([4 * weights for weights in model.get_weights()])
     return model
 
 
 def sample(*, variable_length: bool, missing_values: bool) -> Array:
-    """32 sequences that such a model takes: some shorter, some with gaps, one of which is a whole timestep."""
+    """Return 32 sequences for such a model: some shorter, some with gaps, one of which is a whole timestep."""
     rng = np.random.default_rng(0)
     sequences = rng.standard_normal((32, TIMESTEPS, FEATURES)).astype(np.float32)
     if missing_values:
@@ -55,7 +57,7 @@ def sample(*, variable_length: bool, missing_values: bool) -> Array:
 
 
 def publish_masked(folder: Path) -> None:
-    """Publish all of them."""
+    """Publish all models of `MASKED`."""
     for name, (variable_length, missing_values) in MASKED.items():
         (folder / name).mkdir()
         allowed = {"variable_length": variable_length, "missing_values": missing_values}

@@ -1,4 +1,4 @@
-"""Small data to train on, and cards, made where a test says only what it is about."""
+"""Small datasets to train on, and cards with default fields."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from service.artifact.card import AttentionProfile, ModelCard, Target, TrainingRecord
-from training.data import Data, Scale, Split, numbered
+from training.data import Dataset, LabelledSequences, Scale, numbered
 from training.options import Options
 from training.run import run
 from training.sources.loading import load
@@ -19,7 +19,7 @@ TWO_NUMBERS = Target(task="regression", names=("one", "two"))
 
 
 def labels(n: int, target: Target) -> np.ndarray[Any, Any]:
-    """Labels `(n,)` or numbers `(n, outputs)` of a kind that a target has, of no meaning."""
+    """Return random labels `(n,)` or numbers `(n, outputs)` for a target."""
     if target.names is None:
         return np.arange(n) % len(target.classes or ())
     return np.random.default_rng(0).standard_normal((n, len(target.names))).astype(np.float32)
@@ -34,12 +34,12 @@ def dataset(  # noqa: PLR0913 - each by its name
     variable_length: bool = False,
     missing_values: bool = False,
     scaled: bool = False,
-) -> Data:
-    """Sequences `(n, timesteps, features)`, the last of them held out."""
-    everything = Split(x.astype(np.float32), labels(len(x), target) if y is None else y)
+) -> Dataset:
+    """Return a dataset of sequences `(n, timesteps, features)`, of which the last `held_out` are test data."""
+    everything = LabelledSequences(x.astype(np.float32), labels(len(x), target) if y is None else y)
     fitted = len(x) - held_out
     train, test = everything.take(slice(0, fitted)), everything.take(slice(fitted, None))
-    return Data(
+    return Dataset(
         train=train,
         test=test,
         target=target,
@@ -52,9 +52,9 @@ def dataset(  # noqa: PLR0913 - each by its name
 
 
 def card(**fields: Any) -> ModelCard:
-    """A card; of 20 timesteps and 2 features where it says nothing else."""
+    """Return a card with default fields, of 20 timesteps and 2 features by default."""
     timesteps, features = fields.pop("timesteps", 20), fields.pop("features", 2)
-    told = {
+    defaults = {
         "name": "m",
         "created": datetime.now(UTC),
         "architecture": "after_lstm",
@@ -67,15 +67,15 @@ def card(**fields: Any) -> ModelCard:
         ),
         "training": record(),
     }
-    return ModelCard(**{**told, **fields}, timesteps=timesteps, features=features)
+    return ModelCard(**{**defaults, **fields}, timesteps=timesteps, features=features)
 
 
 def record(**options: Any) -> TrainingRecord:
-    """How a version came to be that never did."""
+    """Return the record of a training that never ran."""
     return TrainingRecord(options=options, libraries={}, sequences=1, parameters=1, epochs=1, best_epoch=1, seconds=0)
 
 
 def trained(**options: Any) -> Path:
-    """Train with some options and publish, as `python -m training` does; returns the version's directory."""
+    """Train and publish as `python -m training` does. Return the directory of the version."""
     given = Options(**options)
     return run(given, load(given))

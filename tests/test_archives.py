@@ -1,4 +1,4 @@
-""".ts files and the data sets of the aeon package: equal and unequal lengths, classes and numbers."""
+""".ts files and the data sets of the aeon package are read correctly, or refused with a clear message."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_aeon_data_keeps_its_published_split() -> None:
 
 
 def test_sequences_keep_their_real_lengths() -> None:
-    """JapaneseVowels: 7 to 29 timesteps of 12 features; nothing after the end of each."""
+    """JapaneseVowels has 7 to 29 timesteps of 12 features; shorter sequences are padded with NaN."""
     from aeon.datasets import load_classification
 
     loaded = load(Options(data="aeon:JapaneseVowels"))
@@ -54,8 +54,8 @@ def test_sequences_keep_their_real_lengths() -> None:
         ("PickupGestureWiimoteZ", (50, 361, 1), "multiclass"),
     ],
 )
-def test_what_the_package_ships_can_be_trained_on(name: str, shape: tuple[int, ...], task: str) -> None:
-    """Classes and numbers, one feature and several."""
+def test_shipped_data_sets_can_be_trained_on(name: str, shape: tuple[int, ...], task: str) -> None:
+    """Data sets with classes or numbers, and with one feature or several, are loaded."""
     loaded = load(Options(data=f"aeon:{name}"))
     assert loaded.train.x.shape == shape
     assert loaded.target.task == task
@@ -64,7 +64,7 @@ def test_what_the_package_ships_can_be_trained_on(name: str, shape: tuple[int, .
 
 
 def test_a_ts_file_is_read(tmp_path: Path) -> None:
-    """Features apart by colons, timesteps by commas; a question mark is missing."""
+    """Colons separate features, commas separate timesteps, and a question mark is a missing value."""
     path = tmp_path / "data.ts"
     path.write_text(f"{CLASSES}1,2,3:4,5,6:a\n1:2:b\n?,2:3,4:a\n")
     sequences = archives.read({"--data": path})
@@ -92,8 +92,8 @@ def test_a_ts_file_is_read(tmp_path: Path) -> None:
         (f"{CLASSES}{','.join('1' * (MOST_COLUMNS + 1))}:a\n", "expected at most 20,000 values in a sequence"),
     ],
 )
-def test_an_unusable_file_is_told_what_was_expected(tmp_path: Path, content: str, message: str) -> None:
-    """Which file, what was expected, what came, and where."""
+def test_an_unusable_file_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    """The message gives the file, the expected content, the actual content and its place."""
     path = tmp_path / "data.ts"
     path.write_text(content)
     with pytest.raises(TrainingError, match=f"^--data: ({message})"):
@@ -101,15 +101,15 @@ def test_an_unusable_file_is_told_what_was_expected(tmp_path: Path, content: str
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
-    """Without a traceback."""
+    """A file that is not UTF-8 ends in one message."""
     path = tmp_path / "data.ts"
     path.write_bytes(b"@data\n\xff\n")
     with pytest.raises(TrainingError, match=r"^--data: not a readable \.ts file: .*utf-8"):
         archives.read({"--data": path})
 
 
-def test_a_data_set_that_is_not_there_is_named() -> None:
-    """With some that are."""
+def test_an_unknown_data_set_is_refused() -> None:
+    """The message lists data sets that exist."""
     with pytest.raises(
         TrainingError, match=r"^--data aeon:NoSuchData: expected a classification or regression data set"
     ):

@@ -1,4 +1,4 @@
-""".npz files: what they may hold, and what is told when they hold something else."""
+""".npz files are read correctly, or refused with a clear message."""
 
 from pathlib import Path
 from typing import Any
@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from training import TrainingError
-from training.data import MOST_COLUMNS, Sequences
+from training.data import MOST_COLUMNS, SourceData
 from training.sources import arrays
 
 X = np.zeros((10, 4, 2))
 Y = np.arange(10) % 2
 
 
-def read(path: Path, **content: Any) -> Sequences:
+def read(path: Path, **content: Any) -> SourceData:
     np.savez(path / "data.npz", **content)
     return arrays.read({f"--data {path / 'data.npz'}": path / "data.npz"})
 
 
 def test_arrays_are_read_as_they_are(tmp_path: Path) -> None:
-    """As float32, with numbers for names."""
+    """Values become float32; features and timesteps without names get numbers."""
     x = np.random.default_rng(0).random((10, 4, 2))
     sequences = read(tmp_path, x=x, y=Y)
     np.testing.assert_array_equal(sequences.x[:], x.astype(np.float32))
@@ -32,7 +32,7 @@ def test_arrays_are_read_as_they_are(tmp_path: Path) -> None:
 
 
 def test_names_come_from_the_file(tmp_path: Path) -> None:
-    """Of features, timesteps and the numbers to predict."""
+    """The file may name features, timesteps and numbers to predict."""
     names = {"feature_names": ["a", "b"], "timestep_labels": [1, 2, 3, 4], "target_names": ["u", "v", "w"]}
     sequences = read(tmp_path, x=X, y=np.zeros((10, 3)), **names)
     assert sequences.feature_labels == ("a", "b")
@@ -40,8 +40,8 @@ def test_names_come_from_the_file(tmp_path: Path) -> None:
     assert sequences.label_names == ("u", "v", "w")
 
 
-def test_nothing_counts_after_the_end(tmp_path: Path) -> None:
-    """Whatever the padding holds; the longest sequence gives the timesteps."""
+def test_padding_is_ignored(tmp_path: Path) -> None:
+    """Values after the end of a sequence are ignored; the longest sequence gives the timesteps."""
     x = np.ones((3, 5, 1), dtype=np.int64)
     x[1, 1:] = -999
     wild = x.astype(np.float64)
@@ -77,15 +77,15 @@ def test_nothing_counts_after_the_end(tmp_path: Path) -> None:
         ({"x": X, "y": Y, "target_names": ["a", "b"]}, r"expected target_names \(1,\), got \(2,\)"),
     ],
 )
-def test_an_unusable_file_is_told_what_was_expected(tmp_path: Path, content: dict[str, Any], message: str) -> None:
-    """Which file, what was expected, what came, and where."""
+def test_an_unusable_file_is_refused(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    """The message gives the file, the expected content and the actual content."""
     with pytest.raises(TrainingError, match=message) as caught:
         read(tmp_path, **content)
     assert str(caught.value).startswith(f"--data {tmp_path / 'data.npz'}: ")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """A text file, an array without names, a file that ends early, and pickled objects."""
+    """Text, an array without names, a truncated file and pickled objects are refused."""
     path = tmp_path / "data.npz"
     files = {"--data data.npz": path}
     np.savez(path, x=X, y=Y)
@@ -104,7 +104,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_many_values_are_refused_before_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that lies on its side."""
+    """A transposed table is refused by its header."""
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda *_: pytest.fail("was read"))
     with pytest.raises(TrainingError, match=r"expected at most 20,000 values in a sequence, .*, got 20,002 in x of"):
         read(tmp_path, x=np.zeros((2, MOST_COLUMNS // 2 + 1, 2)), y=[0, 1])
@@ -113,14 +113,20 @@ def test_too_many_values_are_refused_before_they_are_read(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"x": X[..., :1], "y": Y}, "expected 2 features, as to fit, got 1"),
-        ({"x": X, "y": np.zeros((10, 2))}, r"expected labels as to fit, one of int64, got \(2,\) of float64"),
-        ({"x": X, "y": Y.astype(str)}, "expected labels as to fit, one of int64, got one of <U"),
-        ({"x": X, "y": Y, "feature_names": ["b", "a"]}, "expected feature_names as to fit, .'a', 'b'., got .'b', 'a'."),
+        ({"x": X[..., :1], "y": Y}, "expected 2 features, as in the data to fit, got 1"),
+        (
+            {"x": X, "y": np.zeros((10, 2))},
+            r"expected labels as in the data to fit, one of int64, got \(2,\) of float64",
+        ),
+        ({"x": X, "y": Y.astype(str)}, "expected labels as in the data to fit, one of int64, got one of <U"),
+        (
+            {"x": X, "y": Y, "feature_names": ["b", "a"]},
+            "expected feature_names as in the data to fit, .'a', 'b'., got .'b', 'a'.",
+        ),
     ],
 )
-def test_what_is_held_out_must_be_alike(tmp_path: Path, content: dict[str, Any], message: str) -> None:
-    """In its features and its labels."""
+def test_both_files_must_agree(tmp_path: Path, content: dict[str, Any], message: str) -> None:
+    """The file to hold out must have the features and the kind of labels of the file to fit."""
     np.savez(tmp_path / "train.npz", x=X, y=Y, feature_names=["a", "b"])
     np.savez(tmp_path / "test.npz", **content)
     with pytest.raises(TrainingError, match=f"^--test-data: {message}"):
@@ -128,7 +134,7 @@ def test_what_is_held_out_must_be_alike(tmp_path: Path, content: dict[str, Any],
 
 
 def test_every_timestep_has_a_label_where_some_have(tmp_path: Path) -> None:
-    """Also those that only sequences of the second file have."""
+    """Labels must also cover timesteps that only the second file has."""
     np.savez(tmp_path / "fit.npz", x=X, y=Y, timestep_labels=["a", "b", "c", "d"])
     np.savez(tmp_path / "held-out.npz", x=np.zeros((10, 5, 2)), y=Y)
     with pytest.raises(

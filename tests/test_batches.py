@@ -1,4 +1,4 @@
-"""One epoch is every sequence once, however many batches a call takes and wherever it starts."""
+"""An epoch contains every sequence once, for any number of batches in a call and any start."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,19 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training import batches
-from training.batches import Batches, ahead, batches_of
-from training.data import Selection, Split
+from training.batches import Batches, batches_of, prefetch
+from training.data import LabelledSequences, Subset
 
 
-def numbered_split(n: int) -> Split:
-    """Sequences of 3 × 2 that are known by their first value; classes 0 to 2."""
+def numbered_sequences(n: int) -> LabelledSequences:
+    """Return sequences of 3 × 2 whose first value is their index, with classes 0 to 2."""
     x = np.zeros((n, 3, 2), np.float32)
     x[:, 0, 0] = np.arange(n)
-    return Split(x, np.arange(n) % 3)
+    return LabelledSequences(x, np.arange(n) % 3)
 
 
 def steps_of(calls: Iterator[Batches]) -> list[tuple[list[int], list[int], list[float]]]:
-    """The number, class and weight of each sequence, of each batch."""
+    """Return the number, class and weight of each sequence of each batch."""
     return [
         (one.x[step, :, 0, 0].astype(int).tolist(), one.y[step].tolist(), one.weights[step].tolist())
         for one in calls
@@ -31,8 +31,8 @@ def steps_of(calls: Iterator[Batches]) -> list[tuple[list[int], list[int], list[
 
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 9))
 def test_an_epoch_is_every_sequence_once(n: int, batch_size: int, seed: int, epoch: int) -> None:
-    """With its own class and a weight of 1; what fills the last batch has a weight of 0."""
-    steps = steps_of(batches_of(numbered_split(n), None, batch_size, (seed, epoch), 0))
+    """Each sequence has its class and a weight of 1; padding in the last batch has a weight of 0."""
+    steps = steps_of(batches_of(numbered_sequences(n), None, batch_size, (seed, epoch), 0))
     assert len(steps) == -(-n // batch_size)
     assert all(len(numbers) == min(batch_size, n) for numbers, _, _ in steps)
     flat = [row for step in steps for row in zip(*step, strict=True)]
@@ -42,11 +42,11 @@ def test_an_epoch_is_every_sequence_once(n: int, batch_size: int, seed: int, epo
 
 
 def test_the_order_depends_on_the_seed_alone() -> None:
-    """The same one gives the same; another one, or the next epoch, another."""
-    split = numbered_split(50)
+    """The same seed gives the same order; another seed or epoch gives another order."""
+    sequences = numbered_sequences(50)
 
     def order(*seed: int) -> Any:
-        return steps_of(batches_of(split, None, 8, seed, 0))
+        return steps_of(batches_of(sequences, None, 8, seed, 0))
 
     assert order(1, 0) == order(1, 0)
     assert order(1, 0) != order(1, 1)
@@ -55,70 +55,70 @@ def test_the_order_depends_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize("most_steps", [1, 2, 3, 100])
 def test_a_start_leaves_out_exactly_the_batches_before(monkeypatch: pytest.MonkeyPatch, most_steps: int) -> None:
-    """So that a fit goes on where it was killed."""
+    """A resumed epoch continues after the finished batches."""
     monkeypatch.setattr(batches, "MOST_STEPS", most_steps)
-    split = numbered_split(50)
-    everything = steps_of(batches_of(split, None, 8, (0, 0), 0))
+    sequences = numbered_sequences(50)
+    everything = steps_of(batches_of(sequences, None, 8, (0, 0), 0))
     for start in range(8):
-        assert steps_of(batches_of(split, None, 8, (0, 0), start)) == everything[start:]
+        assert steps_of(batches_of(sequences, None, 8, (0, 0), start)) == everything[start:]
 
 
 @pytest.mark.parametrize("most_bytes", [1, 2 * 8 * 24, 3 * 8 * 24 + 5, 2**25])
 def test_a_bound_on_memory_changes_only_how_many_batches_a_call_takes(
     monkeypatch: pytest.MonkeyPatch, most_bytes: int
 ) -> None:
-    """At least one; all calls have the same shape, and the batches are the same."""
-    split = numbered_split(50)
-    expected = steps_of(batches_of(split, None, 8, (0, 0), 0))
+    """Calls have one shape and at least one batch, and the batches stay the same."""
+    sequences = numbered_sequences(50)
+    expected = steps_of(batches_of(sequences, None, 8, (0, 0), 0))
     monkeypatch.setattr(batches, "MOST_BYTES", most_bytes)
-    calls = list(batches_of(split, None, 8, (0, 0), 0))
+    calls = list(batches_of(sequences, None, 8, (0, 0), 0))
     assert {one.x.shape for one in calls} == {(min(7, max(1, most_bytes // (8 * 24))), 8, 3, 2)}
     assert steps_of(iter(calls)) == expected
 
 
 def test_classes_have_their_weights() -> None:
-    """And what fills the last batch has none."""
-    steps = steps_of(batches_of(numbered_split(10), np.array([0.5, 2, 3], np.float32), 4, (0, 0), 0))
+    """Sequences get the weight of their class; padding gets none."""
+    steps = steps_of(batches_of(numbered_sequences(10), np.array([0.5, 2, 3], np.float32), 4, (0, 0), 0))
     rows = [row for step in steps for row in zip(*step, strict=True)]
     assert [weight for _, _, weight in rows] == [[0.5, 2, 3][y] for _, y, _ in rows[:10]] + [0, 0]
 
 
 def test_sequences_on_disk_are_read_as_they_are_needed() -> None:
-    """Whatever gives rows will do."""
-    split = numbered_split(20)
-    selected = Split(Selection(split.x, np.arange(20)), split.y)
-    assert steps_of(batches_of(selected, None, 8, (0, 0), 0)) == steps_of(batches_of(split, None, 8, (0, 0), 0))
+    """Any sequence store gives the same batches."""
+    sequences = numbered_sequences(20)
+    selected = LabelledSequences(Subset(sequences.x, np.arange(20)), sequences.y)
+    assert steps_of(batches_of(selected, None, 8, (0, 0), 0)) == steps_of(batches_of(sequences, None, 8, (0, 0), 0))
 
 
 def test_numbers_to_predict_stay_with_their_sequences() -> None:
-    """Several of them, too."""
+    """Several numbers stay with their sequence."""
     x = np.arange(10, dtype=np.float32)[:, None, None]
-    (call,) = batches_of(Split(x, np.stack([x[:, 0, 0] * 2, x[:, 0, 0] * 3], axis=1)), None, 4, (0, 0), 0)
+    (call,) = batches_of(LabelledSequences(x, np.stack([x[:, 0, 0] * 2, x[:, 0, 0] * 3], axis=1)), None, 4, (0, 0), 0)
     assert call.y.shape == (3, 4, 2)
     np.testing.assert_array_equal(call.y, call.x[:, :, 0] * [2, 3])
 
 
-def test_what_is_made_ahead_comes_in_order() -> None:
-    """All of it."""
-    assert list(ahead(range(1, 100))) == list(range(1, 100))
-    assert list(ahead([])) == []
+def test_prefetched_items_keep_their_order() -> None:
+    """All items arrive in order."""
+    assert list(prefetch(range(1, 100))) == list(range(1, 100))
+    assert list(prefetch([])) == []
 
 
-def test_what_fails_ahead_fails_where_it_is_wanted() -> None:
-    """After what was made before."""
+def test_an_error_while_prefetching_is_raised_in_order() -> None:
+    """The error is raised after the items before it."""
 
     def failing() -> Iterator[int]:
         yield 1
         raise OSError("the disk is gone")
 
-    items = ahead(failing())
+    items = prefetch(failing())
     assert next(items) == 1
     with pytest.raises(OSError, match="the disk is gone"):
         next(items)
 
 
-def test_nobody_makes_more_than_one_ahead() -> None:
-    """Or memory would fill."""
+def test_only_one_item_is_prefetched() -> None:
+    """Prefetching uses bounded memory."""
     made = []
 
     def making() -> Iterator[int]:
@@ -126,7 +126,7 @@ def test_nobody_makes_more_than_one_ahead() -> None:
             made.append(number)
             yield number
 
-    items = ahead(making())
+    items = prefetch(making())
     assert next(items) == 1
-    items.close()  # type: ignore[attr-defined]  # a generator, though it only promises to be an iterator
+    items.close()  # type: ignore[attr-defined]  # it is a generator
     assert made == [1, 2]

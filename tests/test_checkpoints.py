@@ -1,4 +1,4 @@
-"""A fit that is killed goes on from what it kept, to the same end."""
+"""A killed fit resumes from its checkpoint and ends with the same weights."""
 
 import json
 import os
@@ -21,14 +21,14 @@ from tests.samples import dataset
 from tests.server import ROOT
 from training import checkpoints
 from training.checkpoints import PREFIX, Checkpoint, Checkpoints, Progress
-from training.data import Data, Split
+from training.data import Dataset, LabelledSequences
 from training.options import Options
 
 X = np.random.default_rng(0).standard_normal((20, 4, 2)).astype(np.float32)
 
 
 class Variable:
-    """As much of one as a checkpoint needs."""
+    """A variable with the methods that a checkpoint uses."""
 
     def __init__(self, value: Any) -> None:
         self.value = np.asarray(value)
@@ -41,14 +41,14 @@ class Variable:
 
 
 def saved(path: Path, value: float) -> Checkpoint:
-    """A checkpoint of one variable."""
+    """Save a checkpoint of one variable."""
     checkpoint = Checkpoint(path)
     checkpoint.save(Progress(epoch=1), [Variable(value)])
     return checkpoint
 
 
-def test_what_was_saved_is_restored(tmp_path: Path) -> None:
-    """To the last bit: variables of all kinds, and how far it was."""
+def test_a_saved_checkpoint_is_restored(tmp_path: Path) -> None:
+    """Variables of all types and the progress are restored exactly."""
     checkpoint = Checkpoint(tmp_path / "c" / "0.npz")
     rng = np.random.default_rng(0)
     values = [rng.standard_normal((3, 4)).astype(np.float32), np.int64(2**60 + 1), np.float32(1e-45)]
@@ -60,8 +60,8 @@ def test_what_was_saved_is_restored(tmp_path: Path) -> None:
         np.testing.assert_array_equal(one.numpy(), value)
 
 
-def test_where_nothing_was_saved_it_is_the_beginning(tmp_path: Path) -> None:
-    """And variables stay as they are; before there is a best loss, that is infinite."""
+def test_without_a_file_nothing_is_restored(tmp_path: Path) -> None:
+    """The progress is zero, variables keep their values, and an infinite loss can be saved."""
     variable = Variable(7.0)
     assert Checkpoint(tmp_path / "0.npz").restore([variable]) == Progress()
     assert variable.value == 7
@@ -70,7 +70,7 @@ def test_where_nothing_was_saved_it_is_the_beginning(tmp_path: Path) -> None:
 
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole, and nothing beside it."""
+    """The old file stays complete, and no temporary file remains."""
     checkpoint = saved(tmp_path / "0.npz", 1)
 
     def half(file: Any, **_: Any) -> None:
@@ -87,8 +87,8 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path, monkeypatch: py
     assert [path.name for path in tmp_path.iterdir()] == ["0.npz"]
 
 
-#: Saves a larger number each time, in a process of its own that is killed at the line that it reads from its input;
-#: answers how many lines there were, or nothing where it was killed.
+#: For each line of its input, saves a larger number in a new process, which is killed at that line of code. Prints the
+#: number of executed lines, or nothing after a kill.
 SAVER = """
 import os, sys
 from functools import partial
@@ -119,8 +119,8 @@ for line in sys.stdin:
 """
 
 
-def test_killed_at_any_line_a_whole_checkpoint_is_there(tmp_path: Path) -> None:
-    """The one before, or the new one."""
+def test_after_a_kill_at_any_line_a_complete_checkpoint_remains(tmp_path: Path) -> None:
+    """The file is either the old checkpoint or the new one."""
     command = [sys.executable, "-c", SAVER, str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -148,7 +148,7 @@ def test_killed_at_any_line_a_whole_checkpoint_is_there(tmp_path: Path) -> None:
 
 
 def test_saving_costs_only_a_small_part_of_the_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is not due is not saved."""
+    """A save that is not due is left out."""
     path = tmp_path / "0.npz"
     checkpoint = Checkpoint(path)
     checkpoint.save_if_due(Progress(epoch=1), [])
@@ -171,22 +171,22 @@ def test_saving_costs_only_a_small_part_of_the_fit(tmp_path: Path, monkeypatch: 
     ],
 )
 def test_a_fit_is_over_after_all_epochs_or_stale_ones(progress: Progress, over: bool) -> None:  # noqa: FBT001
-    """Ten epochs; two without a lower loss."""
-    assert progress.over(Options(epochs=10, patience=2)) is over
-    assert progress.over(Options(epochs=10)) is (progress.epoch == 10)
+    """A fit ends after ten epochs, or after two without a lower loss."""
+    assert progress.is_over(Options(epochs=10, patience=2)) is over
+    assert progress.is_over(Options(epochs=10)) is (progress.epoch == 10)
 
 
 def test_the_best_epoch_is_the_first_with_the_lowest_loss() -> None:
-    """As it is told epoch by epoch; none without validation data."""
+    """Without validation data there is no best epoch."""
     progress = Progress(step=4, loss=2)
-    bests = [(progress := progress.finished_epoch(loss, 1.0)).best_epoch for loss in (0.5, 0.4, 0.4, 0.6, 0.3)]
+    bests = [(progress := progress.after_epoch(loss, 1.0)).best_epoch for loss in (0.5, 0.4, 0.4, 0.6, 0.3)]
     assert bests == [1, 2, 2, 2, 5]
     assert (progress.epoch, progress.step, progress.loss, progress.best_loss) == (5, 0, 0, 0.3)
-    assert Progress().finished_epoch(None, 1.0).best_epoch == 0
+    assert Progress().after_epoch(None, 1.0).best_epoch == 0
 
 
-def directory(home: Path, data: Data, **options: Any) -> str:
-    """That of the checkpoints of some options and data."""
+def directory(home: Path, data: Dataset, **options: Any) -> str:
+    """Return the name of the directory of the checkpoints of some options and data."""
     kept = Checkpoints(home, Options(**options), data)
     kept.discard()
     assert not kept
@@ -200,7 +200,7 @@ def directory(home: Path, data: Data, **options: Any) -> str:
 
 
 def test_checkpoints_belong_to_their_options_and_data(tmp_path: Path) -> None:
-    """To the last value; where it is published and what is shown of it change nothing."""
+    """Any changed value has other checkpoints; the folders of versions and logs do not matter."""
     data = dataset(X, held_out=4)
     x = X.copy()
     x[0, 0, 0] = np.nextafter(x[0, 0, 0], 1, dtype=np.float32)
@@ -214,14 +214,14 @@ def test_checkpoints_belong_to_their_options_and_data(tmp_path: Path) -> None:
         directory(tmp_path, dataset(x, held_out=4)),
         directory(tmp_path, dataset(X, 1 - data.train.y.repeat(2)[:20], held_out=4)),
         directory(tmp_path, dataset(X, held_out=5)),
-        directory(tmp_path, replace(data, test=Split(data.test.x, 1 - data.test.y))),
+        directory(tmp_path, replace(data, test=LabelledSequences(data.test.x, 1 - data.test.y))),
         directory(tmp_path, dataset(X.reshape(20, 2, 4), held_out=4)),
     ]
     assert len({same, *others}) == 1 + len(others)
 
 
 def test_checkpoints_are_no_version(tmp_path: Path) -> None:
-    """Readers pass over them, and so does whoever cleans up after others."""
+    """Readers of versions and the removal of leftovers ignore checkpoints."""
     kept = Checkpoints(tmp_path, Options(), dataset(X))
     kept.of(0).save(Progress(), [])
     assert versions_of(tmp_path) == []
@@ -229,7 +229,7 @@ def test_checkpoints_are_no_version(tmp_path: Path) -> None:
     assert kept
 
 
-#: Trains as it is told on each line of its input, each time in a process of its own; answers how that ended.
+#: For each line of its input, trains with these options in a new process. Prints its exit code.
 TRAINER = """
 import json, os, sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -255,28 +255,28 @@ def kill_after(saves):
 
 
 for line in sys.stdin:
-    told = json.loads(line)
+    options = json.loads(line)
     if child := os.fork():
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
     else:
-        kill_after(told.pop("saves"))
-        trained(**told)
+        kill_after(options.pop("saves"))
+        trained(**options)
         os._exit(0)
 """
 
 
 @contextmanager
 def trainer() -> Iterator[Any]:
-    """Gives a function that trains in a process which may be killed after so many saves; returns how it ended."""
+    """Yield a function that trains in a process, kills it after some saves, and returns its exit code."""
     with subprocess.Popen(
         [sys.executable, "-c", TRAINER], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, text=True,
     ) as process:  # fmt: skip
 
-        def trained(saves: int, **told: Any) -> int:
+        def trained(saves: int, **options: Any) -> int:
             assert process.stdin is not None
             assert process.stdout is not None
-            print(json.dumps({"saves": saves, **told}), file=process.stdin, flush=True)
+            print(json.dumps({"saves": saves, **options}), file=process.stdin, flush=True)
             return int(process.stdout.readline())
 
         yield trained
@@ -285,9 +285,9 @@ def trainer() -> Iterator[Any]:
 
 
 def published(version: Path) -> tuple[dict[str, Any], list[Any]]:
-    """The card, but for dates and times and whether it was resumed; and the weights.
+    """Return the card without dates, times and `resume`, and the weights.
 
-    And but for the SavedModel's digest: functions in a graph are numbered through all that their process traced.
+    The SavedModel's digest is left out, too: names of functions in a graph depend on all functions of the process.
     """
     card = json.loads(Artifact(version).card_path.read_text())
     del card["created"], card["training"]["seconds"], card["training"]["options"]["resume"]
@@ -297,18 +297,18 @@ def published(version: Path) -> tuple[dict[str, Any], list[Any]]:
     return card, [reader.get_tensor(name) for name in names]
 
 
-def test_a_training_that_is_killed_again_and_again_ends_where_an_unbroken_one_does(tmp_path: Path) -> None:
-    """Same weights, same card, through several seeds and an early end; no checkpoint is left."""
-    rng = np.random.default_rng(0)  # labels of no meaning: the loss on the validation data rises soon
+def test_a_training_that_is_killed_again_and_again_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    """Weights and card are the same, over several seeds and with an early end; no checkpoint remains."""
+    rng = np.random.default_rng(0)  # random labels: the validation loss rises soon
     np.savez(tmp_path / "noise.npz", x=rng.standard_normal((400, 5, 2)), y=rng.integers(0, 2, 400))
-    told = {"data": str(tmp_path / "noise.npz"), "epochs": 20, "batch_size": 16, "learning_rate": 0.05, "units": 4,
+    options = {"data": str(tmp_path / "noise.npz"), "epochs": 20, "batch_size": 16, "learning_rate": 0.05, "units": 4,
             "patience": 2, "repeats": 2, "validation_split": 0.2}  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     with trainer() as trained:
-        assert trained(-1, **told, artifacts=str(whole)) == 0
+        assert trained(-1, **options, artifacts=str(whole)) == 0
         kills = 0
         for saves in (2, 9, 1, 13):
-            status = trained(saves, **told, artifacts=str(broken), resume=True)
+            status = trained(saves, **options, artifacts=str(broken), resume=True)
             if status == 0:
                 break
             assert status == -9
@@ -317,7 +317,7 @@ def test_a_training_that_is_killed_again_and_again_ends_where_an_unbroken_one_do
             assert versions_of(home) == []
             assert list(home.glob(f"{PREFIX}*/0.npz"))
         else:
-            assert trained(-1, **told, artifacts=str(broken), resume=True) == 0
+            assert trained(-1, **options, artifacts=str(broken), resume=True) == 0
     assert kills >= 3
     card, weights = published(whole / "after-lstm" / "1")
     again, same_weights = published(broken / "after-lstm" / "1")
@@ -328,8 +328,8 @@ def test_a_training_that_is_killed_again_and_again_ends_where_an_unbroken_one_do
     assert [path.name for path in (broken / "after-lstm").iterdir()] == ["1"]
 
 
-def test_resuming_from_nothing_is_told(tmp_path: Path) -> None:
-    """To whoever looks at the terminal; then it is a training like any other."""
+def test_resuming_without_a_checkpoint_warns(tmp_path: Path) -> None:
+    """The training then starts from the beginning."""
     outcome = subprocess.run(
         [sys.executable, "-m", "training", "--resume", "--artifacts", str(tmp_path), "--sequences", "100"],
         cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ,

@@ -1,4 +1,4 @@
-"""Versions side by side: what they have in common once, what differs, and what one of them lacks."""
+"""The table of versions shows common facts, differing options and missing values."""
 
 import sys
 from pathlib import Path
@@ -30,13 +30,13 @@ BARE = card(timesteps=3, variable_length=True, metrics={"r2": 0.5}, training=rec
 
 
 def rows(text: str) -> dict[str, list[str]]:
-    """The cells of each line, by the first."""
+    """Return the cells of each line, by the first cell."""
     lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
     return {first: rest for first, *rest in lines}
 
 
 def test_each_version_is_a_column() -> None:
-    """What a version lacks is a dash; of several seeds, mean and standard deviation stand beside."""
+    """A missing value is a dash; several seeds add mean and standard deviation."""
     shown = rows(table("m", {"1": FULL, "3": BARE}))
     assert shown["m"] == ["version 1", "version 3"]
     assert shown["shape"] == ["3 × 2", "up to 3 × 2"]
@@ -48,8 +48,8 @@ def test_each_version_is_a_column() -> None:
     assert shown["attention on top"] == ["0.2500", "-"]
 
 
-def test_only_options_that_differ_are_told() -> None:
-    """Also those that one of the versions does not know."""
+def test_only_differing_options_are_listed() -> None:
+    """An option that one version lacks is listed, too."""
     shown = rows(table("m", {"1": FULL, "3": BARE}))
     assert {name: cells for name, cells in shown.items() if name.startswith("--")} == {
         "--class-weight": ["{'a': 2.0}", "-"],
@@ -59,7 +59,7 @@ def test_only_options_that_differ_are_told() -> None:
 
 
 def test_columns_are_aligned() -> None:
-    """Each starts at the same place in every line."""
+    """A column starts at the same position in every line."""
     first, *rest = table("m", {"1": FULL, "3": BARE}).splitlines()
     start = first.index("version 3")
     assert all(line[start - 2 : start] == "  " and line[start] != " " for line in rest)
@@ -75,7 +75,7 @@ def write(home: Path, number: int, described: ModelCard) -> None:
 
 @pytest.fixture
 def artifacts_of_m(tmp_path: Path) -> Path:
-    """Versions 1 to 6 of a model m; 5 is damaged."""
+    """Write versions 1 to 6 of a model m, of which 5 is damaged."""
     for number in range(1, 7):
         write(tmp_path / "m", number, FULL)
     (tmp_path / "m" / "5" / "saved_model.pb").write_text("another")
@@ -98,7 +98,7 @@ def test_comparing_is_a_command(
     arguments: tuple[str, ...],
     versions: list[str],
 ) -> None:
-    """Of some versions, or of the newest."""
+    """`compare` shows the given versions or the newest ones."""
     compare(monkeypatch, "m", *arguments, "--artifacts", str(artifacts_of_m))
     assert rows(capsys.readouterr().out)["m"] == [f"version {version}" for version in versions]
 
@@ -106,12 +106,12 @@ def test_comparing_is_a_command(
 def test_a_damaged_version_does_not_hide_the_others(
     artifacts_of_m: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is told below them, with the file at fault."""
+    """The damaged file is named below the table."""
     compare(monkeypatch, "m", "--versions", "4,5", "--artifacts", str(artifacts_of_m))
-    *compared, told = capsys.readouterr().out.strip().split("\n")
+    *compared, last = capsys.readouterr().out.strip().split("\n")
     assert rows("\n".join(compared))["m"] == ["version 4"]
-    assert told.startswith("version 5 is damaged: ")
-    assert "saved_model.pb" in told
+    assert last.startswith("version 5 is damaged: ")
+    assert "saved_model.pb" in last
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_a_damaged_version_does_not_hide_the_others(
         (("m", "--versions", "0"), "--versions.0: Input should be greater than 0"),
     ],
 )
-def test_what_cannot_be_compared_is_told_in_one_line(
+def test_a_failed_comparison_ends_in_one_line(
     artifacts_of_m: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
-    """No such model, no such version, or a damaged one."""
+    """The model or version does not exist, or is damaged."""
     with pytest.raises(SystemExit) as caught:
         compare(monkeypatch, *arguments, "--artifacts", str(artifacts_of_m))
     assert message in str(caught.value)

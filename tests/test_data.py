@@ -1,4 +1,4 @@
-"""What every source gives: splits and scale."""
+"""Subsets and scales are the same for sequences in memory and on disk."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ from hypothesis.extra.numpy import arrays
 
 from service.artifact.tensors import Array
 from training import data
-from training.data import Indices, Scale, Selection, Split, mean_sequence
+from training.data import Indices, LabelledSequences, Scale, Subset, mean_sequence
 
 
-class Elsewhere:
-    """Sequences that are not in memory, and count how many were read."""
+class CountingStore:
+    """Sequences that are not an array, with a count of the sequences read."""
 
     def __init__(self, x: Array) -> None:
         self._x = x
@@ -39,14 +39,14 @@ ROWS = st.one_of(
 
 @settings(deadline=None)
 @given(ROWS, st.data())
-def test_a_part_of_a_part_is_what_it_is_of_an_array(rows: Any, more: st.DataObject) -> None:
-    """Whether sequences are in memory or elsewhere; labels and marks go with them."""
+def test_a_subset_of_a_subset_is_that_of_an_array(rows: Any, more: st.DataObject) -> None:
+    """Labels and marks stay with their sequences."""
     y, marked = np.arange(20), X[..., 0] % 2 > 0
-    part = Split(Elsewhere(X), y, marked).take(rows)
+    part = LabelledSequences(CountingStore(X), y, marked).take(rows)
     again = more.draw(st.slices(len(part)))
     part = part.take(again)
     np.testing.assert_array_equal(part.x[:], X[rows][again])
-    np.testing.assert_array_equal(Split(X, y).take(rows).take(again).x[:], X[rows][again])
+    np.testing.assert_array_equal(LabelledSequences(X, y).take(rows).take(again).x[:], X[rows][again])
     np.testing.assert_array_equal(part.y, y[rows][again])
     assert part.marked is not None
     np.testing.assert_array_equal(part.marked, marked[rows][again])
@@ -55,11 +55,11 @@ def test_a_part_of_a_part_is_what_it_is_of_an_array(rows: Any, more: st.DataObje
 
 
 def test_taking_reads_nothing() -> None:
-    """Only asking for values does, and only for those."""
-    rows = Elsewhere(X)
-    part = Split(rows, np.arange(20)).take(np.array([3, 1, 5])).take(slice(1, 3))
+    """Only an access to values reads sequences, and only the ones accessed."""
+    rows = CountingStore(X)
+    part = LabelledSequences(rows, np.arange(20)).take(np.array([3, 1, 5])).take(slice(1, 3))
     assert rows.read == 0
-    assert isinstance(part.x, Selection)
+    assert isinstance(part.x, Subset)
     np.testing.assert_array_equal(part.x[:1], X[1:2])
     assert rows.read == 1
 
@@ -74,10 +74,10 @@ def test_taking_reads_nothing() -> None:
     st.integers(1, 20),
 )
 def test_the_scale_is_numpys_however_it_is_read(x: Array, values_at_a_time: int) -> None:
-    """Over what is present; 0 for what never is."""
+    """The scale is over the values present; it is 0 for a feature without values."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "VALUES_AT_A_TIME", values_at_a_time)
-        scale = Scale.of(Elsewhere(x))
+        scale = Scale.of(CountingStore(x))
     for feature in range(x.shape[2]):
         values = x[..., feature].astype(np.float64)
         present = values[~np.isnan(values)] if not np.isnan(values).all() else np.zeros(1)
@@ -86,15 +86,15 @@ def test_the_scale_is_numpys_however_it_is_read(x: Array, values_at_a_time: int)
 
 
 def test_the_scale_survives_large_offsets() -> None:
-    """Years in seconds: the spread is a billionth of the values."""
+    """The deviation is exact for values whose spread is tiny compared with their mean."""
     x = (np.float32(2**23) + np.arange(1000, dtype=np.float32) % 2).reshape(100, 10, 1)
     scale = Scale.of(x)
     assert scale.mean[0] == 2**23 + 0.5
     assert scale.deviation[0] == 0.5
 
 
-def test_what_never_changes_deviates_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not by what rounding leaves: it would be divided by."""
+def test_a_constant_feature_has_a_deviation_of_exactly_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rounding error would become a divisor."""
     monkeypatch.setattr(data, "VALUES_AT_A_TIME", 7)
     assert Scale.of(np.full((100, 3, 1), 0.1, dtype=np.float32)).deviation[0] == 0
 
@@ -109,10 +109,10 @@ def test_what_never_changes_deviates_by_nothing(monkeypatch: pytest.MonkeyPatch)
     st.integers(1, 20),
 )
 def test_the_mean_sequence_is_numpys_however_it_is_read(x: Array, values_at_a_time: int) -> None:
-    """Where no sequence has a value it is the feature's mean, and 0 where that has none at all."""
+    """A timestep without values has the feature's mean; a feature without values has 0."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "VALUES_AT_A_TIME", values_at_a_time)
-        mean = mean_sequence(Elsewhere(x))
+        mean = mean_sequence(CountingStore(x))
     for t, feature in np.ndindex(mean.shape):
         for values in (x[:, t, feature], x[..., feature], np.zeros(1)):
             present = values[~np.isnan(values)].astype(np.float64)

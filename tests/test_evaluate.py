@@ -1,4 +1,4 @@
-"""A model's judgement: the same in batches of any size, and by hand where it is known which timesteps decide."""
+"""An evaluation does not depend on the batch size, and agrees with results by hand."""
 
 from dataclasses import replace
 
@@ -12,13 +12,13 @@ from training import evaluate as module
 from training.evaluate import evaluate, forward, marked_attention, predict
 from training.models import build
 from training.options import Options
-from training.scores import metrics
+from training.scores import compute_metrics
 
 X = np.random.default_rng(0).standard_normal((50, 4, 2)).astype(np.float32)
 
 
 def test_attention_on_marked_timesteps_is_worked_out() -> None:
-    """Its share, and whether it is highest on one of them."""
+    """The result is the attention on marked timesteps, and whether the peak is marked."""
     attention = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], np.float32)
     marked = np.array([[True, False, True], [True, True, False]])
     np.testing.assert_allclose(marked_attention(attention, marked), [[0.7, 1], [0.3, 0]], rtol=1e-6)
@@ -26,7 +26,7 @@ def test_attention_on_marked_timesteps_is_worked_out() -> None:
 
 @pytest.mark.parametrize("batch_size", [7, 50, 1024])
 def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, batch_size: int) -> None:
-    """Metrics, profile and the share on marked timesteps are those of all sequences at once."""
+    """Metrics, profile and marked attention equal those of one batch."""
     monkeypatch.setattr(module, "BATCH_SIZE", batch_size)
     data = dataset(X)
     marked = np.zeros((50, 4), np.bool_)
@@ -35,7 +35,7 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, batch_size: int
     outputs = model.predict(X, verbose=0)
     attention = outputs[ATTENTION_VEC].mean(axis=-1)
     found = evaluate(model, replace(data.train, marked=marked), BINARY, seed=0)
-    for name, value in metrics(outputs[PREDICTION], data.train.y, BINARY).items():
+    for name, value in compute_metrics(outputs[PREDICTION], data.train.y, BINARY).items():
         assert found.metrics[name] == pytest.approx(value, abs=1e-6)
     assert found.metrics["attention on marked"] == pytest.approx(attention[:, 2].mean(), abs=1e-6)
     assert found.metrics["peak on marked"] == (attention.argmax(axis=1) == 2).mean()
@@ -43,8 +43,8 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, batch_size: int
     np.testing.assert_allclose(predict(forward(model), X), outputs[PREDICTION], atol=1e-6)
 
 
-def test_a_model_that_answers_no_numbers_is_refused() -> None:
-    """Before anything is published."""
+def test_a_model_with_outputs_that_are_not_finite_is_refused() -> None:
+    """The evaluation fails before the export."""
     model = build(dataset(X), Options(units=4))
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(TrainingError, match="training diverged"):

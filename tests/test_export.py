@@ -1,4 +1,4 @@
-"""A version is whole and verified before anyone can see it."""
+"""A version is complete and verified before it is visible."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ from training.models import build
 from training.options import Architecture, Options
 
 X = np.random.default_rng(0).standard_normal((1000, 20, 2)).astype(np.float32)
-#: Architecture, whether its units share their attention, whether there are gaps.
+#: Architecture, whether units share their attention, and whether there are gaps.
 VARIANTS = [
     *product(get_args(Architecture), [False], [False, True]),
     *product(("after_lstm", "before_lstm"), [True], [False, True]),
@@ -40,7 +40,7 @@ def model() -> keras.Model:
 
 
 class Exported(NamedTuple):
-    """An untrained model and, opened, what was published of it."""
+    """An untrained model and the engines of its published version."""
 
     run: Forward
     engines: list[Engine]
@@ -49,7 +49,7 @@ class Exported(NamedTuple):
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=str)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """Each architecture, with attention of its own or shared; with gaps, and then scaled, or without."""
+    """Export each architecture: with own or shared attention, and plain or scaled with gaps."""
     architecture, shared, masked = request.param
     x = X[:200, :6] * 3 + 5 if masked else X[:200, :6]
     if masked:
@@ -70,7 +70,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @settings(max_examples=25, deadline=None)
 @given(x=sequences_with_gaps(timesteps=6, features=2))
 def test_both_engines_answer_as_keras_does(exported: Exported, x: Array) -> None:
-    """Within 1e-6 on every output; where there is nothing, attention is exactly 0."""
+    """Outputs differ by at most 1e-6; attention of absent timesteps is exactly 0."""
     if not exported.masked:
         x = np.nan_to_num(x)
     by_keras = exported.run(x)
@@ -90,8 +90,8 @@ def test_both_engines_answer_as_keras_does(exported: Exported, x: Array) -> None
 def test_trained_models_agree_too(artifacts: Path, name: str) -> None:
     """On 1,000 random sequences: attention within 1e-6, predictions within 1e-5.
 
-    Fitted weights amplify the rounding of float32: of the model whose LSTM comes last, TensorFlow's own predictions are
-    some 3e-6 from float64's, and the rounding of the attention alone accounts for 1e-6 to 2e-6 of that.
+    Fitted weights amplify the rounding of float32: TensorFlow's own predictions differ from float64 by some 3e-6 if the
+    LSTM is last, of which 1e-6 to 2e-6 come from the rounding of attention.
     """
     artifact = Artifact(artifacts / name / "1")
     contents = artifact.read()
@@ -104,7 +104,7 @@ def test_trained_models_agree_too(artifacts: Path, name: str) -> None:
 
 
 def test_the_saved_model_has_both_signatures(artifacts: Path) -> None:
-    """Plain TensorFlow loads it and finds the named outputs; `saved_model_cli` shows them."""
+    """TensorFlow loads the named outputs, and `saved_model_cli` shows them."""
     version = artifacts / "after-lstm" / "1"
     golden = Artifact(version).read().golden()
     signatures = tf.saved_model.load(str(version)).signatures
@@ -124,7 +124,7 @@ def test_the_saved_model_has_both_signatures(artifacts: Path) -> None:
 
 
 def test_the_lowering_is_one_lstm_node(artifacts: Path) -> None:
-    """The Keras loop became ONNX's own LSTM: what makes the lowering fast."""
+    """Keras's loop becomes the LSTM operator of ONNX, which is fast."""
     import onnx
 
     graph = onnx.load(artifacts / "after-lstm" / "1" / "assets.extra" / "model.onnx").graph
@@ -134,14 +134,14 @@ def test_the_lowering_is_one_lstm_node(artifacts: Path) -> None:
 
 
 def test_versions_count_up(model: keras.Model, tmp_path: Path) -> None:
-    """From the largest there is; nothing but versions is left behind."""
+    """The number follows the largest one, and only versions remain in the folder."""
     (tmp_path / "6").mkdir()
     assert export.publish(model, card(), X[:2], tmp_path) == tmp_path / "7"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["6", "7"]
 
 
 def test_every_file_of_the_contract_is_there_and_readable(artifacts: Path) -> None:
-    """Also by a service that runs as somebody else."""
+    """A service of another user can read the files."""
     version = artifacts / "after-lstm" / "1"
     files = {path.relative_to(version).as_posix() for path in version.rglob("*") if path.is_file()}
     assert files == {
@@ -184,14 +184,14 @@ def break_disk(monkeypatch: pytest.MonkeyPatch) -> None:
         (break_disk, OSError),
     ],
 )
-def test_what_cannot_be_verified_is_never_published(
+def test_a_version_that_fails_its_checks_is_not_published(
     model: keras.Model,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     damage: Callable[[pytest.MonkeyPatch], None],
     error: type[Exception],
 ) -> None:
-    """Nothing appears, and nothing half-written stays in the way."""
+    """No version appears, and no unfinished files remain."""
     damage(monkeypatch)
     with pytest.raises(error):
         export.publish(model, card(), X[:2], tmp_path)
@@ -200,12 +200,12 @@ def test_what_cannot_be_verified_is_never_published(
 
 @pytest.mark.parametrize(("scale", "offset"), [(1e6, 0), (1, 1e6), (1e-6, 0), (1e5, -3e7)])
 def test_numbers_of_any_size_are_published(tmp_path: Path, scale: float, offset: float) -> None:
-    """Float32 rounds large ones by more than a probability can ever be off; another model is told all the same."""
+    """Tolerances follow the size of the numbers; a changed model is still detected."""
     x = np.random.default_rng(0).standard_normal((100, 6, 2)).astype(np.float32)
     y = x[:, 2, :1] * scale + offset
     model = build(dataset(x, y.astype(np.float32), REGRESSION, scaled=True), Options(units=4))
-    told = card(timesteps=6, features=2, target=REGRESSION)
-    version = Artifact(export.publish(model, told, x, tmp_path))
+    described = card(timesteps=6, features=2, target=REGRESSION)
+    version = Artifact(export.publish(model, described, x, tmp_path))
     written = version.read().card().lowering
     assert written is not None
     assert written.error <= 1e-5

@@ -1,4 +1,4 @@
-"""Importance, of models whose predictions are known to come from one timestep; agreement, by hand."""
+"""Importance of models with one deciding timestep, and agreement by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from tests.samples import BINARY, REGRESSION
 from training import importance as module
-from training.data import Split
+from training.data import LabelledSequences
 from training.importance import agreement, importance
 
 X = np.random.default_rng(0).standard_normal((200, 5, 2)).astype(np.float32)
@@ -26,13 +26,13 @@ def sign_at_2(x: Array) -> Array:
     return (x[:, 2, :1] > 0).astype(np.float32)
 
 
-def measured(predict: Any, split: Split, target: Any = BINARY) -> Importance:
-    return importance(predict, split, target, np.random.default_rng(0))
+def measured(predict: Any, sequences: LabelledSequences, target: Any = BINARY) -> Importance:
+    return importance(predict, sequences, target, np.random.default_rng(0))
 
 
 def test_only_the_timestep_that_decides_is_important() -> None:
-    """Half of the answers turn wrong without its values; without those of others, exactly none."""
-    result = measured(sign_at_2, Split(X, (X[:, 2, 0] > 0).astype(int)))
+    """Half of the predictions change without its values, and none without those of another timestep."""
+    result = measured(sign_at_2, LabelledSequences(X, (X[:, 2, 0] > 0).astype(int)))
     assert result.metric == "accuracy"
     assert result.drop[2] == pytest.approx(0.5, abs=0.05)
     assert [drop for t, drop in enumerate(result.drop) if t != 2] == [0, 0, 0, 0]
@@ -41,22 +41,22 @@ def test_only_the_timestep_that_decides_is_important() -> None:
 
 
 def test_of_numbers_it_is_r2_that_drops() -> None:
-    """By 2 for a perfect prediction from one timestep: twice the variance is unexplained."""
-    result = measured(lambda x: x[:, 2, :1], Split(X, X[:, 2, :1]), REGRESSION)
+    """A perfect prediction from one timestep loses 2, as twice the variance is unexplained."""
+    result = measured(lambda x: x[:, 2, :1], LabelledSequences(X, X[:, 2, :1]), REGRESSION)
     assert result.metric == "r2"
     assert result.drop[2] == pytest.approx(2, abs=0.2)
     assert result.mass == (0, 0, 1, 0, 0)
 
 
-def test_a_model_that_looks_nowhere_has_no_mass() -> None:
+def test_a_constant_model_has_no_mass() -> None:
     """The metric never drops."""
-    result = measured(lambda x: np.full((len(x), 1), 0.9, np.float32), Split(X, np.ones(200, int)))
+    result = measured(lambda x: np.full((len(x), 1), 0.9, np.float32), LabelledSequences(X, np.ones(200, int)))
     assert result.drop == (0.0,) * 5
     assert result.mass is None
 
 
 def test_sequences_keep_their_lengths() -> None:
-    """And each timestep its values, in another order."""
+    """Each timestep keeps its values, in another order."""
     lengths = np.arange(200) % 6
     x = np.where(np.arange(5)[:, None] < lengths[:, None, None], X, np.nan).astype(np.float32)
     seen = []
@@ -65,7 +65,7 @@ def test_sequences_keep_their_lengths() -> None:
         seen.append(exchanged)
         return np.ones((len(exchanged), 1), np.float32)
 
-    result = measured(predict, Split(x, np.ones(200, int)))
+    result = measured(predict, LabelledSequences(x, np.ones(200, int)))
     assert len(seen) == 1 + 5
     sets = [one for call in seen[1:] for one in np.split(call, result.repetitions)]
     for exchanged in sets:
@@ -88,7 +88,7 @@ def test_sequences_keep_their_lengths() -> None:
 def test_limits_are_obeyed(
     monkeypatch: pytest.MonkeyPatch, limits: dict[str, int], sequences: int, repetitions: int
 ) -> None:
-    """Of sequences, of repetitions, and of timesteps in all."""
+    """Sequences, repetitions and the total of timesteps are limited."""
     for name, value in limits.items():
         monkeypatch.setattr(module, name, value)
     counts = []
@@ -97,20 +97,20 @@ def test_limits_are_obeyed(
         counts.append(len(x))
         return sign_at_2(x)
 
-    result = measured(predict, Split(X, (X[:, 2, 0] > 0).astype(int)))
+    result = measured(predict, LabelledSequences(X, (X[:, 2, 0] > 0).astype(int)))
     assert (result.sequences, result.repetitions) == (sequences, repetitions)
     assert counts == [sequences, *[sequences * repetitions] * 5]
 
 
 def test_importance_is_that_of_its_seed() -> None:
-    """The same again, and another with another."""
-    split = Split(X, (X[:, 2, 0] > 0).astype(int))
-    assert measured(sign_at_2, split) == measured(sign_at_2, split)
-    assert importance(sign_at_2, split, BINARY, np.random.default_rng(1)) != measured(sign_at_2, split)
+    """The same seed gives the same result; another seed gives another."""
+    sequences = LabelledSequences(X, (X[:, 2, 0] > 0).astype(int))
+    assert measured(sign_at_2, sequences) == measured(sign_at_2, sequences)
+    assert importance(sign_at_2, sequences, BINARY, np.random.default_rng(1)) != measured(sign_at_2, sequences)
 
 
 def test_agreement_is_worked_out() -> None:
-    """Ranks 1, 2, 4, 3 against 1, 2, 3, 4 correlate by 1 - 6·2 / (4·15); the top is what matters most."""
+    """Ranks 1, 2, 4, 3 against 1, 2, 3, 4 correlate by 1 - 6·2 / (4·15); the top is the most important timestep."""
     result = agreement((0.1, 0.2, 0.4, 0.3), found((0.0, 0.1, 0.2, 0.7)), (1.0,) * 4)
     assert result.rank_correlation == pytest.approx(0.8)
     assert result.top == (3,)
@@ -119,7 +119,7 @@ def test_agreement_is_worked_out() -> None:
 
 
 def test_ties_share_their_rank() -> None:
-    """Of timesteps that matter alike, the first are the top."""
+    """The first of equally important timesteps are the top."""
     drop = (0.5, 0.0, 0.5, 0.0, *(0.0,) * 16)
     attention = np.random.default_rng(0).dirichlet(np.ones(20)).tolist()
     result = agreement(attention, found(drop), (1.0,) * 20)
@@ -131,25 +131,25 @@ def test_ties_share_their_rank() -> None:
 @pytest.mark.parametrize(
     ("attention", "drop"), [((0.25,) * 4, (0.0, 0.1, 0.2, 0.7)), ((0.1, 0.2, 0.4, 0.3), (0.1,) * 4), ((1.0,), (0.5,))]
 )
-def test_what_is_the_same_everywhere_has_no_rank(attention: tuple[float, ...], drop: tuple[float, ...]) -> None:
-    """Nor does a single timestep."""
+def test_constant_values_have_no_rank_correlation(attention: tuple[float, ...], drop: tuple[float, ...]) -> None:
+    """A single timestep has none either."""
     assert agreement(attention, found(drop), (1.0,) * len(drop)).rank_correlation is None
 
 
-def test_where_nothing_is_important_attention_cannot_be_either() -> None:
-    """No share of nothing."""
+def test_without_importance_there_is_no_share_at_the_top() -> None:
+    """The share of a total of 0 is None."""
     assert agreement((0.1, 0.2, 0.4, 0.3), found((0.0, -0.1, 0.0, -0.2)), (1.0,) * 4).importance is None
 
 
-def test_what_does_not_matter_is_not_on_top() -> None:
-    """However few timesteps do; and the one that matters most comes first."""
+def test_timesteps_without_a_drop_are_not_in_the_top() -> None:
+    """The most important timestep comes first."""
     assert agreement((0.05,) * 20, found((0.0,) * 10 + (0.5,) + (0.0,) * 9), (1.0,) * 20).top == (10,)
     assert agreement((0.25,) * 4, found((0.0, -0.1, 0.0, -0.2)), (1.0,) * 4).top == ()
     assert agreement((0.05,) * 20, found((0.1,) + (0.0,) * 18 + (0.5,)), (1.0,) * 20).top == (19, 0)
 
 
 def test_timesteps_that_few_sequences_have_are_not_ranked_low_for_that() -> None:
-    """Attention and drop shrink alike with their share; of what a timestep has where it is, ranks are opposite."""
+    """Ranks are of values divided by the fraction of sequences that have the timestep."""
     present = (1.0, 0.5, 0.1)
     attention, drop = (0.6, 0.31, 0.09), (0.5, 0.2, 0.03)
     assert spearmanr(attention, drop).statistic == pytest.approx(1)
@@ -157,7 +157,7 @@ def test_timesteps_that_few_sequences_have_are_not_ranked_low_for_that() -> None
 
 
 def test_importance_of_a_trained_model_is_where_the_label_was_written(artifacts: Path) -> None:
-    """Nearly all of it; and the card and its chart tell."""
+    """Card and chart show nearly all importance at that timestep."""
     artifact = Artifact(artifacts / "after-lstm" / "1")
     card = artifact.read().card()
     assert card.importance is not None

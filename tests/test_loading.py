@@ -1,4 +1,4 @@
-"""Which source is read, what of it is held out, where it has gaps; and what is told when there is no such source."""
+"""The source, the held-out data and the gaps of a dataset; unusable sources are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ def saved(path: Path, **content: Any) -> str:
 
 
 def test_training_data_is_shuffled(tmp_path: Path) -> None:
-    """Files are often sorted by class; the validation part must not be of one class."""
+    """The validation data of a sorted file contains all classes."""
     path = saved(tmp_path / "sorted.npz", x=np.arange(100.0).reshape(100, 1, 1), y=np.arange(100) // 50)
     for options in (Options(data=path), Options(data=path, test_data=path)):
         loaded = load(options)
@@ -27,7 +27,7 @@ def test_training_data_is_shuffled(tmp_path: Path) -> None:
 
 
 def test_a_file_is_split_once_and_for_all(three_classes: Path) -> None:
-    """Held-out and fitted sequences are disjoint, together everything, and the same in every run."""
+    """Held-out and fitted sequences are disjoint, complete, and the same in every run."""
     options = Options(data=str(three_classes), test_split=0.25)
     loaded = load(options)
     assert (len(loaded.train), len(loaded.test)) == (180, 60)
@@ -38,8 +38,8 @@ def test_a_file_is_split_once_and_for_all(three_classes: Path) -> None:
     np.testing.assert_array_equal(load(options).test.x[:], loaded.test.x[:])
 
 
-def test_the_scale_is_of_what_is_fitted(tmp_path: Path) -> None:
-    """Nothing about the fit depends on what is held out."""
+def test_the_scale_ignores_held_out_data(tmp_path: Path) -> None:
+    """The fit does not depend on held-out data."""
     fitted, held_out = np.arange(40.0).reshape(10, 2, 2), np.full((10, 2, 2), 1e6)
     train = saved(tmp_path / "train.npz", x=fitted, y=np.arange(10) % 2)
     test = saved(tmp_path / "test.npz", x=held_out, y=np.arange(10) % 2)
@@ -50,7 +50,7 @@ def test_the_scale_is_of_what_is_fitted(tmp_path: Path) -> None:
 
 
 def test_a_second_file_is_held_out(tmp_path: Path) -> None:
-    """All of it, in its order, and nothing of the first; classes are those of both."""
+    """The second file is held out completely and in its order; classes are those of both files."""
     rng = np.random.default_rng(0)
     fitted, held_out = rng.random((9, 2, 1)), rng.random((4, 3, 1))
     train = saved(tmp_path / "train.npz", x=fitted, y=["b", "a", "b"] * 3)
@@ -76,8 +76,8 @@ def test_a_second_file_is_held_out(tmp_path: Path) -> None:
         ([(3, 3, slice(None)), (4, 0, 0)], True, True),
     ],
 )
-def test_gaps_are_told_apart(tmp_path: Path, gaps: list[Any], variable_length: bool, missing_values: bool) -> None:  # noqa: FBT001
-    """A sequence without its last timesteps ends early; whatever else is not there is missing."""
+def test_kinds_of_gaps_differ(tmp_path: Path, gaps: list[Any], variable_length: bool, missing_values: bool) -> None:  # noqa: FBT001
+    """A sequence without its last timesteps ends early; any other gap is a missing value."""
     x = np.ones((10, 4, 2))
     for gap in gaps:
         x[gap] = np.nan
@@ -91,19 +91,22 @@ def test_gaps_are_told_apart(tmp_path: Path, gaps: list[Any], variable_length: b
         ({"data": "aeon:"}, "--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or .*, got 'aeon:'"),
         ({"data": "table.xlsx"}, "--data: expected recurrent, .*, got 'table.xlsx'"),
         ({"data": "missing.npz"}, r"--data missing\.npz: no such file"),
-        ({"data": "aeon:GunPoint", "test_data": "a.ts"}, "--test-data: aeon:GunPoint says what is held out, got a.ts"),
-        ({"data": "find-max", "test_data": "a.npz"}, "--test-data: find-max says what is held out, got a.npz"),
+        (
+            {"data": "aeon:GunPoint", "test_data": "a.ts"},
+            "--test-data: aeon:GunPoint has held-out data of its own, got a.ts",
+        ),
+        ({"data": "find-max", "test_data": "a.npz"}, "--test-data: find-max has held-out data of its own, got a.npz"),
         ({"data": "a.npz", "test_data": "b.ts"}, r"--test-data b\.ts: expected a \.npz file, as --data is one"),
     ],
 )
-def test_a_source_that_is_not_there_is_named(options: dict[str, Any], message: str) -> None:
-    """With what could be asked for instead."""
+def test_an_unusable_source_is_refused(options: dict[str, Any], message: str) -> None:
+    """The message lists the sources that exist."""
     with pytest.raises(TrainingError, match=message):
         load(Options(**options))
 
 
 def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    """Whatever its name ends in."""
+    """A directory named like a file is refused."""
     (tmp_path / "data.npz").mkdir()
     with pytest.raises(TrainingError, match=r"data\.npz: expected a file, got a directory"):
         load(Options(data=str(tmp_path / "data.npz")))

@@ -1,4 +1,4 @@
-"""What TensorFlow needs and ONNX does not is gone from the lowering; all else stays."""
+"""The simplified lowering has no arithmetic on shapes, and computes the same."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ UNITS, FEATURES = 3, 2
 
 @pytest.mark.parametrize("name", ["after-lstm", "before-lstm", "three"])
 def test_nothing_in_a_lowering_computes_shapes(artifacts: Path, name: str) -> None:
-    """Each of those nodes takes as long as one that works."""
+    """Each such node takes as long as any other node."""
     graph = onnx.load(artifacts / name / "1" / "assets.extra" / "model.onnx").graph
     kinds = [node.op_type for node in graph.node]
     assert "LSTM" in kinds
@@ -28,7 +28,7 @@ def test_nothing_in_a_lowering_computes_shapes(artifacts: Path, name: str) -> No
 
 @pytest.mark.parametrize("start", [0.0, 0.5])
 def test_only_zero_states_are_left_out(start: float) -> None:
-    """An LSTM that starts from something else goes on to."""
+    """An LSTM keeps an initial state that is not zero."""
     rng = np.random.default_rng(0)
     weights = {
         "W": rng.standard_normal((1, 4 * UNITS, FEATURES)),
@@ -50,7 +50,7 @@ def test_only_zero_states_are_left_out(start: float) -> None:
 
 @pytest.mark.parametrize("rows", [FEATURES, 2 * FEATURES])
 def test_only_reshaping_that_multiplication_does_itself_is_left_out(rows: int) -> None:
-    """Rows that are joined to be multiplied are not what x @ matrix does."""
+    """A reshape that joins rows before the product stays."""
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Reshape", ["x", "flat_shape"], ["flat"]),
@@ -65,7 +65,7 @@ def test_only_reshaping_that_multiplication_does_itself_is_left_out(rows: int) -
 
 
 def test_an_lstm_may_have_no_states_at_all() -> None:
-    """Then there is nothing to leave out."""
+    """An LSTM without initial states stays as it is."""
     rng = np.random.default_rng(0)
     weights = {"W": rng.standard_normal((1, 4 * UNITS, FEATURES)), "R": rng.standard_normal((1, 4 * UNITS, UNITS))}
     nodes = [helper.make_node("LSTM", ["x", "W", "R"], ["y"], hidden_size=UNITS)]

@@ -1,4 +1,4 @@
-"""The LSTM that XLA can compile is Keras's."""
+"""The LSTM for XLA computes the same as Keras's LSTM."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ X = np.random.default_rng(0).standard_normal((7, 5, 3)).astype(np.float32)
 
 @pytest.fixture(params=[True, False], ids=["all states", "last state"])
 def pair(request: pytest.FixtureRequest) -> tuple[layers.LSTM, LSTM]:
-    """Keras's LSTM and ours, with the same weights, none of which is 0."""
+    """Return Keras's LSTM and ours, with the same weights, none of which is 0."""
     theirs, ours = (kind(4, return_sequences=request.param) for kind in (layers.LSTM, LSTM))
     theirs.build(X.shape)
     ours.build(X.shape)
@@ -27,7 +27,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[layers.LSTM, LSTM]:
 
 
 def states_and_gradients(layer: Any, *, training: bool, jit_compile: bool | None = None) -> list[np.ndarray]:
-    """The states of X, and the gradients of a sum that weighs each of them differently."""
+    """Return the states of X, and the gradients of a sum with a different weight for each state."""
 
     def both(x: Any) -> Any:
         with tf.GradientTape() as tape:
@@ -43,7 +43,7 @@ def states_and_gradients(layer: Any, *, training: bool, jit_compile: bool | None
 
 @pytest.mark.parametrize("jit_compile", [None, False, True])
 def test_states_and_gradients_are_those_of_keras(pair: tuple[Any, Any], jit_compile: bool | None) -> None:  # noqa: FBT001
-    """Within 1e-5, in training: eagerly, as a graph, and compiled by XLA."""
+    """They differ by at most 1e-5 in training: eagerly, as a graph, and compiled by XLA."""
     theirs, ours = pair
     expected = states_and_gradients(theirs, training=True)
     got = states_and_gradients(ours, training=True, jit_compile=jit_compile)
@@ -53,20 +53,20 @@ def test_states_and_gradients_are_those_of_keras(pair: tuple[Any, Any], jit_comp
 
 
 def test_in_inference_the_layer_is_keras_s(pair: tuple[Any, Any]) -> None:
-    """To the last bit."""
+    """The outputs are equal to the last bit."""
     theirs, ours = pair
     np.testing.assert_array_equal(ours(X), theirs(X))
     np.testing.assert_array_equal(ours(X, training=False), theirs(X, training=False))
 
 
 def test_states_do_not_depend_on_whether_it_is_training(pair: tuple[Any, Any]) -> None:
-    """What is fitted is what is served."""
+    """The served states are the fitted ones."""
     _, ours = pair
     np.testing.assert_allclose(ours(X, training=True), ours(X), rtol=0, atol=1e-6)
 
 
 def test_the_weights_are_keras_s() -> None:
-    """Drawn alike, from the same seed."""
+    """The same seed gives the same initial weights."""
     drawn = []
     for kind in (layers.LSTM, LSTM):
         keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""The architectures: the two original ones, layer for layer; all, against their formulas; and what may be absent."""
+"""The architectures: the two original ones layer for layer, all formulas, and absent timesteps."""
 
 from itertools import product
 from typing import Any, get_args
@@ -19,7 +19,7 @@ from training.options import Architecture, Options
 
 X = np.random.default_rng(0).standard_normal((64, 20, 2)).astype(np.float32)
 ALL = get_args(Architecture)
-#: Only these have a distribution per unit, to share or not.
+#: The architectures with one distribution per unit.
 PER_UNIT = ("after_lstm", "before_lstm")
 VARIANTS = [*product(ALL, [False]), *product(PER_UNIT, [True])]
 
@@ -44,7 +44,7 @@ def sigmoid(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     ],
 )
 def test_the_architecture_is_the_original_one(architecture: Architecture, parameters: int, kinds: list[str]) -> None:
-    """The same layers in the same order, and as many weights at 20 × 2 and 32 units."""
+    """The layers, their order and the number of weights at 20 × 2 and 32 units are the same."""
     model = build(dataset(X), Options(architecture=architecture))
     assert model.count_params() == parameters
     assert [type(layer).__name__ for layer in model.layers] == kinds
@@ -56,7 +56,7 @@ def test_the_architecture_is_the_original_one(architecture: Architecture, parame
 def test_the_attention_block_is_its_formula(masked: bool) -> None:  # noqa: FBT001
     """P[b,t,u] = softmax over t of (bias_t + Σ_t' W[t',t]·H[b,t',u]); the output is H times P.
 
-    What is absent counts for nothing: it adds to no score and has no weight.
+    An absent timestep adds to no score and has no weight.
     """
     states, present = keras.Input((5, 3)), keras.Input((5, 1), dtype="bool")
     inputs = [states, present] if masked else states
@@ -74,7 +74,7 @@ def test_the_attention_block_is_its_formula(masked: bool) -> None:  # noqa: FBT0
 
 
 def test_shared_attention_is_the_mean_of_the_units() -> None:
-    """All of them are weighed by it."""
+    """The mean weights all units."""
     states = keras.Input((5, 3))
     apart = keras.Model(states, attention_block(states, None, shared=False))
     shared = keras.Model(states, attention_block(states, None, shared=True))
@@ -114,7 +114,7 @@ def test_attention_of_the_last_state_is_its_formula(architecture: Architecture) 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize(("architecture", "shared"), VARIANTS)
 def test_attention_is_a_distribution_over_time(architecture: Architecture, shared: bool, masked: bool) -> None:  # noqa: FBT001
-    """One per unit where the architecture says so, else one; and one prediction for every sequence."""
+    """There is one distribution per unit or one in all, and one prediction for each sequence."""
     options = Options(architecture=architecture, shared_attention=shared, units=8)
     outputs = build(dataset(X, variable_length=masked), options).predict(X, verbose=0)
     units = 1 if shared else {"after_lstm": 8, "before_lstm": 2}.get(architecture, 1)
@@ -125,14 +125,14 @@ def test_attention_is_a_distribution_over_time(architecture: Architecture, share
 
 @pytest.mark.parametrize(("target", "outputs", "activation"), [(BINARY, 1, "sigmoid"), (MULTICLASS, 3, "softmax")])
 def test_the_target_decides_the_head(target: Target, outputs: int, activation: str) -> None:
-    """Sigmoid for two classes, softmax for more."""
+    """The head is a sigmoid for two classes and a softmax for more."""
     head = build(dataset(X, target=target), Options(units=4)).get_layer(PREDICTION)
     assert isinstance(head, layers.Dense)
     assert (head.units, head.activation.__name__) == (outputs, activation)
 
 
-def test_numbers_are_answered_in_their_own_units() -> None:
-    """A model that knows nothing yet answers near their mean, however large they are."""
+def test_numbers_are_predicted_in_their_own_units() -> None:
+    """An untrained head predicts their mean, however large they are."""
     y = np.random.default_rng(0).standard_normal((64, 2)) * [1e-3, 1e4] + [5, -1e6]
     model = build(dataset(X, y.astype(np.float32), TWO_NUMBERS, scaled=True), Options(units=4))
     model.layers[-2].set_weights([np.zeros_like(weight) for weight in model.layers[-2].get_weights()])
@@ -143,14 +143,14 @@ def test_numbers_are_answered_in_their_own_units() -> None:
     np.testing.assert_allclose(predictions, np.tile((y.mean(axis=0) + y.std(axis=0)), (64, 1)), rtol=1e-5)
 
 
-def test_a_number_that_never_changes_is_answered() -> None:
-    """Its deviation of 0 divides nothing."""
+def test_a_constant_number_is_predicted() -> None:
+    """A deviation of 0 is not a divisor."""
     model = build(dataset(X, np.full((64, 1), 7, np.float32), REGRESSION, scaled=True), Options(units=4))
     assert np.isfinite(model.predict(X, verbose=0)[PREDICTION]).all()
 
 
 def test_raw_units_are_scaled_inside_the_graph() -> None:
-    """The model sees each feature at mean 0 and variance 1, however large, and a constant feature as 0."""
+    """Each feature is scaled to mean 0 and variance 1, and a constant feature to 0."""
     x = np.concatenate([X * [5, 1e-3] + [1e5, -2], np.full((64, 20, 1), 7.0)], axis=-1).astype(np.float32)
     model = build(dataset(x, scaled=True), Options(architecture="before_lstm", units=4))
     scaled = keras.Model(model.input, model.layers[3].input).predict(x, verbose=0)
@@ -161,20 +161,20 @@ def test_raw_units_are_scaled_inside_the_graph() -> None:
     assert model.count_params() == plain.count_params()
 
 
-def test_the_last_state_is_that_of_the_last_timestep_there_is() -> None:
-    """Also after gaps; zeros where there is no timestep."""
+def test_the_last_state_is_that_of_the_last_present_timestep() -> None:
+    """Gaps before it do not matter; a sequence without timesteps gives zeros."""
     states = np.arange(1, 25, dtype=np.float32).reshape(4, 3, 2)
     present = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 0], [0, 0, 0]], bool)[..., np.newaxis]
     expected = [states[0, 2], states[1, 0], states[2, 1], np.zeros(2)]
     inputs = keras.Input((3, 2)), keras.Input((3, 1), dtype="bool")
-    model = keras.Model(inputs, last(*inputs))  # as the architectures use it: symbolic tensors compare by identity
+    model = keras.Model(inputs, last(*inputs))  # symbolic tensors, as in the architectures, compare by identity
     np.testing.assert_array_equal(model([states, present]), expected)
     np.testing.assert_array_equal(last(states, present), expected)
     np.testing.assert_array_equal(last(states, None), states[:, 2])
 
 
-def test_weights_are_exactly_zero_where_nothing_is() -> None:
-    """However low the scores of what there is; and nowhere if there is nothing at all."""
+def test_weights_of_absent_timesteps_are_exactly_0() -> None:
+    """Very low scores and sequences without timesteps do not change that."""
     scores = np.array([[-1e6, 3.0], [2.0, 2.0], [5.0, 5.0]], np.float32)[..., np.newaxis]
     present = np.array([[1, 0], [1, 1], [0, 0]], bool)[..., np.newaxis]
     weights = weights_over_time(scores, present).numpy()[..., 0]
@@ -182,8 +182,8 @@ def test_weights_are_exactly_zero_where_nothing_is() -> None:
 
 
 @pytest.mark.parametrize(("architecture", "shared"), VARIANTS)
-def test_where_nothing_is_absent_masks_change_nothing(architecture: Architecture, shared: bool) -> None:  # noqa: FBT001
-    """The same weights answer the same."""
+def test_masks_change_nothing_without_gaps(architecture: Architecture, shared: bool) -> None:  # noqa: FBT001
+    """A model with masks and the same weights has the same outputs."""
     options = Options(architecture=architecture, shared_attention=shared, units=4)
     plain, masked = (build(dataset(X, variable_length=absent, scaled=True), options) for absent in (False, True))
     masked.set_weights(plain.get_weights())
@@ -194,7 +194,7 @@ def test_where_nothing_is_absent_masks_change_nothing(architecture: Architecture
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: f"{variant[0]}-{variant[1]}")
 def masked_model(request: pytest.FixtureRequest) -> Any:
-    """The forward pass of an untrained model whose sequences may have gaps, with weights that are not small."""
+    """Return the forward pass of an untrained model for sequences with gaps, with large weights."""
     architecture, shared = request.param
     keras.utils.set_random_seed(0)
     options = Options(architecture=architecture, shared_attention=shared, units=4)
@@ -207,8 +207,8 @@ def masked_model(request: pytest.FixtureRequest) -> Any:
 
 @settings(max_examples=30, deadline=None)
 @given(x=sequences_with_gaps(timesteps=6, features=3))
-def test_a_sequence_with_gaps_is_answered_alike_in_any_company(masked_model: Any, x: Any) -> None:
-    """Within 1e-6; attention is a distribution over the timesteps there are, and exactly 0 elsewhere."""
+def test_a_sequence_with_gaps_does_not_depend_on_its_batch(masked_model: Any, x: Any) -> None:
+    """Outputs differ by at most 1e-6; attention sums to 1, and is exactly 0 for absent timesteps."""
     together = masked_model(x)
     for index in range(len(x)):
         for name, output in masked_model(x[index : index + 1]).items():
@@ -224,7 +224,7 @@ def test_a_sequence_with_gaps_is_answered_alike_in_any_company(masked_model: Any
 
 @pytest.mark.parametrize("value", [-1e12, 1e30])
 def test_attention_sums_to_1_however_large_values_are(value: float) -> None:
-    """Scores of inputs have no bounds: what is absent has a lower one than any."""
+    """Scores of inputs are unbounded, and absent timesteps have the lowest score."""
     x = np.full((1, 20, 2), np.nan, np.float32)
     x[0, :3] = [[value, 1], [1, -value], [value, value]]
     model = build(dataset(X, variable_length=True), Options(architecture="before_lstm", units=4))

@@ -1,15 +1,19 @@
-"""Options of a training run: the original recipe by default, one line for each mistake."""
+"""Options of a training: the defaults are the original recipe, and a mistake ends in one line."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from service import __version__
+from tests.server import ROOT
 from training.options import Options
 
 
 def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the environment holds: only flags count."""
+    """Environment variables are ignored."""
     monkeypatch.setenv("EPOCHS", "7")
     options = Options.from_command_line([])
     assert options.model_dump() == {
@@ -47,14 +51,14 @@ def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_name_follows_the_architecture() -> None:
-    """Unless it is given."""
+    """`--name` replaces the name of the architecture."""
     assert Options().model_name == "after-lstm"
     assert Options(architecture="before_lstm").model_name == "before-lstm"
     assert Options.from_command_line(["--name", "mine"]).model_name == "mine"
 
 
-def test_columns_are_given_apart_by_commas_or_again() -> None:
-    """Or both."""
+def test_columns_are_separated_by_commas_or_repeated() -> None:
+    """Both forms may be combined."""
     options = Options.from_command_line(["--target-column", "a,b", "--target-column", "c d"])
     assert options.target_column == ("a", "b", "c d")
 
@@ -76,7 +80,7 @@ def test_columns_are_given_apart_by_commas_or_again() -> None:
     ],
 )
 def test_a_wrong_option_ends_in_one_line(arguments: list[str], message: str) -> None:
-    """Which option, what was expected, what came, and where to read more."""
+    """The line gives the option, the expected value, the actual one, and a hint at --help."""
     with pytest.raises(SystemExit) as caught:
         Options.from_command_line(arguments)
     assert re.search(re.escape(message), str(caught.value))
@@ -84,7 +88,7 @@ def test_a_wrong_option_ends_in_one_line(arguments: list[str], message: str) -> 
 
 
 def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, meaning and default of each."""
+    """The help has the name and the description of each option."""
     with pytest.raises(SystemExit) as caught:
         Options.from_command_line(["--help"])
     assert caught.value.code == 0
@@ -94,3 +98,31 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
         assert f"--{name.replace('_', '-')}" in printed
         # argparse breaks lines after hyphens, too
         assert field.description.replace("- ", "-") in printed.replace("- ", "-")
+
+
+#: Runs the command line without the libraries of training, as after `pip install .`.
+BARE = """
+import runpy, sys
+sys.modules.update(dict.fromkeys("aeon keras matplotlib onnx pyarrow tensorboard tensorflow tf2onnx tqdm".split()))
+runpy.run_module("training", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "printed"),
+    [
+        (["--help"], 0, r"usage: python -m training .*--architecture .*"),
+        (["--version"], 0, rf"attention-training {re.escape(__version__)}\n"),
+        ([], 1, r"error: training needs the module 'pyarrow': pip install 'attention-service\[training\]'\n"),
+    ],
+    ids=["help", "version", "training"],
+)
+def test_without_the_training_libraries_the_message_says_how_to_install_them(
+    arguments: list[str], code: int, printed: str
+) -> None:
+    """`--help` and `--version` work without them; a training ends in one line."""
+    outcome = subprocess.run(
+        [sys.executable, "-c", BARE, *arguments], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+    assert outcome.returncode == code
+    assert re.fullmatch(printed, outcome.stdout + outcome.stderr, re.DOTALL)

@@ -1,4 +1,4 @@
-"""The bar chart shows the profile and, beside it, importance; and the same card draws the same file."""
+"""The bar chart shows profile and importance, and does not change for the same card."""
 
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from service.artifact.card import AttentionProfile, Importance, ModelCard, Repeats
 from tests.samples import card
-from training.profile_chart import bar_chart
+from training.profile_chart import draw_profile
 
 PROFILE = AttentionProfile(sequences=1234, mean=(0.2, 0.7, 0.1), spread=(0.3, 0.1, 0.0), peak=1, sum_error=0)
 LABELS = ("mon", "tue", "wed")
@@ -27,20 +27,20 @@ def sales(**fields: Any) -> ModelCard:
 
 
 def texts(drawn: ModelCard) -> list[str]:
-    """All that is written in the chart."""
-    root = ET.fromstring(bar_chart(drawn, "svg"))  # noqa: S314 - written a moment ago
+    """Return all text of the chart."""
+    root = ET.fromstring(draw_profile(drawn, "svg"))  # noqa: S314 - written a moment ago
     return [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_the_svg_holds_labels_and_title() -> None:
-    """As text, so that they can be searched and read aloud."""
+    """Text in the SVG can be searched and read aloud."""
     written = texts(sales())
     assert set(LABELS) <= set(written)
     assert any("sales" in text and "1,234 held-out sequences" in text for text in written)
 
 
 def test_importance_stands_beside_attention() -> None:
-    """A legend says which is which; alone, attention needs none."""
+    """A legend distinguishes the two; attention alone has no legend."""
     drawn = set(texts(sales(importance=IMPORTANCE)))
     assert "attention" in drawn
     assert any(text == "importance (r2 drops by up to 0.5)" for text in drawn)
@@ -48,26 +48,26 @@ def test_importance_stands_beside_attention() -> None:
 
 
 def test_importance_that_never_drops_is_not_drawn() -> None:
-    """There is no share of nothing."""
+    """There is no share of a total of 0."""
     nothing = IMPORTANCE.model_copy(update={"drop": (0.0, -0.1, 0.0)})
     assert not any("importance" in text for text in texts(sales(importance=nothing)))
 
 
 def test_whiskers_are_over_the_seeds_where_there_are_several() -> None:
-    """The title says over what."""
+    """The title says whether the deviation is over sequences or seeds."""
     assert any("over the sequences" in text for text in texts(sales()))
     assert any("over 2 seeds" in text for text in texts(sales(repeats=REPEATS)))
-    assert bar_chart(sales(), "png") != bar_chart(sales(repeats=REPEATS), "png")
+    assert draw_profile(sales(), "png") != draw_profile(sales(repeats=REPEATS), "png")
 
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_same_card_draws_the_same_file(suffix: str) -> None:
-    """No date, no random identifiers."""
-    assert bar_chart(sales(importance=IMPORTANCE), suffix) == bar_chart(sales(importance=IMPORTANCE), suffix)
+    """The file contains no date and no random identifiers."""
+    assert draw_profile(sales(importance=IMPORTANCE), suffix) == draw_profile(sales(importance=IMPORTANCE), suffix)
 
 
 def test_many_timesteps_are_labelled_sparsely() -> None:
-    """A thousand labels would be a black bar."""
+    """A thousand labels would overlap."""
     written = texts(card(name="long", timesteps=1000))
     assert "0" in written
     assert len(written) < 60

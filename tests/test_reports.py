@@ -1,4 +1,4 @@
-"""A bar that ends where the fit does, and TensorBoard's logs where they are asked for."""
+"""The progress bar of a fit, and TensorBoard's logs on request."""
 
 from pathlib import Path
 from typing import Any
@@ -16,47 +16,47 @@ def report(progress: Progress, **options: Any) -> Report:
 
 
 def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the loss of the latest."""
+    """The bar shows the loss of the last epoch."""
     with report(Progress()) as shown:
         for epoch in range(1, 5):
-            shown.steps(7, 0.5)
-            shown.steps(3, 0.25)
-            shown.epoch(epoch, {"loss": 0.4, "validation loss": 0.3})
+            shown.add_steps(7, 0.5)
+            shown.add_steps(3, 0.25)
+            shown.end_epoch(epoch, {"loss": 0.4, "validation loss": 0.3})
     printed = capsys.readouterr().err
     assert "40/40" in printed
     assert "training:" in printed
     assert "loss 0.4000, validation loss 0.3000" in printed
 
 
-def test_a_fit_that_goes_on_starts_where_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    """Two epochs and three steps."""
+def test_the_bar_of_a_resumed_fit_starts_at_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    """The progress is two epochs and three steps."""
     with report(Progress(epoch=2, step=3)) as shown:
-        shown.steps(7, 0.5)
+        shown.add_steps(7, 0.5)
     printed = capsys.readouterr().err
     assert "23/40" in printed
     assert "30/40" in printed
 
 
-def test_one_of_several_fits_says_which(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its seed."""
+def test_the_bar_of_one_of_several_fits_has_its_seed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The bar contains the seed."""
     with report(Progress(), repeats=2):
         pass
     assert "training, seed 3:" in capsys.readouterr().err
 
 
-def test_tensorboard_reads_what_an_epoch_came_to(tmp_path: Path) -> None:
-    """In a directory for each model and seed; what goes on is appended."""
+def test_tensorboard_reads_the_metrics_of_each_epoch(tmp_path: Path) -> None:
+    """Each model and seed has a directory; a resumed fit appends to it."""
     with report(Progress(), name="mine", tensorboard=tmp_path) as shown:
-        shown.epoch(1, {"loss": 0.5, "validation accuracy": 0.75})
+        shown.end_epoch(1, {"loss": 0.5, "validation accuracy": 0.75})
     with report(Progress(epoch=1), name="mine", tensorboard=tmp_path) as shown:
-        shown.epoch(2, {"loss": 0.25, "validation accuracy": 1.0})
+        shown.end_epoch(2, {"loss": 0.25, "validation accuracy": 1.0})
     assert [path.name for path in tmp_path.iterdir()] == ["mine-seed-3"]
     assert logged(tmp_path / "mine-seed-3") == {"loss": {1: 0.5, 2: 0.25}, "validation accuracy": {1: 0.75, 2: 1.0}}
 
 
-def test_nothing_is_logged_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No file anywhere."""
+def test_logs_are_written_on_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without --tensorboard no file is written."""
     monkeypatch.chdir(tmp_path)
     with report(Progress()) as shown:
-        shown.epoch(1, {"loss": 0.5})
+        shown.end_epoch(1, {"loss": 0.5})
     assert list(tmp_path.iterdir()) == []

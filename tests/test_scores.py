@@ -1,45 +1,45 @@
-"""Tests of metrics and profile against numbers computed by hand."""
+"""Metrics and profile equal numbers computed by hand."""
 
 import numpy as np
 import pytest
 
 from service.artifact.card import Target
 from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS
-from training.scores import SCORES, ProfileSum, metrics
+from training.scores import MAIN_METRIC, ProfileSum, compute_metrics
 
 
 def test_binary_metrics() -> None:
-    """Two of three are right. The loss is the mean of -log 0.9, -log 0.8 and -log 0.4."""
+    """Two of three are right; the loss is the mean of -log 0.9, -log 0.8 and -log 0.4."""
     p = np.array([[0.9], [0.2], [0.4]], np.float32)
-    result = metrics(p, np.array([1, 0, 1]), BINARY)
+    result = compute_metrics(p, np.array([1, 0, 1]), BINARY)
     assert result["accuracy"] == pytest.approx(2 / 3)
     assert result["loss"] == pytest.approx(-np.log([0.9, 0.8, 0.4]).mean(), rel=1e-6)
 
 
 def test_multiclass_metrics() -> None:
-    """One of two is right. The loss is the mean of -log 0.7 and -log 0.1."""
+    """One of two is right; the loss is the mean of -log 0.7 and -log 0.1."""
     p = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]], np.float32)
-    result = metrics(p, np.array([0, 0]), MULTICLASS)
+    result = compute_metrics(p, np.array([0, 0]), MULTICLASS)
     assert result["accuracy"] == 0.5
     assert result["loss"] == pytest.approx(-np.log([0.7, 0.1]).mean(), rel=1e-6)
 
 
 def test_a_probability_of_zero_has_a_finite_loss() -> None:
-    """A float32 softmax can round to 0, and the card is JSON, which has no infinity."""
+    """A float32 softmax can be 0, and the JSON of the card has no infinity."""
     p = np.array([[1.0]], np.float32)
-    assert np.isfinite(metrics(p, np.array([0]), BINARY)["loss"])
+    assert np.isfinite(compute_metrics(p, np.array([0]), BINARY)["loss"])
 
 
 def test_metrics_of_one_number() -> None:
-    """The errors are 1, 0 and -2; the numbers deviate by -1, 0 and 1 from their mean."""
-    result = metrics(np.array([[2.0], [2.0], [1.0]]), np.array([[1.0], [2.0], [3.0]]), REGRESSION)
+    """Errors are 1, 0 and -2, and the numbers deviate by -1, 0 and 1 from their mean."""
+    result = compute_metrics(np.array([[2.0], [2.0], [1.0]]), np.array([[1.0], [2.0], [3.0]]), REGRESSION)
     assert result == pytest.approx({"r2": 1 - 5 / 2, "mae": 1.0, "rmse": np.sqrt(5 / 3)})
 
 
 def test_several_numbers_have_metrics_each() -> None:
-    """They are named, next to the mean of R². A constant number has an R² of 0."""
+    """The names contain the number; a constant number has an R² of 0."""
     y = np.array([[1.0, 7.0], [3.0, 7.0]], np.float32)
-    result = metrics(np.array([[1.0, 7.5], [2.0, 7.5]], np.float32), y, TWO_NUMBERS)
+    result = compute_metrics(np.array([[1.0, 7.5], [2.0, 7.5]], np.float32), y, TWO_NUMBERS)
     assert result == pytest.approx(
         {
             "r2": 0.25,
@@ -54,26 +54,26 @@ def test_several_numbers_have_metrics_each() -> None:
 
 
 def test_a_single_sequence_has_finite_metrics() -> None:
-    """Nothing varies in it."""
-    assert metrics(np.array([[3.0]]), np.array([[1.0]]), REGRESSION) == {"r2": 0.0, "mae": 2.0, "rmse": 2.0}
+    """Its numbers have no variance."""
+    assert compute_metrics(np.array([[3.0]]), np.array([[1.0]]), REGRESSION) == {"r2": 0.0, "mae": 2.0, "rmse": 2.0}
 
 
 def test_metrics_of_large_numbers_are_exact() -> None:
-    """Their squares overflow float32."""
+    """Their squares exceed float32."""
     y = np.array([[1e20], [3e20]], np.float32)
-    assert metrics(y, y, REGRESSION)["r2"] == 1.0
+    assert compute_metrics(y, y, REGRESSION)["r2"] == 1.0
 
 
 @pytest.mark.parametrize("target", [BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS])
-def test_every_task_has_its_score_among_its_metrics(target: Target) -> None:
-    """Importance is measured by this score."""
+def test_every_task_has_its_main_metric(target: Target) -> None:
+    """Importance is measured by it."""
     outputs = target.outputs or 0
     y = np.zeros((3, outputs), np.float32) if target.task == "regression" else np.array([0, 1, 0])
-    assert SCORES[target.task] in metrics(np.full((3, outputs), 0.5, np.float32), y, target)
+    assert MAIN_METRIC[target.task] in compute_metrics(np.full((3, outputs), 0.5, np.float32), y, target)
 
 
 def test_the_profile_of_two_sequences() -> None:
-    """It has mean, standard deviation, peak, and the largest distance of a sum from 1."""
+    """The profile has mean, standard deviation, peak and the largest error of a sum."""
     profile = ProfileSum(3)
     profile.add(np.array([[0.5, 0.3, 0.2], [0.1, 0.7, 0.21]], np.float32))
     result = profile.result()
@@ -84,7 +84,7 @@ def test_the_profile_of_two_sequences() -> None:
 
 
 def test_a_profile_in_batches_is_the_profile_of_all() -> None:
-    """The size of the batches makes no difference."""
+    """The result does not depend on the batches."""
     attention = np.random.default_rng(0).dirichlet(np.ones(5), 100).astype(np.float32)
     whole, batches = ProfileSum(5), ProfileSum(5)
     whole.add(attention)

@@ -1,4 +1,4 @@
-"""Sequences on disk: the same as an array would give, whichever are asked for."""
+"""Sequences on disk are read like an array."""
 
 import errno
 import os
@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import Split
-from training.sources.spool import Spool, Writer
+from training.data import LabelledSequences
+from training.sources.spool import Spool, SpoolWriter
 
 
 def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Array]:
-    """Sequences of given lengths, written in some parts; and the array that they are."""
+    """Write sequences of given lengths in some parts. Return the spool and the same sequences as an array."""
     lengths = np.array(lengths, dtype=np.int64)
     rng = np.random.default_rng(0)
     timesteps = int(lengths.max(initial=0))
     x = rng.random((len(lengths), timesteps, features), dtype=np.float32)
     inside = np.arange(timesteps) < lengths[:, np.newaxis]
     x[~inside] = np.nan
-    with Writer(features) as writer:
+    with SpoolWriter(features) as writer:
         for rows in np.array_split(np.arange(len(lengths)), parts):
             writer.append(x[rows][inside[rows]], lengths[rows])
         return writer.spool(), x
@@ -33,7 +33,7 @@ def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Arr
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.integers(1, 4), st.integers(1, 3), st.data())
 def test_it_reads_as_an_array_does(lengths: list[int], parts: int, features: int, more: st.DataObject) -> None:
-    """Slices with steps, sequences in any order and again, taken from what was taken."""
+    """Slices with steps, repeated and unordered indices, and subsets of subsets work."""
     spool, x = spooled(lengths, features, parts)
     assert spool.shape == x.shape
     assert len(spool) == len(x)
@@ -41,13 +41,13 @@ def test_it_reads_as_an_array_does(lengths: list[int], parts: int, features: int
     indices = st.lists(st.integers(-n, n - 1)).map(lambda rows: np.array(rows, dtype=np.int64))
     rows = more.draw(st.one_of(st.slices(n), indices))
     np.testing.assert_array_equal(spool[rows], x[rows])
-    part = Split(spool, np.arange(n)).take(rows)
+    part = LabelledSequences(spool, np.arange(n)).take(rows)
     again = more.draw(st.slices(len(part)))
     np.testing.assert_array_equal(part.take(again).x[:], x[rows][again])
 
 
 def test_neighbours_come_in_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others in one each."""
+    """Other sequences take one read each."""
     reads = []
     preadv = os.preadv
 
@@ -64,7 +64,7 @@ def test_neighbours_come_in_one_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reads == [6 * 8, 0, 4 * 8]
 
 
-def test_a_read_that_stops_early_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partial_read_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     """The system reads 2 GB at most."""
     preadv, reads = os.preadv, []
 
@@ -88,7 +88,7 @@ def test_threads_may_share_it() -> None:
 
 
 def test_a_full_disk_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the folder, and how to name another."""
+    """The message has the folder and the variable that changes it."""
 
     class Full:
         def write(self, data: bytes) -> None:
@@ -99,7 +99,7 @@ def test_a_full_disk_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("tempfile.TemporaryFile", Full)
     with (
-        Writer(1) as writer,
+        SpoolWriter(1) as writer,
         pytest.raises(TrainingError, match=r"expected room for the sequences, got: .*No space left"),
     ):
         writer.append(np.zeros((1, 1), dtype=np.float32), np.ones(1, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Recipes: what they make, how much of it, and that the marked timesteps are those that decide."""
+"""Synthetic data follows its recipes, and the marked timesteps decide the label."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from training import TrainingError
-from training.data import Data
+from training.data import Dataset
 from training.options import Options
 from training.sources import synthetic
 from training.sources.loading import load
 
 
-def loaded(**options: Any) -> tuple[Data, Any]:
-    """What was loaded, and its sequences to fit, which are an array."""
+def loaded(**options: Any) -> tuple[Dataset, Any]:
+    """Return a dataset and its sequences to fit, which are an array."""
     made = load(Options(**options))
     assert isinstance(made.train.x, np.ndarray)
     assert made.scale is None
@@ -25,7 +25,7 @@ def loaded(**options: Any) -> tuple[Data, Any]:
 
 
 def test_recurrent_data_follows_the_recipe() -> None:
-    """Standard normal, with the label in every feature of one timestep; the same seed gives the same data."""
+    """Values are standard normal, one timestep has the label, and the seed decides the data."""
     options = {"sequences": 2000, "timesteps": 7, "features": 3, "attention_column": 4}
     made, x = loaded(**options)
     y, marked = made.train.y, made.train.marked
@@ -42,7 +42,7 @@ def test_recurrent_data_follows_the_recipe() -> None:
 
 
 def test_two_marked_numbers_are_added() -> None:
-    """Numbers from 0 to 1, markers that are 1 at two timesteps, every pair of them as likely."""
+    """Numbers are from 0 to 1, markers are 1 at two timesteps, and all pairs are equally likely."""
     made, x = loaded(data="add-two-numbers", timesteps=4)
     y, marked = made.train.y, made.train.marked
     assert x.shape == (20_000, 4, 2)
@@ -62,8 +62,8 @@ def test_two_marked_numbers_are_added() -> None:
     assert 0.99 < x[..., 0].max() <= 1
 
 
-def test_the_maximum_is_found() -> None:
-    """Of numbers from 0 to 1; it decides, and is marked."""
+def test_the_maximum_is_marked() -> None:
+    """The label is the largest of numbers from 0 to 1."""
     made, x = loaded(data="find-max")
     assert x.shape == (100_000, 10, 1)
     assert (made.target.task, made.target.names) == ("regression", ("maximum",))
@@ -79,7 +79,7 @@ def test_the_maximum_is_found() -> None:
     [("recurrent", (300_000, 20, 2)), ("add-two-numbers", (20_000, 20, 2)), ("find-max", (100_000, 10, 1))],
 )
 def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None:
-    """Unless others are asked for; a tenth as much again is held out, and none of that is fitted."""
+    """Options replace the sizes; a tenth as many sequences are held out, and none of them is fitted."""
     made = load(Options(data=name))
     assert made.train.x.shape == shape
     assert made.test.x.shape == (shape[0] // 10, *shape[1:])
@@ -87,7 +87,7 @@ def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None
     assert small.train.x.shape == (1000, 12, shape[2])
     first = small.train.x[:][:, 0, 0]
     assert not np.isin(small.test.x[:][:, 0, 0], first[first != 1]).any()
-    assert set(synthetic.TASKS) == {"recurrent", "add-two-numbers", "find-max"}
+    assert set(synthetic.RECIPES) == {"recurrent", "add-two-numbers", "find-max"}
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None
         ({"data": "add-two-numbers", "timesteps": 1}, "--timesteps: expected at least 2 to add two numbers, got 1"),
     ],
 )
-def test_options_that_contradict_each_other_are_named(options: dict[str, Any], message: str) -> None:
-    """Rather than ignored."""
+def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], message: str) -> None:
+    """They are not ignored."""
     with pytest.raises(TrainingError, match=message):
         load(Options(**options))

@@ -1,4 +1,4 @@
-"""What is predicted: classes or numbers, and what is told where labels are neither."""
+"""Labels become classes or numbers, or are refused."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from training import TrainingError
-from training.data import Sequences
+from training.data import SourceData
 from training.options import TaskChoice
 from training.sources.targets import encode
 
 
-def labelled(labels: Any, names: tuple[str, ...] = ("target",)) -> Sequences:
+def labelled(labels: Any, names: tuple[str, ...] = ("target",)) -> SourceData:
     labels = np.asarray(labels)
     x = np.zeros((len(labels), 1, 1), dtype=np.float32)
-    return Sequences("--data f", x, labels, names, ("0",), ("0",), lambda index: f"--data f, row {index + 1}", None)
+    return SourceData("--data f", x, labels, names, ("0",), ("0",), lambda index: f"--data f, row {index + 1}", None)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def labelled(labels: Any, names: tuple[str, ...] = ("target",)) -> Sequences:
     ],
 )
 def test_labels_are_classes(labels: Any, task: TaskChoice, classes: tuple[str, ...], indices: list[int]) -> None:
-    """Strings, integers and booleans are; other numbers where they are said to be."""
+    """Strings, integers and booleans are classes, and other numbers are on request."""
     target, y = encode(labelled(labels), task)
     assert target.classes == classes
     assert target.task == ("binary" if len(classes) == 2 else "multiclass")
@@ -43,7 +43,7 @@ def test_labels_are_classes(labels: Any, task: TaskChoice, classes: tuple[str, .
     [([0.5, 1, 2], "auto"), ([1, 2, 3], "regression"), ([True, False], "regression"), ([[1, 2], [3, 4]], "auto")],
 )
 def test_labels_are_numbers(labels: Any, task: TaskChoice) -> None:
-    """Those with fractions are; integers where they are said to be; several always."""
+    """Fractions and several columns are numbers, and integers are on request."""
     names = ("u", "v")[: np.ndim(labels)]
     target, y = encode(labelled(labels, names), task)
     assert (target.task, target.names, target.classes) == ("regression", names, None)
@@ -66,8 +66,8 @@ def test_labels_are_numbers(labels: Any, task: TaskChoice) -> None:
         (np.array([1j, 2]), "auto", "--data f: expected labels that are strings, booleans or numbers, got complex128"),
     ],
 )
-def test_labels_that_cannot_be_predicted_are_named(labels: Any, task: TaskChoice, message: str) -> None:
-    """With the sequence, and what they are."""
+def test_labels_that_cannot_be_predicted_are_refused(labels: Any, task: TaskChoice, message: str) -> None:
+    """The message gives the sequence and its label."""
     with pytest.raises(TrainingError) as caught:
         encode(labelled(labels), task)
     assert str(caught.value).startswith(message)

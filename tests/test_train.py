@@ -1,4 +1,4 @@
-"""A fit is Adam on the mean loss, as Keras's own loop would do it; the best epoch is kept."""
+"""A fit is Adam on the mean loss, as in Keras's own loop, and keeps the best epoch."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS, dataset, 
 from training import TrainingError, models, train
 from training.batches import batches_of
 from training.checkpoints import Checkpoint
-from training.data import Data
+from training.data import Dataset
 from training.evaluate import forward, predict
 from training.options import Options
 
@@ -26,8 +26,8 @@ TARGETS = [BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS]
 TARGET_NAMES = ["binary", "multiclass", "one number", "two numbers"]
 
 
-def easy(target: Target) -> Data:
-    """What is predicted is written at one timestep."""
+def easy(target: Target) -> Dataset:
+    """Return a dataset whose label is written at one timestep."""
     if target.names:
         return dataset(X, NUMBERS[:, : len(target.names)].astype(np.float32), target, scaled=True)
     y = labels(len(X), target)
@@ -36,13 +36,13 @@ def easy(target: Target) -> Data:
     return dataset(x, y, target, held_out=50)
 
 
-def build(data: Data, options: Options) -> Any:
+def build(data: Dataset, options: Options) -> Any:
     keras.utils.set_random_seed(0)
     return models.build(data, options)
 
 
-def fit(data: Data, folder: Path, **options: Any) -> tuple[Any, train.Fitted]:
-    """A model, fitted; its logs are in the folder."""
+def fit(data: Dataset, folder: Path, **options: Any) -> tuple[Any, train.FitResult]:
+    """Fit a model. Its logs are in the folder."""
     chosen = Options(**{"units": 8, "batch_size": 32, "learning_rate": 0.01, "tensorboard": folder, **options})
     model = build(data, chosen)
     return model, train.fit(model, data, chosen, 0, Checkpoint(folder / "checkpoint" / "0.npz"))
@@ -52,13 +52,13 @@ def logs_of(folder: Path) -> dict[str, dict[int, float]]:
     return logged(folder / "after-lstm-seed-0")
 
 
-def predictions(model: Any, data: Data) -> Any:
+def predictions(model: Any, data: Dataset) -> Any:
     return predict(forward(model), data.test.x)[:, 0]
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=TARGET_NAMES)
 def test_the_loss_goes_down(target: Target, tmp_path: Path) -> None:
-    """For classes and for numbers, in whatever units: to less than half of what it was."""
+    """The loss falls below half, for classes and for numbers in any units."""
     _, fitted = fit(easy(target), tmp_path, epochs=12)
     assert fitted.sequences == len(easy(target).train) * 9 // 10
     logs = logs_of(tmp_path)
@@ -78,7 +78,7 @@ def test_a_fit_is_keras_s_own_on_the_same_batches(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Within 1e-4 on every weight after two epochs whose last batch is a partial one."""
+    """Weights differ by at most 1e-4 after two epochs with a partial last batch."""
     data = easy(target)
     weights = {name: 1.0 + index for index, name in enumerate(target.classes or ())} if weighted else {}
     settings = {"epochs": 2, "validation_split": 0, "class_weight": weights}
@@ -109,13 +109,13 @@ def test_a_fit_is_keras_s_own_on_the_same_batches(
 
 
 @pytest.fixture(scope="module")
-def random_labels() -> Data:
-    """Labels of no meaning: whoever fits them does worse on others."""
+def random_labels() -> Dataset:
+    """Return a dataset with random labels: a fit makes the validation loss rise."""
     return dataset(X, RNG.integers(0, 2, len(X)), held_out=20)
 
 
-def test_the_weights_of_the_best_epoch_are_kept(random_labels: Data, tmp_path: Path) -> None:
-    """Of the one with the lowest loss on the validation data, which rises afterwards."""
+def test_the_weights_of_the_best_epoch_are_kept(random_labels: Dataset, tmp_path: Path) -> None:
+    """The best epoch has the lowest validation loss, which rises afterwards."""
     model, fitted = fit(random_labels, tmp_path, epochs=30, learning_rate=0.03, validation_split=0.2)
     by_epoch = logs_of(tmp_path)["validation loss"]
     best = min(by_epoch, key=lambda epoch: by_epoch[epoch])
@@ -126,30 +126,30 @@ def test_the_weights_of_the_best_epoch_are_kept(random_labels: Data, tmp_path: P
     assert float(np.mean(losses)) == pytest.approx(by_epoch[best], abs=1e-6)
 
 
-def test_patience_needs_something_to_wait_for(random_labels: Data, tmp_path: Path) -> None:
-    """A split may be so small that it holds no sequence."""
+def test_patience_needs_validation_data(random_labels: Dataset, tmp_path: Path) -> None:
+    """A small validation split may contain no sequence."""
     with pytest.raises(
         TrainingError, match=r"--patience needs validation data, got none: --validation-split 0\.001 of"
     ):
         fit(random_labels, tmp_path, epochs=2, validation_split=0.001, patience=3)
 
 
-def test_patience_ends_a_fit_that_brings_nothing_more(random_labels: Data, tmp_path: Path) -> None:
-    """So many epochs after the best one."""
+def test_patience_ends_a_fit_without_a_lower_loss(random_labels: Dataset, tmp_path: Path) -> None:
+    """The fit ends `--patience` epochs after the best one."""
     _, fitted = fit(random_labels, tmp_path, epochs=100, learning_rate=0.03, validation_split=0.2, patience=3)
     assert fitted.epochs == fitted.epoch + 3 < 100
     assert len(logs_of(tmp_path)["loss"]) == fitted.epochs
 
 
 def test_without_validation_data_the_last_epoch_is_kept(tmp_path: Path) -> None:
-    """There is nothing to choose by."""
+    """There is no loss to choose an epoch by."""
     _, fitted = fit(easy(BINARY), tmp_path, epochs=2, validation_split=0)
     assert (fitted.epoch, fitted.epochs, fitted.sequences) == (2, 2, 250)
     assert set(logs_of(tmp_path)) == {"loss"}
 
 
 def test_class_weights_move_predictions_towards_the_rare_class(tmp_path: Path) -> None:
-    """Of sequences that tell nothing, a tenth of one class: the prediction is its share of the weights."""
+    """For constant sequences the prediction is the class's share of the total weight."""
     data = dataset(np.zeros((1000, 2, 1)), (np.arange(1000) % 10 == 0).astype(int), held_out=10)
     for options, expected in (({}, 0.1), ({"balanced": True, "class_weight": {"1": 3}}, 0.75)):
         folder = tmp_path / str(expected)
@@ -158,7 +158,7 @@ def test_class_weights_move_predictions_towards_the_rare_class(tmp_path: Path) -
 
 
 def test_balanced_classes_count_the_same_together() -> None:
-    """Also one that none of the fitted sequences has; each class's own weight comes on top."""
+    """A class without fitted sequences has a finite weight; --class-weight multiplies the weights."""
     y = np.array([0, 0, 0, 0, 1, 1])
     balanced = train.class_weights(MULTICLASS, y, Options(balanced=True))
     assert balanced is not None
@@ -182,23 +182,23 @@ def test_balanced_classes_count_the_same_together() -> None:
         (REGRESSION, {"class_weight": {"a": 2}}, "--balanced, --class-weight: expected classes, got numbers"),
     ],
 )
-def test_weights_of_what_is_no_class_are_refused(target: Target, options: dict[str, Any], message: str) -> None:
-    """The message says which classes there are."""
+def test_weights_of_unknown_classes_are_refused(target: Target, options: dict[str, Any], message: str) -> None:
+    """The message lists the classes."""
     with pytest.raises(TrainingError) as caught:
         train.class_weights(target, labels(10, target), Options(**options))
     assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_a_fit_that_diverges_is_told(epochs: int, tmp_path: Path) -> None:
-    """Whether it is the loss of the fit or that on the validation data which is not finite."""
+def test_a_fit_that_diverges_is_refused(epochs: int, tmp_path: Path) -> None:
+    """The loss of the fit or the validation loss is not finite."""
     with pytest.raises(TrainingError, match="training diverged: the loss is not finite; try a smaller --learning-rate"):
         fit(easy(REGRESSION), tmp_path, epochs=epochs, batch_size=300, learning_rate=1e38)
 
 
 @pytest.mark.parametrize("architecture", ["after_lstm", "before_lstm", "additive", "multiplicative"])
 def test_gaps_do_not_spoil_the_fit(architecture: str, tmp_path: Path) -> None:
-    """Though they are NaN: the loss is finite, and goes down."""
+    """NaN leaves the loss finite, and the loss falls."""
     y = np.arange(len(X)) % 2
     x = X.copy()
     x[:, 0, 0] = y * 3

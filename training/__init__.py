@@ -1,5 +1,5 @@
-"""Fit an attention model offline, judge it on held-out data, and publish it as an artifact for the service."""
+"""Fit an attention model offline, evaluate it on held-out data, and publish it as an artifact for the service."""
 
 
 class TrainingError(Exception):
-    """A training cannot go on: the data, an option or the fit is wrong. The message says what was expected."""
+    """The data, an option or the fit is wrong. The message gives the expected value and the actual one."""

@@ -1,4 +1,4 @@
-"""`python -m training`: options, then train, then publish; or, by its first argument, compare or prune versions."""
+"""The command line of training: train and publish a version, `compare` versions, or `prune` them."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from statistics import mean, pstdev
 
+from service import __version__
 from service.artifact.card import ModelCard
 from service.artifact.layout import versions_of
 from service.artifact.publishing import prune
@@ -14,42 +15,49 @@ from service.errors import ArtifactError
 from training import TrainingError
 from training.compare import compare
 from training.options import Compare, Options, Prune
-from training.sources.loading import load
 
-#: Most timesteps that the summary lists.
+#: Largest number of timesteps in the summary.
 MOST_SHOWN = 5
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the command line."""
     try:
         match sys.argv[1:]:
+            case ["--version"]:
+                print(f"attention-training {__version__}")
             case ["prune", *arguments]:
                 print(pruned(Prune.from_command_line(arguments)))
             case ["compare", *arguments]:
                 print(compare(Compare.from_command_line(arguments)))
             case arguments:
                 print(trained(Options.from_command_line(arguments)))
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"error: training needs the module {error.name!r}: pip install 'attention-service[training]'"
+        ) from None
     except (TrainingError, ArtifactError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit("stopped; a training goes on with --resume") from None
+        raise SystemExit("stopped; --resume continues the training") from None
 
 
 def trained(options: Options) -> str:
-    """Train and publish; returns what it came to."""
-    dataset = load(options)  # before TensorFlow, whose import takes seconds, as so much may be wrong with it
-    # TensorFlow prints its search for GPUs as errors; what matters is raised as an exception.
+    """Train and publish. Return the summary."""
+    from training.sources.loading import load
+
+    dataset = load(options)  # before the import of TensorFlow, which takes seconds, to report wrong data early
+    # TensorFlow logs its search for GPUs as errors. Real errors are exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from training.run import run
 
-    for library in ("tensorflow", "tf2onnx"):  # the former warns that several seeds are several graphs
+    for library in ("tensorflow", "tf2onnx"):  # TensorFlow warns about the graphs of several seeds
         logging.getLogger(library).setLevel(logging.ERROR)
     return summary(run(options, dataset))
 
 
 def pruned(options: Prune) -> str:
-    """Remove old versions; returns which."""
+    """Remove old versions. Return a line that lists the removed and the kept ones."""
     home = options.artifacts / options.name
     if not home.is_dir():
         raise TrainingError(f"no model {options.name!r} in {options.artifacts}")
@@ -58,10 +66,10 @@ def pruned(options: Prune) -> str:
 
 
 def summary(published: Path) -> str:
-    """What a run came to, for people, read back from what it published."""
-    card = Artifact(published).read().card()
+    """Return the summary of a published version for people."""
+    card = ModelCard.model_validate_json(Artifact(published).card_path.read_bytes())  # export verified the version
     profile, record = card.attention, card.training
-    assert card.lowering is not None, "publish() writes the lowering"
+    assert card.lowering is not None, "publish() adds the lowering"
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
     shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
     rows = {

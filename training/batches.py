@@ -1,4 +1,4 @@
-"""Sequences in the order in which they are fitted, as many batches at a time as one call takes."""
+"""Batches of sequences in the order of the fit, several for each call of the compiled steps."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
-from training.data import Split
+from training.data import LabelledSequences
 
 T = TypeVar("T")
 
-#: Most batches in one call, whose overhead is that of several small ones, and most bytes of their sequences.
+#: Largest number of batches in one call, and of bytes of their sequences. A call costs as much as a few small batches.
 MOST_STEPS, MOST_BYTES = 100, 2**25
 
 
 class Batches(NamedTuple):
-    """What one call trains on. All calls have the same shape, so that one program fits them all.
+    """The batches of one call. All calls of a fit have the same shape, so that one compiled program serves them.
 
     Attributes:
         x: `(most steps, batch, timesteps, features)`.
         y: `(most steps, batch)` class indices, or `(most steps, batch, outputs)` numbers.
-        weights: `(most steps, batch)`, what each sequence counts; 0 where there is none.
-        steps: how many of the steps to make.
+        weights: `(most steps, batch)`, the weight of each sequence; 0 for padding.
+        steps: the number of steps to run.
     """
 
     x: Array
@@ -33,45 +33,43 @@ class Batches(NamedTuple):
 
 
 def batches_of(
-    split: Split, class_weights: Array | None, batch_size: int, seed: Sequence[int], start: int
+    sequences: LabelledSequences, class_weights: Array | None, batch_size: int, seed: Sequence[int], start: int
 ) -> Iterator[Batches]:
-    """One epoch: every sequence once, in an order that depends on the seed alone.
+    """Yield one epoch: every sequence once, in an order that depends on the seed alone.
 
     Args:
-        split: the sequences.
-        class_weights: what a sequence of each class counts, `(classes,)`; 1 if none.
-        batch_size: sequences in a batch; the last one may have fewer.
+        sequences: the sequences to fit.
+        class_weights: `(classes,)`, the weight of a sequence of each class; None for 1.
+        batch_size: sequences in a batch; the last batch may have fewer.
         seed: decides the order.
-        start: how many batches to leave out.
+        start: the number of batches to skip.
     """
-    order = np.random.default_rng(seed).permutation(len(split))
+    order = np.random.default_rng(seed).permutation(len(sequences))
     steps = -(-len(order) // batch_size)
     batch_size = min(batch_size, len(order))
-    bytes_of_batch = 4 * batch_size * int(np.prod(split.x.shape[1:]))
+    bytes_of_batch = 4 * batch_size * int(np.prod(sequences.x.shape[1:]))
     most = max(1, min(steps, MOST_STEPS, MOST_BYTES // bytes_of_batch))
-    return ahead(
-        _batches(split, class_weights, order[step * batch_size : (step + most) * batch_size], (most, batch_size))
+    return prefetch(
+        _batches(sequences.take(order[step * batch_size : (step + most) * batch_size]), class_weights, most, batch_size)
         for step in range(start, steps, most)
     )
 
 
-def _batches(split: Split, class_weights: Array | None, rows: NDArray[np.int64], shape: tuple[int, int]) -> Batches:
-    some = split.take(rows)
-    y = some.y
-    weights = np.ones(len(rows), np.float32) if class_weights is None else class_weights[y]
-    x, y, weights = (_filled(one, shape) for one in (some.x[:], y, weights))
-    return Batches(x, y, weights, -(-len(rows) // shape[1]))
+def _batches(some: LabelledSequences, class_weights: Array | None, most: int, batch_size: int) -> Batches:
+    weights = np.ones(len(some), np.float32) if class_weights is None else class_weights[some.y]
+    x, y, weights = (_padded(one, (most, batch_size)) for one in (some.x[:], some.y, weights))
+    return Batches(x, y, weights, -(-len(some) // batch_size))
 
 
-def _filled(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Rows `(n, …)` as `(*shape, …)`, with zeros at the end where there are fewer."""
-    filled = np.zeros((shape[0] * shape[1], *array.shape[1:]), array.dtype)
-    filled[: len(array)] = array
-    return filled.reshape(*shape, *array.shape[1:])
+def _padded(array: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Reshape `(n, …)` to `(*shape, …)`, with zeros at the end."""
+    padded = np.zeros((shape[0] * shape[1], *array.shape[1:]), array.dtype)
+    padded[: len(array)] = array
+    return padded.reshape(*shape, *array.shape[1:])
 
 
-def ahead(items: Iterable[T]) -> Iterator[T]:
-    """The same items, each made while the one before is used."""
+def prefetch(items: Iterable[T]) -> Iterator[T]:
+    """Yield the items. A thread computes the next one while the caller uses the current one."""
     iterator = iter(items)
     with ThreadPoolExecutor(1) as executor:
         coming = executor.submit(next, iterator, None)

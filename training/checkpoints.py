@@ -1,4 +1,4 @@
-"""How far a fit is, kept on disk so that it can go on from there after it was killed."""
+"""Checkpoints of fits on disk, from which `--resume` continues."""
 
 import hashlib
 import json
@@ -12,28 +12,28 @@ from typing import Any, Self
 
 import numpy as np
 
-from training.data import Data, parts_of
+from training.data import Dataset, parts_of
 from training.options import Options
 
-#: Shortest time from one save to the next, in seconds and as a multiple of what a save takes.
+#: Shortest time between two saves: in seconds, and as a multiple of the duration of a save.
 SHORTEST, MULTIPLE = 1.0, 20
-#: Directories that start like this hold checkpoints; readers of versions pass over them.
+#: Prefix of the directories of checkpoints. Readers of versions ignore them.
 PREFIX = ".checkpoint-"
-#: Options that change nothing about the weights.
+#: Options that do not change the weights.
 IRRELEVANT = {"resume", "tensorboard"}
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a fit is.
+    """The progress of a fit.
 
     Attributes:
-        epoch: epochs done.
-        step: steps done of the one after them.
+        epoch: finished epochs.
+        step: finished steps of the current epoch.
         loss: sum of the losses of those steps.
-        best_epoch: epoch with the lowest loss on validation data, from 1; 0 before there is one.
-        best_loss: that loss.
-        seconds: time taken.
+        best_epoch: the epoch with the lowest loss on the validation data, from 1; 0 for none.
+        best_loss: the loss of that epoch.
+        seconds: duration so far.
     """
 
     epoch: int = 0
@@ -43,17 +43,23 @@ class Progress:
     best_loss: float = float("inf")
     seconds: float = 0.0
 
-    def over(self, options: Options) -> bool:
-        """Whether there is nothing left to do: all epochs are done, or the latest have brought nothing."""
+    def is_over(self, options: Options) -> bool:
+        """Return whether all epochs are done, or the last `--patience` epochs did not lower the loss."""
         stale = options.patience is not None and self.best_epoch and self.epoch - self.best_epoch >= options.patience
         return self.epoch >= options.epochs or bool(stale)
 
-    def stepped(self, steps: int, loss: float, seconds: float) -> Self:
-        """After more steps, with the sum of their losses."""
+    def after_steps(self, steps: int, loss: float, seconds: float) -> Self:
+        """Return the progress after more steps.
+
+        Args:
+            steps: the number of steps.
+            loss: the sum of their losses.
+            seconds: duration of the fit so far.
+        """
         return replace(self, step=self.step + steps, loss=self.loss + loss, seconds=seconds)
 
-    def finished_epoch(self, validation_loss: float | None, seconds: float) -> Self:
-        """After an epoch, with its loss on validation data where there is any."""
+    def after_epoch(self, validation_loss: float | None, seconds: float) -> Self:
+        """Return the progress after an epoch, given its loss on the validation data if there is any."""
         after = replace(self, epoch=self.epoch + 1, step=0, loss=0.0, seconds=seconds)
         if validation_loss is None or validation_loss >= self.best_loss:
             return after
@@ -61,14 +67,14 @@ class Progress:
 
 
 class Checkpoint:
-    """The state of one fit, in one file."""
+    """The file with the state of one fit."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._due = 0.0
 
     def restore(self, variables: Sequence[Any]) -> Progress:
-        """Set variables to what was saved last; returns how far that was, the very beginning if nothing was."""
+        """Set variables to their saved values. Return the saved progress, or none at all without a file."""
         if not self._path.exists():
             return Progress()
         with np.load(self._path, allow_pickle=False) as arrays:
@@ -77,55 +83,55 @@ class Checkpoint:
             return Progress(**json.loads(str(arrays["progress"])))
 
     def save_if_due(self, progress: Progress, variables: Sequence[Any]) -> None:
-        """Save unless the last time was a moment ago: it may not cost more than a small part of the fit."""
+        """Save, unless the last save is so recent that saving would slow down the fit."""
         if time.monotonic() >= self._due:
             self.save(progress, variables)
 
     def save(self, progress: Progress, variables: Sequence[Any]) -> None:
-        """Replace what was saved before, by one rename: whenever this is killed, one of both is there whole."""
+        """Save, by one rename. After a kill at any moment the file is complete: the old or the new one."""
         began = time.monotonic()
         arrays: dict[str, Any] = {str(index): np.asarray(variable) for index, variable in enumerate(variables)}
         self._path.parent.mkdir(exist_ok=True)
-        whole = self._path.with_suffix(f".{os.getpid()}")
+        temporary = self._path.with_suffix(f".{os.getpid()}")
         try:
-            with whole.open("wb") as file:
+            with temporary.open("wb") as file:
                 np.savez(file, progress=json.dumps(asdict(progress)), **arrays)
                 file.flush()
                 os.fsync(file.fileno())
-            whole.replace(self._path)
+            temporary.replace(self._path)
         finally:
-            whole.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         now = time.monotonic()
         self._due = now + max(SHORTEST, MULTIPLE * (now - began))
 
 
 class Checkpoints:
-    """The checkpoints of one training: those of its options and its data, and of no other.
+    """The checkpoints of one training. Other options or other data have other checkpoints.
 
     Args:
-        home: directory of the model's versions; the checkpoints lie beside them until they are discarded.
-        options: what is trained, and how.
-        data: what on.
+        home: directory of the model's versions; the checkpoints lie beside them until `discard`.
+        options: options of the training.
+        dataset: data of the training.
     """
 
-    def __init__(self, home: Path, options: Options, data: Data) -> None:
+    def __init__(self, home: Path, options: Options, dataset: Dataset) -> None:
         digest = hashlib.sha256(options.model_dump_json(exclude=IRRELEVANT).encode())
-        digest.update(data.target.model_dump_json().encode())
-        for split in (data.train, data.test):
-            digest.update(repr((split.x.shape, split.y.shape)).encode())
-            digest.update(split.y.tobytes())
-            for part in parts_of(split.x):
+        digest.update(dataset.target.model_dump_json().encode())
+        for sequences in (dataset.train, dataset.test):
+            digest.update(repr((sequences.x.shape, sequences.y.shape)).encode())
+            digest.update(sequences.y.tobytes())
+            for part in parts_of(sequences.x):
                 digest.update(part.tobytes())
         self._directory = home / f"{PREFIX}{digest.hexdigest()[:16]}"
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Return whether a checkpoint exists."""
         return self._directory.exists()
 
     def of(self, seed: int) -> Checkpoint:
-        """That of the fit with a seed."""
+        """Return the checkpoint of the fit with a seed."""
         return Checkpoint(self._directory / f"{seed}.npz")
 
     def discard(self) -> None:
-        """Remove them all."""
+        """Remove all checkpoints."""
         shutil.rmtree(self._directory, ignore_errors=True)

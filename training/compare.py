@@ -1,4 +1,4 @@
-"""Versions of a model side by side, as a table."""
+"""The table that compares versions of a model."""
 
 from collections.abc import Callable, Mapping
 from statistics import mean, pstdev
@@ -10,7 +10,7 @@ from service.errors import ArtifactError
 from training import TrainingError
 from training.options import Compare
 
-#: What is told of every version.
+#: The lines that every version has, and how each is read from the card.
 FACTS: Mapping[str, Callable[[ModelCard], str]] = {
     "created": lambda card: f"{card.created:%Y-%m-%d %H:%M}",
     "architecture": lambda card: card.architecture,
@@ -27,15 +27,15 @@ ABSENT = "-"
 
 
 def compare(options: Compare) -> str:
-    """The cards of some versions as a table: a line for each fact, and for each option that is not the same in all.
+    """Return a table of some versions: a line for each fact and for each option that differs between them.
 
-    Below it stands which of them are damaged.
+    Damaged versions are listed below the table.
 
     Args:
-        options: which model, which versions.
+        options: the model and its versions.
 
     Raises:
-        TrainingError: there is no such model or version, or none that is whole.
+        TrainingError: the model or a version does not exist, or all versions are damaged.
     """
     home = options.artifacts / options.name
     numbers = versions_of(home) if home.is_dir() else []
@@ -58,9 +58,9 @@ def compare(options: Compare) -> str:
 
 
 def table(name: str, cards: Mapping[str, ModelCard]) -> str:
-    """Cards by version, as columns."""
+    """Return the table of some cards by version. Each card is a column."""
     rows = [[name, *(f"version {version}" for version in cards)]]
-    rows += [[fact, *map(tell, cards.values())] for fact, tell in FACTS.items()]
+    rows += [[fact, *map(show, cards.values())] for fact, show in FACTS.items()]
     for metric in dict.fromkeys(metric for card in cards.values() for metric in card.metrics):
         rows.append([metric, *(_metric(card, metric) for card in cards.values())])
     options = {option for card in cards.values() for option in card.training.options}
@@ -75,7 +75,7 @@ def table(name: str, cards: Mapping[str, ModelCard]) -> str:
 
 
 def _metric(card: ModelCard, name: str) -> str:
-    """A metric; with its standard deviation where several seeds were tried."""
+    """Return a metric, with mean and standard deviation over the seeds if there are several."""
     if name not in card.metrics:
         return ABSENT
     if card.repeats is None or name not in card.repeats.metrics:

@@ -1,4 +1,4 @@
-"""What every source of sequences gives."""
+"""The sequences that a source returns, and the dataset of one training."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ from service.artifact.tensors import Array
 
 Indices = NDArray[np.int64]
 
-#: Most columns of a table, and most values of a sequence: more is rather a table that lies on its side.
+#: Largest number of columns of a table, and of values of a sequence. A table with more is probably transposed.
 MOST_COLUMNS: Final = 20_000
-#: Most values that are looked at in one go; it takes some 20 bytes each.
+#: Largest number of values in one pass over a part of the data. Each takes some 20 bytes.
 VALUES_AT_A_TIME: Final = 2**20
 
 
-class Rows(Protocol):
-    """Sequences, in memory or elsewhere; an array is one.
+class SequenceStore(Protocol):
+    """Sequences in memory or on disk. A numpy array is one.
 
-    NaN is a missing value; a timestep without any value is absent, and sequences that end early end in such ones.
+    NaN is a missing value. A timestep without any value is absent. Sequences that end early are padded with absent
+    timesteps.
     """
 
     @property
@@ -31,78 +32,78 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, rows: Indices | slice, /) -> Array:
-        """Some sequences `(k, timesteps, features)`, in the order given."""
+        """Return the sequences of some indices, `(k, timesteps, features)`, in the order given."""
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Some of other rows, read when asked for.
+class Subset:
+    """Some sequences of a store, read on access.
 
     Attributes:
-        rows: the others.
-        order: `(n,)`, which of them.
+        store: the store.
+        indices: `(n,)`, the sequences' indices in the store.
     """
 
-    rows: Rows
-    order: Indices
+    store: SequenceStore
+    indices: Indices
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (len(self.order), *self.rows.shape[1:])
+        return (len(self.indices), *self.store.shape[1:])
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.indices)
 
     def __getitem__(self, rows: Indices | slice, /) -> Array:
-        return self.rows[self.order[rows]]
+        return self.store[self.indices[rows]]
 
 
 @dataclass(frozen=True)
-class Split:
-    """Labelled sequences.
+class LabelledSequences:
+    """Sequences with their labels.
 
     Attributes:
         x: `(n, timesteps, features)`.
-        y: `(n,)` int64, index of each sequence's class; or `(n, outputs)` float32, its numbers.
-        marked: `(n, timesteps)`, the timesteps that decide; only synthetic data knows.
+        y: `(n,)` int64 class indices, or `(n, outputs)` float32 numbers.
+        marked: `(n, timesteps)`, whether a timestep decides the label; only synthetic data has it.
     """
 
-    x: Rows
+    x: SequenceStore
     y: NDArray[Any]
     marked: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows: Indices | slice) -> "Split":
-        """Some of the sequences, in the order given; what is on disk stays there."""
+    def take(self, rows: Indices | slice) -> "LabelledSequences":
+        """Return the sequences of some indices, in the order given. Nothing is read from disk."""
         marked = None if self.marked is None else self.marked[rows]
-        return Split(_selected(self.x, rows), self.y[rows], marked)
+        return LabelledSequences(_subset(self.x, rows), self.y[rows], marked)
 
 
-def _selected(x: Rows, rows: Indices | slice) -> Rows:
+def _subset(x: SequenceStore, rows: Indices | slice) -> SequenceStore:
     if isinstance(x, np.ndarray):
         return x[rows]
-    if isinstance(x, Selection):
-        return Selection(x.rows, x.order[rows])
-    return Selection(x, np.arange(len(x))[rows])
+    if isinstance(x, Subset):
+        return Subset(x.store, x.indices[rows])
+    return Subset(x, np.arange(len(x))[rows])
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Where the values of each feature lie, over all that are present.
+    """Mean and standard deviation of each feature, over all values present.
 
     Attributes:
         mean: `(features,)`; 0 for a feature without values.
-        deviation: `(features,)`, standard deviation; exactly 0 for a feature that never changes.
+        deviation: `(features,)`; exactly 0 for a constant feature.
     """
 
     mean: NDArray[np.float64]
     deviation: NDArray[np.float64]
 
     @classmethod
-    def of(cls, x: Rows) -> "Scale":
-        """Measure sequences, a part at a time.
+    def of(cls, x: SequenceStore) -> "Scale":
+        """Measure sequences, one part at a time.
 
         Source of the merging: Chan, Golub and LeVeque (1979), "Updating formulae and a pairwise algorithm for
         computing sample variances".
@@ -113,7 +114,7 @@ class Scale:
             values = part.reshape(-1, features).astype(np.float64)
             present = ~np.isnan(values)
             added = present.sum(axis=0)
-            # Exact for a feature that never changes: so many float32 add up in float64 without rounding.
+            # Exact for a constant feature: float64 adds this many float32 values without rounding.
             of_part = np.nansum(values, axis=0) / np.maximum(added, 1)
             values -= of_part
             delta = of_part - mean
@@ -125,22 +126,22 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Data:
-    """What one run trains and is judged on.
+class Dataset:
+    """The data of one training.
 
     Attributes:
         train: sequences to fit.
-        test: held-out sequences; nothing about the fit depends on them.
-        target: what the labels mean.
+        test: held-out sequences; the fit never uses them.
+        target: the meaning of the labels.
         timestep_labels: one for each timestep.
         feature_labels: one for each feature.
         variable_length: whether some sequence ends early.
         missing_values: whether some value is missing before its sequence ends.
-        scale: of the sequences to fit; none for synthetic ones, which, like their numbers, need no scaling.
+        scale: of the sequences to fit; None for synthetic data, which needs no scaling.
     """
 
-    train: Split
-    test: Split
+    train: LabelledSequences
+    test: LabelledSequences
     target: Target
     timestep_labels: tuple[str, ...]
     feature_labels: tuple[str, ...]
@@ -150,7 +151,7 @@ class Data:
 
     @property
     def target_scale(self) -> Scale:
-        """Where the numbers to fit lie; 1 is the deviation of one that never changes, and of synthetic ones."""
+        """The scale of the numbers to fit. The deviation is 1 for a constant number and for synthetic data."""
         outputs = self.train.y.shape[1]
         if self.scale is None:
             return Scale(np.zeros(outputs), np.ones(outputs))
@@ -159,34 +160,34 @@ class Data:
 
 
 @dataclass(frozen=True)
-class Sequences:
-    """What a source holds, before anything is held out.
+class SourceData:
+    """All sequences of a source, before some are held out.
 
     Attributes:
-        where: what errors call the source.
+        where: the source's name in error messages.
         x: `(n, timesteps, features)`.
-        labels: `(n,)` or `(n, numbers)`, as the source has them.
+        labels: `(n,)` or `(n, numbers)`, as in the source.
         label_names: one for each number.
         timestep_labels: one for each timestep, or more.
         feature_labels: one for each feature.
-        place: what errors call the sequence of an index.
-        fitted: how many of them, from the first, are to fit, where the source says what is held out.
+        locate: returns the place of the sequence of an index, for error messages.
+        fitted: the number of sequences to fit, which come first; None if the source does not separate them.
     """
 
     where: str
-    x: Rows
+    x: SequenceStore
     labels: NDArray[Any]
     label_names: tuple[str, ...]
     timestep_labels: tuple[str, ...]
     feature_labels: tuple[str, ...]
-    place: Callable[[int], str]
+    locate: Callable[[int], str]
     fitted: int | None
 
 
-def mean_sequence(x: Rows) -> NDArray[np.float64]:
-    """What is typical of each timestep: `(timesteps, features)`, the mean over the sequences that have it.
+def mean_sequence(x: SequenceStore) -> NDArray[np.float64]:
+    """Return the mean sequence `(timesteps, features)`, over the values present.
 
-    Where none has, it is the feature's mean over all timesteps, or 0 where that has no value at all.
+    A timestep without values has the feature's mean over all timesteps. A feature without values has 0.
     """
     total, count = np.zeros(x.shape[1:]), np.zeros(x.shape[1:])
     for part in parts_of(x):
@@ -196,20 +197,20 @@ def mean_sequence(x: Rows) -> NDArray[np.float64]:
     return np.where(count > 0, total / np.maximum(count, 1), of_feature)
 
 
-def parts_of(x: Rows) -> Iterator[Array]:
-    """All sequences, `VALUES_AT_A_TIME` or so at a time."""
+def parts_of(x: SequenceStore) -> Iterator[Array]:
+    """Yield all sequences, in parts of about `VALUES_AT_A_TIME` values."""
     step = max(1, VALUES_AT_A_TIME // (x.shape[1] * x.shape[2]))
     for start in range(0, len(x), step):
         yield x[start : start + step]
 
 
 def numbered(count: int) -> tuple[str, ...]:
-    """Labels of what has no names."""
+    """Return the labels "0", "1" and so on, for things without names."""
     return tuple(map(str, range(count)))
 
 
 def lengths_of(x: Array) -> Indices:
-    """Timesteps up to the last present one; 0 where none is.
+    """Return the number of timesteps up to the last present one; 0 if none is present.
 
     Args:
         x: `(n, timesteps, features)`.

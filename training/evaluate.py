@@ -1,4 +1,4 @@
-"""Judging a model on data that its fit did not see."""
+"""The evaluation of a model on held-out data."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from service.artifact.card import Agreement, AttentionProfile, Importance, Target
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from training import TrainingError
-from training.data import Rows, Split
+from training.data import LabelledSequences, SequenceStore
 from training.importance import agreement, importance
-from training.scores import ProfileSum, metrics
+from training.scores import ProfileSum, compute_metrics
 
 BATCH_SIZE = 1024
 
@@ -23,7 +23,7 @@ Forward = Callable[[Array], Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What held-out data says of a model."""
+    """The results of a model on held-out data."""
 
     metrics: dict[str, float]
     profile: AttentionProfile
@@ -32,28 +32,28 @@ class Evaluation:
 
 
 def forward(model: keras.Model) -> Forward:
-    """A model's forward pass, as one function over any number of sequences."""
+    """Return a model's forward pass as one compiled function of any number of sequences."""
     specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=SEQUENCE)
     run = tf.function(lambda sequences: model(sequences, training=False), input_signature=[specification])
     return lambda sequences: {name: output.numpy() for name, output in run(tf.constant(sequences)).items()}
 
 
-def predict(run: Forward, x: Rows) -> Array:
-    """Predictions `(n, outputs)` for sequences `(n, timesteps, features)`."""
+def predict(run: Forward, x: SequenceStore) -> Array:
+    """Return predictions `(n, outputs)` for sequences `(n, timesteps, features)`."""
     return np.concatenate([run(some)[PREDICTION] for some in _batches(x)])
 
 
-def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Evaluation:
-    """Judge a model: what it predicts, where it looks, and whether that is where what it predicts comes from.
+def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: int) -> Evaluation:
+    """Compute the metrics, attention profile and importance of a model, and how far attention agrees with importance.
 
     Args:
-        model: as `models.build` makes it, trained.
+        model: a trained model from `models.build`.
         test: held-out sequences.
         target: decides the metrics.
-        seed: decides which sequences exchange values for the importance.
+        seed: decides the random exchanges of the permutation importance.
 
     Raises:
-        TrainingError: the model answers what is not finite.
+        TrainingError: an output is not finite.
     """
     run = forward(model)
     predictions, profile, on_marked = [], ProfileSum(test.x.shape[1]), []
@@ -61,14 +61,14 @@ def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Eval
     for start, some in zip(range(0, len(test), BATCH_SIZE), _batches(test.x), strict=True):
         outputs = run(some)
         if not all(np.isfinite(output).all() for output in outputs.values()):
-            raise TrainingError("training diverged: the model's answers are not finite; try a smaller --learning-rate")
+            raise TrainingError("training diverged: the model's outputs are not finite; try a smaller --learning-rate")
         attention = outputs[ATTENTION_VEC].mean(axis=-1)  # (batch, timesteps)
         predictions.append(outputs[PREDICTION])
         present += np.any(~np.isnan(some), axis=2).sum(axis=0)
         profile.add(attention)
         if test.marked is not None:
             on_marked.append(marked_attention(attention, test.marked[start : start + BATCH_SIZE]))
-    outcome = metrics(np.concatenate(predictions), test.y, target)
+    outcome = compute_metrics(np.concatenate(predictions), test.y, target)
     if on_marked:
         mass, peak = np.concatenate(on_marked).mean(axis=0).tolist()
         outcome |= {"attention on marked": mass, "peak on marked": peak}
@@ -77,12 +77,12 @@ def evaluate(model: keras.Model, test: Split, target: Target, seed: int) -> Eval
     return Evaluation(outcome, profile.result(), found, agreed)
 
 
-def _batches(x: Rows) -> Iterator[Array]:
+def _batches(x: SequenceStore) -> Iterator[Array]:
     return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
 
 
 def marked_attention(attention: Array, marked: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How much of each sequence's attention is on the marked timesteps, and whether its peak is.
+    """Return, for each sequence, its attention on the marked timesteps, and 1 if its peak is marked, else 0.
 
     Args:
         attention: `(n, timesteps)`.

@@ -1,4 +1,4 @@
-"""Writing a trained model as a version that the service can serve, and publishing it."""
+"""The export of a trained model as a version that the service can serve."""
 
 from pathlib import Path
 from typing import Any
@@ -8,50 +8,52 @@ import numpy as np
 import tensorflow as tf
 
 from service.artifact import publishing
-from service.artifact.card import ModelCard
+from service.artifact.card import Lowering, ModelCard
 from service.artifact.gate import open_verified
 from service.artifact.layout import CHARTS
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, SIGNATURES, Array
-from service.artifact.version import Artifact
+from service.artifact.version import Artifact, saved_model_digest
 from service.engines import opener
 from training import TrainingError
-from training.lowering import write_lowering
-from training.profile_chart import bar_chart
+from training.lowering import OPSET, write_lowering
+from training.profile_chart import draw_profile
 
-#: Held-out sequences recorded as the golden example, and most that the lowering is checked on.
+#: Number of held-out sequences in the golden example, and largest number that the lowering is checked on.
 GOLDEN_SEQUENCES, CHECKED_SEQUENCES = 32, 1000
 
 
 def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> Path:
-    """Write a version beside its place, verify it as the service would, and publish it by one rename.
+    """Write a version to a staging directory, verify it as the service does, and publish it by one rename.
 
     Args:
-        model: as `models.build` makes it, trained.
-        card: all but the lowering, which is added here.
-        sample: `(n, timesteps, features)`, held out; the first record the golden example, more check the lowering.
+        model: a trained model from `models.build`.
+        card: the card without its lowering, which this function adds.
+        sample: `(n, timesteps, features)`, held out; the golden example, and more to check the lowering on.
         home: directory of the model's versions.
 
     Returns:
         The directory of the published version.
 
     Raises:
-        TrainingError: the lowering computes something else than the SavedModel, or TensorFlow cannot write.
-        ArtifactError: the service's own loader refuses what was written.
+        TrainingError: the lowering's outputs differ from the SavedModel's, or TensorFlow cannot write.
+        ArtifactError: the service's loader refuses the version.
         OSError: the version cannot be written.
     """
     with publishing.staging(home) as staged:
         artifact = Artifact(staged)
         attend = _write_saved_model(model, staged)
+        digests = artifact.digests()
         artifact.card_path.parent.mkdir()
         golden = sample[:GOLDEN_SEQUENCES]
         outputs = {name: value.numpy() for name, value in attend(tf.constant(golden)).items()}
         recorded: dict[str, Any] = {SEQUENCE: golden, **{name: outputs[name] for name in (PREDICTION, ATTENTION_VEC)}}
         np.savez(artifact.golden_path, **recorded)
-        lowering = write_lowering(attend, artifact, sample[:CHECKED_SEQUENCES], card.target)
+        error = write_lowering(attend, artifact.lowering_path, sample[:CHECKED_SEQUENCES], card.target)
+        lowering = Lowering(opset=OPSET, error=error, source_digest=saved_model_digest(digests))
         for suffix in CHARTS:
-            artifact.chart_path(suffix).write_bytes(bar_chart(card, suffix))
+            artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
         artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
-        artifact.write_sums()
+        artifact.write_sums(known=digests)
         contents = artifact.read()
         for engine in ("onnx", "tensorflow"):
             open_verified(contents, opener(engine, threads=1))
@@ -59,7 +61,7 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
 
 
 def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experimental.GenericFunction:
-    """Write the SavedModel; returns the function behind its `attention` signature."""
+    """Write the SavedModel. Return the function of its `attention` signature."""
     specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=SEQUENCE)
 
     @tf.function(input_signature=[specification], autograph=False)
@@ -76,13 +78,13 @@ def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experime
     def predict(sequence: tf.Tensor) -> dict[str, tf.Tensor]:
         return {PREDICTION: model(sequence, training=False)[PREDICTION]}
 
-    # A bare module rather than keras.export.ExportArchive, which collects variables in the order of a set: the same
-    # weights would be written, and so digested, differently in every run.
+    # Not keras.export.ExportArchive: it collects variables in the order of a set, so that the same weights would have
+    # another digest in every run.
     module = tf.Module()
     module.weights = [weight.value for weight in model.weights]
     functions = dict(zip(SIGNATURES, (predict, attend), strict=True))
     try:
         tf.saved_model.save(module, str(directory), signatures=functions)
-    except tf.errors.OpError as error:  # such as a full disk, which TensorFlow does not raise as an OSError
+    except tf.errors.OpError as error:  # TensorFlow does not raise OSError, for a full disk for example
         raise TrainingError(f"TensorFlow cannot write to {directory}: {error.message}") from error
     return attend

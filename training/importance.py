@@ -1,4 +1,4 @@
-"""How much a model depends on each timestep, and whether attention lies there."""
+"""Permutation importance of timesteps, and how far attention agrees with it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,39 +8,41 @@ import numpy as np
 from service.artifact.card import Agreement, Importance, Target
 from service.artifact.distances import rank_correlation
 from service.artifact.tensors import Array
-from training.data import Split
-from training.scores import SCORES, metrics
+from training.data import LabelledSequences
+from training.scores import MAIN_METRIC, compute_metrics
 
-#: Most sequences to exchange values between, most times to do so, and most timesteps to run the model over in all.
+#: Largest number of sequences, of repetitions, and of timesteps that the model processes in all.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 20_000_000
-#: Fewest sequences, however long they are: of a handful, drops are chance.
+#: Smallest number of sequences, regardless of length: with fewer, drops are random.
 FEWEST_SEQUENCES = 50
-#: The share of timesteps that count as the most important ones.
+#: The fraction of timesteps that count as most important.
 TOP = 0.1
 
 
-def importance(predict: Callable[[Array], Array], test: Split, target: Target, rng: np.random.Generator) -> Importance:
-    """Permutation importance: how far the metric drops once the values of a timestep come from another sequence.
+def importance(
+    predict: Callable[[Array], Array], test: LabelledSequences, target: Target, rng: np.random.Generator
+) -> Importance:
+    """Return the drop of the main metric when sequences exchange their values of a timestep at random.
 
-    Only sequences that have the timestep exchange its values, so each stays as long as it is.
+    Only sequences that have the timestep take part, so that lengths do not change.
 
     Source: Breiman, Random Forests, 2001; scikit-learn.org/stable/modules/permutation_importance.html.
 
     Args:
-        predict: `(n, timesteps, features)` to predictions `(n, outputs)`.
-        test: held-out sequences; at most `MOST_SEQUENCES` of them, drawn at random, are used.
+        predict: maps `(n, timesteps, features)` to predictions `(n, outputs)`.
+        test: held-out sequences, of which at most `MOST_SEQUENCES` are drawn at random.
         target: decides the metric.
-        rng: draws them, and who exchanges with whom.
+        rng: draws the sequences and the exchanges.
     """
     timesteps = test.x.shape[1]
     most = max(FEWEST_SEQUENCES, min(MOST_SEQUENCES, MOST_TIMESTEPS // timesteps**2))
     some = test.take(np.sort(rng.permutation(len(test))[:most]))
     x = some.x[:]
     repetitions = max(1, min(MOST_REPETITIONS, most // len(x)))
-    score = SCORES[target.task]
+    score = MAIN_METRIC[target.task]
 
     def scored(predictions: Array) -> float:
-        return metrics(predictions, some.y, target)[score]
+        return compute_metrics(predictions, some.y, target)[score]
 
     before = scored(predict(x))
     drops = np.empty((repetitions, timesteps))
@@ -49,7 +51,7 @@ def importance(predict: Callable[[Array], Array], test: Split, target: Target, r
         exchanged = np.stack([x] * repetitions)  # (repetitions, n, timesteps, features)
         for one in exchanged:
             one[present, t] = x[rng.permutation(present), t]
-        predictions = predict(exchanged.reshape(-1, *x.shape[1:]))  # all at once: few calls are faster than many
+        predictions = predict(exchanged.reshape(-1, *x.shape[1:]))  # one call is faster than many
         drops[:, t] = [before - scored(one) for one in np.split(predictions, repetitions)]
     return Importance(
         metric=score,
@@ -61,17 +63,17 @@ def importance(predict: Callable[[Array], Array], test: Split, target: Target, r
 
 
 def agreement(attention: Sequence[float], found: Importance, present: Sequence[float]) -> Agreement:
-    """Whether mean attention lies where importance does.
+    """Compare mean attention with importance.
 
     Args:
-        attention: `(timesteps,)`, over all sequences.
+        attention: `(timesteps,)`, mean over all sequences.
         found: importance of the same timesteps.
-        present: `(timesteps,)`, the share of sequences that have each. Ranks are of what a timestep has where it is
-            there: else later ones, which fewer sequences have, would be low in both for that alone.
+        present: `(timesteps,)`, the fraction of sequences that have each timestep. Both values are divided by it before
+            ranking: otherwise late timesteps, which few sequences have, would rank low in both for that reason alone.
     """
-    drop, share = np.array(found.drop), np.maximum(present, np.finfo(np.float64).tiny)
+    drop, fraction = np.array(found.drop), np.maximum(present, np.finfo(np.float64).tiny)
     everywhere = np.ones((1, len(drop)), bool)
-    correlation = float(rank_correlation(np.array([attention]) / share, drop[np.newaxis] / share, everywhere)[0])
+    correlation = float(rank_correlation(np.array([attention]) / fraction, drop[np.newaxis] / fraction, everywhere)[0])
     most = np.argsort(-drop, kind="stable")[: max(1, round(TOP * len(drop)))]
     top = [t for t in most.tolist() if drop[t] > 0]
     return Agreement(

@@ -1,6 +1,7 @@
-"""The lowering: the SavedModel's graph as ONNX, without what only TensorFlow needs, and checked against it."""
+"""The lowering: the SavedModel's graph as ONNX, simplified and compared with the SavedModel."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -9,61 +10,61 @@ import tensorflow as tf
 import tf2onnx
 from onnx import numpy_helper
 
-from service.artifact.card import Lowering, Target
+from service.artifact.card import Target
 from service.artifact.gate import differences
 from service.artifact.tensors import SEQUENCE, Array
-from service.artifact.version import Artifact, saved_model_digest
 from training import TrainingError
 
-#: The newest operator set that tf2onnx writes.
+#: The newest operator set of tf2onnx.
 OPSET = 18
-#: How far the lowering may be from the SavedModel on any output.
+#: Largest difference between an output of the lowering and the same output of the SavedModel.
 TOLERANCE = 1e-5
-#: Inputs of an ONNX LSTM: its initial hidden and cell state, zero where they are left out.
+#: Inputs of an ONNX LSTM for the initial hidden and cell state; zero if absent.
 INITIAL_STATES = (5, 6)
 
 Shape = tuple[int | str, ...]
 
 
-def write_lowering(
-    attend: tf.types.experimental.GenericFunction, artifact: Artifact, sample: Array, target: Target
-) -> Lowering:
-    """Derive the lowering from a function, write it, and compare both.
+def write_lowering(attend: tf.types.experimental.GenericFunction, path: Path, sample: Array, target: Target) -> float:
+    """Convert a function to ONNX, write it, and compare both.
 
     Args:
-        attend: from `sequence (batch, timesteps, features)` to outputs by name.
-        artifact: where the SavedModel is written already.
+        attend: maps `sequence (batch, timesteps, features)` to outputs by name.
+        path: the file to write.
         sample: `(n, timesteps, features)` to compare on.
-        target: what is predicted.
+        target: the meaning of the predictions.
+
+    Returns:
+        The largest difference on any output, in the units of `gate.differences`.
 
     Raises:
-        TrainingError: the lowering computes something else.
+        TrainingError: the difference is larger than `TOLERANCE`.
     """
     proto, _ = tf2onnx.convert.from_function(attend, attend.input_signature, opset=OPSET)
     simplify(proto)
     onnx.checker.check_model(proto, full_check=True)
-    onnx.save(proto, artifact.lowering_path)
-    session = onnxruntime.InferenceSession(artifact.lowering_path, providers=["CPUExecutionProvider"])
+    onnx.save(proto, path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     expected = attend(tf.constant(sample))
     lowered = dict(zip(expected, session.run(list(expected), {SEQUENCE: sample}), strict=True))
-    # Of all outputs at once: Python's own max() may pass over what is not a number.
+    # numpy's max: Python's max() may ignore NaN.
     distances = [differences(name, lowered[name], expected[name].numpy(), target).max() for name in expected]
     error = float(np.max(distances))
     if not error <= TOLERANCE:
         raise TrainingError(f"the lowering differs from the SavedModel by {error:.2g}, expected at most {TOLERANCE:g}")
-    return Lowering(opset=OPSET, error=error, source_digest=saved_model_digest(artifact.digests()))
+    return error
 
 
 def simplify(model: onnx.ModelProto) -> None:
-    """Remove the arithmetic on shapes that TensorFlow needs and ONNX does not.
+    """Remove the arithmetic on shapes, which ONNX does not need.
 
-    For a small model it takes as long as the model itself: half of the nodes.
+    It is half of the nodes of a small model, and half of the time.
     """
     graph = model.graph
     if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
-        return  # control flow, which no architecture here has, may use any value
+        return  # a subgraph may use any value; no architecture here has one
     producers = {output: node for node in graph.node for output in node.output if output}
-    inputs = {value.name for value in graph.input}  # may come with a default, which is no constant
+    inputs = {value.name for value in graph.input}  # an initializer of an input is only its default
     constants = {initializer.name: initializer for initializer in graph.initializer if initializer.name not in inputs}
     shapes = _shapes(model)
     for node in graph.node:
@@ -75,7 +76,7 @@ def simplify(model: onnx.ModelProto) -> None:
 
 
 def _shapes(model: onnx.ModelProto) -> Mapping[str, Shape]:
-    """Shapes of all values, as far as they can be told; dimensions of equal name are equal."""
+    """Return the shape of each value, as far as ONNX can infer it. Dimensions of equal name are equal."""
     graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     shapes = {initializer.name: tuple(initializer.dims) for initializer in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
@@ -90,7 +91,7 @@ def _shapes(model: onnx.ModelProto) -> Mapping[str, Shape]:
 def _leave_out_zero_states(
     node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto], constants: Mapping[str, onnx.TensorProto]
 ) -> None:
-    """Let an LSTM start from zero by itself, rather than from zeros expanded to the size of the batch."""
+    """Remove the initial states of an LSTM if they are zeros expanded to the size of the batch."""
     for index in INITIAL_STATES:
         if index >= len(node.input):
             return
@@ -104,7 +105,7 @@ def _leave_out_zero_states(
 def _multiply_without_reshaping(
     node: onnx.NodeProto, producers: Mapping[str, onnx.NodeProto], shapes: Mapping[str, Shape]
 ) -> None:
-    """Turn Reshape(MatMul(Reshape(x), matrix)), which is how TensorFlow writes x @ matrix, into just that."""
+    """Replace Reshape(MatMul(Reshape(x), matrix)), TensorFlow's form of x @ matrix, by one MatMul."""
     product = producers.get(node.input[0])
     if product is None or product.op_type != "MatMul":
         return
@@ -122,14 +123,14 @@ def _multiply_without_reshaping(
 
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes and constants that no output depends on."""
-    wanted = {output.name for output in graph.output}
+    """Remove the nodes and constants that no output depends on."""
+    used = {output.name for output in graph.output}
     kept = []
-    for node in reversed(graph.node):  # sorted topologically: whoever uses a node comes after it
-        if wanted.intersection(node.output):
-            wanted.update(filter(None, node.input))
+    for node in reversed(graph.node):  # sorted topologically: users follow producers
+        if used.intersection(node.output):
+            used.update(filter(None, node.input))
             kept.append(node)
-    constants = [initializer for initializer in graph.initializer if initializer.name in wanted]
+    constants = [initializer for initializer in graph.initializer if initializer.name in used]
     del graph.node[:], graph.initializer[:]
     graph.node.extend(reversed(kept))
     graph.initializer.extend(constants)

@@ -1,4 +1,4 @@
-"""The LSTM: as Keras exports it, and as XLA compiles it while it is trained."""
+"""The LSTM layer, which XLA can compile in training."""
 
 from typing import Any
 
@@ -7,13 +7,13 @@ from keras import layers
 
 
 class LSTM(layers.LSTM):  # type: ignore[misc]  # Keras ships no types
-    """Keras's LSTM whose training XLA can compile: same weights, same states, less than half of the time.
+    """Keras's LSTM, compiled by XLA in training: same weights and states, less than half of the time.
 
-    XLA needs to know the number of timesteps and the shape of everything that the loop carries, which Keras's own loop
-    does not tell. In inference the layer is Keras's, from which the lowering makes one operator.
+    XLA needs a fixed number of timesteps and the shape of each loop variable; Keras's loop declares neither. In
+    inference the layer runs Keras's loop, which the lowering converts to one operator.
     """
 
-    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras looks for these names
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras passes these by name
         if not training:
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
         cell = self.cell
@@ -24,11 +24,11 @@ class LSTM(layers.LSTM):  # type: ignore[misc]  # Keras ships no types
 
 
 def unrolled(sequences: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
-    """The hidden states of an LSTM that starts from zero.
+    """Return the hidden states of an LSTM with initial state zero.
 
     Args:
-        sequences: `(batch, timesteps, features)`, all of them known.
-        kernel: `(features, 4 * units)`: input gate, forget gate, candidate, output gate, as Keras orders them.
+        sequences: `(batch, timesteps, features)`, of static shape.
+        kernel: `(features, 4 * units)`, in Keras's order: input gate, forget gate, candidate, output gate.
         recurrent_kernel: `(units, 4 * units)`.
         bias: `(4 * units,)`.
 
@@ -37,7 +37,7 @@ def unrolled(sequences: tf.Tensor, kernel: tf.Tensor, recurrent_kernel: tf.Tenso
     """
     batch, timesteps, _ = sequences.shape
     units = recurrent_kernel.shape[0]
-    # What does not depend on the state is one product for all timesteps.
+    # One product for all timesteps, as the inputs do not depend on the state.
     inputs = tf.transpose(tf.tensordot(sequences, kernel, 1) + bias, (1, 0, 2))  # (timesteps, batch, 4 * units)
     zero = tf.zeros((batch, units), sequences.dtype)
 

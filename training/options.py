@@ -1,4 +1,4 @@
-"""Every option of a training run: name, default and documentation in one place."""
+"""The options of the commands of `python -m training`, with defaults and descriptions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ TaskChoice = Literal["auto", "classification", "regression"]
 
 
 class CommandLine(BaseModel):
-    """Options that are read from a command line."""
+    """Base class of options that a command line sets."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -27,10 +27,10 @@ class CommandLine(BaseModel):
 
     @classmethod
     def from_command_line(cls, arguments: Sequence[str]) -> Self:
-        """Read arguments, then the defaults.
+        """Parse arguments. Other options keep their defaults.
 
         Raises:
-            SystemExit: with a message that says which option is wrong, and how.
+            SystemExit: an option is wrong; the message has one line.
         """
         try:
             return CliApp.run(cls, cli_args=list(arguments))
@@ -49,68 +49,62 @@ class Options(CommandLine):
 
     Without options: 300,000 synthetic sequences of 20 timesteps and 2 features whose label is written into
     timestep 10, and one epoch of the after-LSTM attention model. `python -m training compare` prints
-    versions side by side, `python -m training prune` removes old ones.
+    versions side by side, `python -m training prune` removes old ones, `--version` prints the version.
     """
 
     architecture: Architecture = Field(
         "after_lstm",
-        description="where attention sits and how it scores: over the states or the inputs of an LSTM, one "
-        "distribution per unit; or additive (Bahdanau) or multiplicative (Luong), one distribution for the last state",
+        description="position and scoring of attention: over the states or the inputs of an LSTM, with one "
+        "distribution per unit; or additive (Bahdanau) or multiplicative (Luong), with one distribution",
     )
     shared_attention: bool = Field(
-        default=False, description="after_lstm, before_lstm: one distribution for all units, the mean of theirs"
+        default=False, description="after_lstm, before_lstm: all units use the mean of their distributions"
     )
     data: str = Field(
         "recurrent",
-        description="what to train on: recurrent, add-two-numbers or find-max (synthetic), aeon:NAME (a data set of "
+        description="training data: recurrent, add-two-numbers or find-max (synthetic), aeon:NAME (a data set of "
         "the aeon package, with its published split) or a .npz, .ts, .csv or .parquet file",
     )
     test_data: str | None = Field(
-        None, description="another file of the same kind, held out for the card's metrics instead of --test-split"
+        None, description="another file of the same format, held out for the card's metrics instead of --test-split"
     )
     task: TaskChoice = Field(
         "auto",
-        description="what to predict: classification, regression, or auto: strings, booleans and integers are "
-        "classes, other numbers are predicted as such",
+        description="classification, regression, or auto: strings, booleans and integers are classes, other numbers "
+        "are predicted as numbers",
     )
     target_column: tuple[str, ...] | None = Field(
-        None, description="tables: column to predict; several, apart by commas, are numbers"
+        None, description="tables: column to predict, or several columns of numbers, separated by commas"
     )
     sequence_column: str | None = Field(
         None,
-        description="tables of one row a timestep: column that tells which sequence a row belongs to; without it, "
-        "one row is a sequence",
+        description="tables of one row a timestep: column that identifies the sequence of a row; without it, one row "
+        "is a sequence",
     )
     timestep_column: str | None = Field(
         None, description="tables of one row a timestep: column that orders the rows of a sequence"
     )
     feature_columns: tuple[str, ...] | None = Field(
-        None, description="tables: columns that hold the sequences; all others if absent"
+        None, description="tables: columns with the values of sequences; all other columns if absent"
     )
-    drop_columns: tuple[str, ...] | None = Field(None, description="tables: columns to leave out")
+    drop_columns: tuple[str, ...] | None = Field(None, description="tables: columns to ignore")
     name: str | None = Field(
-        None,
-        pattern=NAME_PATTERN,
-        description="name of the model; the architecture's name if absent",
+        None, pattern=NAME_PATTERN, description="name of the model; the architecture's name if absent"
     )
     artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
     epochs: int = Field(1, ge=1, description="passes over the training data")
     batch_size: int = Field(128, ge=1, description="sequences in one step of the optimizer")
     patience: int | None = Field(
-        None,
-        ge=1,
-        description="stop once the loss on the validation data has not been lower for so many epochs",
+        None, ge=1, description="stop after this number of epochs without a lower loss on the validation data"
     )
     loss: Loss = Field(
         "mean_squared_error",
-        description="regression: what to minimise, in units of each number's standard deviation; mean_absolute_error "
-        "is less impressed by numbers far off",
+        description="regression: loss to minimise, in units of each number's standard deviation; mean_absolute_error "
+        "is less sensitive to outliers",
     )
-    balanced: bool = Field(
-        default=False, description="let all classes count the same together, however many sequences they have"
-    )
+    balanced: bool = Field(default=False, description="give all classes the same total weight")
     class_weight: dict[str, PositiveFloat] = Field(
-        default={}, description="CLASS=WEIGHT: what a sequence of a class counts, once for each class; 1 if absent"
+        default={}, description="CLASS=WEIGHT: weight of each sequence of a class, once for each class; 1 if absent"
     )
     learning_rate: float = Field(0.001, gt=0, description="step size of Adam")
     units: int = Field(32, ge=1, description="units of the LSTM")
@@ -118,23 +112,23 @@ class Options(CommandLine):
         0.1,
         ge=0,
         lt=1,
-        description="fraction of the training data kept out of the fit, to validate on after each epoch: the epoch "
-        "with the lowest loss there is the one that is published",
+        description="fraction of the training data that is not fitted but validated on after each epoch; the epoch "
+        "with the lowest loss on it is published",
     )
     test_split: float = Field(0.2, gt=0, lt=1, description="files: fraction to hold out for the card's metrics")
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")
     repeats: int = Field(
         1,
         ge=1,
-        description="how many seeds to train with, counting from --seed: the first is published, and tells how far "
-        "metrics, attention and importance differ between them",
+        description="number of seeds to train with, counting from --seed; the model of the first is published, and its "
+        "card says how far metrics, attention and importance differ between seeds",
     )
     resume: bool = Field(
-        default=False, description="go on where a training with the same options was killed, to the same weights"
+        default=False, description="continue a killed training with the same options, to the same weights"
     )
-    tensorboard: Path | None = Field(None, description="folder to write TensorBoard's logs to")
+    tensorboard: Path | None = Field(None, description="folder for TensorBoard's logs")
     sequences: int | None = Field(
-        None, ge=10, description="synthetic data: how many sequences; 300000, 20000 or 100000 if absent"
+        None, ge=10, description="synthetic data: number of sequences; 300000, 20000 or 100000 if absent"
     )
     timesteps: int | None = Field(
         None, ge=1, description="synthetic data: timesteps in a sequence; 20, 20 or 10 if absent"
@@ -157,22 +151,22 @@ class Options(CommandLine):
 
     @property
     def seeds(self) -> range:
-        """The seeds to train with."""
+        """The seeds of all trainings."""
         return range(self.seed, self.seed + self.repeats)
 
     @property
     def model_name(self) -> str:
-        """The name to publish under."""
+        """The name of the published model."""
         return self.name or self.architecture.replace("_", "-")
 
 
 class Prune(CommandLine):
-    """Remove old versions of a model: all but the newest whole ones, and the one that the file <model>/pin names."""
+    """Remove old versions of a model: all but the newest undamaged ones and the one in the file <model>/pin."""
 
     model_config = SettingsConfigDict(cli_prog_name="python -m training prune")
 
     name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
-    keep: int = Field(ge=1, description="how many of the newest versions to keep")
+    keep: int = Field(ge=1, description="number of newest versions to keep")
     artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")
 
 
@@ -183,7 +177,7 @@ class Compare(CommandLine):
 
     name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
     versions: tuple[PositiveInt, ...] = Field(
-        default=(), description="which versions, such as 1,3; the newest if absent"
+        default=(), description="version numbers, such as 1,3; the newest if absent"
     )
-    last: int = Field(4, ge=1, description="how many of the newest")
+    last: int = Field(4, ge=1, description="number of newest versions")
     artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")

@@ -1,4 +1,4 @@
-"""The attention profile as a bar chart, with importance beside it."""
+"""The bar chart of the attention profile and of importance."""
 
 import io
 
@@ -8,62 +8,71 @@ from matplotlib.figure import Figure
 
 from service.artifact.card import ModelCard
 
-ATTENTION, PEAK, IMPORTANCE, WHISKER, INK = "#c3d2e6", "#4c8bd6", "#e2a35c", "#333333", "#222222"
-#: More labels than this and every other one, or fewer, is drawn.
+ATTENTION_COLOUR, PEAK_COLOUR, IMPORTANCE_COLOUR, WHISKER_COLOUR, TEXT_COLOUR = (
+    "#c3d2e6",
+    "#4c8bd6",
+    "#e2a35c",
+    "#333333",
+    "#222222",
+)
+#: Largest number of labels on the axis; with more timesteps, some labels are left out.
 MOST_LABELS = 25
-#: Width of a bar, of the distance between two timesteps, alone and beside another.
-ALONE, BESIDE = 0.8, 0.4
+#: Width of a bar as a fraction of the distance between timesteps: of a single bar, and of one of two.
+SINGLE_WIDTH, PAIR_WIDTH = 0.8, 0.4
 
 
-def bar_chart(card: ModelCard, suffix: str) -> bytes:
-    """Draw the mean attention of each timestep with its spread, the peak picked out, and importance beside it.
+def draw_profile(card: ModelCard, suffix: str) -> bytes:
+    """Draw mean and spread of attention for each timestep, with the peak highlighted, and importance beside it.
 
     Args:
-        card: what to draw: `attention`, and `importance` and `repeats` where there are any.
-        suffix: file format: `svg` or `png`.
+        card: the card with `attention` and, if they exist, `importance` and `repeats`.
+        suffix: file format, `svg` or `png`.
+
+    Returns:
+        The content of the file.
     """
     timesteps = np.arange(card.timesteps)
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot()
     mass = card.importance.mass if card.importance else None
-    width = BESIDE if mass else ALONE
-    capsize = 2 if card.timesteps <= MOST_LABELS else 0  # else they would touch each other
+    width = PAIR_WIDTH if mass else SINGLE_WIDTH
+    capsize = 2 if card.timesteps <= MOST_LABELS else 0  # the caps of more bars would touch
     axes.bar(
         timesteps - (width / 2 if mass else 0),
         card.attention.mean,
         width,
         yerr=_whiskers(card),
-        color=[PEAK if t == card.attention.peak else ATTENTION for t in timesteps],
-        ecolor=WHISKER,
+        color=[PEAK_COLOUR if t == card.attention.peak else ATTENTION_COLOUR for t in timesteps],
+        ecolor=WHISKER_COLOUR,
         error_kw={"elinewidth": 1, "capsize": capsize},
         label="attention",
     )
     if card.importance and mass:
         label = f"importance ({card.importance.metric} drops by up to {max(card.importance.drop):.2g})"
-        axes.bar(timesteps + width / 2, mass, width, color=IMPORTANCE, label=label)
-        axes.legend(frameon=False, labelcolor=INK)
+        axes.bar(timesteps + width / 2, mass, width, color=IMPORTANCE_COLOUR, label=label)
+        axes.legend(frameon=False, labelcolor=TEXT_COLOUR)
     every = -(-len(timesteps) // MOST_LABELS)
     axes.set_xticks(timesteps[::every], card.timestep_labels[::every])
     axes.set_xlim(-0.7, len(timesteps) - 0.3)
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("timestep", color=INK)
-    axes.set_ylabel("fraction", color=INK)
-    axes.set_title(_title(card), fontsize=10, color=INK, loc="left")
+    axes.set_xlabel("timestep", color=TEXT_COLOUR)
+    axes.set_ylabel("fraction", color=TEXT_COLOUR)
+    axes.set_title(_title(card), fontsize=10, color=TEXT_COLOUR, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e8ee")
     axes.set_axisbelow(True)
     buffer = io.BytesIO()
-    # The same profile draws the same file: no date, and no random identifiers in the SVG.
+    # No date and no random identifiers: the same card must give the same file.
     with matplotlib.rc_context({"svg.hashsalt": card.name, "svg.fonttype": "none", "font.family": "sans-serif"}):
         figure.savefig(buffer, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
     return buffer.getvalue()
 
 
 def _whiskers(card: ModelCard) -> list[np.ndarray]:
-    """One standard deviation down and up: over the seeds where there are several, else over the sequences."""
+    """Return one standard deviation down and up: over the seeds if there are several, else over the sequences."""
     mean = np.array(card.attention.mean)
     spread = np.array(card.repeats.attention_spread if card.repeats else card.attention.spread)
-    return [np.minimum(spread, mean), spread]  # a weight is never below 0, so neither is its whisker
+    return [np.minimum(spread, mean), spread]  # attention is never below 0
 
 
 def _title(card: ModelCard) -> str:

@@ -1,7 +1,6 @@
-"""What people see of a fit while it runs: a progress bar and, on request, TensorBoard's logs."""
+"""The progress of a fit for people: a progress bar and, on request, TensorBoard's logs."""
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Self
 
 import tensorflow as tf
@@ -12,13 +11,13 @@ from training.options import Options
 
 
 class Report:
-    """The progress of one fit.
+    """The progress bar and the logs of one fit. A context manager.
 
     Args:
-        options: how many epochs there are at most, and where to log to.
-        seed: that of the fit.
+        options: the largest number of epochs, and the folder of the logs.
+        seed: seed of the fit.
         steps: steps of an epoch.
-        progress: how far it is already.
+        progress: progress at the start, from a checkpoint.
     """
 
     def __init__(self, options: Options, seed: int, steps: int, progress: Progress) -> None:
@@ -36,20 +35,18 @@ class Report:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.close()
         if self._writer is not None:
             self._writer.close()
 
-    def steps(self, steps: int, loss: float) -> None:
-        """Some steps were made, at this mean loss."""
+    def add_steps(self, steps: int, loss: float) -> None:
+        """Report some finished steps and their mean loss."""
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update(steps)
 
-    def epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """An epoch is over, and this is what it came to."""
+    def end_epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Report a finished epoch and its metrics."""
         self._bar.set_postfix_str(", ".join(f"{name} {value:.4f}" for name, value in logs.items()))
         if self._writer is not None:
             with self._writer.as_default(step=epoch):

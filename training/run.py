@@ -1,4 +1,4 @@
-"""One training run, from options to a published version."""
+"""One training, from options to a published version."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ import tensorflow as tf
 from service.artifact.card import ModelCard, Repeats, TrainingRecord
 from training import TrainingError, export, models, train
 from training.checkpoints import Checkpoints
-from training.data import Data, mean_sequence
+from training.data import Dataset, mean_sequence
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
 
@@ -24,40 +24,40 @@ LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
 logger = logging.getLogger(__name__)
 
 
-class Trained(NamedTuple):
-    """A model, how it was fitted, and how good it is."""
+class TrainedModel(NamedTuple):
+    """A model, its fit and its evaluation."""
 
     model: keras.Model
-    fitted: train.Fitted
+    fitted: train.FitResult
     evaluation: Evaluation
 
 
-def run(options: Options, dataset: Data) -> Path:
+def run(options: Options, dataset: Dataset) -> Path:
     """Train, evaluate and publish.
 
     Args:
-        options: what to train, how, and where to publish it.
-        dataset: what to train on.
+        options: options of the training.
+        dataset: the data to fit and to evaluate on.
 
     Returns:
         The directory of the published version.
 
     Raises:
-        TrainingError: the data cannot be trained on, the fit diverges, or what was exported is not what was trained.
+        TrainingError: the data or the options are unusable, the fit diverges, or the lowering differs from the model.
         OSError: the version cannot be written.
     """
     home = options.artifacts / options.model_name
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):
-        pass  # before the fit: hours of it should not end in a folder that is read-only
+        pass  # fail before the fit, not after hours of it, if the folder is read-only
     checkpoints = Checkpoints(home, options, dataset)
     if not options.resume:
         checkpoints.discard()
     elif not checkpoints:
-        logger.warning("nothing to resume: %s has no checkpoint of these options and data; from the beginning", home)
+        logger.warning("nothing to resume: %s has no checkpoint of these options and data; starting over", home)
     try:
         trained = [_train(dataset, options, seed, checkpoints) for seed in options.seeds]
-    except TrainingError:  # and it would again
+    except TrainingError:  # resuming would fail in the same way
         checkpoints.discard()
         raise
     first = trained[0]
@@ -69,16 +69,16 @@ def run(options: Options, dataset: Data) -> Path:
     return published
 
 
-def _train(dataset: Data, options: Options, seed: int, checkpoints: Checkpoints) -> Trained:
-    keras.backend.clear_session()  # layer names count from 1 in every run of a process
+def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
+    keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     model = models.build(dataset, options)
     fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
-    return Trained(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
+    return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 
-def _card(dataset: Data, options: Options, trained: Trained) -> ModelCard:
+def _card(dataset: Dataset, options: Options, trained: TrainedModel) -> ModelCard:
     model, fitted, evaluation = trained
     _, timesteps, features = dataset.train.x.shape
     return ModelCard(

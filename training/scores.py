@@ -1,4 +1,4 @@
-"""How good predictions are, and where attention lies, in numbers."""
+"""Metrics of predictions, and the attention profile."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from service.artifact.card import AttentionProfile, Target, Task
 from service.artifact.tensors import Array
 
-#: The metric that says how good a model is; higher is better.
-SCORES: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "r2"}
+#: The metric that importance is measured by; higher is better.
+MAIN_METRIC: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "r2"}
 
 
-def metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, float]:
-    """Accuracy and mean cross-entropy in nats; for numbers R², mean absolute and root mean square error.
+def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, float]:
+    """Return accuracy and mean cross-entropy in nats; for numbers R², mean absolute and root mean square error.
 
     Args:
         predictions: `(n, 1)` probabilities of class 1 (binary), `(n, classes)` (multiclass) or `(n, outputs)` numbers.
         y: `(n,)` class indices, or `(n, outputs)` numbers.
-        target: what they mean. Where there are several numbers each has its own metrics, `mae of NAME` and so on, and
-            `r2` is their mean.
+        target: the meaning of both. Each of several numbers has its own metrics, such as `mae of NAME`; `r2` is the
+            mean over them.
     """
     if target.task == "regression":
         return _of_numbers(predictions.astype(np.float64), y.astype(np.float64), target.names or ())
@@ -40,7 +40,7 @@ def metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, fl
 def _of_numbers(predictions: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, float]:
     errors = predictions - y
     squares, total = (errors**2).sum(axis=0), ((y - y.mean(axis=0)) ** 2).sum(axis=0)
-    # Of what is the same everywhere nothing can be explained.
+    # A constant has no variance to explain: its R² is 0.
     r2 = np.where(total > 0, 1 - squares / np.where(total > 0, total, 1), 0.0)
     each = {"r2": r2, "mae": np.abs(errors).mean(axis=0), "rmse": np.sqrt(squares / len(y))}
     if len(names) == 1:
@@ -54,10 +54,10 @@ def _of_numbers(predictions: NDArray[np.float64], y: NDArray[np.float64], names:
 
 
 class ProfileSum:
-    """The attention profile of sequences that come batch by batch.
+    """Accumulates the attention profile over batches.
 
     Args:
-        timesteps: timesteps of each.
+        timesteps: timesteps of each sequence.
     """
 
     def __init__(self, timesteps: int) -> None:
@@ -66,7 +66,7 @@ class ProfileSum:
         self._sum_error = 0.0
 
     def add(self, attention: Array) -> None:
-        """Count more sequences in: `(n, timesteps)`, each row summing to 1, 0 where a timestep is absent."""
+        """Add the attention of more sequences, `(n, timesteps)`. Each row sums to 1; absent timesteps have 0."""
         a = attention.astype(np.float64)
         self._sequences += len(a)
         self._sum += a.sum(axis=0)
@@ -74,7 +74,7 @@ class ProfileSum:
         self._sum_error = max(self._sum_error, float(np.abs(a.sum(axis=1) - 1).max()))
 
     def result(self) -> AttentionProfile:
-        """Mean and standard deviation over all sequences so far."""
+        """Return the profile of all sequences so far."""
         mean = self._sum / self._sequences
         spread = np.sqrt(np.maximum(self._squares / self._sequences - mean**2, 0))
         return AttentionProfile(

@@ -1,4 +1,4 @@
-"""Fitting a model."""
+"""The fit of a model with Adam."""
 
 import time
 from collections.abc import Callable
@@ -13,28 +13,28 @@ from service.artifact.tensors import PREDICTION, Array
 from training import TrainingError
 from training.batches import Batches, batches_of
 from training.checkpoints import Checkpoint
-from training.data import Data, Indices
+from training.data import Dataset, Indices
 from training.evaluate import forward, predict
 from training.options import Options
 from training.reports import Report
-from training.scores import metrics
+from training.scores import compute_metrics
 
 # Keras ships no types.
 Tensor = Any
-#: The loss of each sequence, `(batch,)`, from what is right and what is predicted, `(batch, outputs)`.
+#: Maps labels and predictions `(batch, outputs)` to the loss of each sequence, `(batch,)`.
 Losses = Callable[[Tensor, Tensor], Tensor]
-#: Makes some steps of the optimizer; returns the sum of their losses.
+#: Runs some steps of the optimizer; returns the sum of their losses.
 MakeSteps = Callable[[Batches], float]
 
 
-class Fitted(NamedTuple):
-    """What a fit came to.
+class FitResult(NamedTuple):
+    """The result of a fit.
 
     Attributes:
-        sequences: how many the weights were fitted on.
-        epochs: how many passes over them there were.
-        epoch: the one whose weights the model has, from 1.
-        seconds: time taken.
+        sequences: number of fitted sequences.
+        epochs: number of passes over them.
+        epoch: the epoch of the model's weights, from 1.
+        seconds: duration.
     """
 
     sequences: int
@@ -43,74 +43,73 @@ class Fitted(NamedTuple):
     seconds: float
 
 
-def fit(model: keras.Model, data: Data, options: Options, seed: int, checkpoint: Checkpoint) -> Fitted:
-    """Fit a model in place with Adam, on all but the validation part of the training data.
+def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, checkpoint: Checkpoint) -> FitResult:
+    """Fit a model in place, on the training data without its last part, the validation data.
 
-    Where there is validation data, the model ends with the weights of the epoch that had the lowest loss on it.
+    If there is validation data, the model gets the weights of the epoch with the lowest loss on it.
 
     Args:
-        model: as `models.build` makes it.
-        data: what to fit and, from the end, to validate on.
+        model: a model from `models.build`.
+        dataset: the data to fit and to validate on.
         options: epochs, batch size, learning rate, validation split, patience, class weights.
         seed: decides the order of the sequences.
-        checkpoint: where to go on from, and where to keep how far it is.
+        checkpoint: restored at the start, and saved during the fit.
 
     Raises:
-        TrainingError: class weights do not fit the data, or the loss is no longer finite.
+        TrainingError: class weights or patience do not suit the data, or the loss is not finite.
     """
-    fitted = len(data.train) - int(len(data.train) * options.validation_split)
-    train, validation = data.train.take(slice(0, fitted)), data.train.take(slice(fitted, None))
+    fitted = len(dataset.train) - int(len(dataset.train) * options.validation_split)
+    train, validation = dataset.train.take(slice(0, fitted)), dataset.train.take(slice(fitted, None))
     if options.patience is not None and not len(validation):
         raise TrainingError(
             f"--patience needs validation data, got none: --validation-split {options.validation_split} of "
-            f"{len(data.train):,} sequences"
+            f"{len(dataset.train):,} sequences"
         )
     steps = -(-fitted // options.batch_size)
-    weights = class_weights(data.target, train.y, options)
+    weights = class_weights(dataset.target, train.y, options)
     optimizer = keras.optimizers.Adam(options.learning_rate)
     optimizer.build(model.trainable_variables)
-    losses, run = loss_function(data, options), forward(model)
-    make_steps = compiled(model, optimizer, losses)
+    losses, run = loss_function(dataset, options), forward(model)
+    make_steps = compile_steps(model, optimizer, losses)
     best = [tf.Variable(variable.value) for variable in model.trainable_variables]
     state = [*model.variables, *optimizer.variables, *best]
 
     progress = checkpoint.restore(state)
     began = time.perf_counter() - progress.seconds
     with Report(options, seed, steps, progress) as report:
-        while not progress.over(options):
+        while not progress.is_over(options):
             for batches in batches_of(train, weights, options.batch_size, (seed, progress.epoch), progress.step):
                 loss = make_steps(batches)
-                progress = progress.stepped(batches.steps, loss, time.perf_counter() - began)
-                report.steps(batches.steps, loss / batches.steps)
+                progress = progress.after_steps(batches.steps, loss, time.perf_counter() - began)
+                report.add_steps(batches.steps, loss / batches.steps)
                 checkpoint.save_if_due(progress, state)
             logs = {"loss": progress.loss / steps}
             if len(validation):
                 predictions = predict(run, validation.x)
-                outcome = metrics(predictions, validation.y, data.target)
+                outcome = compute_metrics(predictions, validation.y, dataset.target)
                 outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
-            progress = progress.finished_epoch(logs.get("validation loss"), time.perf_counter() - began)
+            progress = progress.after_epoch(logs.get("validation loss"), time.perf_counter() - began)
             if progress.best_epoch == progress.epoch:
                 _assign(best, model.trainable_variables)
-            report.epoch(progress.epoch, logs)
+            report.end_epoch(progress.epoch, logs)
             checkpoint.save_if_due(progress, state)
     checkpoint.save(progress, state)
     if progress.best_epoch:
         _assign(model.trainable_variables, best)
-    return Fitted(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
+    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
 
 
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
-    """What a sequence of each class counts, `(classes,)`; none where all count the same.
+    """Return the weight of a sequence of each class, `(classes,)`; None if all weights are 1.
 
     Args:
         target: the classes.
-        y: `(n,)`, those of the sequences to fit.
-        options: `--balanced`: all classes count the same together, however many sequences they have;
-            `--class-weight`: as given, on top of that.
+        y: `(n,)`, class indices of the sequences to fit.
+        options: `--balanced` gives all classes the same total weight; `--class-weight` multiplies it.
 
     Raises:
-        TrainingError: a weight is given for what is no class, or there are no classes.
+        TrainingError: a weight names an unknown class, or the target has no classes.
     """
     if not (options.balanced or options.class_weight):
         return None
@@ -127,15 +126,15 @@ def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
     return weights
 
 
-def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Losses) -> MakeSteps:
-    """Steps of the optimizer as one program: XLA fuses what TensorFlow would run operation by operation."""
+def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Losses) -> MakeSteps:
+    """Return steps of the optimizer as one program of XLA, which fuses operations."""
 
     @tf.function(jit_compile=True)
     def make_steps(x: Tensor, y: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
         total, step = 0.0, 0
         while step < steps:
             with tf.GradientTape() as tape:
-                # As it is in training: for the LSTM that XLA can compile.
+                # training=True selects the LSTM that XLA can compile.
                 predictions = model(x[step], training=True)[PREDICTION]
                 count = tf.math.count_nonzero(weights[step], dtype=tf.float32)
                 loss = tf.reduce_sum(weights[step] * losses(y[step], predictions)) / tf.maximum(count, 1.0)
@@ -150,19 +149,19 @@ def compiled(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: 
     return call
 
 
-def loss_function(data: Data, options: Options) -> Losses:
-    """The loss of each sequence.
+def loss_function(dataset: Dataset, options: Options) -> Losses:
+    """Return the loss of each sequence.
 
-    Cross-entropy in nats for classes; for numbers what `--loss` names, each in units of its standard deviation.
+    It is cross-entropy in nats for classes, and `--loss` for numbers, each in units of its standard deviation.
     """
-    match data.target.task:
+    match dataset.target.task:
         case "binary":
             return lambda y, predictions: keras.losses.binary_crossentropy(y[:, tf.newaxis], predictions)
         case "multiclass":
             of_classes: Losses = keras.losses.sparse_categorical_crossentropy
             return of_classes
         case "regression":
-            deviation = data.target_scale.deviation.astype(np.float32)
+            deviation = dataset.target_scale.deviation.astype(np.float32)
             of_numbers = keras.losses.get(options.loss)
             return lambda y, predictions: of_numbers(y / deviation, predictions / deviation)
 

@@ -172,17 +172,18 @@ class Artifact:
             raise ArtifactError(f"{self.directory / unknown} was not published: {self.sums_path} does not list it")
         return Contents(self.directory, contents, digests)
 
-    def digests(self) -> dict[str, str]:
-        """Return the SHA-256 of each file, by name.
+    def digests(self, known: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the SHA-256 of each file, by name. Files with a `known` digest are not read.
 
         Raises:
             ArtifactError: a file cannot be read, is not a plain file or lies elsewhere.
         """
-        return {name: self._digest(name) for name in sorted(self._files())}
+        known = known or {}
+        return {name: known.get(name) or self._digest(name) for name in sorted(self._files())}
 
-    def write_sums(self) -> None:
+    def write_sums(self, known: Mapping[str, str] | None = None) -> None:
         """List the SHA-256 of each file, as `sha256sum --check` reads it. This is the last step before publishing."""
-        lines = (f"{digest}  {name}\n" for name, digest in self.digests().items() if name != SUMS)
+        lines = (f"{digest}  {name}\n" for name, digest in self.digests(known).items() if name != SUMS)
         (self.sums_path).write_text("".join(lines))
 
     def stamp(self) -> Stamp:

@@ -1,1 +1,1 @@
-"""Where sequences come from."""
+"""The sources of sequences: files, data sets of the aeon package, and synthetic data."""

@@ -1,4 +1,4 @@
-"""Sequences from .npz files, and the checks of everything that comes as arrays."""
+"""Sequences from .npz files, and the checks of all sources that read arrays."""
 
 import math
 import zipfile
@@ -6,26 +6,28 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import MOST_COLUMNS, Sequences, lengths_of, numbered
+from training.data import MOST_COLUMNS, SourceData, lengths_of, numbered
+
+#: The errors of numpy for damaged files.
+NUMPY_ERRORS: Final = (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one file holds.
+class SourcePart:
+    """Labelled sequences of one file or of one published split.
 
     Attributes:
-        where: what errors call it.
+        where: its name in error messages.
         x: `(n, timesteps, features)`.
         labels: `(n,)` or `(n, numbers)`.
-        names: one for each feature, timestep and label, under `feature_names`, `timestep_labels` and `target_names`,
-            where the file has them.
+        names: those of `feature_names`, `timestep_labels` and `target_names` that the file has.
     """
 
     where: str
@@ -34,31 +36,36 @@ class Part:
     names: Mapping[str, tuple[str, ...]]
 
 
-def read(files: Mapping[str, Path]) -> Sequences:
-    """Read one .npz file, or the one to fit and the one to hold out.
+def read(files: Mapping[str, Path]) -> SourceData:
+    """Read one .npz file, or a file to fit and a file to hold out.
 
     Raises:
-        TrainingError: a file cannot be read, or does not hold what it should.
+        TrainingError: a file cannot be read, or its content is unusable.
     """
     return joined([_part(where, path) for where, path in files.items()])
 
 
-def joined(parts: Sequence[Part]) -> Sequences:
-    """What is to fit and, where it is separate, what is to hold out.
+def joined(parts: Sequence[SourcePart]) -> SourceData:
+    """Join the part to fit and the part to hold out, or return the only part.
 
     Raises:
-        TrainingError: they do not fit together, or a sequence holds no value.
+        TrainingError: the parts differ in shape, labels or names, or a sequence has no value.
     """
     first, last = parts[0], parts[-1]
     if last.x.shape[2] != first.x.shape[2]:
-        raise TrainingError(f"{last.where}: expected {first.x.shape[2]} features, as to fit, got {last.x.shape[2]}")
+        raise TrainingError(
+            f"{last.where}: expected {first.x.shape[2]} features, as in the data to fit, got {last.x.shape[2]}"
+        )
     if last.labels.shape[1:] != first.labels.shape[1:] or _kind(last.labels) != _kind(first.labels):
         raise TrainingError(
-            f"{last.where}: expected labels as to fit, {_described(first.labels)}, got {_described(last.labels)}"
+            f"{last.where}: expected labels as in the data to fit, {_described(first.labels)}, "
+            f"got {_described(last.labels)}"
         )
     for name, values in last.names.items():
         if first.names.get(name, values) != values:
-            raise TrainingError(f"{last.where}: expected {name} as to fit, {first.names[name]}, got {values}")
+            raise TrainingError(
+                f"{last.where}: expected {name} as in the data to fit, {first.names[name]}, got {values}"
+            )
 
     lengths = [lengths_of(part.x) for part in parts]
     for part, of_part in zip(parts, lengths, strict=True):
@@ -74,37 +81,37 @@ def joined(parts: Sequence[Part]) -> Sequences:
         )
     label_names = ("target",) if first.labels.ndim == 1 else numbered(first.labels.shape[1])
 
-    def place(index: int) -> str:
+    def locate(index: int) -> str:
         if index < len(first.x):
             return f"{first.where} at y[{index}]"
         return f"{last.where} at y[{index - len(first.x)}]"
 
-    return Sequences(
+    return SourceData(
         where=first.where,
         x=_stacked([part.x for part in parts], timesteps),
         labels=np.concatenate([part.labels for part in parts]),
         label_names=names.get("target_names", label_names),
         timestep_labels=timestep_labels,
         feature_labels=names.get("feature_names", numbered(first.x.shape[2])),
-        place=place,
+        locate=locate,
         fitted=len(first.x) if len(parts) > 1 else None,
     )
 
 
 def checked(where: str, x: NDArray[Any]) -> Array:
-    """As float32; NaN is kept, where nothing is.
+    """Return sequences as float32. NaN stays NaN.
 
     Args:
-        where: what errors call it.
+        where: the source's name in error messages.
         x: `(n, timesteps, features)`.
 
     Raises:
-        TrainingError: these are no numbers, or some that float32 cannot hold, or too many.
+        TrainingError: a value is not a number or is too large for float32, or there are too many values.
     """
     if x.dtype.kind not in "biuf" or 0 in x.shape:
         raise TrainingError(f"{where}: expected x to hold numbers, got shape {x.shape} of {x.dtype}")
     refuse_many(where, x.shape)
-    with np.errstate(over="ignore"):  # too large for float32 becomes infinite, and is refused as such
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite
         array = x.astype(np.float32)
     if len(wrong := np.argwhere(np.isinf(array))):
         place = "".join(f"[{index}]" for index in wrong[0])
@@ -113,10 +120,10 @@ def checked(where: str, x: NDArray[Any]) -> Array:
 
 
 def refuse_many(where: str, shape: Sequence[int]) -> None:
-    """Refuse sequences of more values than a model should have inputs.
+    """Refuse sequences with too many values for one model.
 
     Raises:
-        TrainingError: there are too many.
+        TrainingError: there are more than `MOST_COLUMNS`.
     """
     if (values := math.prod(shape[1:])) > MOST_COLUMNS:
         raise TrainingError(
@@ -125,7 +132,7 @@ def refuse_many(where: str, shape: Sequence[int]) -> None:
         )
 
 
-def _part(where: str, path: Path) -> Part:
+def _part(where: str, path: Path) -> SourcePart:
     arrays = _arrays(where, path)
     if missing := {"x", "y"} - set(arrays):
         raise TrainingError(f"{where}: expected arrays x and y, got no {' and no '.join(sorted(missing))}")
@@ -140,7 +147,7 @@ def _part(where: str, path: Path) -> Part:
         y = y[:, 0]
     array = checked(where, x)
     counts = {"feature_names": x.shape[2], "timestep_labels": x.shape[1], "target_names": y[:1].size}
-    return Part(
+    return SourcePart(
         where, array, y, {name: _names(where, name, arrays[name], n) for name, n in counts.items() if name in arrays}
     )
 
@@ -148,36 +155,26 @@ def _part(where: str, path: Path) -> Part:
 def _arrays(where: str, path: Path) -> dict[str, NDArray[Any]]:
     wanted = ("x", "y", "lengths", "feature_names", "timestep_labels", "target_names")
     try:
-        # numpy would leave a file open that it cannot read.
+        # Opened here, because numpy leaves an unreadable file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if "x" in arrays.files:
                 refuse_many(where, _shape(arrays.zip, "x.npy"))
             return {name: arrays[name] for name in wanted if name in arrays.files}
-    except (
-        AttributeError,
-        OSError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except (*NUMPY_ERRORS, zipfile.BadZipFile) as error:
         raise TrainingError(f"{where}: not a readable .npz file: {error}") from error
 
 
 def _shape(archive: zipfile.ZipFile, member: str) -> tuple[int, ...]:
-    """Of an array that is not read yet."""
+    """Return the shape of an array from its header, without reading it."""
     with archive.open(member) as file:
-        npy: Any = np.lib.format  # has no types
+        npy: Any = np.lib.format  # numpy.lib.format ships no types
         read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
         shape: tuple[int, ...] = read_header(file)[0]
     return shape
 
 
 def _cut(where: str, x: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    """With nothing after the end of each sequence, whatever was there."""
+    """Replace the padding after the end of each sequence by NaN."""
     if lengths.shape != x.shape[:1] or lengths.dtype.kind not in "iu":
         raise TrainingError(f"{where}: expected lengths (n,) of integers, got {lengths.shape} of {lengths.dtype}")
     if len(wrong := np.flatnonzero((lengths < 1) | (lengths > x.shape[1]))):
@@ -195,7 +192,7 @@ def _names(where: str, name: str, values: NDArray[Any], count: int) -> tuple[str
 
 
 def _stacked(arrays: Sequence[Array], timesteps: int) -> Array:
-    """One below the other, each with `timesteps`."""
+    """Concatenate arrays after padding or cutting each to a number of timesteps."""
     fitting = [
         np.pad(x[:, :timesteps], ((0, 0), (0, max(0, timesteps - x.shape[1])), (0, 0)), constant_values=np.nan)
         if x.shape[1] != timesteps
@@ -206,7 +203,6 @@ def _stacked(arrays: Sequence[Array], timesteps: int) -> Array:
 
 
 def _kind(labels: NDArray[Any]) -> str:
-    """Numbers or words."""
     return "words" if labels.dtype.kind in "SUO" else "numbers"
 
 

@@ -1,4 +1,4 @@
-"""What a table says of each sequence, gathered while the table is read."""
+"""The labels of the sequences of a table, collected while the table is read."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,34 +9,34 @@ from numpy.typing import NDArray
 
 from training import TrainingError
 from training.data import Indices
-from training.sources.tables import Batch, first_refused, is_text, shown
+from training.sources.tables import TableBatch, first_refused, is_text, shown
 from training.sources.targets import MOST_CLASSES
 
 
 class Labels:
-    """Labels of sequences: one column of anything, or several of numbers.
+    """Labels of sequences: one column of any type, or several columns of numbers.
 
-    Text is kept once, and a number for each sequence that has it. In a table without types it may be numbers, which
-    are known by all of them being some.
+    Each distinct text is kept once, with a code for each sequence. In a table without types, texts that all parse as
+    numbers become numbers.
     """
 
     def __init__(self, columns: Sequence[str], *, typed: bool) -> None:
-        """Without any yet.
+        """Start without labels.
 
         Args:
             columns: names of the columns.
-            typed: whether text is text, also where it looks like numbers.
+            typed: whether the table has types, so that text is never parsed.
         """
         self._columns = columns
         self._typed = typed
         self._codes: dict[str, int] = {}
-        self._parts: list[NDArray[Any]] = []  # of codes as long as there are some, else of values
+        self._parts: list[NDArray[Any]] = []  # codes if self._codes has any, else values
 
-    def add(self, batch: Batch, rows: Indices) -> None:
-        """Add the labels of some rows, one for each sequence.
+    def add(self, batch: TableBatch, rows: Indices) -> None:
+        """Add the labels of some rows, one row for each sequence.
 
         Raises:
-            TrainingError: a label is no such thing.
+            TrainingError: a label has another type than the labels before, or an unusable one.
         """
         column = self._columns[0]
         if len(self._columns) > 1:
@@ -45,7 +45,9 @@ class Labels:
         values = batch[column].take(pa.array(rows))
         if self._parts and self._typed and is_text(values.type) != bool(self._codes):
             expected, got = ("numbers", "text") if is_text(values.type) else ("text", "numbers")
-            raise TrainingError(f"{batch.where}, column {column!r}: expected {expected}, as to fit, got {got}")
+            raise TrainingError(
+                f"{batch.where}, column {column!r}: expected {expected}, as in the data to fit, got {got}"
+            )
         if not is_text(values.type):
             self._parts.append(_array(batch, column, values))
         elif self._parts and not self._codes:
@@ -53,15 +55,16 @@ class Labels:
         else:
             self._parts.append(self._coded(values))
             if len(self._codes) > MOST_CLASSES:
-                self._give_up_codes(batch.place(column, int(rows[-1])))
+                self._replace_codes(batch.locate(column, int(rows[-1])))
 
     def array(self) -> NDArray[Any]:
-        """All of them: `(n,)`, or `(n, numbers)` where there are several columns; text as objects."""
+        """Return all labels: `(n,)`, or `(n, numbers)` for several columns. Text is of dtype object."""
         labels: NDArray[Any] = np.concatenate(self._parts)
         if not self._codes:
             return labels
         values = None if self._typed else _numbers(list(self._codes))
-        if values is None or (values.dtype.kind == "i" and len(set(values.tolist())) < len(values)):  # 01 is not 1
+        # 01 and 1 are two labels.
+        if values is None or (values.dtype.kind == "i" and len(set(values.tolist())) < len(values)):
             values = np.array(list(self._codes), dtype=object)
         return np.take(values, labels)
 
@@ -71,8 +74,12 @@ class Labels:
         indices: Indices = encoded.indices.to_numpy()
         return np.array(codes, dtype=np.int64)[indices]
 
-    def _give_up_codes(self, place: str) -> None:
-        """So many are no classes; if they are no numbers either, nothing can be done with them."""
+    def _replace_codes(self, place: str) -> None:
+        """Parse the texts as numbers, because there are too many for classes.
+
+        Raises:
+            TrainingError: a text is not a number.
+        """
         values = None if self._typed else _numbers(list(self._codes))
         if values is None:
             raise TrainingError(f"{place}: expected at most {MOST_CLASSES:,} classes so far, got {len(self._codes):,}")
@@ -80,7 +87,7 @@ class Labels:
         self._codes = {}
 
 
-def _array(batch: Batch, column: str, values: Any) -> NDArray[Any]:
+def _array(batch: TableBatch, column: str, values: Any) -> NDArray[Any]:
     if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
         array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
         return array
@@ -93,7 +100,7 @@ def _array(batch: Batch, column: str, values: Any) -> NDArray[Any]:
 
 
 def _numbers(texts: Any) -> NDArray[Any] | None:
-    """As integers, else as numbers, else nothing."""
+    """Parse texts as integers, else as numbers. Return None if that fails."""
     for of_type in (pa.int64(), pa.float64()):
         try:
             array: NDArray[Any] = pa.array(texts, pa.string()).cast(of_type).to_numpy()
@@ -103,12 +110,12 @@ def _numbers(texts: Any) -> NDArray[Any] | None:
     return None
 
 
-def _parsed(values: Any, batch: Batch, column: str, rows: Indices) -> NDArray[Any]:
+def _parsed(values: Any, batch: TableBatch, column: str, rows: Indices) -> NDArray[Any]:
     numbers = _numbers(values)
     if numbers is None:
         index = first_refused(values, pa.float64())
         raise TrainingError(
-            f"{batch.place(column, int(rows[index]))}: expected a number, as in the rows before, "
+            f"{batch.locate(column, int(rows[index]))}: expected a number, as in the rows before, "
             f"got {shown(values[index])}"
         )
     return numbers

@@ -1,4 +1,4 @@
-"""How a table lays out sequences: one a row (wide), or one row a timestep (long)."""
+"""Layouts of sequences in a table: one row a sequence (wide), or one row a timestep (long)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import MOST_COLUMNS, Indices, Sequences, numbered
+from training.data import MOST_COLUMNS, Indices, SourceData, numbered
 from training.options import Options
 from training.sources.labels import Labels
-from training.sources.spool import Writer
-from training.sources.tables import Batch, Table, first_refused, is_text, open_table, shown
+from training.sources.spool import SpoolWriter
+from training.sources.tables import Table, TableBatch, first_refused, is_text, open_table, shown
 
 
 @dataclass(frozen=True)
@@ -25,42 +25,42 @@ class Chunk:
 
     Attributes:
         batch: rows of the table.
-        heads: `(k,)`, the first row of each sequence in it.
-        steps: `(m, features)`, the timesteps of all, one after the other.
-        starts: `(k,)`, where each begins in `steps`.
+        heads: `(k,)`, index in `batch` of the first row of each sequence.
+        steps: `(m, features)`, the timesteps of all sequences, one after the other.
+        starts: `(k,)`, index in `steps` of the start of each sequence.
     """
 
-    batch: Batch
+    batch: TableBatch
     heads: Indices
     steps: Array
     starts: Indices
 
 
 class Layout(Protocol):
-    """How a table lays out sequences."""
+    """A layout of sequences in a table."""
 
     feature_labels: tuple[str, ...]
 
     @property
     def timestep_labels(self) -> tuple[str, ...]:
-        """Known once the tables were read."""
+        """Labels of the timesteps, complete after the tables were read; empty if sequences differ in timesteps."""
 
     def chunks(self, table: Table) -> Iterator[Chunk]:
-        """All sequences of a table, in its order."""
+        """Yield all sequences of a table, in its order."""
 
 
-def read(files: Mapping[str, Path], options: Options) -> Sequences:
-    """Read one table, or the one to fit and the one to hold out, once, onto disk.
+def read(files: Mapping[str, Path], options: Options) -> SourceData:
+    """Read one table, or a table to fit and a table to hold out, and write the sequences to disk.
 
     Raises:
-        TrainingError: a table cannot be read, or does not hold what it should.
+        TrainingError: a table cannot be read, or its content is unusable.
     """
     tables = [open_table(where, path) for where, path in files.items()]
     layout = _layout(tables[0], options)
     targets = options.target_column or ()
     labels, rows = Labels(targets, typed=tables[0].typed), []
     counts = []  # sequences of each table
-    with Writer(len(layout.feature_labels)) as writer:
+    with SpoolWriter(len(layout.feature_labels)) as writer:
         for table in tables:
             counts.append(0)
             try:
@@ -72,22 +72,22 @@ def read(files: Mapping[str, Path], options: Options) -> Sequences:
                     labels.add(chunk.batch, chunk.heads)
                     rows.append(chunk.batch.first + chunk.heads)
                     counts[-1] += len(lengths)
-            except pa.ArrowException as error:  # a column holds what cannot be compared or counted, such as lists
+            except pa.ArrowException as error:  # values of a column cannot be compared, lists for example
                 raise TrainingError(f"{table.where}: expected columns of text, numbers or times: {error}") from error
         spool = writer.spool()
     first_rows = np.concatenate(rows)
 
-    def place(index: int) -> str:
+    def locate(index: int) -> str:
         return f"{tables[0 if index < counts[0] else -1].where}, row {first_rows[index]:,}"
 
-    return Sequences(
+    return SourceData(
         where=tables[0].where,
         x=spool,
         labels=labels.array(),
         label_names=tuple(targets),
         timestep_labels=layout.timestep_labels or numbered(spool.shape[1]),
         feature_labels=layout.feature_labels,
-        place=place,
+        locate=locate,
         fitted=counts[0] if len(tables) > 1 else None,
     )
 
@@ -108,7 +108,7 @@ def _layout(table: Table, options: Options) -> Layout:
 
 
 def _features(table: Table, taken: Sequence[str], options: Options) -> tuple[str, ...]:
-    """The columns that hold values of sequences."""
+    """Return the columns with the values of sequences."""
     dropped = options.drop_columns or ()
     table.require([*taken, *dropped, *(options.feature_columns or ())])
     without = {*taken, *dropped}
@@ -119,10 +119,10 @@ def _features(table: Table, taken: Sequence[str], options: Options) -> tuple[str
 
 
 def _trimmed(chunk: Chunk) -> tuple[Array, Indices]:
-    """Without absent timesteps after the end of each sequence.
+    """Remove absent timesteps at the end of each sequence.
 
     Returns:
-        `(sum of lengths, features)` and the lengths `(k,)`.
+        The timesteps, `(sum of lengths, features)`, and the lengths, `(k,)`.
     """
     count = len(chunk.steps)
     present = np.any(~np.isnan(chunk.steps), axis=1)
@@ -135,18 +135,18 @@ def _trimmed(chunk: Chunk) -> tuple[Array, Indices]:
 
 
 def _sizes(starts: Indices, count: int) -> Indices:
-    """Rows of each group, given where each begins."""
+    """Return the number of rows of each group, given the start of each."""
     return np.diff(starts, append=count)
 
 
 class Wide:
-    """One row a sequence, one column a timestep, or a timestep of a feature: `feature@timestep`."""
+    """One row a sequence. A column is a timestep, or a timestep of one feature: `feature@timestep`."""
 
     def __init__(self, table: Table, columns: Sequence[str], targets: Sequence[str]) -> None:
-        """Find out what the columns are.
+        """Read features and timesteps from the names of the columns.
 
         Raises:
-            TrainingError: some feature is not there at some timestep.
+            TrainingError: a feature has no column for some timestep.
         """
         self._targets = targets
         plain = [column for column in columns if "@" not in column]
@@ -156,7 +156,7 @@ class Wide:
             return
         if plain:
             raise TrainingError(
-                f"{table.where}: expected columns named feature@timestep or none of them so, got {columns[0]!r} "
+                f"{table.where}: expected all columns or none to be named feature@timestep, got {columns[0]!r} "
                 f"and {plain[0]!r}; --drop-columns leaves some out"
             )
         pairs = [column.rpartition("@") for column in columns]
@@ -179,21 +179,21 @@ class Wide:
         table.require([*self._columns, *self._targets])
         for batch in table.batches([*self._columns, *self._targets]):
             heads = np.arange(len(batch))
-            steps = batch.float32(self._columns).reshape(-1, len(self.feature_labels))
+            steps = batch.numbers(self._columns).astype(np.float32).reshape(-1, len(self.feature_labels))
             yield Chunk(batch, heads, steps, heads * len(self.timestep_labels))
 
 
 class Long:
-    """One row a timestep; the rows of a sequence stand together."""
+    """One row a timestep. The rows of a sequence follow each other."""
 
     def __init__(self, sequence: str, timestep: str, features: Sequence[str], targets: Sequence[str]) -> None:
-        """Where everything is.
+        """Define the columns.
 
         Args:
-            sequence: column that tells sequences apart.
-            timestep: column whose values ascend in each.
+            sequence: column that identifies the sequence.
+            timestep: column that ascends within a sequence.
             features: columns of values.
-            targets: columns of labels, the same in all rows of a sequence.
+            targets: columns of labels, constant within a sequence.
         """
         self._sequence, self._timestep, self._targets = sequence, timestep, targets
         self.feature_labels = tuple(features)
@@ -206,12 +206,12 @@ class Long:
     def chunks(self, table: Table) -> Iterator[Chunk]:
         columns = [self._sequence, self._timestep, *self.feature_labels, *self._targets]
         table.require(columns)
-        seen = Seen()
-        rest: Batch | None = None
+        seen = SeenSequences()
+        rest: TableBatch | None = None
         for read in table.batches(columns):
             batch = read if rest is None else rest.joined(read)
             starts = self._starts(batch)
-            # The last sequence may go on in the next batch.
+            # The last sequence may continue in the next batch.
             whole, rest = batch.part(0, int(starts[-1])), batch.part(int(starts[-1]), len(batch))
             if len(whole):
                 yield self._chunk(whole, starts[:-1], seen)
@@ -219,20 +219,20 @@ class Long:
         yield self._chunk(rest, np.zeros(1, dtype=np.int64), seen)
         seen.refuse_returned(table.where, self._sequence)
 
-    def _starts(self, batch: Batch) -> Indices:
-        """Where sequences begin; one that is too long to be one is refused before the rest of it is read."""
+    def _starts(self, batch: TableBatch) -> Indices:
+        """Return the starts of sequences. Refuse a sequence that is too long before its end is read."""
         batch.refuse_null(self._sequence)
         starts = np.concatenate([[0], np.flatnonzero(_changes(batch[self._sequence])) + 1])
         sizes = _sizes(starts, len(batch)) * len(self.feature_labels)
         if (most := sizes.max()) > MOST_COLUMNS:
-            place = batch.place(self._sequence, int(starts[sizes.argmax()]))
+            place = batch.locate(self._sequence, int(starts[sizes.argmax()]))
             raise TrainingError(
                 f"{place}: expected at most {MOST_COLUMNS:,} values in a sequence, got {most:,} or more"
             )
         return starts
 
-    def _chunk(self, batch: Batch, starts: Indices, seen: "Seen") -> Chunk:
-        inside = np.ones(len(batch), dtype=np.bool_)  # rows that go on with the sequence of the row before
+    def _chunk(self, batch: TableBatch, starts: Indices, seen: "SeenSequences") -> Chunk:
+        inside = np.ones(len(batch), dtype=np.bool_)  # rows that continue the sequence of the row before
         inside[starts] = False
         self._timesteps.check(batch, starts, inside)
         for target in self._targets:
@@ -241,27 +241,27 @@ class Long:
                 row = int(wrong[0]) + 1
                 before, value = shown(batch[target][row - 1]), shown(batch[target][row])
                 raise TrainingError(
-                    f"{batch.place(target, row)}: expected {before}, as before in the sequence, got {value}"
+                    f"{batch.locate(target, row)}: expected {before}, as before in the sequence, got {value}"
                 )
         seen.add(batch[self._sequence].take(pa.array(starts)), batch.first + starts)
-        return Chunk(batch, starts, batch.float32(self.feature_labels), starts)
+        return Chunk(batch, starts, batch.numbers(self.feature_labels).astype(np.float32), starts)
 
 
 class Timesteps:
-    """The timesteps of a long table: whether they ascend in each sequence, and whether all sequences have the same."""
+    """Checks that timesteps ascend in each sequence, and finds labels if all sequences share their timesteps."""
 
     def __init__(self, column: str) -> None:
         self._column = column
         self._known: NDArray[Any] = np.zeros(0, dtype=np.int64)  # of the longest sequence
         self._shared = True
 
-    def check(self, batch: Batch, starts: Indices, inside: NDArray[np.bool_]) -> None:
-        """Look at some whole sequences.
+    def check(self, batch: TableBatch, starts: Indices, inside: NDArray[np.bool_]) -> None:
+        """Check some whole sequences.
 
         Args:
             batch: their rows.
-            starts: `(k,)`, where each begins.
-            inside: `(rows,)`, whether a row goes on with the sequence of the row before.
+            starts: `(k,)`, the first row of each.
+            inside: `(rows,)`, whether a row continues the sequence of the row before.
 
         Raises:
             TrainingError: timesteps do not ascend.
@@ -271,7 +271,7 @@ class Timesteps:
             row = int(wrong[0]) + 1
             values = batch[self._column]
             before, value = shown(values[row - 1]), shown(values[row])
-            place = batch.place(self._column, row)
+            place = batch.locate(self._column, row)
             if times[row] == times[row - 1]:
                 raise TrainingError(f"{place}: expected each timestep of a sequence once, got {value} twice")
             raise TrainingError(f"{place}: expected timesteps in ascending order, got {value} after {before}")
@@ -279,7 +279,7 @@ class Timesteps:
             self._compare(times, starts)
 
     def labels(self) -> tuple[str, ...]:
-        """Those of the longest sequence where all others have the same, as far as they go; else none."""
+        """Return the timesteps of the longest sequence if all others are prefixes of it, else ()."""
         if not self._shared:
             return ()
         if self._known.dtype.kind == "M":
@@ -297,8 +297,8 @@ class Timesteps:
         position = np.arange(len(times)) - np.repeat(starts, sizes)
         self._shared = self._shared and bool((times == self._known[position]).all())
 
-    def _times(self, batch: Batch) -> NDArray[Any]:
-        """As integers, else as numbers, else as points in time."""
+    def _times(self, batch: TableBatch) -> NDArray[Any]:
+        """Return the timesteps as integers, else as numbers, else as points in time."""
         batch.refuse_null(self._column)
         values = batch[self._column]
         types = [pa.int64(), pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC")]
@@ -311,7 +311,7 @@ class Timesteps:
                 continue
             if len(self._known) and (times.dtype.kind == "M") != (self._known.dtype.kind == "M"):
                 raise TrainingError(
-                    f"{batch.place(self._column, 0)}: expected numbers or times, as before, got {shown(values[0])}"
+                    f"{batch.locate(self._column, 0)}: expected numbers or times, as before, got {shown(values[0])}"
                 )
             return times
         if not is_text(values.type):
@@ -319,28 +319,28 @@ class Timesteps:
         kind = pa.float64() if first_refused(values, pa.float64()) else pa.timestamp("us")
         row = first_refused(values, kind)
         raise TrainingError(
-            f"{batch.place(self._column, row)}: expected a number or a time such as 2024-01-31 12:00, "
+            f"{batch.locate(self._column, row)}: expected a number or a time such as 2024-01-31 12:00, "
             f"got {shown(values[row])}"
         )
 
 
-class Seen:
-    """Which sequences there were: 64 bits of each, as many may be too many to keep."""
+class SeenSequences:
+    """The identifiers of all sequences so far, as 64-bit hashes to save memory."""
 
     def __init__(self) -> None:
         self._hashes: list[Indices] = []
         self._rows: list[Indices] = []
 
     def add(self, sequences: Any, rows: Indices) -> None:
-        """Add some, and the row in which each begins."""
+        """Add some identifiers and the first row of each sequence."""
         self._hashes.append(np.fromiter(map(hash, sequences.cast(pa.string()).to_pylist()), np.int64, len(rows)))
         self._rows.append(rows)
 
     def refuse_returned(self, where: str, column: str) -> None:
-        """Refuse sequences that come back after another one.
+        """Refuse sequences whose rows are not consecutive.
 
         Raises:
-            TrainingError: one does.
+            TrainingError: a sequence occurs again after another one.
         """
         hashes, rows = np.concatenate(self._hashes), np.concatenate(self._rows)
         order = np.argsort(hashes, kind="stable")
@@ -348,19 +348,19 @@ class Seen:
         if len(again):
             first = again[order[again].argmin()]
             raise TrainingError(
-                f"{where}, column {column!r}, row {rows[order[first]]:,}: expected the rows of a sequence to stand "
-                f"together, got one that was there from row {rows[order[first - 1]]:,} on"
+                f"{where}, column {column!r}, row {rows[order[first]]:,}: expected the rows of a sequence to be "
+                f"consecutive, got a sequence that also begins in row {rows[order[first - 1]]:,}"
             )
 
 
 def _changes(values: Any) -> NDArray[np.bool_]:
-    """Whether each value but the first differs from the one before."""
+    """Return, for each value but the first, whether it differs from the one before."""
     changes: NDArray[np.bool_] = pc.not_equal(values[1:], values[:-1]).to_numpy(zero_copy_only=False)
     return changes
 
 
 def _is_like(given: Any, wanted: Any) -> bool:
-    """Whether values of one pyarrow type can be read as another without loss of order."""
+    """Return whether values of a pyarrow type keep their order when cast to another type."""
     if pa.types.is_integer(wanted):
         return bool(pa.types.is_integer(given))
     if pa.types.is_floating(wanted):

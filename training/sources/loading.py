@@ -1,36 +1,35 @@
-"""Which source `--data` names, and what of it is held out."""
+"""The loading of the source that `--data` names, and its split into training and test data."""
 
 from pathlib import Path
 
 import numpy as np
 
 from training import TrainingError
-from training.data import Data, Rows, Scale, Sequences, Split, lengths_of, parts_of
+from training.data import Dataset, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
 from training.options import Options
 from training.sources import archives, arrays, layouts, synthetic
 from training.sources.targets import encode
 
 
-def load(options: Options) -> Data:
-    """Load what `--data` names.
+def load(options: Options) -> Dataset:
+    """Load the dataset that `--data` names.
 
     Raises:
-        TrainingError: there is no such data, or it cannot be trained on.
+        TrainingError: the data does not exist or is unusable.
     """
     rng = np.random.default_rng(options.seed)
-    if options.data in synthetic.TASKS:
+    if options.data in synthetic.RECIPES:
         _refuse_test_data(options)
         return synthetic.load(options, rng)
-    sequences = _read(options)
-    return _divided(sequences, options, rng)
+    return _split(_read(options), options, rng)
 
 
-def _read(options: Options) -> Sequences:
+def _read(options: Options) -> SourceData:
     where = f"--data {options.data}"
     scheme, _, name = options.data.partition(":")
     if scheme == "aeon" and name:
         _refuse_test_data(options)
-        return archives.published(where, name)
+        return archives.read_dataset(where, name)
     match Path(options.data).suffix:
         case ".npz":
             return arrays.read(_files(options))
@@ -46,11 +45,11 @@ def _read(options: Options) -> Sequences:
 
 def _refuse_test_data(options: Options) -> None:
     if options.test_data is not None:
-        raise TrainingError(f"--test-data: {options.data} says what is held out, got {options.test_data}")
+        raise TrainingError(f"--test-data: {options.data} has held-out data of its own, got {options.test_data}")
 
 
 def _files(options: Options) -> dict[str, Path]:
-    """The files to read, by what errors call them: the one to fit, and the one to hold out where it is given."""
+    """Return the file to fit and, if given, the file to hold out, by their names in error messages."""
     named = {"--data": options.data, "--test-data": options.test_data}
     files = {f"{flag} {name}": Path(name) for flag, name in named.items() if name is not None}
     suffix = Path(options.data).suffix
@@ -64,10 +63,10 @@ def _files(options: Options) -> dict[str, Path]:
     return files
 
 
-def _divided(sequences: Sequences, options: Options, rng: np.random.Generator) -> Data:
-    target, y = encode(sequences, options.task)
-    everything = Split(sequences.x, y)
-    n, fitted = len(everything), sequences.fitted
+def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Dataset:
+    target, y = encode(source, options.task)
+    everything = LabelledSequences(source.x, y)
+    n, fitted = len(everything), source.fitted
     if fitted is None:
         order = rng.permutation(n)
         held_out = round(n * options.test_split)
@@ -76,23 +75,23 @@ def _divided(sequences: Sequences, options: Options, rng: np.random.Generator) -
                 f"--data {options.data}: expected enough sequences to hold out {options.test_split:.0%}, got {n}"
             )
         train, test = everything.take(order[held_out:]), everything.take(order[:held_out])
-    else:  # files are often sorted by class, and the validation part must not be of one
+    else:  # shuffle: a file is often sorted by class, and its end becomes the validation data
         train, test = everything.take(rng.permutation(fitted)), everything.take(slice(fitted, None))
-    variable_length, missing_values = _gaps(sequences.x)
-    return Data(
+    variable_length, missing_values = _gaps(source.x)
+    return Dataset(
         train=train,
         test=test,
         target=target,
-        timestep_labels=sequences.timestep_labels[: sequences.x.shape[1]],
-        feature_labels=sequences.feature_labels,
+        timestep_labels=source.timestep_labels[: source.x.shape[1]],
+        feature_labels=source.feature_labels,
         variable_length=variable_length,
         missing_values=missing_values,
         scale=Scale.of(train.x),
     )
 
 
-def _gaps(x: Rows) -> tuple[bool, bool]:
-    """Whether some sequence ends early, and whether some value is missing before the end."""
+def _gaps(x: SequenceStore) -> tuple[bool, bool]:
+    """Return whether some sequence ends early, and whether some value is missing before the end."""
     variable_length = missing_values = False
     for part in parts_of(x):
         lengths = lengths_of(part)

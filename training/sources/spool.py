@@ -1,4 +1,4 @@
-"""Sequences on disk: read when asked for, so that there may be more than memory holds."""
+"""Sequences on disk, read on access, so that a table may be larger than memory."""
 
 import os
 import tempfile
@@ -13,18 +13,18 @@ from training.data import Indices
 
 
 class Spool:
-    """Sequences of many lengths in an anonymous file, which vanishes with this object.
+    """Sequences of different lengths in an anonymous file, which is removed with this object.
 
-    Reads are positioned: threads may share it. It is not mapped into memory, where what was read once would count as
-    the process's own.
+    Reads are positioned, so that threads may share a spool. The file is not mapped into memory, because pages that were
+    read would count as memory of the process.
     """
 
     def __init__(self, file: IO[bytes], offsets: Indices, features: int) -> None:
-        """What `Writer.spool` makes.
+        """Open the file of a `SpoolWriter`.
 
         Args:
             file: float32 `(offsets[-1], features)`, the timesteps of all sequences; may be closed afterwards.
-            offsets: `(n + 1,)`, where each sequence begins and the last one ends, in timesteps.
+            offsets: `(n + 1,)`, the start of each sequence and the end of the last one, in timesteps.
             features: values of a timestep.
         """
         self._file = os.dup(file.fileno())
@@ -36,10 +36,10 @@ class Spool:
         return self.shape[0]
 
     def __getitem__(self, rows: Indices | slice, /) -> Array:
-        """Read some sequences; NaN after the end of each.
+        """Read some sequences, padded with NaN.
 
         Args:
-            rows: which, in any order.
+            rows: their indices, in any order.
 
         Returns:
             `(k, timesteps, features)`.
@@ -57,7 +57,7 @@ class Spool:
         return x
 
     def _read(self, starts: Indices, ends: Indices, steps: Array) -> None:
-        """Fill `steps` with sequences one after the other; those that are neighbours on disk come in one read."""
+        """Fill `steps` with sequences one after the other. Neighbours on disk share one read."""
         if not len(starts):
             return
         width = steps.itemsize * self.shape[2]
@@ -67,7 +67,7 @@ class Spool:
         view, place = steps.data.cast("B"), 0
         for begin, size in zip(begins, sizes, strict=True):
             done = os.preadv(self._file, [view[place : place + size]], begin)
-            while done < size:  # a read is of 2 GB at most
+            while done < size:  # one read returns 2 GB at most
                 read = os.preadv(self._file, [view[place + done : place + size]], begin + done)
                 if not read:
                     raise OSError("the file of sequences ends early")
@@ -75,8 +75,8 @@ class Spool:
             place += size
 
 
-class Writer:
-    """Writes a spool, in the folder that TMPDIR names. A context manager: what was not made a spool of is given up."""
+class SpoolWriter:
+    """Writes a spool, in the folder that TMPDIR names. A context manager, which closes the file."""
 
     def __init__(self, features: int) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
@@ -87,8 +87,8 @@ class Writer:
         """Add sequences.
 
         Args:
-            steps: `(sum of lengths, features)`, their timesteps one after the other.
-            lengths: `(k,)`, timesteps of each.
+            steps: `(sum of lengths, features)`, the timesteps of all sequences.
+            lengths: `(k,)`, timesteps of each sequence.
 
         Raises:
             TrainingError: the disk is full.
@@ -108,7 +108,7 @@ class Writer:
         self._file.close()
 
     def spool(self) -> Spool:
-        """All that was written; nothing can be added afterwards.
+        """Return the spool. Nothing can be appended afterwards.
 
         Raises:
             TrainingError: the disk is full.

@@ -1,4 +1,4 @@
-"""Sequences made by a recipe, of which it is known which timesteps decide."""
+"""Synthetic sequences, for which the deciding timesteps are known."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ import numpy as np
 
 from service.artifact.card import Target
 from training import TrainingError
-from training.data import Data, Split, numbered
+from training.data import Dataset, LabelledSequences, numbered
 from training.options import Options
 
 
 @dataclass(frozen=True)
-class Task:
-    """A recipe and its own sizes.
+class Recipe:
+    """A kind of synthetic data and its default sizes.
 
     Attributes:
-        sequences: how many to fit.
-        timesteps: of each.
-        features: names, or how many by default where they have none.
-        target: what is predicted.
+        sequences: number of sequences to fit.
+        timesteps: timesteps of each sequence.
+        features: names of the features, or the default number of features without names.
+        target: the meaning of the labels.
     """
 
     sequences: int
@@ -29,28 +29,28 @@ class Task:
     target: Target
 
 
-TASKS: Mapping[str, Task] = {
-    "recurrent": Task(300_000, 20, 2, Target(task="binary", classes=("0", "1"))),
-    "add-two-numbers": Task(20_000, 20, ("number", "marker"), Target(task="regression", names=("sum",))),
-    "find-max": Task(100_000, 10, ("number",), Target(task="regression", names=("maximum",))),
+RECIPES: Mapping[str, Recipe] = {
+    "recurrent": Recipe(300_000, 20, 2, Target(task="binary", classes=("0", "1"))),
+    "add-two-numbers": Recipe(20_000, 20, ("number", "marker"), Target(task="regression", names=("sum",))),
+    "find-max": Recipe(100_000, 10, ("number",), Target(task="regression", names=("maximum",))),
 }
 
 
-def load(options: Options, rng: np.random.Generator) -> Data:
-    """Make what `--data` names, and a tenth as much again to hold out.
+def load(options: Options, rng: np.random.Generator) -> Dataset:
+    """Make the dataset that `--data` names, with a tenth as many held-out sequences as sequences to fit.
 
     Raises:
-        TrainingError: the task has no such shape.
+        TrainingError: the recipe does not allow the shape.
     """
-    task = TASKS[options.data]
-    sequences = options.sequences or task.sequences
-    timesteps = options.timesteps or task.timesteps
-    features = _features(task, options)
+    recipe = RECIPES[options.data]
+    sequences = options.sequences or recipe.sequences
+    timesteps = options.timesteps or recipe.timesteps
+    features = _features(recipe, options)
     make = _maker(options, timesteps, len(features))
-    return Data(
+    return Dataset(
         train=make(sequences, rng=rng),
         test=make(sequences // 10, rng=rng),
-        target=task.target,
+        target=recipe.target,
         timestep_labels=numbered(timesteps),
         feature_labels=features,
         variable_length=False,
@@ -59,8 +59,10 @@ def load(options: Options, rng: np.random.Generator) -> Data:
     )
 
 
-def recurrent(n: int, timesteps: int, features: int, attention_column: int, rng: np.random.Generator) -> Split:
-    """Standard normal sequences with their label, 0 or 1, written into every feature of one timestep.
+def recurrent(
+    n: int, timesteps: int, features: int, attention_column: int, rng: np.random.Generator
+) -> LabelledSequences:
+    """Make standard normal sequences with their label, 0 or 1, in all features of one timestep.
 
     Source: `get_data_recurrent` of github.com/philipperemy/keras-attention-mechanism.
     """
@@ -69,43 +71,43 @@ def recurrent(n: int, timesteps: int, features: int, attention_column: int, rng:
     x[:, attention_column, :] = y[:, np.newaxis]
     marked = np.zeros((n, timesteps), dtype=np.bool_)
     marked[:, attention_column] = True
-    return Split(x, y, marked)
+    return LabelledSequences(x, y, marked)
 
 
-def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> Split:
-    """Numbers between 0 and 1, and a marker that is 1 beside two of them, else 0; the sum of those two.
+def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> LabelledSequences:
+    """Make numbers between 0 and 1 with a marker, which is 1 for two of them and 0 else. The label is their sum.
 
-    Source: "the adding problem" of Hochreiter and Schmidhuber (1997); its sequences of one length, as in
+    Source: "the adding problem" of Hochreiter and Schmidhuber (1997), with sequences of one length as in
     `examples/add_two_numbers.py` of github.com/philipperemy/keras-attention-mechanism.
     """
     numbers = rng.random((n, timesteps), dtype=np.float32)
     first = rng.integers(0, timesteps, n)
-    second = (first + rng.integers(1, timesteps, n)) % timesteps  # any other
+    second = (first + rng.integers(1, timesteps, n)) % timesteps  # any index but the first
     marked = np.zeros((n, timesteps), dtype=np.bool_)
     marked[np.arange(n), first] = marked[np.arange(n), second] = True
     y = np.where(marked, numbers, 0).sum(axis=1, keepdims=True, dtype=np.float32)
-    return Split(np.stack([numbers, marked.astype(np.float32)], axis=2), y, marked)
+    return LabelledSequences(np.stack([numbers, marked.astype(np.float32)], axis=2), y, marked)
 
 
-def find_max(n: int, timesteps: int, rng: np.random.Generator) -> Split:
-    """Numbers between 0 and 1; the largest of them.
+def find_max(n: int, timesteps: int, rng: np.random.Generator) -> LabelledSequences:
+    """Make numbers between 0 and 1. The label is the largest of them.
 
     Source: `examples/find_max.py` of github.com/philipperemy/keras-attention-mechanism, with uniform numbers.
     """
     numbers = rng.random((n, timesteps), dtype=np.float32)
     marked = np.arange(timesteps) == numbers.argmax(axis=1)[:, np.newaxis]
-    return Split(numbers[..., np.newaxis], numbers.max(axis=1, keepdims=True), marked)
+    return LabelledSequences(numbers[..., np.newaxis], numbers.max(axis=1, keepdims=True), marked)
 
 
-def _features(task: Task, options: Options) -> tuple[str, ...]:
-    if isinstance(task.features, int):
-        return numbered(options.features or task.features)
-    if options.features not in {None, len(task.features)}:
-        raise TrainingError(f"--features: {options.data} has {len(task.features)}, got {options.features}")
-    return task.features
+def _features(recipe: Recipe, options: Options) -> tuple[str, ...]:
+    if isinstance(recipe.features, int):
+        return numbered(options.features or recipe.features)
+    if options.features not in {None, len(recipe.features)}:
+        raise TrainingError(f"--features: {options.data} has {len(recipe.features)}, got {options.features}")
+    return recipe.features
 
 
-def _maker(options: Options, timesteps: int, features: int) -> Callable[..., Split]:
+def _maker(options: Options, timesteps: int, features: int) -> Callable[..., LabelledSequences]:
     if options.data == "find-max":
         return partial(find_max, timesteps=timesteps)
     if options.data == "add-two-numbers":

@@ -1,4 +1,4 @@
-"""CSV and Parquet files: columns with names, read a batch of rows at a time."""
+"""CSV and Parquet files, read in batches of rows."""
 
 import csv
 import io
@@ -15,81 +15,69 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Array
 from training import TrainingError
 from training.data import MOST_COLUMNS
 
-#: Most bytes of a CSV header, and of a Parquet footer: both grow with columns, and are read in one piece.
+#: Largest size of a CSV header and of a Parquet footer, in bytes. Both grow with the columns and are read at once.
 MOST_HEADER: Final = 2**20
 MOST_FOOTER: Final = 2**26
-#: Bytes of a CSV file that are looked at in one go, at least and for each column; its reader is up to 32 such ahead.
+#: Smallest block of a CSV file, and bytes of a block for each column. The reader reads up to 32 blocks ahead.
 BLOCK: Final = 2**20
 BLOCK_OF_COLUMN: Final = 2**10
-#: Values of a Parquet file that are looked at in one go, and fewest rows.
+#: Values in a batch of a Parquet file, and smallest number of rows.
 VALUES: Final = 2**19
 ROWS: Final = 128
-#: What stands for nothing in a cell of text.
+#: Text that means a missing value.
 MISSING: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
-#: What can be taken for a number.
-NUMERIC: Final = (
-    pa.types.is_integer,
-    pa.types.is_floating,
-    pa.types.is_decimal,
-    pa.types.is_boolean,
-    pa.types.is_null,
-)
+#: Checks of the types that are read as numbers.
+NUMERIC: Final = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean, pa.types.is_null)
 
 _CSV_ROW: Final = re.compile(r"Row #(\d+): (?:CSV conversion error to string: )?(.*)", re.DOTALL)
 _CSV_COLUMN: Final = re.compile(r"In CSV column #(\d+)")
 
 
 @dataclass(frozen=True)
-class Batch:
+class TableBatch:
     """Some rows of a table.
 
     Attributes:
-        where: what errors call the table.
+        where: the table's name in error messages.
         first: number of the first row, from 1.
-        rows: their values, by the name of the column.
+        records: the rows, a pyarrow record batch.
     """
 
     where: str
     first: int
-    rows: Any
+    records: Any
 
     def __len__(self) -> int:
-        return int(self.rows.num_rows)
+        return int(self.records.num_rows)
 
-    def part(self, start: int, stop: int) -> "Batch":
-        """Some of the rows."""
-        return Batch(self.where, self.first + start, self.rows.slice(start, stop - start))
+    def part(self, start: int, stop: int) -> "TableBatch":
+        """Return the rows from `start` to `stop`."""
+        return TableBatch(self.where, self.first + start, self.records.slice(start, stop - start))
 
-    def joined(self, following: "Batch") -> "Batch":
-        """These rows, then those that follow them."""
-        return Batch(self.where, self.first, pa.concat_batches([self.rows, following.rows]))
+    def joined(self, following: "TableBatch") -> "TableBatch":
+        """Return these rows followed by the next ones."""
+        return TableBatch(self.where, self.first, pa.concat_batches([self.records, following.records]))
 
-    def place(self, column: str, row: int) -> str:
-        """What errors call a cell.
-
-        Args:
-            column: its column.
-            row: its row in this batch, from 0.
-        """
+    def locate(self, column: str, row: int) -> str:
+        """Return the place of a cell for error messages. `row` counts from 0 in this batch."""
         return f"{self.where}, column {column!r}, row {self.first + row:,}"
 
     def __getitem__(self, column: str) -> Any:
-        """A column, as a pyarrow array; text that is coded is decoded."""
-        values = self.rows.column(column)
+        """Return a column as a pyarrow array, without dictionary encoding."""
+        values = self.records.column(column)
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
     def numbers(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Columns of numbers; NaN where a cell is empty.
+        """Return columns of numbers. NaN stands for an empty cell.
 
         Returns:
             `(rows, columns)`.
 
         Raises:
-            TrainingError: a cell holds no number, or one that float32 cannot hold.
+            TrainingError: a value is not a number, or too large for float32.
         """
         values = np.empty((len(columns), len(self)))
         for index, column in enumerate(columns):
@@ -100,23 +88,19 @@ class Batch:
             row = int(wrong.any(axis=0).argmax())
             first = int(wrong[:, row].argmax())
             raise TrainingError(
-                f"{self.place(columns[first], row)}: expected a finite number, got {values[first, row]}"
+                f"{self.locate(columns[first], row)}: expected a finite number, got {values[first, row]}"
             )
         return values.T
 
-    def float32(self, columns: Sequence[str]) -> Array:
-        """As `numbers`."""
-        return self.numbers(columns).astype(np.float32)
-
     def refuse_null(self, column: str) -> None:
-        """Refuse rows without a value.
+        """Refuse a column with empty cells.
 
         Raises:
-            TrainingError: there is one.
+            TrainingError: a cell is empty.
         """
         missing = self[column].is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
         if missing.any():
-            raise TrainingError(f"{self.place(column, int(missing.argmax()))}: expected a value, got none")
+            raise TrainingError(f"{self.locate(column, int(missing.argmax()))}: expected a value, got none")
 
     def _doubles(self, column: str) -> Any:
         values = self[column]
@@ -132,18 +116,18 @@ class Batch:
             return text.cast(pa.float64())
         except pa.ArrowInvalid:
             row = first_refused(text, pa.float64())
-            raise TrainingError(f"{self.place(column, row)}: expected a number, got {shown(text[row])}") from None
+            raise TrainingError(f"{self.locate(column, row)}: expected a number, got {shown(text[row])}") from None
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file of columns with names.
+    """A file of named columns.
 
     Attributes:
-        where: what errors call it.
-        path: where it is.
-        names: of its columns.
-        typed: whether it says what its columns hold; in a CSV file all is text.
+        where: its name in error messages.
+        path: its path.
+        names: names of the columns.
+        typed: whether columns have types (Parquet); a CSV file holds text.
     """
 
     where: str
@@ -152,45 +136,42 @@ class Table:
     typed: bool
 
     def require(self, columns: Sequence[str]) -> None:
-        """Refuse to go on without some columns.
+        """Check that columns exist.
 
         Raises:
-            TrainingError: one is not there.
+            TrainingError: a column does not exist.
         """
         for column in columns:
             if column not in self.names:
                 raise TrainingError(f"{self.where}: expected a column {column!r}, got {self.shown_names()}")
 
     def shown_names(self) -> str:
-        """The first of its columns, for errors."""
+        """Return the names of the first columns for error messages."""
         return ", ".join(self.names[:20]) + (", …" if len(self.names) > 20 else "")
 
-    def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
-        """All rows, a batch at a time.
-
-        Args:
-            columns: those that are wanted.
+    def batches(self, columns: Sequence[str]) -> Iterator[TableBatch]:
+        """Yield all rows of some columns, in batches.
 
         Raises:
-            TrainingError: the file is damaged, or holds no rows.
+            TrainingError: the file is damaged or has no rows.
         """
         first = 1
         try:
-            for rows in (_parquet_batches if self.typed else _csv_batches)(self, columns):
-                if rows.num_rows:
-                    yield Batch(self.where, first, rows)
-                first += rows.num_rows
+            for records in (_parquet_batches if self.typed else _csv_batches)(self, columns):
+                if records.num_rows:
+                    yield TableBatch(self.where, first, records)
+                first += records.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise TrainingError(f"{self.where}{_told(error, columns)}") from error
+            raise TrainingError(f"{self.where}{_explained(error, columns)}") from error
         if first == 1:
             raise TrainingError(f"{self.where}: expected rows, got none")
 
 
 def open_table(where: str, path: Path) -> Table:
-    """Find out which columns a file has.
+    """Read the names of the columns of a file.
 
     Raises:
-        TrainingError: it is no such file, or its columns are too many or share names.
+        TrainingError: the file is not readable, has too many columns, or has two columns of one name.
     """
     typed = path.suffix == ".parquet"
     names = _parquet_names(where, path) if typed else _csv_names(where, path)
@@ -205,12 +186,12 @@ def open_table(where: str, path: Path) -> Table:
 
 
 def is_text(of_type: Any) -> bool:
-    """Whether a pyarrow type is text."""
+    """Return whether a pyarrow type is text."""
     return bool(pa.types.is_string(of_type) or pa.types.is_large_string(of_type) or pa.types.is_string_view(of_type))
 
 
 def first_refused(text: Any, of_type: Any) -> int:
-    """Index of the first value that cannot be read as a type, where there is one."""
+    """Return the index of the first value that cannot be cast to a type. One such value must exist."""
     low, high = 0, len(text)
     while high - low > 1:
         middle = (low + high) // 2
@@ -224,7 +205,7 @@ def first_refused(text: Any, of_type: Any) -> int:
 
 
 def shown(value: Any) -> str:
-    """A value for an error."""
+    """Return a value, shortened, for error messages."""
     text = repr(value.as_py() if isinstance(value, pa.Scalar) else value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
@@ -252,7 +233,7 @@ def _csv_batches(table: Table, columns: Sequence[str]) -> Iterator[Any]:
     block = max(BLOCK, BLOCK_OF_COLUMN * len(table.names))
     with pa.csv.open_csv(
         table.path,
-        # One thread: only then do errors say which row.
+        # One thread, so that errors contain the row.
         read_options=pa.csv.ReadOptions(use_threads=False, block_size=block, column_names=table.names, skip_rows=1),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
@@ -262,12 +243,12 @@ def _csv_batches(table: Table, columns: Sequence[str]) -> Iterator[Any]:
             strings_can_be_null=True,
         ),
     ) as reader:
-        for rows in reader:
-            yield pa.record_batch([_cells(column) for column in rows.columns], names=rows.schema.names)
+        for records in reader:
+            yield pa.record_batch([_cells(column) for column in records.columns], names=records.schema.names)
 
 
 def _cells(text: Any) -> Any:
-    """What is written in cells, without the space around it; null where that stands for nothing."""
+    """Remove the space around text, and replace `MISSING` by null."""
     text = pc.utf8_trim_whitespace(text)
     return pc.if_else(pc.is_in(text, pa.array(MISSING, text.type)), None, text)
 
@@ -292,7 +273,7 @@ def _parquet_names(where: str, path: Path) -> list[str]:
 
 def _parquet_batches(table: Table, columns: Sequence[str]) -> Iterator[Any]:
     rows = max(ROWS, VALUES // len(columns))
-    # Read through small buffers: a row group may be as large as the file.
+    # Small buffers, because a row group may be as large as the file.
     buffer = max(2**12, 2**22 // len(columns))
     with pa.parquet.ParquetFile(
         table.path, buffer_size=buffer, pre_buffer=False, page_checksum_verification=True
@@ -300,16 +281,16 @@ def _parquet_batches(table: Table, columns: Sequence[str]) -> Iterator[Any]:
         yield from file.iter_batches(rows, columns=list(columns), use_threads=False)
 
 
-def _told(error: Exception, columns: Sequence[str]) -> str:
-    """What pyarrow says of a damaged file; of a CSV row, with the number of the row."""
+def _explained(error: Exception, columns: Sequence[str]) -> str:
+    """Return pyarrow's message for a damaged file; for a CSV row with column and row."""
     message = _line(error)
     if (row := _CSV_ROW.search(message)) is None:
         return f": not readable: {message}"
     column = _CSV_COLUMN.search(message)
     place = f", column {columns[int(column[1])]!r}" if column else ""
-    # It counts the line of names.
-    what = row[2][:1].lower() + row[2][1:] if row[2].startswith("Expected") else f"expected UTF-8, got {row[2]}"
-    return f"{place}, row {int(row[1]) - 1:,}: {what}"
+    # pyarrow counts the line of names, too.
+    problem = row[2][:1].lower() + row[2][1:] if row[2].startswith("Expected") else f"expected UTF-8, got {row[2]}"
+    return f"{place}, row {int(row[1]) - 1:,}: {problem}"
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What a model is to predict, from the labels that a source has."""
+"""The prediction target, derived from the labels of a source."""
 
 from typing import Any, Final
 
@@ -7,58 +7,56 @@ from numpy.typing import NDArray
 
 from service.artifact.card import Target
 from training import TrainingError
-from training.data import Indices, Sequences
+from training.data import Indices, SourceData
 from training.options import TaskChoice
 
-#: Most classes; each is an output of the model.
+#: Largest number of classes. Each is an output of the model.
 MOST_CLASSES: Final = 10_000
-#: As words, for errors.
-KINDS: Final = {"b": "booleans", "i": "integers", "u": "integers", "f": "numbers"}
 
 
-def encode(sequences: Sequences, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
-    """Decide what the labels are, and bring them into the form that is trained on.
+def encode(source: SourceData, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
+    """Decide between classes and numbers, and encode the labels for the fit.
 
     Args:
-        sequences: with their labels.
-        task: classes, numbers, or `auto`: strings, booleans and integers are classes, other numbers are numbers.
+        source: the source with the labels.
+        task: classification, regression, or `auto`: strings, booleans and integers are classes, other numbers are not.
 
     Returns:
         The target, and `(n,)` int64 class indices or `(n, outputs)` float32 numbers.
 
     Raises:
-        TrainingError: the labels are no such target.
+        TrainingError: the labels do not suit the task.
     """
-    labels = sequences.labels
+    labels = source.labels
     if labels.dtype.kind not in "biufSUO":
         raise TrainingError(
-            f"{sequences.where}: expected labels that are strings, booleans or numbers, got {labels.dtype}"
+            f"{source.where}: expected labels that are strings, booleans or numbers, got {labels.dtype}"
         )
     if task == "auto":
         task = "regression" if labels.ndim == 2 or labels.dtype.kind == "f" else "classification"
         if labels.dtype == object:
-            _refuse_words_among_fractions(sequences)
-    return _numbers(sequences) if task == "regression" else _classes(sequences)
+            _refuse_words_among_fractions(source)
+    return _numbers(source) if task == "regression" else _classes(source)
 
 
-def _numbers(sequences: Sequences) -> tuple[Target, NDArray[np.float32]]:
-    labels = sequences.labels.reshape(len(sequences.labels), -1)
-    if labels.dtype.kind not in KINDS:
+def _numbers(source: SourceData) -> tuple[Target, NDArray[np.float32]]:
+    labels = source.labels.reshape(len(source.labels), -1)
+    if labels.dtype.kind not in "biuf":
         row = next((row for row, (label, *_) in enumerate(labels) if not _is_number(label)), 0)
-        raise TrainingError(f"{sequences.place(row)}: expected numbers to predict, got {_shown(labels[row, 0])}")
-    _refuse_infinite(sequences, labels)
-    return Target(task="regression", names=sequences.label_names), labels.astype(np.float32)
+        raise TrainingError(f"{source.locate(row)}: expected numbers to predict, got {_shown(labels[row, 0])}")
+    _refuse_infinite(source, labels)
+    return Target(task="regression", names=source.label_names), labels.astype(np.float32)
 
 
-def _classes(sequences: Sequences) -> tuple[Target, Indices]:
-    labels = sequences.labels
+def _classes(source: SourceData) -> tuple[Target, Indices]:
+    labels = source.labels
     if labels.ndim != 1:
         raise TrainingError(
-            f"{sequences.place(0)}: expected one class, got {labels.shape[1]} numbers; classes are of one column"
+            f"{source.locate(0)}: expected one class, got {labels.shape[1]} numbers; classes are of one column"
         )
     if labels.dtype.kind == "f":
-        _refuse_infinite(sequences, labels[:, np.newaxis])
-    if labels.dtype == object:  # few distinct strings, shared by many sequences: sorting all of them takes long
+        _refuse_infinite(source, labels[:, np.newaxis])
+    if labels.dtype == object:  # few distinct strings: np.unique would sort all of them
         values = sorted(set(labels.tolist()))
         index = {value: position for position, value in enumerate(values)}
         codes = np.fromiter(map(index.__getitem__, labels), np.int64, len(labels))
@@ -68,33 +66,33 @@ def _classes(sequences: Sequences) -> tuple[Target, Indices]:
     if not 2 <= len(values) <= MOST_CLASSES:
         got = _shown(values[0]) + " alone" if len(values) == 1 else f"{len(values):,}"
         raise TrainingError(
-            f"{sequences.where}: expected 2 to {MOST_CLASSES:,} classes, got {got}"
+            f"{source.where}: expected 2 to {MOST_CLASSES:,} classes, got {got}"
             + ("" if len(values) < 2 else "; --task regression predicts numbers")
         )
     names = tuple(map(_name, values))
     return Target(task="binary" if len(names) == 2 else "multiclass", classes=names), codes.astype(np.int64)
 
 
-def _refuse_words_among_fractions(sequences: Sequences) -> None:
-    """Refuse a few words among fractions, which are no classes: somebody meant to write a number."""
-    values = set(sequences.labels.tolist())
+def _refuse_words_among_fractions(source: SourceData) -> None:
+    """Refuse labels that are fractions except for a few words, which are probably mistakes."""
+    values = set(source.labels.tolist())
     words = {value for value in values if not _is_number(value)}
     if words and any("." in value for value in values - words) and len(words) < len(values) / 2:
-        row = next(row for row, label in enumerate(sequences.labels) if label in words)
+        row = next(row for row, label in enumerate(source.labels) if label in words)
         raise TrainingError(
-            f"{sequences.place(row)}: expected a number, as most labels are, got {_shown(sequences.labels[row])}; "
-            "--task classification takes all of them for classes"
+            f"{source.locate(row)}: expected a number, as most labels are, got {_shown(source.labels[row])}; "
+            "--task classification uses all of them as classes"
         )
 
 
-def _refuse_infinite(sequences: Sequences, labels: NDArray[Any]) -> None:
-    """Those that float32 cannot hold, too."""
+def _refuse_infinite(source: SourceData, labels: NDArray[Any]) -> None:
+    """Refuse labels that are not finite in float32."""
     with np.errstate(over="ignore"):
         wrong = np.argwhere(~np.isfinite(labels.astype(np.float32)))
     if len(wrong):
         row, column = wrong[0]
         raise TrainingError(
-            f"{sequences.place(row)}: expected a finite {sequences.label_names[column]}, got {labels[row, column]}"
+            f"{source.locate(row)}: expected a finite {source.label_names[column]}, got {labels[row, column]}"
         )
 
 
