@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from uvicorn.config import LOGGING_CONFIG, STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from service import __version__
 from service.app import create_app_or_exit
 from service.connection import Connection
 from service.settings import Settings
@@ -29,6 +30,9 @@ gc.enable()
 
 def main() -> None:
     """Serve until told to stop."""
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"attention-service {__version__}\n")
+        return
     settings = Settings.from_command_line(sys.argv[1:])
     if settings.workers == 1:
         serve(settings, None)
