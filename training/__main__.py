@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from statistics import mean, pstdev
 
-from service import __version__
 from service.artifact.card import ModelCard
 from service.artifact.layout import versions_of
 from service.artifact.publishing import prune
@@ -25,8 +24,6 @@ def main() -> None:
     """Do what the command line asks for."""
     try:
         match sys.argv[1:]:
-            case ["--version"]:
-                print(f"attention-training {__version__}")
             case ["prune", *arguments]:
                 print(pruned(Prune.from_command_line(arguments)))
             case ["compare", *arguments]:
