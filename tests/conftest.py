@@ -82,12 +82,11 @@ def anyio_backend() -> str:
 Make = Callable[[Path], object]
 
 
-@pytest.fixture(scope="session")
-def made_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
-    """A function that returns a folder of this process with files that are made once for all processes and runs.
+def digest_of_sources() -> str:
+    """Return a digest of everything that makes the trained models.
 
-    pytest's cache keeps the files. Their key is a digest of everything that makes them: the installed packages, the
-    training and what it may import of the service (`make lint` checks that), and the helpers of the tests.
+    These are Python, the installed packages, the training with all that it may import of the service (`make lint` checks
+    that), and the helpers of the tests.
     """
     sources = [
         *(ROOT / "training").rglob("*.py"),
@@ -96,27 +95,40 @@ def made_once(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFact
         *(ROOT / "service" / "engines").rglob("*.py"),
         *(path for path in TESTS.rglob("*.py") if not path.name.startswith("test_")),
     ]
-    digest = hashlib.sha256(sys.version.encode())
-    for line in sorted(f"{package.name} {package.version}" for package in importlib.metadata.distributions()):
-        digest.update(line.encode())
+    packages = sorted(f"{package.name} {package.version}" for package in importlib.metadata.distributions())
+    digest = hashlib.sha256("\n".join([sys.version, *packages]).encode())
     for source in sorted(sources):
         digest.update(f"\0{source.relative_to(ROOT)}\0".encode() + source.read_bytes())
-    assert pytestconfig.cache is not None
-    cache = pytestconfig.cache.mkdir("made-once")
+    return digest.hexdigest()
 
-    def folder(name: str, make: Make) -> Path:
-        kept = cache / f"{name}-{digest.hexdigest()[:16]}"
+
+DIGEST = digest_of_sources()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """A function that returns this process's copy of a folder that is made once for all processes and runs.
+
+    The folders are kept below `.pytest_cache` under the digest of the sources.
+    """
+    cache = ROOT / ".pytest_cache" / "made-once"
+    cache.mkdir(parents=True, exist_ok=True)
+
+    def copy(name: str, make: Make) -> Path:
+        folder, kept = tmp_path_factory.mktemp(name), cache / f"{name}-{DIGEST[:16]}"
         with FileLock(cache / f"{name}.lock"):
-            if not kept.exists():
+            if kept.exists():
+                shutil.copytree(kept, folder, dirs_exist_ok=True)
+                return folder
+            make(folder)
+            if digest_of_sources() == DIGEST:  # otherwise somebody edits the sources during the run
                 for old in cache.glob(f"{name}-*"):
                     shutil.rmtree(old)
-                unfinished = tmp_path_factory.mktemp(name)
-                make(unfinished)
-                shutil.copytree(unfinished, partial := cache / f"{name}-partial")
-                partial.rename(kept)
-        return Path(shutil.copytree(kept, tmp_path_factory.mktemp(name), dirs_exist_ok=True))
+                shutil.copytree(folder, cache / f"{name}-unfinished")
+                (cache / f"{name}-unfinished").rename(kept)
+        return folder
 
-    return folder
+    return copy
 
 
 @pytest.fixture(scope="session")
