@@ -12,21 +12,26 @@ COPY requirements.lock pyproject.toml ./
 RUN python -m venv --without-pip /opt/venv \
     && python -m venv /opt/uv \
     && /opt/uv/bin/pip install --quiet --disable-pip-version-check "$(grep -o '^uv==[^ ]*' requirements.lock)"
-# The system's certificates let a build pass a company's proxy.
+# The system's certificates, for builds behind a company's proxy.
 ENV UV_SYSTEM_CERTS=1
-# The lock's versions and hashes, for no more than the dependencies asked for.
-ENV INSTALL="/opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/venv/bin/python --constraint requirements.lock --requirement pyproject.toml"
+# The versions and hashes of the lock, for the needed dependencies only.
+ENV INSTALL="/opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/venv/bin/python --constraint requirements.lock --build-constraint requirements.lock"
 
+# The dependencies come first, so that a change of the source does not install them again.
 FROM installer AS service-installer
-RUN $INSTALL
+RUN $INSTALL --requirement pyproject.toml
+ARG VERSION=0.0.0
+COPY . .
+RUN SETUPTOOLS_SCM_PRETEND_VERSION=$VERSION $INSTALL --no-deps .
 
 FROM installer AS training-installer
-RUN $INSTALL --extra training
+RUN $INSTALL --requirement pyproject.toml --extra training
+ARG VERSION=0.0.0
+COPY . .
+RUN SETUPTOOLS_SCM_PRETEND_VERSION=$VERSION $INSTALL --no-deps .
 
 FROM base AS training
 COPY --from=training-installer /opt/venv /opt/venv
-COPY service service
-COPY training training
 RUN mkdir /artifacts && chown app:app /artifacts
 VOLUME /artifacts
 USER 10001:10001
@@ -34,8 +39,6 @@ ENTRYPOINT ["python", "-m", "training", "--artifacts", "/artifacts"]
 
 FROM base AS service
 COPY --from=service-installer /opt/venv /opt/venv
-COPY service service
-RUN python -m compileall -q service
 USER 10001:10001
 ENV SERVICE_HOST=0.0.0.0 SERVICE_PORT=8000 SERVICE_ARTIFACTS=/artifacts
 EXPOSE 8000

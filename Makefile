@@ -4,12 +4,14 @@ PYTHON ?= python3
 MODEL ?= after-lstm
 SERVE ?=
 BENCH ?=
+WORKERS ?= 2
+TARGET ?= service
 BIN := .venv/bin
 
-# Whatever is imported is compiled once, and not at every start: images set this, and it doubles the time to start.
+# Images set this variable. Without it, Python keeps compiled modules, which halves the time of each start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install serve train test lint format lock bench image
+.PHONY: install serve train test test-fast lint format lock bench wheel image
 
 install: .venv/installed
 
@@ -27,8 +29,15 @@ serve: install
 train: install
 	$(BIN)/python -m training --name $(MODEL)
 
+# A worker that is done takes tests from another one.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
 test: lint .venv/kserve_client/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# All but the slow kinds of tests, which tests/conftest.py lists.
+test-fast: .venv/kserve_client/installed
+	$(PYTEST) --fast
 
 # KServe's client, in an environment of its own: it wants older versions of what the service and training use.
 .venv/kserve_client/installed: tests/kserve_client/requirements.txt .venv/installed
@@ -41,6 +50,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/oxlint service/api/page
+	$(BIN)/lint-imports --no-logo
 
 format: install
 	$(BIN)/ruff format .
@@ -59,5 +69,9 @@ bench: install
 	$(BIN)/python -m benchmarks.explaining
 	$(BIN)/python -m benchmarks $(BENCH)
 
-image:
-	docker build --tag attention-service .
+# The version is the newest git tag's.
+wheel: install
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist
+
+image: install
+	docker build --target $(TARGET) --build-arg VERSION="$$($(BIN)/hatchling version)" --tag attention-service .

@@ -58,14 +58,14 @@ def publish_models(shape: Shape, count: int, folder: Path) -> Path:
 def _publish_untrained(shape: Shape, home: Path) -> None:
     # TensorFlow is imported here because a published model does not need it.
     from training import models
-    from training.data import Data, Split, numbered
+    from training.data import Dataset, LabelledSequences, numbered
     from training.export import publish
     from training.options import Options
 
     rng = np.random.default_rng(0)
     x = rng.standard_normal((GOLDEN_SEQUENCES, shape.timesteps, shape.features)).astype(np.float32)
-    split = Split(x, np.arange(len(x)) % 2)
-    data = Data(
+    split = LabelledSequences(x, np.arange(len(x)) % 2)
+    data = Dataset(
         train=split,
         test=split,
         target=Target(task="binary", classes=("0", "1")),

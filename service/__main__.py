@@ -17,6 +17,7 @@ from typing import Any
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
+from service import __version__
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
 from service.settings import Settings
 
@@ -30,6 +31,9 @@ def main() -> None:
     Raises:
         SystemExit: the settings are wrong, or the service cannot start.
     """
+    if sys.argv[1:] == ["--version"]:
+        sys.stdout.write(f"attention-service {__version__}\n")
+        return
     settings = Settings.from_command_line(sys.argv[1:])
     if settings.workers == 1:
         uvicorn.run(partial(create_app_or_exit, settings), **server_options(settings))

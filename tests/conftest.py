@@ -1,23 +1,77 @@
-"""What the tests share: small trained artifacts, and the app on either engine."""
+"""Shared fixtures and the kinds of slow tests."""
 
+import hashlib
 import os
-from collections.abc import AsyncIterator
+import shutil
+import sys
+import sysconfig
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-# TensorFlow prints its search for GPUs as errors; what matters is raised as an exception.
+# TensorFlow logs its search for GPUs as errors. Real errors are exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
+from filelock import FileLock
 
 from service.app import create_app
 from service.engines import EngineChoice
 from service.settings import Settings
 from tests.fakes import interceptable
-from tests.masked import publish_masked
-from tests.samples import trained
+from tests.server import ROOT
+
+TESTS = Path(__file__).parent
+
+#: Slow tests by kind: patterns of files below tests/. `--fast` leaves them out, `-m KIND` selects one kind.
+SLOW = {
+    "browser": ("page/*",),
+    "benchmark": ("test_benchmarks.py",),
+    "document": ("test_*_doc.py", "test_deploy.py", "test_readme.py"),
+    "package": ("test_package.py",),
+    "training": (
+        "test_checkpoints.py",
+        "test_evaluate.py",
+        "test_export.py",
+        "test_lowering.py",
+        "test_lstm.py",
+        "test_models.py",
+        "test_reports.py",
+        "test_run.py",
+        "test_train.py",
+    ),
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--fast`."""
+    parser.addoption("--fast", action="store_true", help=f"leave out the slow kinds of tests: {', '.join(SLOW)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare a marker for each slow kind."""
+    for kind, patterns in SLOW.items():
+        config.addinivalue_line("markers", f"{kind}: slow; all tests of {', '.join(patterns)}")
+
+
+def slow_kind(path: Path) -> str | None:
+    """Return the slow kind of a file of tests, if it has one."""
+    relative = path.relative_to(TESTS)
+    return next((kind for kind, patterns in SLOW.items() if any(map(relative.match, patterns))), None)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--fast`, do not even import the slow tests: some import TensorFlow or a browser's driver."""
+    return True if config.getoption("--fast") and slow_kind(collection_path) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests."""
+    for item in items:
+        if kind := slow_kind(item.path):
+            item.add_marker(kind)
 
 
 @pytest.fixture(scope="session")
@@ -25,9 +79,62 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+#: Makes files in an empty folder.
+Make = Callable[[Path], object]
+
+
+def digest_of_sources() -> str:
+    """Return a digest of everything that makes the trained models.
+
+    These are Python, the installed packages, the training with all that it may import of the service (`make lint`
+    checks that), and the helpers of the tests.
+    """
+    sources = [
+        *(ROOT / "training").rglob("*.py"),
+        *(ROOT / "service").glob("*.py"),
+        *(ROOT / "service" / "artifact").rglob("*.py"),
+        *(ROOT / "service" / "engines").rglob("*.py"),
+        *(path for path in TESTS.rglob("*.py") if not path.name.startswith("test_")),
+    ]
+    packages = sorted(path.name for path in Path(sysconfig.get_path("purelib")).glob("*.dist-info"))
+    digest = hashlib.sha256("\n".join([sys.version, *packages]).encode())
+    for source in sorted(sources):
+        digest.update(f"\0{source.relative_to(ROOT)}\0".encode() + source.read_bytes())
+    return digest.hexdigest()
+
+
+DIGEST = digest_of_sources()
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
+    """A function that returns this process's copy of a folder that is made once for all processes and runs.
+
+    The folders are kept below `.pytest_cache` under the digest of the sources.
+    """
+    cache = ROOT / ".pytest_cache" / "made-once"
+    cache.mkdir(parents=True, exist_ok=True)
+
+    def copy(name: str, make: Make) -> Path:
+        folder, kept = tmp_path_factory.mktemp(name), cache / f"{name}-{DIGEST[:16]}"
+        with FileLock(cache / f"{name}.lock"):
+            if kept.exists():
+                shutil.copytree(kept, folder, dirs_exist_ok=True)
+                return folder
+            make(folder)
+            if digest_of_sources() == DIGEST:  # otherwise somebody edits the sources during the run
+                for old in cache.glob(f"{name}-*"):
+                    shutil.rmtree(old)
+                shutil.copytree(folder, cache / f"{name}-unfinished")
+                (cache / f"{name}-unfinished").rename(kept)
+        return folder
+
+    return copy
+
+
 @pytest.fixture(scope="session")
 def three_classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A .npz file of 240 sequences of 6 × 3 in three classes named by strings, told apart by timestep 2."""
+    """A .npz file of 240 sequences of 6 × 3 in three classes with string names; timestep 2 decides the class."""
     rng = np.random.default_rng(0)
     index = np.arange(240) % 3
     x = rng.standard_normal((240, 6, 3))
@@ -41,33 +148,47 @@ SMALL = {"sequences": 3000, "epochs": 3, "batch_size": 32, "learning_rate": 0.01
 
 
 @pytest.fixture(scope="session")
-def artifacts(tmp_path_factory: pytest.TempPathFactory, three_classes: Path) -> Path:
-    """A folder with three models, trained small: after-lstm and before-lstm (binary), and three (multiclass)."""
-    folder = tmp_path_factory.mktemp("artifacts")
-    small = {**SMALL, "artifacts": folder}
-    trained(**small)
-    trained(**small, architecture="before_lstm")
-    trained(**{**small, "epochs": 20}, name="three", data=str(three_classes))
-    return folder
+def artifacts(made_once: Callable[[str, Make], Path], three_classes: Path) -> Path:
+    """A folder with three small trained models: after-lstm and before-lstm (binary), and three (multiclass)."""
+
+    def train(folder: Path) -> None:
+        from tests.samples import trained
+
+        small = {**SMALL, "artifacts": folder}
+        trained(**small)
+        trained(**small, architecture="before_lstm")
+        trained(**{**small, "epochs": 20}, name="three", data=str(three_classes))
+
+    return made_once("artifacts", train)
 
 
 @pytest.fixture(scope="session")
-def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def retrained(made_once: Callable[[str, Make], Path]) -> Path:
     """Another version of after-lstm: the same options, another seed."""
-    return trained(**SMALL, seed=1, artifacts=tmp_path_factory.mktemp("retrained"))
+
+    def train(folder: Path) -> None:
+        from tests.samples import trained
+
+        trained(**SMALL, seed=1, artifacts=folder)
+
+    return made_once("retrained", train) / "after-lstm" / "1"
 
 
 @pytest.fixture(scope="session")
-def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with models of 6 × 2, of which both may vary or be missing: both, shorter (length alone), gaps."""
-    folder = tmp_path_factory.mktemp("masked")
-    publish_masked(folder)
-    return folder
+def masked(made_once: Callable[[str, Make], Path]) -> Path:
+    """A folder with models of 6 × 2 for sequences that vary: both, shorter (lengths only), gaps (values only)."""
+
+    def publish(folder: Path) -> None:
+        from tests.masked import publish_masked
+
+        publish_masked(folder)
+
+    return made_once("masked", publish)
 
 
 @pytest.fixture(params=["onnx", "tensorflow"], scope="session")
 def engine(request: pytest.FixtureRequest) -> EngineChoice:
-    """Either engine: what uses this is held to the same tests on both."""
+    """Each engine in turn: a test that uses this fixture holds for both."""
     choice: EngineChoice = request.param
     return choice
 
@@ -96,11 +217,11 @@ def varying(masked: Path, engine: EngineChoice) -> FastAPI:
 
 @pytest.fixture
 async def asking(varying: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of it."""
+    """A client of the app over models for sequences that vary."""
     async with connect(varying) as client:
         yield client
 
 
 def connect(app: FastAPI) -> httpx.AsyncClient:
-    """A client of an app, without a socket between them."""
+    """Return a client of an app, without a socket between them."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")

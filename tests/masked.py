@@ -1,17 +1,18 @@
 """Untrained models for sequences of different lengths or with missing values."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from service.artifact.card import ModelCard
 from service.artifact.tensors import Array
 from tests.samples import card, dataset
-from training import models
 from training.data import mean_sequence
-from training.export import publish
 from training.options import Options
+
+if TYPE_CHECKING:
+    import keras
 
 TIMESTEPS, FEATURES, UNITS = 6, 2, 3
 #: Whether sequences may be shorter, and whether values may be missing, by name of the model.
@@ -31,8 +32,13 @@ def masked_card(name: str, *, variable_length: bool, missing_values: bool) -> Mo
     )
 
 
-def build(x: Array, described: ModelCard) -> keras.Model:
+def build(x: Array, described: ModelCard) -> "keras.Model":
     """Build the default architecture with weights large enough that attention differs between timesteps."""
+    # Only here and below: they import TensorFlow.
+    import keras
+
+    from training import models
+
     keras.utils.set_random_seed(0)
     prepared = dataset(
         x, scaled=True, variable_length=described.variable_length, missing_values=described.missing_values
@@ -58,6 +64,8 @@ def sample(*, variable_length: bool, missing_values: bool) -> Array:
 
 def publish_masked(folder: Path) -> None:
     """Publish all models of `MASKED`."""
+    from training.export import publish
+
     for name, (variable_length, missing_values) in MASKED.items():
         (folder / name).mkdir()
         allowed = {"variable_length": variable_length, "missing_values": missing_values}

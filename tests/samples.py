@@ -9,8 +9,6 @@ import numpy as np
 from service.artifact.card import AttentionProfile, ModelCard, Target, TrainingRecord
 from training.data import Dataset, LabelledSequences, Scale, numbered
 from training.options import Options
-from training.run import run
-from training.sources.loading import load
 
 BINARY = Target(task="binary", classes=("0", "1"))
 MULTICLASS = Target(task="multiclass", classes=("a", "b", "c"))
@@ -77,5 +75,9 @@ def record(**options: Any) -> TrainingRecord:
 
 def trained(**options: Any) -> Path:
     """Train and publish as `python -m training` does. Return the directory of the version."""
+    # Only here: it imports TensorFlow.
+    from training.run import run
+    from training.sources.loading import load
+
     given = Options(**options)
     return run(given, load(given))
