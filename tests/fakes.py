@@ -128,7 +128,6 @@ def held(app: FastAPI, fewest_rows: int = 1) -> Iterator[list[int]]:
         yield calls
     finally:
         released.set()
-        engine.intercept = run
 
 
 async def until(condition: Callable[[], bool]) -> None:
