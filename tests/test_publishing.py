@@ -227,6 +227,7 @@ def test_a_full_disk_leaves_nothing_in_the_way(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.training
 def test_a_training_on_a_full_disk_says_so_in_one_line(tmp_path: Path) -> None:
     """Though it is TensorFlow that cannot write; how far it came is kept, to go on from once there is room."""
     program = textwrap.dedent("""
