@@ -29,7 +29,7 @@ TESTS = Path(__file__).parent
 SLOW = {
     "browser": ("page/*", "test_page.py"),
     "benchmark": ("test_benchmarks.py",),
-    "document": ("test_*_doc.py", "test_deploy.py", "test_readme.py"),
+    "document": ("test_*_doc.py", "test_deploy.py", "test_openapi.py", "test_readme.py"),
     "package": ("test_package.py",),
     "training": (
         "test_checkpoints.py",
