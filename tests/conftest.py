@@ -25,11 +25,12 @@ from tests.server import ROOT
 
 TESTS = Path(__file__).parent
 
-#: Slow tests by kind: patterns of files below tests/. `--fast` leaves them out, `-m KIND` selects one kind.
+#: Slow tests by kind: patterns of files below tests/. Single tests of other files carry the marker of their kind; tests
+#: on the TensorFlow engine are of kind `tensorflow`. `--fast` leaves all of them out, `-m KIND` selects one kind.
 SLOW = {
     "browser": ("page/*",),
     "benchmark": ("test_benchmarks.py",),
-    "document": ("test_*_doc.py", "test_deploy.py", "test_readme.py"),
+    "document": ("test_*_doc.py", "test_deploy.py", "test_openapi.py", "test_readme.py"),
     "package": ("test_package.py",),
     "training": (
         "test_checkpoints.py",
@@ -38,10 +39,12 @@ SLOW = {
         "test_lowering.py",
         "test_lstm.py",
         "test_models.py",
+        "test_profile_chart.py",
         "test_reports.py",
         "test_run.py",
         "test_train.py",
     ),
+    "tensorflow": (),
 }
 
 
@@ -53,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Declare a marker for each slow kind."""
     for kind, patterns in SLOW.items():
-        config.addinivalue_line("markers", f"{kind}: slow; all tests of {', '.join(patterns)}")
+        config.addinivalue_line("markers", f"{kind}: slow; also all tests of {', '.join(patterns) or 'no file'}")
 
 
 def slow_kind(path: Path) -> str | None:
@@ -67,11 +70,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if config.getoption("--fast") and slow_kind(collection_path) else None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the slow tests. With `--fast`, leave them out."""
     for item in items:
         if kind := slow_kind(item.path):
             item.add_marker(kind)
+        callspec = getattr(item, "callspec", None)  # of parametrized tests only
+        if callspec is not None and callspec.params.get("engine") == "tensorflow":
+            item.add_marker("tensorflow")
+    if config.getoption("--fast"):
+        slow = [item for item in items if any(map(item.get_closest_marker, SLOW))]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
 
 
 @pytest.fixture(scope="session")

@@ -303,35 +303,6 @@ def test_a_wrong_flag_ends_in_a_line(tmp_path: Path) -> None:
     assert len(outcome.stderr.splitlines()) == 1
 
 
-@pytest.fixture(scope="module")
-def base_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A Python with the base dependencies alone, at the versions of the lock."""
-    environment = tmp_path_factory.mktemp("base") / "venv"
-    python = str(environment / "bin" / "python")
-    uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
-    install = [*uv, "pip", "install", "--quiet", "--python", python]
-    subprocess.run(
-        [*install, "--constraint", "requirements.lock", "--requirement", "pyproject.toml"], cwd=ROOT, check=True
-    )
-    return python
-
-
-def test_the_base_dependencies_alone_serve(artifacts: Path, base_python: str) -> None:
-    """No TensorFlow, nothing of training, and the same answers."""
-    absent = subprocess.run([base_python, "-c", "import tensorflow"], capture_output=True, text=True, check=False)
-    assert "ModuleNotFoundError" in absent.stderr
-    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm")
-    with (
-        serving(*arguments, python=base_python) as (light, _),
-        serving(*arguments, "--engine", "tensorflow") as (heavy, _),
-    ):
-        one = httpx.post(f"{light}/predict", json=BODY).json()["predictions"][0]
-        other = httpx.post(f"{heavy}/predict", json=BODY).json()["predictions"][0]
-    assert one["prediction"] == pytest.approx(other["prediction"], abs=1e-6)
-    assert one["attention"] == pytest.approx(other["attention"], abs=1e-6)
-
-
 def test_the_environment_configures_it_too(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container, where there are no flags."""
     port = free_port()

@@ -227,6 +227,7 @@ def test_a_full_disk_leaves_no_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.training
 @pytest.mark.usefixtures("full_disk")
 def test_a_training_on_a_full_disk_ends_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
