@@ -63,13 +63,13 @@ def test_both_commands_print_the_version_of_the_wheel(wheel: Path, scripts: Path
 
 @pytest.mark.parametrize("command", ["attention-service", "attention-training"])
 def test_both_commands_print_help(scripts: Path, tmp_path: Path, command: str) -> None:
-    """Training's help does not need what training needs."""
+    """Training's help does not import the packages that training needs."""
     outcome = run(scripts, command, "--help", cwd=tmp_path)
     assert (outcome.returncode, outcome.stderr) == (0, "")
     assert "--artifacts" in outcome.stdout
 
 
-def test_training_says_what_to_install(scripts: Path, tmp_path: Path) -> None:
+def test_training_names_the_extra_to_install(scripts: Path, tmp_path: Path) -> None:
     """One line instead of a traceback."""
     outcome = run(scripts, "attention-training", "--sequences", "100", cwd=tmp_path)
     assert outcome.returncode == 1
