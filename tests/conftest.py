@@ -66,7 +66,7 @@ def slow_kind(path: Path) -> str | None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `--fast`, do not even import the slow tests: some import TensorFlow or a browser's driver."""
+    """With `--fast`, do not import the slow tests, as some import TensorFlow or a browser's driver."""
     return True if config.getoption("--fast") and slow_kind(collection_path) else None
 
 

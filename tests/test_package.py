@@ -56,7 +56,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
 
 @pytest.mark.parametrize("command", ["attention-service", "attention-training"])
 def test_both_commands_print_the_version_of_the_wheel(wheel: Path, scripts: Path, tmp_path: Path, command: str) -> None:
-    """As the metadata says."""
+    """The version is that of the package metadata."""
     outcome = run(scripts, command, "--version", cwd=tmp_path)
     assert (outcome.returncode, outcome.stdout) == (0, f"{command} {wheel.name.split('-')[1]}\n"), outcome.stderr
 
