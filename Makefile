@@ -1,4 +1,4 @@
-# `make serve` and `make test` are all a newcomer needs; each installs what is missing first.
+# A newcomer needs only `make serve` and `make test`. Each first installs missing packages.
 
 PYTHON ?= python3
 MODEL ?= after-lstm
@@ -29,7 +29,7 @@ serve: install
 train: install
 	$(BIN)/python -m training --name $(MODEL)
 
-# A worker that is done takes tests from another one.
+# An idle worker takes over tests of another worker.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 test: lint .venv/kserve_client/installed
@@ -39,7 +39,7 @@ test: lint .venv/kserve_client/installed
 test-fast: .venv/kserve_client/installed
 	$(PYTEST) --fast
 
-# KServe's client, in an environment of its own: it wants older versions of what the service and training use.
+# KServe's client has its own environment, as it needs older versions of packages that the service and training use.
 .venv/kserve_client/installed: tests/kserve_client/requirements.txt .venv/installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes tests/kserve_client/requirements.txt

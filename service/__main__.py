@@ -1,9 +1,9 @@
-"""`python -m service`: settings to uvicorn."""
+"""`python -m service`: serves the app with uvicorn, as the settings say."""
 
 # ruff: noqa: E402
 import gc
 
-gc.disable()  # imports make no garbage, and looking for it takes a tenth of the time to start
+gc.disable()  # collections during the imports find no garbage and take a tenth of the start
 
 import copy
 import math
@@ -60,9 +60,9 @@ def server_options(settings: Settings) -> dict[str, Any]:
         # Only the access log shows the client's address and scheme, which a proxy forwards.
         "proxy_headers": settings.access_log,
         "server_header": False,
-        # Every answerable request has finished by then; stalled uploads must not delay shutdown.
+        # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
         "timeout_graceful_shutdown": math.ceil(settings.timeout),
-        # A busy worker is not a hanging one.
+        # A worker that is only busy must not be restarted.
         "timeout_worker_healthcheck": math.ceil(settings.timeout),
     }
 

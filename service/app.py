@@ -49,7 +49,7 @@ Ask a sequence model what it predicts **and which timesteps it looked at**: one 
 * `POST /predict` answers predictions with the attention behind each.
 * `GET /attention` is where the model looks, in training and in the traffic, as numbers or as a chart.
 * `GET /model` is the model card: shapes, labels, classes, metrics, and how it was trained.
-* `GET /models` lists the models and what has become of each of their versions.
+* `GET /models` lists the models and the state of each of their versions.
 """
 
 #: Longest time that another thread keeps the interpreter from the event loop, in seconds.

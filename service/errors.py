@@ -7,7 +7,7 @@ from typing import ClassVar
 class ServiceError(Exception):
     """An expected error of a request.
 
-    The message says what was expected and what came, and is safe to show to a client.
+    The message has the expected and the actual value, and is safe to show to a client.
 
     Attributes:
         status: HTTP status of the answer.

@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
     engine: EngineChoice = Field(
         "auto",
-        description="what executes the model: onnx (ONNX Runtime), tensorflow (the SavedModel itself), "
+        description="engine that executes the model: onnx (ONNX Runtime), tensorflow (the SavedModel itself), "
         "or auto: onnx where the version has a model.onnx, else tensorflow",
     )
     threads: int = Field(
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
         """Read flags, then the environment, then the defaults.
 
         Raises:
-            SystemExit: a setting is wrong. The message says which, and what was expected.
+            SystemExit: a setting is wrong. The message names it and the expected value.
         """
         try:
             return CliApp.run(cls, cli_args=list(arguments))

@@ -66,7 +66,7 @@ def slow_kind(path: Path) -> str | None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """With `--fast`, do not even import the slow tests: some import TensorFlow or a browser's driver."""
+    """With `--fast`, do not import the slow tests, as some import TensorFlow or a browser's driver."""
     return True if config.getoption("--fast") and slow_kind(collection_path) else None
 
 
@@ -118,7 +118,7 @@ DIGEST = digest_of_sources()
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make], Path]:
-    """A function that returns this process's copy of a folder that is made once for all processes and runs.
+    """Return a function that makes a folder once for all processes and runs, and returns this process's copy.
 
     The folders are kept below `.pytest_cache` under the digest of the sources.
     """
@@ -132,7 +132,7 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Make],
                 shutil.copytree(kept, folder, dirs_exist_ok=True)
                 return folder
             make(folder)
-            if digest_of_sources() == DIGEST:  # otherwise somebody edits the sources during the run
+            if digest_of_sources() == DIGEST:  # otherwise the sources changed during the run
                 for old in cache.glob(f"{name}-*"):
                     shutil.rmtree(old)
                 shutil.copytree(folder, cache / f"{name}-unfinished")
@@ -198,7 +198,7 @@ def masked(made_once: Callable[[str, Make], Path]) -> Path:
 
 @pytest.fixture(params=["onnx", "tensorflow"], scope="session")
 def engine(request: pytest.FixtureRequest) -> EngineChoice:
-    """Each engine in turn: a test that uses this fixture holds for both."""
+    """Return each engine in turn, so that a test with this fixture runs on both."""
     choice: EngineChoice = request.param
     return choice
 
@@ -214,7 +214,7 @@ def app(artifacts: Path, engine: EngineChoice) -> FastAPI:
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the real app, without a socket between them."""
+    """Yield a client of the real app, without a socket."""
     async with connect(app) as client:
         yield client
 
@@ -227,11 +227,11 @@ def varying(masked: Path, engine: EngineChoice) -> FastAPI:
 
 @pytest.fixture
 async def asking(varying: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the app over models for sequences that vary."""
+    """Yield a client of the app over models for sequences that vary."""
     async with connect(varying) as client:
         yield client
 
 
 def connect(app: FastAPI) -> httpx.AsyncClient:
-    """Return a client of an app, without a socket between them."""
+    """Return a client of an app, without a socket."""
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")

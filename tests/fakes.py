@@ -1,4 +1,4 @@
-"""Fake versions without a graph, whose directory holds a text; and engines that tests can intercept."""
+"""Fake versions, whose directory holds a text instead of a graph, and engines that tests can intercept."""
 
 import asyncio
 import threading
@@ -106,7 +106,7 @@ def interceptable(choice: EngineChoice = "onnx", seconds: float = 0) -> OpenEngi
 
 @contextmanager
 def held(app: FastAPI, fewest_rows: int = 1) -> Iterator[list[int]]:
-    """Hold calls of the default model's engine until the block ends; gives the rows of each call.
+    """Hold calls of the default model's engine until the block ends; yield the rows of each call.
 
     The app must have been made with `open_engine=interceptable(…, IN_THREAD)`.
 
@@ -144,8 +144,8 @@ def engine_of(app: FastAPI) -> Interceptable:
     return engine
 
 
-def answer_what_is_not_finite(monkeypatch: pytest.MonkeyPatch, app: FastAPI, sequence: int, timestep: int) -> None:
-    """Make the default model answer NaN as the attention of one timestep, as if values had been too large."""
+def answer_nan(monkeypatch: pytest.MonkeyPatch, app: FastAPI, sequence: int, timestep: int) -> None:
+    """Make the default model answer NaN as the attention of one timestep, as for too large values."""
     engine = engine_of(app)
     run = engine.intercept
 

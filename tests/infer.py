@@ -17,7 +17,7 @@ def as_json(sequences: Any, **more: Any) -> dict[str, Any]:
 
 
 def binary(sequences: Any, datatype: str = "FP32", dtype: str = "<f4", **more: Any) -> dict[str, Any]:
-    """Arguments of a request with binary data."""
+    """Return the arguments of a request with binary data."""
     array = np.asarray(sequences).astype(dtype)
     parameters = {"binary_data_size": array.nbytes}
     tensor = {"name": "sequence", "shape": list(array.shape), "datatype": datatype, "parameters": parameters}
@@ -26,7 +26,7 @@ def binary(sequences: Any, datatype: str = "FP32", dtype: str = "<f4", **more: A
 
 
 def tensors(response: httpx.Response) -> dict[str, Any]:
-    """The outputs of a binary answer."""
+    """Return the outputs of a binary answer."""
     length = int(response.headers[LENGTH])
     rest = response.content[length:]
     arrays = {}

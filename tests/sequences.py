@@ -1,4 +1,4 @@
-"""Sequences of which timesteps or values are absent, for hypothesis."""
+"""Sequences with absent timesteps or missing values, for hypothesis."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -9,7 +9,7 @@ from service.artifact.tensors import Array
 
 @st.composite
 def sequences_with_gaps(draw: st.DrawFn, timesteps: int, features: int) -> Array:
-    """1 to 4 sequences `(n, timesteps, features)`, NaN where they have ended, and here and there before."""
+    """Return 1 to 4 sequences `(n, timesteps, features)`, NaN after their end and at some places before it."""
     n = draw(st.integers(1, 4))
     values = st.floats(-8, 8, width=32)
     x: Array = draw(hnp.arrays(np.float32, (n, timesteps, features), elements=values))

@@ -1,4 +1,4 @@
-"""A service in a process of its own, over a real socket."""
+"""A service in a separate process, over a real socket."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -25,7 +25,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(*arguments: str, python: str = sys.executable) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run `python -m service` until the block ends; gives its address and its process."""
+    """Run `python -m service` until the block ends; yield its address and its process."""
     port = free_port()
     command = [python, "-m", "service", "--port", str(port), *arguments]
     with running(command) as process:
@@ -47,12 +47,12 @@ def running(
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)  # make and bash do not always pass it on
-                # Uvicorn waits for a sign of life of a worker that has just ended for as long as one may take.
+                # Uvicorn waits for a health check of a worker that has just ended until that times out.
                 process.communicate(timeout=90)
 
 
 def execute(command: Sequence[str], cwd: Path) -> str:
-    """Run a command to its end; returns what it printed, and fails if it does."""
+    """Run a command to its end and return its output; fail if the command fails."""
     outcome = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     assert outcome.returncode == 0, f"{command[-1]}\n{outcome.stdout}{outcome.stderr}"
     return outcome.stdout

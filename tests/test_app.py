@@ -68,14 +68,14 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 async def test_there_is_a_page_of_documentation(client: httpx.AsyncClient) -> None:
-    """For people."""
+    """The page is for people."""
     response = await client.get("/docs")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/html")
 
 
 async def test_every_route_and_parameter_is_described(document: dict[str, Any]) -> None:
-    """A route without a summary and a description is not finished."""
+    """Every route has a summary and a description."""
     assert {name for name, _ in operations(document)} == ROUTES
     for name, operation in operations(document):
         assert operation["summary"], name
@@ -91,7 +91,7 @@ async def test_every_route_and_parameter_is_described(document: dict[str, Any]) 
 
 
 async def test_every_field_has_a_description_and_an_example(document: dict[str, Any]) -> None:
-    """Unless its type says all: a nested object, a fixed value, a date."""
+    """The exceptions are types that need no description: nested objects, fixed values, dates."""
     for name, schema in document["components"]["schemas"].items():
         if "properties" not in schema:
             continue
@@ -104,19 +104,19 @@ async def test_every_field_has_a_description_and_an_example(document: dict[str, 
 
 
 async def test_predict_documents_the_errors_it_answers(document: dict[str, Any]) -> None:
-    """Every row of the table of bad input."""
+    """The document has every status in the table of bad input."""
     assert set(document["paths"]["/predict"]["post"]["responses"]) == {
         "200", "404", "413", "415", "422", "429", "503", "504",
     }  # fmt: skip
 
 
 async def test_the_documented_example_is_answered(client: httpx.AsyncClient, document: dict[str, Any]) -> None:
-    """What /docs offers to try works as it stands."""
+    """The example that `/docs` offers works unchanged."""
     (example,) = document["components"]["schemas"]["PredictRequest"]["examples"]
     assert (await client.post("/predict", json=example)).status_code == 200
 
 
 async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient) -> None:
-    """In FastAPI's shape."""
+    """The answer has FastAPI's shape."""
     response = await client.get("/nowhere")
     assert (response.status_code, response.json()) == (404, {"detail": "Not Found"})

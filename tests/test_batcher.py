@@ -31,14 +31,14 @@ SHORT, LONG = (0.0, 1e-9), (1.0, 0.0)
 
 
 class Fixed(Durations):
-    """An estimate that no measured call changes, so that a busy machine does not either."""
+    """An estimate that measured calls do not change, so that the load of the machine does not matter."""
 
     def learn(self, rows: int, seconds: float) -> None:
         """Ignore the call."""
 
 
 class Doubler:
-    """Doubles rows; remembers its batches; waits at a gate when told to; fails on a row of -1."""
+    """Doubles rows and records its batches. It waits at a closed gate, and fails on a row of -1."""
 
     def __init__(self) -> None:
         self.batches: list[list[float]] = []
@@ -52,7 +52,7 @@ class Doubler:
         self.outputs.append(set(outputs))
         self.threads.add(threading.get_ident())
         if not self.gate.wait(timeout=10):
-            raise TimeoutError("nobody opened the gate")
+            raise TimeoutError("the gate stayed closed")
         if -1 in batch:
             raise ValueError("a row of -1")
         return dict.fromkeys(outputs, batch * 2)
@@ -66,7 +66,7 @@ async def batcher(
     max_queue: int = 100,
     timeout: float = 60,
 ) -> AsyncIterator[Batcher]:
-    """A Batcher whose calls take some seconds to begin and some for each row."""
+    """Yield a Batcher whose calls take `takes[0]` seconds to begin and `takes[1]` seconds for each row."""
     made = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout, durations=Fixed(*takes))
     try:
         yield made
@@ -83,11 +83,11 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait for further requests is never cut short, however slow the machine."""
+    """Never cut a wait for further requests short, however slow the machine is."""
     monkeypatch.setattr("service.serving.call_policy.GATHERING_SECONDS", 60)
 
 
-async def crowd(batcher: Batcher, run: Doubler) -> None:
+async def submit_together(batcher: Batcher, run: Doubler) -> None:
     """Submit requests together, so that the Batcher waits for further requests from now on."""
     for _ in range(2):
         await asyncio.gather(*(batcher.submit(rows(0), ["out"]) for _ in range(2)))
@@ -99,7 +99,7 @@ async def crowd(batcher: Batcher, run: Doubler) -> None:
 
 @asynccontextmanager
 async def busy(batcher: Batcher, run: Doubler) -> AsyncIterator[None]:
-    """While the callable is held at its gate by a request of its own."""
+    """Hold the callable at its gate by a separate request until the block ends."""
     run.gate.clear()
     first = asyncio.create_task(batcher.submit(rows(0), ["out"]))
     await until(lambda: run.batches == [[0]])
@@ -109,7 +109,7 @@ async def busy(batcher: Batcher, run: Doubler) -> AsyncIterator[None]:
 
 
 async def test_a_lone_request_runs_at_once_and_alone() -> None:
-    """Nothing waits for company."""
+    """A request does not wait for others."""
     run = Doubler()
     async with batcher(run) as b:
         result = await b.submit(rows(1, 2), ["out"])
@@ -118,8 +118,8 @@ async def test_a_lone_request_runs_at_once_and_alone() -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_together() -> None:
-    """Where calls are short: who comes first cannot know of the others, until company has become the rule."""
+async def test_a_lone_request_runs_at_once_and_requests_that_arrive_together_share_a_call() -> None:
+    """With short calls, requests wait for others only after an earlier call had several requests."""
     run = Doubler()
     async with batcher(run, SHORT) as b:
         together = [[[1], [2, 3]], [[1, 2, 3]], [[1, 2, 3]]]
@@ -136,8 +136,11 @@ async def test_who_comes_alone_runs_at_once_and_those_who_come_together_run_toge
         assert run.batches == together[0]
 
 
-async def come_one_by_one(b: Batcher, run: Doubler, requests: int, seconds: float = 0) -> list[int]:
-    """Submit a request in each turn of the event loop, which takes some seconds more; returns what was run by when."""
+async def submit_one_by_one(b: Batcher, run: Doubler, requests: int, seconds: float = 0) -> list[int]:
+    """Submit one request in each turn of the event loop. Return how many rows had run after each turn.
+
+    Each turn takes `seconds` longer.
+    """
     callers, ran = [], []
     for i in range(requests):
         time.sleep(seconds)
@@ -150,22 +153,22 @@ async def come_one_by_one(b: Batcher, run: Doubler, requests: int, seconds: floa
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_those_who_come_one_turn_after_another_run_together() -> None:
-    """Where calls are short: as long as each turn of the event loop brings somebody."""
+async def test_requests_of_successive_turns_share_a_call() -> None:
+    """A short call waits for as long as each turn of the event loop brings a request."""
     run = Doubler()
     async with batcher(run, SHORT) as b:
-        await crowd(b, run)
-        assert await come_one_by_one(b, run, 5) == [0] * 5
+        await submit_together(b, run)
+        assert await submit_one_by_one(b, run, 5) == [0] * 5
     assert run.batches == [[0, 1, 2, 3, 4]]
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
+async def test_a_turn_without_a_request_ends_the_wait() -> None:
     run = Doubler()
     async with batcher(run, SHORT) as b:
-        await crowd(b, run)
+        await submit_together(b, run)
         callers = [asyncio.create_task(b.submit(rows(i), ["out"])) for i in range(2)]
-        for _ in range(3):  # in which they come, nobody does, and they are run
+        for _ in range(3):  # requests arrive, no request arrives, the call runs
             assert not run.batches
             await asyncio.sleep(0)
         assert run.batches == [[0, 1]]
@@ -173,30 +176,30 @@ async def test_a_turn_that_brings_nobody_is_the_last_to_be_waited_for() -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-async def test_a_full_call_does_not_wait_for_more() -> None:
+async def test_a_full_call_does_not_wait_for_more_requests() -> None:
     run = Doubler()
     async with batcher(run, SHORT, max_batch=3) as b:
-        await crowd(b, run)
-        assert await come_one_by_one(b, run, 6) == [0, 0, 0, 3, 3, 3]
+        await submit_together(b, run)
+        assert await submit_one_by_one(b, run, 6) == [0, 0, 0, 3, 3, 3]
         assert run.batches == [[0, 1, 2], [3, 4, 5]]
     run.batches.clear()
     async with batcher(run, (0, INLINE_SECONDS / 2)) as b:
-        await crowd(b, run)
-        assert await come_one_by_one(b, run, 4) == [0, 0, 2, 2]
+        await submit_together(b, run)
+        assert await submit_one_by_one(b, run, 4) == [0, 0, 2, 2]
         assert run.batches == [[0, 1], [2, 3]]
 
 
-async def test_nobody_is_kept_for_long_for_others_to_join() -> None:
-    """However many may come."""
+async def test_a_request_waits_only_briefly_for_others_to_join() -> None:
+    """A call starts after `GATHERING_SECONDS`, even if each turn brings a request."""
     run = Doubler()
     async with batcher(run, SHORT) as b:
-        await crowd(b, run)
-        await come_one_by_one(b, run, 5, GATHERING_SECONDS)
+        await submit_together(b, run)
+        await submit_one_by_one(b, run, 5, GATHERING_SECONDS)
     assert max(map(len, run.batches)) <= 2
 
 
 async def test_many_small_requests_run_in_short_calls() -> None:
-    """However many wait: on the event loop, and none of the calls longer than one there may be."""
+    """The calls run on the event loop, and none is longer than the longest call allowed there."""
     run = Doubler()
     async with batcher(run, (0, INLINE_SECONDS / 2)) as b:
         results = await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(9)))
@@ -210,8 +213,8 @@ async def test_many_small_requests_run_in_short_calls() -> None:
 @pytest.mark.parametrize(
     ("begin", "row", "in_thread"),
     [
-        (0.9, 0.01, False),  # several take hardly longer than one, which takes nearly as long as may be
-        (0.6, 0.1, True),  # calls kept short would do little but begin
+        (0.9, 0.01, False),  # one row takes almost the longest inline call; more rows add little
+        (0.6, 0.1, True),  # short calls would spend most of their time on beginning
     ],
 )
 async def test_small_requests_run_together_where_a_call_takes_long_to_begin(
@@ -219,14 +222,14 @@ async def test_small_requests_run_together_where_a_call_takes_long_to_begin(
 ) -> None:
     run = Doubler()
     async with batcher(run, (INLINE_SECONDS * begin, INLINE_SECONDS * row)) as b:
-        await crowd(b, run)
+        await submit_together(b, run)
         await asyncio.gather(*(b.submit(rows(i), ["out"]) for i in range(8)))
         assert run.batches == [[*range(8)]]
         assert (run.threads != {threading.get_ident()}) == in_thread
 
 
-async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
-    """One call serves everyone who waited, and each gets their own rows."""
+async def test_requests_that_arrive_while_the_engine_is_busy_run_together() -> None:
+    """One call serves all waiting requests, and each gets its own rows."""
     run = Doubler()
     async with batcher(run) as b:
         async with busy(b, run):
@@ -238,7 +241,7 @@ async def test_what_arrives_while_the_engine_is_busy_runs_together() -> None:
 
 
 async def test_a_batch_never_exceeds_its_limit() -> None:
-    """What does not fit waits for the next call."""
+    """Rows that do not fit wait for the next call."""
     run = Doubler()
     async with batcher(run, max_batch=3) as b:
         async with busy(b, run):
@@ -250,7 +253,7 @@ async def test_a_batch_never_exceeds_its_limit() -> None:
 
 
 async def test_small_requests_wait_for_one_call_of_a_large_one() -> None:
-    """Not for all of them: what is left of the large one goes to the back of the queue."""
+    """The remaining rows of the large request go to the back of the queue."""
     run = Doubler()
     async with batcher(run, max_batch=4) as b:
         async with busy(b, run):
@@ -265,7 +268,7 @@ async def test_small_requests_wait_for_one_call_of_a_large_one() -> None:
 
 
 async def test_a_large_request_is_cut_and_put_together_again() -> None:
-    """Its caller sees one answer, in order."""
+    """The caller gets one answer, in order."""
     run = Doubler()
     async with batcher(run, max_batch=3) as b:
         result = await b.submit(rows(*range(8)), ["out"])
@@ -273,7 +276,7 @@ async def test_a_large_request_is_cut_and_put_together_again() -> None:
     assert result.outputs["out"][:, 0].tolist() == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
-async def test_a_request_in_several_calls_is_told_how_long_all_of_them_took() -> None:
+async def test_the_inference_time_of_a_request_in_several_calls_is_their_sum() -> None:
     class Slow(Doubler):
         def __call__(self, batch: Array, outputs: Collection[str]) -> dict[str, Array]:
             time.sleep(0.02)
@@ -286,8 +289,8 @@ async def test_a_request_in_several_calls_is_told_how_long_all_of_them_took() ->
     assert 3 * 0.02 <= result.inference <= result.queue + result.inference <= taken
 
 
-async def test_everyone_gets_the_outputs_they_asked_for() -> None:
-    """A batch fetches what any of its members wants; each receives their own share of it."""
+async def test_each_request_gets_the_outputs_that_it_names() -> None:
+    """A batch computes the outputs of all its requests, and each request gets only its own outputs."""
     run = Doubler()
     async with batcher(run) as b:
         async with busy(b, run):
@@ -299,8 +302,8 @@ async def test_everyone_gets_the_outputs_they_asked_for() -> None:
     assert [set(result.outputs) for result in results] == [{"a"}, {"b"}]
 
 
-async def test_a_failure_costs_only_its_owner() -> None:
-    """The other members of a failed batch are run again without the one at fault."""
+async def test_only_the_request_at_fault_fails() -> None:
+    """The other requests of a failed batch run again without the request at fault."""
     run = Doubler()
     async with batcher(run) as b:
         async with busy(b, run):
@@ -314,39 +317,39 @@ async def test_a_failure_costs_only_its_owner() -> None:
     assert isinstance(bad, ValueError)
 
 
-async def test_who_leaves_the_queue_is_not_run() -> None:
-    """A cancelled request costs no work and harms no neighbour."""
+async def test_a_request_cancelled_in_the_queue_does_not_run() -> None:
+    """A cancelled request does not run, and the other requests are answered."""
     run = Doubler()
     async with batcher(run) as b:
         async with busy(b, run):
-            leaving = asyncio.create_task(b.submit(rows(1), ["out"]))
-            staying = asyncio.create_task(b.submit(rows(2), ["out"]))
+            cancelled = asyncio.create_task(b.submit(rows(1), ["out"]))
+            other = asyncio.create_task(b.submit(rows(2), ["out"]))
             await asyncio.sleep(0)
-            leaving.cancel()
+            cancelled.cancel()
             await asyncio.sleep(0)
-        assert (await staying).outputs["out"][0, 0] == 4
+        assert (await other).outputs["out"][0, 0] == 4
     assert run.batches == [[0], [2]]
 
 
-async def test_who_leaves_a_running_batch_does_not_harm_it() -> None:
-    """The call goes on for the others."""
+async def test_a_request_cancelled_in_a_running_batch_does_not_affect_the_others() -> None:
+    """The call goes on for the other requests."""
     run = Doubler()
     async with batcher(run) as b:
         async with busy(b, run):
-            leaving = asyncio.create_task(b.submit(rows(1), ["out"]))
-            staying = asyncio.create_task(b.submit(rows(2), ["out"]))
+            cancelled = asyncio.create_task(b.submit(rows(1), ["out"]))
+            other = asyncio.create_task(b.submit(rows(2), ["out"]))
             await asyncio.sleep(0)
         run.gate.clear()
         await until(lambda: len(run.batches) == 2)
-        leaving.cancel()
+        cancelled.cancel()
         await asyncio.sleep(0)
         run.gate.set()
-        assert (await staying).outputs["out"][0, 0] == 4
+        assert (await other).outputs["out"][0, 0] == 4
     assert run.batches == [[0], [1, 2]]
 
 
-async def test_a_full_queue_refuses_and_recovers() -> None:
-    """The bound is in rows; once the queue empties, work is taken again."""
+async def test_a_full_queue_refuses_requests_until_it_is_empty() -> None:
+    """The limit is in rows. Once the queue is empty, requests are accepted again."""
     run = Doubler()
     async with batcher(run, max_queue=3) as b:
         async with busy(b, run):
@@ -358,20 +361,20 @@ async def test_a_full_queue_refuses_and_recovers() -> None:
         assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"].shape == (3, 1)
 
 
-async def test_rows_of_who_left_make_room_again() -> None:
-    """A cancelled request no longer counts once the engine passed its place."""
+async def test_rows_of_a_cancelled_request_make_room_again() -> None:
+    """A cancelled request no longer counts once the engine has passed its place."""
     run = Doubler()
     async with batcher(run, max_queue=3) as b:
         async with busy(b, run):
-            leaving = asyncio.create_task(b.submit(rows(1, 2), ["out"]))
+            cancelled = asyncio.create_task(b.submit(rows(1, 2), ["out"]))
             await asyncio.sleep(0)
-            leaving.cancel()
-        await asyncio.gather(leaving, return_exceptions=True)
+            cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
         assert b.rows == 0
 
 
-async def test_who_waits_too_long_is_told_and_not_run() -> None:
-    """Each by their own time, also those behind others that were answered."""
+async def test_a_request_past_its_deadline_fails_and_does_not_run() -> None:
+    """Each request has its own deadline, also behind requests that were answered."""
     run = Doubler()
     async with batcher(run, timeout=0.05) as b:
         assert (await b.submit(rows(5), ["out"])).outputs["out"][0, 0] == 10
@@ -389,7 +392,7 @@ async def test_who_waits_too_long_is_told_and_not_run() -> None:
 
 
 async def test_answered_requests_are_not_kept_for_their_deadlines() -> None:
-    """Memory stays flat under traffic, however long the timeout."""
+    """Memory stays constant under traffic, however long the timeout."""
     run = Doubler()
     async with batcher(run, timeout=3600) as b:
         for i in range(1000):
@@ -398,19 +401,19 @@ async def test_answered_requests_are_not_kept_for_their_deadlines() -> None:
 
 
 async def test_an_idle_batcher_takes_any_request() -> None:
-    """A request larger than the queue is not refused for ever."""
+    """An empty queue accepts a request that is larger than the queue."""
     run = Doubler()
     async with batcher(run, max_queue=2) as b:
         assert (await b.submit(rows(*range(5)), ["out"])).outputs["out"].shape == (5, 1)
 
 
-async def test_a_batcher_that_nobody_uses_is_freed_with_its_thread() -> None:
-    """At once, though requests had deadlines: versions come and go."""
+async def test_an_unused_batcher_is_freed_with_its_thread() -> None:
+    """It is freed at once, even if its requests had deadlines. Versions are replaced often."""
     threads = threading.active_count()
     run = Doubler()
     unused = Batcher(run, max_batch=8, max_queue=8, timeout=60)
     await unused.submit(rows(1), ["out"])
-    assert run.threads != {threading.get_ident()}, "the first call, of which nothing is known, runs in a thread"
+    assert run.threads != {threading.get_ident()}, "the first call, whose duration is unknown, runs in a thread"
     freed = weakref.ref(unused)
     del unused
     await until(lambda: freed() is None)
@@ -418,7 +421,7 @@ async def test_a_batcher_that_nobody_uses_is_freed_with_its_thread() -> None:
 
 
 async def test_warming_up_runs_calls_up_to_the_largest() -> None:
-    """From then on the Batcher knows how long calls take: the first request need not go to a thread."""
+    """After the warm-up, the durations of calls are known, so the first request runs on the event loop."""
     run = Doubler()
     async with batcher(run, max_batch=64) as warm:
         warm.warm_up(rows(1, 2, 3), ["out"])
@@ -429,7 +432,7 @@ async def test_warming_up_runs_calls_up_to_the_largest() -> None:
 
 
 def spin(seconds: float) -> None:
-    """Compute for some time of this thread."""
+    """Use the processor for some seconds of this thread's time."""
     started = time.thread_time()
     while time.thread_time() - started < seconds:
         pass
@@ -439,13 +442,13 @@ def spin(seconds: float) -> None:
     ("cost", "longest"),
     [
         (lambda size: 1e-6 * size**2, 8),  # a large run takes longer for each row
-        (lambda size: 2e-3, 64),  # noqa: ARG005 - it is to begin a run that takes time
+        (lambda size: 2e-3, 64),  # noqa: ARG005 - only the start of a run takes time
     ],
 )
 async def test_a_large_call_is_run_in_steps_where_that_takes_less_time(
     cost: Callable[[int], float], longest: int
 ) -> None:
-    """Everyone's rows come out all the same."""
+    """Steps do not change the rows of the answers."""
     run = Doubler()
 
     def costly(batch: Array, outputs: Collection[str]) -> dict[str, Array]:
@@ -462,8 +465,8 @@ async def test_a_large_call_is_run_in_steps_where_that_takes_less_time(
     await made.close()
 
 
-async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None:
-    """No accepted request is lost, and no new one hangs."""
+async def test_closing_finishes_accepted_requests_and_refuses_new_ones() -> None:
+    """Accepted requests are answered, and a new request is refused."""
     run = Doubler()
     b = Batcher(run, max_batch=1, max_queue=100, timeout=60)
     run.gate.clear()
@@ -480,15 +483,15 @@ async def test_closing_finishes_what_was_accepted_and_refuses_the_rest() -> None
 
 
 async def test_the_event_loop_runs_on_while_the_engine_works() -> None:
-    """A long call blocks nobody else."""
+    """A long call does not block the event loop."""
     run = Doubler()
     async with batcher(run) as b, busy(b, run):
         await asyncio.wait_for(asyncio.sleep(0.01), timeout=5)
         assert not run.gate.is_set()
 
 
-async def test_what_the_callable_lacks_is_an_error_not_a_hang() -> None:
-    """A result without an output that was asked for reaches the one who asked."""
+async def test_a_missing_output_is_an_error_not_a_hang() -> None:
+    """If the result lacks a requested output, the caller gets the error."""
     b = Batcher(lambda rows, _: {"other": rows}, max_batch=4, max_queue=8, timeout=60)
     with pytest.raises(KeyError):
         await asyncio.wait_for(b.submit(rows(1), ["out"]), timeout=5)
@@ -497,13 +500,13 @@ async def test_what_the_callable_lacks_is_an_error_not_a_hang() -> None:
 
 @dataclass(frozen=True)
 class Arrival:
-    """One caller: comes after some turns of the loop, and may leave after some more."""
+    """A request: arrives some turns of the event loop after the previous one, and may be cancelled some turns later."""
 
     turns: int
     rows: int
     outputs: frozenset[str]
     poisoned: bool
-    leaves_after: int | None
+    cancelled_after: int | None
 
 
 ARRIVALS = st.builds(
@@ -512,7 +515,7 @@ ARRIVALS = st.builds(
     rows=st.integers(1, 12),
     outputs=st.frozensets(st.sampled_from("ab"), min_size=1),
     poisoned=st.sampled_from([False] * 4 + [True]),
-    leaves_after=st.none() | st.integers(0, 4),
+    cancelled_after=st.none() | st.integers(0, 4),
 )
 FACTORS = {"a": 2, "b": 3}
 POISON = -1.0
@@ -527,7 +530,7 @@ POISON = -1.0
     timeout=st.sampled_from([60.0, 0.001, 0.0]),
 )
 @settings(max_examples=300, deadline=None)
-def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa: PLR0913 - each is a dimension
+def test_each_request_gets_its_own_rows_or_one_clear_error(  # noqa: PLR0913 - each is a dimension
     arrivals: list[Arrival],
     failing_calls: frozenset[int],
     *,
@@ -536,7 +539,7 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
     max_queue: int,
     timeout: float,
 ) -> None:
-    """Nobody waits for ever, and nothing is left behind: over arrivals, sizes, departures, deadlines and failures."""
+    """Each request ends, and the queue is then empty, for any arrivals, sizes, cancellations, deadlines, failures."""
     calls = 0
 
     def run(batch: Array, outputs: Collection[str]) -> dict[str, Array]:
@@ -569,7 +572,7 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
             for name, output in result.outputs.items():
                 np.testing.assert_array_equal(output, values * FACTORS[name])
 
-    async def everyone() -> None:
+    async def run_all() -> None:
         durations = Fixed(*(SHORT if inline else LONG))
         b = Batcher(run, max_batch=max_batch, max_queue=max_queue, timeout=timeout, durations=durations)
         callers = []
@@ -577,8 +580,8 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
             for _ in range(arrival.turns):
                 await asyncio.sleep(0)
             callers.append(asyncio.create_task(caller(index, arrival, b)))
-            if arrival.leaves_after is not None:
-                for _ in range(arrival.leaves_after):
+            if arrival.cancelled_after is not None:
+                for _ in range(arrival.cancelled_after):
                     await asyncio.sleep(0)
                 callers[-1].cancel()
         async with asyncio.timeout(10):
@@ -587,4 +590,4 @@ def test_whatever_comes_everyone_gets_their_own_rows_or_one_clear_error(  # noqa
             await b.close()
         assert (b.rows, b.unanswered) == (0, 0)
 
-    asyncio.run(everyone())
+    asyncio.run(run_all())

@@ -16,7 +16,7 @@ def card() -> dict[str, Any]:
 
 
 def test_a_card_survives_the_way_through_json(card: dict[str, Any]) -> None:
-    """The service reads what training writes."""
+    """The service reads the card that training writes."""
     written = complete_card()
     assert ModelCard.model_validate_json(written.model_dump_json()) == written
     assert ModelCard.model_validate(card) == written
@@ -40,7 +40,7 @@ def test_a_field_of_a_newer_training_program_is_ignored(card: dict[str, Any]) ->
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(card: dict[str, Any], change: dict[str, Any], message: str) -> None:
-    """The message names the field, and says what was expected and what came."""
+    """The message names the field, and has the expected and the actual value."""
     with pytest.raises(ValidationError, match=message):
         ModelCard.model_validate({**card, **change})
 

@@ -1,4 +1,4 @@
-"""The clients that people have already, unmodified and from their own packages, over a real socket."""
+"""Existing clients, unmodified and from their own packages, over a real socket."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ MODEL = "after-lstm"
 
 
 class Served(NamedTuple):
-    """A service, sequences `(n, timesteps, features)`, and what `POST /predict` answers to them."""
+    """A service, sequences `(n, timesteps, features)`, and the answer of `POST /predict` to them."""
 
     url: str
     sequences: Array
@@ -54,7 +54,7 @@ def tensor(module: Any, sequences: Array, *, binary: bool = True) -> Any:
 
 
 def test_tritons_client_with_its_defaults(served: Served) -> None:
-    """Binary both ways, all outputs."""
+    """Requests and answers are binary and have all outputs."""
     with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
         result = client.infer(MODEL, [tensor(triton, served.sequences)])
         assert_same(result.as_numpy("prediction"), served.prediction)
@@ -65,7 +65,7 @@ def test_tritons_client_with_its_defaults(served: Served) -> None:
 
 
 def test_tritons_client_with_json(served: Served) -> None:
-    """Both ways, the outputs asked for, with an id."""
+    """Requests and answers are JSON, with named outputs and an id."""
     outputs = [triton.InferRequestedOutput(name, binary_data=False) for name in ("attention", "prediction")]
     with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
         result = client.infer(
@@ -83,7 +83,7 @@ def test_tritons_client_with_json(served: Served) -> None:
 
 
 def test_tritons_asynchronous_client(served: Served) -> None:
-    """Several requests at a time, each with its own answer."""
+    """Each of several concurrent requests gets its own answer."""
 
     async def ask() -> None:
         async with triton_aio.InferenceServerClient(served.url.removeprefix("http://")) as client:
@@ -98,7 +98,7 @@ def test_tritons_asynchronous_client(served: Served) -> None:
 
 
 def test_tritons_client_about_the_server_and_its_models(served: Served) -> None:
-    """Health, metadata, the repository; and errors that it can read."""
+    """It reads health, metadata, the repository and errors."""
     with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
@@ -123,7 +123,7 @@ def test_tritons_client_about_the_server_and_its_models(served: Served) -> None:
 
 
 def test_kserves_client(served: Served) -> None:
-    """Both protocols; the second in JSON and in binary."""
+    """It works with both protocols, the second in JSON and in binary."""
     outcome = subprocess.run(
         [KSERVE_PYTHON, KSERVE, served.url],
         input=json.dumps(served.sequences.tolist()),
@@ -148,7 +148,7 @@ def test_kserves_client(served: Served) -> None:
 
 
 def test_requests_as_tensorflow_serving_documents_them(served: Served) -> None:
-    """JSON posted as text without a content type, as its guides do."""
+    """Its guides post JSON without a content type."""
     url = f"{served.url}/v1/models/{MODEL}"
     rows = requests.post(f"{url}:predict", data=json.dumps({"instances": served.sequences.tolist()}), timeout=30)
     rows.raise_for_status()

@@ -1,4 +1,4 @@
-"""The data plane checks sequences against the card, and answers in time or fails."""
+"""The data plane checks sequences against the card, and answers before the deadline or fails."""
 
 import threading
 from collections.abc import Callable, Collection, Mapping
@@ -38,7 +38,7 @@ class Stuck:
 
 @pytest.fixture
 def plane(tmp_path: Path) -> DataPlane:
-    """A data plane over an empty folder; the tests bring their models."""
+    """Return a data plane over an empty folder; the tests make their models."""
     repository = Repository(tmp_path, load, default=None, pins={}, keep=1, unloaded=Unloaded(None))
     return DataPlane(repository, max_sequences=8, max_values=1000)
 

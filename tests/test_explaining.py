@@ -30,15 +30,15 @@ async def posted(client: httpx.AsyncClient, sequences: Any, query: str = "", **m
 
 
 async def occluded_by_hand(client: httpx.AsyncClient, sequence: list[Any], query: str) -> list[Any]:
-    """What is predicted once each timestep in turn is the card's baseline."""
+    """Return the predictions with each timestep in turn replaced by the card's baseline."""
     baseline = (await client.get(f"/model{query}")).json()["baseline"]
     occluded = [[*sequence[:t], baseline[t], *sequence[t + 1 :]] for t in range(len(sequence))]
     return [one["prediction"] for one in await posted(client, occluded, query, attention="none")]
 
 
 @pytest.mark.parametrize("name", ["after-lstm", "before-lstm", "three"])
-async def test_importance_is_what_occluding_by_hand_shows(client: httpx.AsyncClient, name: str) -> None:
-    """For each of several sequences, beside its prediction and attention; with the ranks of both compared."""
+async def test_importance_equals_occlusion_by_hand(client: httpx.AsyncClient, name: str) -> None:
+    """Each sequence also has its prediction, its attention and their rank correlation."""
     query = f"?model={name}"
     sequences = (await client.get(f"/model/example{query}")).json()["sequences"][:4]
     plain = await posted(client, sequences, query)
@@ -55,7 +55,7 @@ async def test_importance_is_what_occluding_by_hand_shows(client: httpx.AsyncCli
 
 @pytest.mark.parametrize("detail", ["none", "full"])
 async def test_importance_does_not_change_which_attention_is_answered(client: httpx.AsyncClient, detail: str) -> None:
-    """It is measured against the mean in any case."""
+    """The rank correlation always uses mean attention."""
     sequences = (await client.get("/model/example")).json()["sequences"][:1]
     (mean,) = await posted(client, sequences, importance=True)
     (one,) = await posted(client, sequences, importance=True, attention=detail)
@@ -67,7 +67,7 @@ async def test_importance_does_not_change_which_attention_is_answered(client: ht
 
 
 async def test_importance_is_at_the_timestep_that_decides(client: httpx.AsyncClient) -> None:
-    """Of the default model's job that is 10, in hardly any sequence another."""
+    """For the default model that is timestep 10, for almost every sequence."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((500, 20, 2))
     x[:, 10] = rng.integers(0, 2, (500, 1))
@@ -75,8 +75,8 @@ async def test_importance_is_at_the_timestep_that_decides(client: httpx.AsyncCli
     assert np.mean(np.equal(highest, 10)) >= 0.99
 
 
-async def test_only_timesteps_that_are_there_have_importance(asking: httpx.AsyncClient) -> None:
-    """As many as were posted, together or alone; 0 where every value is missing; ranks leave those out."""
+async def test_only_present_timesteps_have_importance(asking: httpx.AsyncClient) -> None:
+    """Importance covers the posted timesteps, and is 0 where every value is missing. Ranks leave such timesteps out."""
     sequences: list[Any] = [
         [[0.5, -1.5]],
         [[0.5, -1.5], [None, 2.0], [1.0, 0.5]],
@@ -95,8 +95,8 @@ async def test_only_timesteps_that_are_there_have_importance(asking: httpx.Async
             assert one["rank_correlation"] == pytest.approx(spearmanr(attention, importance).statistic)
 
 
-async def test_an_explanation_may_tell_importance(client: httpx.AsyncClient) -> None:
-    """As `/predict` does."""
+async def test_an_explanation_may_have_importance(client: httpx.AsyncClient) -> None:
+    """The answer is the same as that of `/predict`."""
     sequences = (await client.get("/model/example")).json()["sequences"][:2]
     expected = await posted(client, sequences, importance=True)
     response = await client.post("/v1/models/after-lstm:explain", json={"instances": sequences, "importance": True})
@@ -108,7 +108,7 @@ async def test_an_explanation_may_tell_importance(client: httpx.AsyncClient) -> 
 
 @pytest.mark.parametrize("model", ["both", "gaps"])
 async def test_importance_is_an_output_of_the_open_inference_protocol(asking: httpx.AsyncClient, model: str) -> None:
-    """In JSON and in binary, labelled as attention is, where it is named and only there."""
+    """It is answered in JSON and in binary, with the labels of attention, but only if the request names it."""
     sequences = np.random.default_rng(0).standard_normal((3, 6, 2)).astype(np.float32)
     said = await posted(asking, sequences.tolist(), f"?model={model}", importance=True)
     expected = [one["importance"] for one in said]
@@ -125,8 +125,8 @@ async def test_importance_is_an_output_of_the_open_inference_protocol(asking: ht
     assert "importance" not in {output["name"] for output in unnamed}
 
 
-async def test_what_would_be_too_much_to_run_is_refused(artifacts: Path, engine: EngineChoice) -> None:
-    """A sequence is one to run, and one more for each of its timesteps."""
+async def test_importance_of_too_many_sequences_is_refused(artifacts: Path, engine: EngineChoice) -> None:
+    """Each sequence takes one run, and one more for each of its timesteps."""
     app = create_app(Settings(artifacts=artifacts, model="three", engine=engine, max_queue=27, max_sequences=20))
     async with connect(app) as client:
         sequences = (await client.get("/model/example")).json()["sequences"]
@@ -140,7 +140,7 @@ async def test_what_would_be_too_much_to_run_is_refused(artifacts: Path, engine:
 
 
 async def test_a_card_without_a_baseline_has_no_importance(artifacts: Path, tmp_path: Path) -> None:
-    """Versions that were exported before there was one are served, and say what they lack."""
+    """Versions without a baseline are served. Their error message says that the baseline is missing."""
     artifact = Artifact(Path(shutil.copytree(artifacts / "three" / "1", tmp_path / "three" / "1")))
     card = json.loads(artifact.card_path.read_text())
     del card["baseline"]
@@ -185,8 +185,8 @@ async def test_importance_has_one_deadline(artifacts: Path) -> None:
     assert (response.status_code, counted) == (504, 0)
 
 
-async def test_occlusions_run_among_others(artifacts: Path, engine: EngineChoice) -> None:
-    """Through the same Batcher, in pieces no larger than a batch; everybody gets their own."""
+async def test_occlusions_run_among_other_requests(artifacts: Path, engine: EngineChoice) -> None:
+    """Occlusions run through the same Batcher in pieces of at most one batch, and each request gets its own answer."""
     app = create_app(Settings(artifacts=artifacts, model="three", engine=engine, max_batch=4))
     async with connect(app) as client:
         sequences = (await client.get("/model/example")).json()["sequences"][:6]

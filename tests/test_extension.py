@@ -42,13 +42,13 @@ def every_route(app: FastAPI) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def app(artifacts: Path) -> FastAPI:
-    """An app whose queue has room for one sequence, and whose engine a test can hold."""
+    """Return an app whose queue has room for one sequence, and whose engine a test can hold."""
     settings = Settings(artifacts=artifacts, model="after-lstm", max_queue=1, max_sequences=1, max_body=2**20)
     return create_app(settings, open_engine=interceptable(seconds=IN_THREAD))
 
 
 async def test_an_app_level_dependency_protects_every_route(app: FastAPI) -> None:
-    """Without the key each route answers 401, whatever else is wrong with the request."""
+    """Without the key, each route answers 401, even if the request has other errors."""
 
     async def require_key(key: Annotated[str, Header()] = "") -> None:
         if key != "secret":
@@ -93,7 +93,7 @@ class StatusRecorder:
 
 
 async def test_middleware_sees_every_route_and_every_refusal(app: FastAPI) -> None:
-    """Each answer that a client receives has passed it."""
+    """Each answer to a client passes the middleware."""
     statuses: list[tuple[str, int]] = []
     app.add_middleware(StatusRecorder, statuses=statuses)
     received: list[tuple[str, int]] = []
@@ -130,7 +130,7 @@ async def test_middleware_sees_every_route_and_every_refusal(app: FastAPI) -> No
 
 @pytest.fixture
 def tls(app: FastAPI, tmp_path: Path) -> Iterator[tuple[str, ssl.SSLContext]]:
-    """The app behind uvicorn's own TLS; gives its address and a context that trusts it."""
+    """Serve the app behind uvicorn's own TLS; yield its address and a context that trusts it."""
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "server.pem"))
@@ -151,7 +151,7 @@ def tls(app: FastAPI, tmp_path: Path) -> Iterator[tuple[str, ssl.SSLContext]]:
 
 
 async def test_overload_and_large_bodies_work_with_tls(app: FastAPI, tls: tuple[str, ssl.SSLContext]) -> None:
-    """A connection goes on after a refusal whose body was not read; health stays green."""
+    """A connection stays usable after a refusal whose body was not read. Health stays green."""
     url, context = tls
     large = b'{"sequence": ' + b" " * 2**20
     headers = {"Content-Type": "application/json"}

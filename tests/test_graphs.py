@@ -1,4 +1,4 @@
-"""Graphs that only compute pass. Others are refused, wherever they hide what they do."""
+"""Graphs that only compute pass. Others are refused, even if they hide their operations."""
 
 from collections.abc import Callable
 from pathlib import Path

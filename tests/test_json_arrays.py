@@ -1,4 +1,4 @@
-"""Arrays in JSON come out as `json` reads them, or not at all."""
+"""Arrays in JSON are read as `json` reads them."""
 
 import json
 import sys
@@ -33,8 +33,8 @@ def parse_array(text: bytes) -> np.ndarray | None:
         (b" [ [ [ 1 ] , [ 2 ] ] ] ".strip(), [[[1], [2]]]),
     ],
 )
-def test_a_regular_array_becomes_one(text: bytes, expected: Any) -> None:
-    """At any depth, with or without spaces."""
+def test_a_regular_array_becomes_an_array(text: bytes, expected: Any) -> None:
+    """The same holds for any depth, with and without spaces."""
     array = parse_array(text)
     assert array is not None
     assert array.dtype == np.float32
@@ -51,19 +51,19 @@ def test_a_regular_array_becomes_one(text: bytes, expected: Any) -> None:
         b"[[1]2,[3]]", b"[[1],[2]3]", b"[1]]", b"[[1]", b"][", b"]", b"[1][2]", b"[1],[2]",
     ],
 )  # fmt: skip
-def test_anything_else_does_not(text: bytes) -> None:
-    """Ragged, empty, not numeric, beyond float32, or no JSON at all."""
+def test_other_text_does_not_become_an_array(text: bytes) -> None:
+    """The text is ragged, empty, not numeric, beyond float32, or not JSON."""
     assert parse_array(text) is None
 
 
 def test_a_shape_needs_no_numbers() -> None:
-    """Brackets and commas are enough."""
+    """Brackets and commas give the shape."""
     assert regular_shape(b"[[[,],[,],[,]],[[,],[,],[,]]]") == (2, 3, 2)
     assert regular_shape(b"") is None
 
 
 def test_threads_parse_at_once() -> None:
-    """What one of them keeps is not another's, however often they take turns."""
+    """The parser of one thread does not overwrite the array of another."""
 
     def parse(length: int) -> None:
         numbers = list(range(length))
@@ -82,8 +82,8 @@ def test_threads_parse_at_once() -> None:
 
 
 @pytest.mark.parametrize("length", [KEPT_BYTES // 4, KEPT_BYTES])
-def test_long_arrays_become_one(length: int) -> None:
-    """Whether a parser is kept for them or not; arrays from before stay what they are."""
+def test_long_text_becomes_an_array(length: int) -> None:
+    """The same holds with and without a kept parser. Earlier arrays do not change."""
     before = parse_array(b"[7, 8, 9]")
     array = parse_array(b"[%b]" % b",".join([b"1"] * length))
     assert array is not None
@@ -93,8 +93,8 @@ def test_long_arrays_become_one(length: int) -> None:
     assert before.tolist() == [7, 8, 9]
 
 
-def test_other_fields_stay_what_they_are() -> None:
-    """Before and behind the array."""
+def test_other_fields_do_not_change() -> None:
+    """Fields before and after the array do not change."""
     fields = loads(b'{"a": "x", "sequences": [[1, 2]], "b": null}')
     assert fields["sequences"].tolist() == [[1, 2]]
     assert (fields["a"], fields["b"]) == ("x", None)
@@ -108,14 +108,14 @@ def test_other_fields_stay_what_they_are() -> None:
         b'{"a": "[", "b": "]"}', b'{"a": "[1]"}', b'{"x": "\\u0000array", "a": [[1]]}', b'{"a": [[1], null]}',
     ],
 )  # fmt: skip
-def test_whatever_is_not_such_a_body_is_parsed_as_ever(body: bytes) -> None:
-    """Two arrays, nested ones, brackets in strings, repeated fields."""
+def test_other_bodies_are_parsed_as_json_parses_them(body: bytes) -> None:
+    """Examples are two arrays, nested arrays, brackets in strings, and repeated fields."""
     assert loads(body) == json.loads(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"a": [[1]]', b'{"a": [[1]]}}', b'{"a" [[1]]}', b'{"a": [[1]]]}', b"]["])
-def test_what_is_no_json_is_an_error(body: bytes) -> None:
-    """Also where the array in it is a fine one."""
+def test_text_that_is_not_json_is_an_error(body: bytes) -> None:
+    """The same holds even if the array in the body is valid."""
     with pytest.raises(orjson.JSONDecodeError):
         loads(body)
 
@@ -130,8 +130,8 @@ def listed(value: Any) -> Any:
 
 @given(st.dictionaries(st.text("ab[]", max_size=2), VALUES, max_size=3))
 @settings(max_examples=500, deadline=None)
-def test_it_reads_what_json_reads(fields: dict[str, Any]) -> None:
-    """Whatever the body: the same values, as arrays or not."""
+def test_it_reads_the_values_that_json_reads(fields: dict[str, Any]) -> None:
+    """The values are the same, as arrays or as lists."""
     body = json.dumps(fields).encode()
     parsed = {name: listed(value) for name, value in loads(body).items()}
     expected = json.loads(body)
@@ -144,8 +144,8 @@ def test_it_reads_what_json_reads(fields: dict[str, Any]) -> None:
 @given(st.text("[]0123456789,.-+eE \n", max_size=30))
 @example("[[1]2,[3]]")
 @settings(max_examples=2000, deadline=None)
-def test_it_refuses_what_json_refuses(text: str) -> None:
-    """Every string of the characters that arrays are made of."""
+def test_it_refuses_the_text_that_json_refuses(text: str) -> None:
+    """The texts are strings of the characters of arrays."""
     body = b'{"a": ' + text.encode() + b"}"
     try:
         expected = orjson.loads(body)
@@ -162,7 +162,7 @@ def test_it_refuses_what_json_refuses(text: str) -> None:
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (1, 1), (3, 2), (1, 3, 2), (2, 1, 1)])
 def test_rows_are_written_one_by_one(shape: tuple[int, ...]) -> None:
-    """Each is the JSON of its row, whatever the strides."""
+    """Each text is the JSON of its row, for any strides."""
     array = np.random.default_rng(0).standard_normal(shape[::-1]).astype(np.float32).T
     written = dumps_rows(array)
     assert len(written) == len(array)
@@ -173,7 +173,7 @@ def test_rows_are_written_one_by_one(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("shape", [(3, 4), (3, 4, 2)])
 @pytest.mark.parametrize("lengths", [3, np.array([4, 1, 4]), np.array([1, 2, 3])])
 def test_rows_are_cut_to_their_lengths(shape: tuple[int, ...], lengths: Any) -> None:
-    """All to one, or each to its own; one by one or together."""
+    """Rows have one length or a length each, and are written one by one or together."""
     array = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     expected = [row[:length] for row, length in zip(array, np.broadcast_to(lengths, 3), strict=True)]
     for rows in (list(map(json.loads, dumps_rows(array, lengths))), json.loads(dumps(array, lengths))):
@@ -182,8 +182,8 @@ def test_rows_are_cut_to_their_lengths(shape: tuple[int, ...], lengths: Any) -> 
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_a_row_that_is_not_finite_is_named(value: float) -> None:
-    """JSON has no word for it."""
+def test_the_error_names_the_row_that_is_not_finite(value: float) -> None:
+    """JSON cannot express the value."""
     array = np.zeros((3, 2), dtype=np.float32)
     array[1, 1] = value
     with pytest.raises(InvalidInput, match="sequence 1: "):

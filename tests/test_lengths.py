@@ -17,11 +17,11 @@ from service.artifact.version import Artifact
 from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import IN_THREAD, answer_what_is_not_finite, held, interceptable, until
+from tests.fakes import IN_THREAD, answer_nan, held, interceptable, until
 from tests.masked import FEATURES, TIMESTEPS, UNITS
 
 STEP = [0.5, -1.5]
-#: Of different lengths, and with gaps: also a whole timestep.
+#: Sequences of different lengths and with missing values, also for a whole timestep.
 SEQUENCES = [[STEP], [STEP, [None, 2.0], [1.0, 0.5]], [STEP] * 6, [[None, None], [0.1, None]], [STEP, [2, 3], STEP]]
 
 
@@ -32,7 +32,7 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 async def posted(app: FastAPI, sequences: list[Any], detail: str = "mean") -> list[dict[str, Any]]:
-    """What is said of each of several sequences."""
+    """Return the prediction of each of several sequences."""
     async with connect(app) as client:
         response = await client.post("/predict", json={"sequences": sequences, "attention": detail})
     assert response.status_code == 200, response.text
@@ -57,7 +57,7 @@ ANY_SEQUENCES = st.lists(
 def test_any_sequences_are_answered_together_as_each_is_alone(
     varying: FastAPI, runner: asyncio.Runner, sequences: list[Any], detail: str
 ) -> None:
-    """With attention for the timesteps posted, which sums to 1 and is 0 where every value is missing."""
+    """Attention covers the posted timesteps, sums to 1, and is 0 where every value is missing."""
     together = runner.run(posted(varying, sequences, detail))
     for sequence, one in zip(sequences, together, strict=True):
         (alone,) = runner.run(posted(varying, [sequence], detail))
@@ -72,7 +72,7 @@ def test_any_sequences_are_answered_together_as_each_is_alone(
 @pytest.mark.anyio
 @pytest.mark.parametrize("length", [1, 3, 6])
 async def test_sequences_of_one_length_are_answered_as_the_padded_ones_are(varying: FastAPI, length: int) -> None:
-    """What is posted and what the model takes mean the same."""
+    """Shorter sequences and padded sequences have the same answer."""
     sequences = np.random.default_rng(length).standard_normal((5, length, 2)).astype(np.float32)
     array = np.full((5, 6, 2), np.nan, np.float32)
     array[:, :length] = sequences
@@ -86,7 +86,7 @@ async def test_sequences_of_one_length_are_answered_as_the_padded_ones_are(varyi
 @pytest.mark.anyio
 @pytest.mark.parametrize("name", ["both", "shorter", "gaps"])
 async def test_the_golden_example_is_answered_as_recorded(asking: httpx.AsyncClient, masked: Path, name: str) -> None:
-    """Posted with null for what is missing, and without the end that is absent."""
+    """The example is posted with null for missing values and without absent timesteps at its end."""
     contents = Artifact(masked / name / "1").read()
     golden, card = contents.golden(), contents.card()
     sequences = []
@@ -103,10 +103,10 @@ async def test_the_golden_example_is_answered_as_recorded(asking: httpx.AsyncCli
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("url", ["/v1/models/both:predict", "/invocations"])
-async def test_rows_and_columns_have_the_attention_of_what_was_posted(
+async def test_rows_and_columns_have_the_attention_of_the_posted_timesteps(
     asking: httpx.AsyncClient, varying: FastAPI, url: str
 ) -> None:
-    """As `/predict` says it."""
+    """It is the same as that of `/predict`."""
     mean, full = await posted(varying, SEQUENCES), await posted(varying, SEQUENCES, "full")
     signature = {"signature_name": "attention", "params": {"signature_name": "attention"}}
     answers = []
@@ -130,8 +130,10 @@ async def test_rows_and_columns_have_the_attention_of_what_was_posted(
 
 
 @pytest.mark.anyio
-async def test_an_explanation_has_the_attention_of_what_was_posted(asking: httpx.AsyncClient, varying: FastAPI) -> None:
-    """As `/predict` says it."""
+async def test_an_explanation_has_the_attention_of_the_posted_timesteps(
+    asking: httpx.AsyncClient, varying: FastAPI
+) -> None:
+    """It is the same as that of `/predict`."""
     response = await asking.post("/v1/models/both:explain", json={"instances": SEQUENCES})
     for explained, one in zip(response.json()["explanations"], await posted(varying, SEQUENCES), strict=True):
         np.testing.assert_allclose(explained["attention"], one["attention"], rtol=0, atol=1e-6)
@@ -139,7 +141,7 @@ async def test_an_explanation_has_the_attention_of_what_was_posted(asking: httpx
 
 @pytest.mark.anyio
 async def test_requests_of_different_lengths_run_in_one_call(masked: Path, engine: EngineChoice) -> None:
-    """Each gets its own answer."""
+    """Each request gets its own answer."""
     settings = Settings(artifacts=masked, model="both", engine=engine)
     app = create_app(settings, open_engine=interceptable(engine, IN_THREAD))
     batcher = app.state.repository.get().batcher
@@ -177,10 +179,10 @@ async def test_requests_of_different_lengths_run_in_one_call(masked: Path, engin
         ("shorter", [], "sequence: expected 1 to 6 timesteps, got 0"),
     ],
 )
-async def test_what_the_card_does_not_allow_is_told(
+async def test_sequences_that_the_card_forbids_are_refused(
     asking: httpx.AsyncClient, model: str, sequence: Any, message: str
 ) -> None:
-    """With what it does; alone, or among others that are as they should be."""
+    """The message names the allowed form, for one wrong sequence alone and among good ones."""
     response = await asking.post(f"/predict?model={model}", json={"sequence": sequence})
     assert (response.status_code, response.json()) == (422, {"detail": message})
     good = [[STEP] * 6, [STEP] * (6 if model == "gaps" else 2)]
@@ -191,7 +193,7 @@ async def test_what_the_card_does_not_allow_is_told(
 
 @pytest.mark.anyio
 async def test_small_bodies_do_not_become_large_arrays(masked: Path, engine: EngineChoice) -> None:
-    """No more short sequences than a body could hold whole ones, of 24 bytes at least."""
+    """A request may have as many short sequences as the largest body holds whole ones, of 24 bytes at least."""
     app = create_app(Settings(artifacts=masked, model="both", engine=engine, max_body=240))
     headers = {"Content-Type": "application/json"}
     async with connect(app) as client:
@@ -206,15 +208,15 @@ async def test_small_bodies_do_not_become_large_arrays(masked: Path, engine: Eng
 async def test_an_answer_that_is_not_finite_names_the_sequence(
     asking: httpx.AsyncClient, varying: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By its place in what was posted, whatever the lengths."""
-    answer_what_is_not_finite(monkeypatch, varying, sequence=3, timestep=1)
+    """The message gives the index of the sequence in the body, for any lengths."""
+    answer_nan(monkeypatch, varying, sequence=3, timestep=1)
     response = await asking.post("/predict", json={"sequences": SEQUENCES})
     assert response.status_code == 422
     assert response.json()["detail"].startswith("sequence 3: ")
 
 
 @pytest.mark.anyio
-async def test_the_card_says_what_may_vary(asking: httpx.AsyncClient) -> None:
-    """In `GET /model`, as in the file."""
+async def test_the_card_says_whether_lengths_and_values_may_vary(asking: httpx.AsyncClient) -> None:
+    """`GET /model` answers it as `card.json` has it."""
     card = (await asking.get("/model?model=shorter")).json()
     assert (card["variable_length"], card["missing_values"]) == (True, False)

@@ -28,7 +28,7 @@ BODY = {"sequence": [[0.1, -0.2]] * 20}
 
 
 def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The outcome of a service that should not start."""
+    """Return the outcome of a service that should not start."""
     return subprocess.run(
         [sys.executable, "-m", "service", "--port", "0", *arguments],
         cwd=ROOT,
@@ -40,14 +40,14 @@ def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_it_serves_over_a_socket(artifacts: Path, engine: EngineChoice) -> None:
-    """Both engines, from the command line to the answer."""
+    """It serves with both engines."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--engine", engine) as (url, _):
         assert httpx.post(f"{url}/predict", json=BODY).json()["model"] == "after-lstm"
         assert httpx.get(f"{url}/model").json()["engine"] == engine
 
 
-def test_the_access_log_says_who_asks_through_a_proxy(artifacts: Path) -> None:
-    """Whoever the proxy says it is; answers, on the other hand, do not say what serves them."""
+def test_the_access_log_has_the_clients_address_behind_a_proxy(artifacts: Path) -> None:
+    """The log has the address that the proxy forwards. Answers do not name the server's software."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--access-log") as (url, process):
         answer = httpx.get(f"{url}/model", headers={"X-Forwarded-For": "192.0.2.7"})
         assert "server" not in answer.headers
@@ -57,15 +57,15 @@ def test_the_access_log_says_who_asks_through_a_proxy(artifacts: Path) -> None:
 
 
 def prediction(artifact: Artifact, sequence: Array) -> float:
-    """What a version says of one sequence."""
+    """Return the prediction of a version for one sequence."""
     engine = open_verified(artifact.read(), opener("onnx", threads=1)).engine
     return float(engine.run(sequence[np.newaxis], [PREDICTION])[PREDICTION][0, 0])
 
 
-def test_no_request_notices_that_versions_come_and_go(
+def test_every_request_is_answered_while_versions_change(
     artifacts: Path, retrained: Path, tmp_path: Path, engine: EngineChoice
 ) -> None:
-    """Published, deleted and pinned under load: every answer is 200, from a version on disk, and that version's own."""
+    """Versions are published, deleted and pinned under load. Every answer is 200, from a version on disk."""
     home = tmp_path / "after-lstm"
     sources = [artifacts / "after-lstm" / "1", retrained]
     sequence = Artifact(retrained).read().golden().sequence[0]
@@ -133,16 +133,16 @@ def test_several_workers_serve_one_port(artifacts: Path) -> None:
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """The processes that serve for a service with several."""
+    """Return the worker processes of a service."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:
-    """Whichever of them is asked, also once one was killed, or told to end, and replaced."""
+    """Each worker answers the profile of all, also after a worker was killed or stopped, and replaced."""
 
     def wait_until_counted(url: str, expected: int) -> None:
-        """By whichever answers: each connection may reach another."""
+        """Ask several times, as each connection may reach another worker."""
         deadline = time.monotonic() + 30
         while {httpx.get(f"{url}/attention").json()["live"]["start"]["sequences"] for _ in range(10)} != {expected}:
             assert time.monotonic() < deadline
@@ -166,17 +166,17 @@ def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:
 
 
 def test_a_model_is_unloaded_in_all_workers(artifacts: Path) -> None:
-    """Whichever of them was asked to; and loaded again."""
+    """One worker receives the request, and all unload the model. Loading works in the same way."""
     model = "/v2/models/after-lstm/ready"
 
     def answers(url: str) -> set[int]:
-        return {httpx.get(url + model).status_code for _ in range(20)}  # a connection each, so that all are asked
+        return {httpx.get(url + model).status_code for _ in range(20)}  # separate connections reach all workers
 
-    # However seldom they look for versions, they know by the time that it is answered.
+    # All workers have unloaded the model when the request is answered, even with a long poll interval.
     arguments = ("--artifacts", str(artifacts), "--model", "three", "--workers", "3", "--poll-interval", "60")
     with serving(*arguments) as (url, _):
         deadline = time.monotonic() + 60
-        while answers(url) != {200}:  # each worker loads the other models after it has begun to serve its default
+        while answers(url) != {200}:  # a worker serves its default model before it has loaded the others
             assert time.monotonic() < deadline
         for _ in range(2):
             for action, status in (("unload", 503), ("load", 200)):
@@ -184,14 +184,14 @@ def test_a_model_is_unloaded_in_all_workers(artifacts: Path) -> None:
                 assert answers(url) == {status}
 
 
-def test_a_body_that_stops_coming_is_given_up(artifacts: Path) -> None:
-    """Its memory is free again, and the client is told."""
+def test_a_body_that_stops_arriving_is_answered_504(artifacts: Path) -> None:
+    """Its memory is freed, and the client gets an error."""
     head = b"POST /v2/models/after-lstm/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--timeout", "0.5") as (url, _):
         connection = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20)
         with connection, connection.makefile("rb") as answers:
             connection.sendall(head + b"{")
-            answer = answers.read()  # until it is closed
+            answer = answers.read()  # until the service closes the connection
     assert answer.startswith(b"HTTP/1.1 504 ")
     assert answer.endswith(b'{"error":"expected all of the body within 0.5 s, got 1 bytes"}')
 
@@ -204,7 +204,7 @@ def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path, engine
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     serve = threading.Thread(target=server.run)
     answers: list[httpx.Response] = []
-    ask = threading.Thread(target=lambda: answers.append(patiently_post(f"http://127.0.0.1:{port}/predict")))
+    ask = threading.Thread(target=lambda: answers.append(post_once_it_listens(f"http://127.0.0.1:{port}/predict")))
     with held(app) as calls:
         serve.start()
         ask.start()
@@ -219,8 +219,8 @@ def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path, engine
     assert not serve.is_alive()
 
 
-def patiently_post(url: str) -> httpx.Response:
-    """Post, as soon as somebody listens."""
+def post_once_it_listens(url: str) -> httpx.Response:
+    """Post as soon as the server listens."""
     while True:
         try:
             return httpx.post(url, json=BODY, timeout=60)
@@ -229,8 +229,8 @@ def patiently_post(url: str) -> httpx.Response:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_in_good_order(artifacts: Path, number: signal.Signals) -> None:
-    """No traceback, whether an orchestrator or a person at the keyboard stops it."""
+def test_a_signal_stops_it_without_a_traceback(artifacts: Path, number: signal.Signals) -> None:
+    """There is no traceback for either signal."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (_, process):
         process.send_signal(number)
         output, _ = process.communicate(timeout=30)
@@ -239,7 +239,7 @@ def test_a_signal_stops_it_in_good_order(artifacts: Path, number: signal.Signals
 
 
 def test_a_client_that_never_finishes_does_not_keep_it_running(artifacts: Path) -> None:
-    """It waits for the timeout of requests, and no longer."""
+    """The service waits no longer than the timeout of requests."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--timeout", "1") as (url, process):
         host, port = url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port))) as connection:
@@ -252,8 +252,8 @@ def test_a_client_that_never_finishes_does_not_keep_it_running(artifacts: Path) 
     assert "Application shutdown complete." in output
 
 
-def test_a_client_that_leaves_while_sending_is_no_error(artifacts: Path) -> None:
-    """Nothing of it in the log."""
+def test_a_client_that_disconnects_while_sending_is_no_error(artifacts: Path) -> None:
+    """The log has no traceback."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (url, process):
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as client:
             head = (
@@ -268,23 +268,23 @@ def test_a_client_that_leaves_while_sending_is_no_error(artifacts: Path) -> None
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_nothing_to_serve_ends_in_a_line_that_says_what_to_do(tmp_path: Path, workers: str) -> None:
-    """And an exit code other than 0, whatever the number of workers; no traceback."""
+def test_without_models_the_service_exits_with_advice(tmp_path: Path, workers: str) -> None:
+    """The exit code is not 0, with one worker or several, and there is no traceback."""
     outcome = ended("--artifacts", str(tmp_path), "--workers", workers)
     assert outcome.returncode == 3
     assert "train one with `python -m training" in outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 
-def test_with_one_worker_it_is_the_only_line(tmp_path: Path) -> None:
-    """Nothing around it hides it."""
+def test_with_one_worker_the_advice_is_the_only_output(tmp_path: Path) -> None:
+    """No other output hides it."""
     outcome = ended("--artifacts", str(tmp_path))
     assert outcome.stdout == ""
     assert len(outcome.stderr.splitlines()) == 1
 
 
-def test_broken_versions_are_told_one_by_one(artifacts: Path, tmp_path: Path) -> None:
-    """Where there is no older version to step in: a line for each, and one for the end of it."""
+def test_each_broken_version_has_its_own_line(artifacts: Path, tmp_path: Path) -> None:
+    """Without an older version, the log has one line for each rejected version and one for the end of the service."""
     version = Path(shutil.copytree(artifacts / "three" / "1", tmp_path / "three" / "1"))
     Artifact(version).card_path.write_text("{}")
     outcome = ended("--artifacts", str(tmp_path))
@@ -295,8 +295,8 @@ def test_broken_versions_are_told_one_by_one(artifacts: Path, tmp_path: Path) ->
     assert f"no version of 'three' in {tmp_path} can be served" in end
 
 
-def test_a_wrong_flag_ends_in_a_line(tmp_path: Path) -> None:
-    """On the command line as in the test of settings."""
+def test_a_wrong_flag_is_answered_with_one_line(tmp_path: Path) -> None:
+    """The line is the same as in the test of settings."""
     outcome = ended("--timeout", "soon", "--artifacts", str(tmp_path))
     assert outcome.returncode == 1
     assert outcome.stderr.startswith("error: timeout: Input should be a valid number")
@@ -304,7 +304,7 @@ def test_a_wrong_flag_ends_in_a_line(tmp_path: Path) -> None:
 
 
 def test_the_environment_configures_it_too(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container, where there are no flags."""
+    """A container may have only environment variables, no flags."""
     port = free_port()
     monkeypatch.setenv("SERVICE_PORT", str(port))
     monkeypatch.setenv("SERVICE_ARTIFACTS", str(artifacts))

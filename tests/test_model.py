@@ -1,4 +1,4 @@
-"""A model is one verified version: warm, comparable with others, and of its own name."""
+"""A model is one verified and warmed-up version, comparable with others, and has the name of its folder."""
 
 import shutil
 from collections.abc import Collection, Mapping
@@ -19,10 +19,10 @@ from service.serving.loading import ModelLoader
 from service.serving.model import Limits, Model
 
 
-def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
-    """Total variation on the new version's golden example: 1 where all of it is on other timesteps, 0 where none is."""
+def test_attention_moves_by_the_total_variation(artifacts: Path) -> None:
+    """The distance is total variation on the new version's golden example: 1 if all attention moved, 0 if none did."""
 
-    class Looking:
+    class FixedAttention:
         name = "looking"
         signatures: Mapping[str, Signature] = MappingProxyType({})
 
@@ -40,10 +40,10 @@ def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
         verified = Verified(contents.card(), contents.golden(), {}, {}, engine)
         return Model(verified, 1, Limits(max_batch=8, max_queue=16, timeout=1))
 
-    third = model("after-lstm", Looking(3))
-    assert third.attention_moved_from(model("after-lstm", Looking(3))) == 0
-    assert third.attention_moved_from(model("after-lstm", Looking(4))) == 0.75
-    assert third.attention_moved_from(model("three", Looking(3))) is None
+    third = model("after-lstm", FixedAttention(3))
+    assert third.attention_moved_from(model("after-lstm", FixedAttention(3))) == 0
+    assert third.attention_moved_from(model("after-lstm", FixedAttention(4))) == 0.75
+    assert third.attention_moved_from(model("three", FixedAttention(3))) is None
 
 
 @pytest.mark.parametrize(
@@ -56,10 +56,10 @@ def test_attention_moves_as_far_as_it_lies_apart(artifacts: Path) -> None:
         ("shorter", "both", True),
     ],
 )
-def test_attention_is_compared_on_what_both_versions_take(
+def test_attention_is_compared_on_sequences_that_both_versions_take(
     masked: Path, engine: EngineChoice, newer: str, other: str, *, comparable: bool
 ) -> None:
-    """The newer one's golden example may lack values that the other needs."""
+    """The newer version's golden example may have missing values, which the other may not take."""
     limits = Limits(max_batch=8, max_queue=16, timeout=1)
     after, before = (
         ModelLoader(opener(engine, threads=1), limits).load(Artifact(masked / name / "1")) for name in (newer, other)
@@ -68,7 +68,7 @@ def test_attention_is_compared_on_what_both_versions_take(
 
 
 def test_a_version_of_another_model_is_refused(artifacts: Path, tmp_path: Path, engine: EngineChoice) -> None:
-    """One that was copied into the wrong model's folder is not served under its name."""
+    """A version that was copied into another model's folder is rejected."""
     shutil.copytree(artifacts / "after-lstm" / "1", tmp_path / "renamed" / "1")
     limits = Limits(max_batch=8, max_queue=16, timeout=1)
     with pytest.raises(ArtifactError, match="names the model 'after-lstm', its folder 'renamed': rename one"):
@@ -77,7 +77,7 @@ def test_a_version_of_another_model_is_refused(artifacts: Path, tmp_path: Path, 
 
 @pytest.mark.anyio
 async def test_a_loaded_model_is_warm(artifacts: Path, engine: EngineChoice) -> None:
-    """Its engine has run several sizes, before there are requests."""
+    """Its engine has run several sizes before there are requests."""
     sizes: set[int] = set()
 
     def recorded(contents: Contents, card: ModelCard) -> Engine:

@@ -58,7 +58,7 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
     assert (await client.post("/v2/models/after-lstm/infer", json=BODY)).status_code == 200
 
 
-async def test_what_was_accepted_before_is_answered(client: httpx.AsyncClient, app: FastAPI) -> None:
+async def test_requests_accepted_before_unloading_are_answered(client: httpx.AsyncClient, app: FastAPI) -> None:
     """Accepted requests finish on the unloaded model, and other models are served meanwhile."""
     engine = engine_of(app)
     run, begun, released = engine.intercept, threading.Event(), threading.Event()
@@ -126,7 +126,7 @@ async def test_the_size_of_bodies_is_limited(client: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize("action", ["load", "unload"])
 async def test_unknown_models_and_malformed_bodies_are_refused(client: httpx.AsyncClient, action: str) -> None:
-    """The answer says what was expected."""
+    """The answer names the expected form."""
     response = await client.post(f"/v2/repository/models/four/{action}")
     error = "no model 'four': expected one of after-lstm, before-lstm, three"
     assert (response.status_code, response.json()) == (404, {"error": error})

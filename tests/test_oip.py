@@ -19,7 +19,7 @@ from service.artifact.version import Artifact
 from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import answer_what_is_not_finite
+from tests.fakes import answer_nan
 from tests.infer import LENGTH, as_json, binary, tensors
 
 pytestmark = pytest.mark.anyio
@@ -43,7 +43,7 @@ def expected(golden: Golden) -> dict[str, Any]:
 
 
 def conforms(answer: object, schema: str) -> None:
-    """See to it that the published document accepts an answer."""
+    """Check an answer against a schema of the published document."""
     document = {"$ref": f"#/components/schemas/{schema}", "components": PUBLISHED["components"]}
     jsonschema.validate(answer, document)
 
@@ -53,7 +53,7 @@ def conforms(answer: object, schema: str) -> None:
 async def test_json_is_answered_with_all_outputs(
     client: httpx.AsyncClient, golden: Golden, path: str, *, nested: bool
 ) -> None:
-    """Flat or nested, with the outputs recorded at export."""
+    """Tensors are flat or nested. The outputs are those recorded at export."""
     more = {"tensor": {"data": golden.sequence.tolist()}} if nested else {}
     response = await client.post(f"{path}/infer", json=as_json(golden.sequence, **more))
     assert response.status_code == 200
@@ -68,10 +68,10 @@ async def test_json_is_answered_with_all_outputs(
         np.testing.assert_allclose(output["data"], wanted.ravel(), rtol=0, atol=1e-6)
 
 
-async def test_the_outputs_asked_for_are_answered_in_their_order_with_the_id(
+async def test_requested_outputs_are_answered_in_their_order_with_the_id(
     client: httpx.AsyncClient, golden: Golden
 ) -> None:
-    """And no others; each says what its entries stand for."""
+    """Other outputs are left out. Each output has the labels of its entries."""
     outputs = [{"name": "attention"}, {"name": "prediction"}]
     response = await client.post(f"{URL}/infer", json=as_json(golden.sequence[:1], id="42", outputs=outputs))
     answer = response.json()
@@ -91,7 +91,7 @@ async def test_the_outputs_asked_for_are_answered_in_their_order_with_the_id(
     ],
 )
 async def test_binary_is_answered_in_binary(client: httpx.AsyncClient, golden: Golden, outputs: dict[str, Any]) -> None:
-    """All outputs at once, or one by one."""
+    """The request asks for all outputs at once, or for each."""
     response = await client.post(f"{URL}/infer", **binary(golden.sequence, **outputs))
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "application/octet-stream"
@@ -101,7 +101,7 @@ async def test_binary_is_answered_in_binary(client: httpx.AsyncClient, golden: G
 
 
 async def test_json_and_binary_may_be_mixed(client: httpx.AsyncClient, golden: Golden) -> None:
-    """What an output says of itself wins over what the request says of all."""
+    """The parameter of an output has precedence over the parameter of the request."""
     outputs = [{"name": "prediction", "parameters": {"binary_data": False}}, {"name": "attention"}]
     request = binary(golden.sequence, outputs=outputs, parameters={"binary_data_output": True})
     response = await client.post(f"{URL}/infer", **request)
@@ -115,8 +115,8 @@ async def test_json_and_binary_may_be_mixed(client: httpx.AsyncClient, golden: G
     np.testing.assert_allclose(tensors(from_json)["prediction"], golden.prediction, rtol=0, atol=1e-6)
 
 
-async def test_bytes_alone_are_sequences(client: httpx.AsyncClient, golden: Golden) -> None:
-    """The extension's raw request: no JSON at all, all outputs in binary."""
+async def test_a_body_without_json_is_sequences(client: httpx.AsyncClient, golden: Golden) -> None:
+    """A raw request of the extension has no JSON. Its answer has all outputs in binary."""
     response = await client.post(f"{URL}/infer", content=golden.sequence.tobytes(), headers={LENGTH: "0"})
     for name, array in tensors(response).items():
         np.testing.assert_allclose(array, expected(golden)[name], rtol=0, atol=1e-6)
@@ -128,7 +128,7 @@ async def test_bytes_alone_are_sequences(client: httpx.AsyncClient, golden: Gold
 
 
 async def test_a_body_in_any_pieces_is_the_same_body(client: httpx.AsyncClient, golden: Golden) -> None:
-    """Wherever the network cuts it."""
+    """Any division of the body into pieces gives the same answer."""
     request = binary(golden.sequence, parameters={"binary_data_output": True})
     whole = tensors(await client.post(f"{URL}/infer", **request))
 
@@ -144,7 +144,7 @@ async def test_a_body_in_any_pieces_is_the_same_body(client: httpx.AsyncClient, 
 
 
 async def test_concurrent_binary_requests_get_their_own_answers(client: httpx.AsyncClient, golden: Golden) -> None:
-    """Among others."""
+    """Each answer belongs to its request."""
 
     async def ask(index: int) -> None:
         row = slice(index % 32, index % 32 + 1)
@@ -184,10 +184,10 @@ SEQUENCES = np.zeros((1, 20, 2))
         (as_json(SEQUENCES, parameters={"binary_data_output": "yes"}), 'expected true or false, got "yes"'),
     ],
 )
-async def test_a_wrong_request_is_told_what_was_expected(
+async def test_the_error_names_the_expected_request(
     client: httpx.AsyncClient, body: dict[str, Any], message: str
 ) -> None:
-    """With 400, in the protocol's shape."""
+    """It is answered 400, in the protocol's shape."""
     response = await client.post(f"{URL}/infer", json=body)
     assert response.status_code == 400
     conforms(response.json(), "inference_error_response")
@@ -196,7 +196,7 @@ async def test_a_wrong_request_is_told_what_was_expected(
 
 @pytest.mark.parametrize("value", ["[" * 1000 + "]" * 1000, "[" + "[]," * 10**6 + "[]]"])
 async def test_parameters_of_any_depth_and_length_are_refused(client: httpx.AsyncClient, value: str) -> None:
-    """Without a look at all of them."""
+    """The check does not visit all of them."""
     for body in (
         as_json(SEQUENCES, parameters={"binary_data_output": "@"}),
         as_json(SEQUENCES, outputs=[{"name": "attention", "parameters": {"binary_data": "@"}}]),
@@ -211,8 +211,8 @@ async def test_parameters_of_any_depth_and_length_are_refused(client: httpx.Asyn
 async def test_an_answer_that_is_not_finite_is_an_error(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In JSON and in binary."""
-    answer_what_is_not_finite(monkeypatch, app, sequence=0, timestep=3)
+    """The same holds in JSON and in binary."""
+    answer_nan(monkeypatch, app, sequence=0, timestep=3)
     for request in ({"json": as_json(SEQUENCES)}, binary(SEQUENCES, parameters={"binary_data_output": True})):
         response = await client.post(f"{URL}/infer", **request)
         assert response.status_code == 400
@@ -220,14 +220,14 @@ async def test_an_answer_that_is_not_finite_is_an_error(
 
 
 async def test_malformed_json_is_refused(client: httpx.AsyncClient) -> None:
-    """With 400."""
+    """It is answered 400."""
     response = await client.post(f"{URL}/infer", content=b"{")
     assert response.status_code == 400
     assert response.json()["error"].startswith("position 1: expected JSON")
 
 
-async def test_the_server_says_what_it_speaks(client: httpx.AsyncClient) -> None:
-    """With and without a slash."""
+async def test_the_server_metadata_list_its_extensions(client: httpx.AsyncClient) -> None:
+    """The path works with and without a slash at its end."""
     for path in ("/v2", "/v2/"):
         answer = (await client.get(path)).json()
         conforms(answer, "metadata_server_response")
@@ -235,8 +235,8 @@ async def test_the_server_says_what_it_speaks(client: httpx.AsyncClient) -> None
         assert answer["extensions"] == ["binary_tensor_data", "model_repository"]
 
 
-async def test_the_model_says_what_it_takes(client: httpx.AsyncClient, engine: EngineChoice) -> None:
-    """Names, datatypes and shapes of its tensors, and the versions that can be asked."""
+async def test_the_model_metadata_describe_its_tensors(client: httpx.AsyncClient, engine: EngineChoice) -> None:
+    """The answer has names, datatypes and shapes of the tensors, and the loaded versions."""
     for path in (URL, f"{URL}/versions/1"):
         answer = (await client.get(path)).json()
         conforms(answer, "metadata_model_response")
@@ -259,7 +259,7 @@ async def test_the_model_says_what_it_takes(client: httpx.AsyncClient, engine: E
 async def test_attention_is_answered_for_the_timesteps_sent(
     asking: httpx.AsyncClient, length: int, *, as_bytes: bool
 ) -> None:
-    """What `/predict` says of the same sequences, with the labels of those timesteps."""
+    """The answer equals that of `/predict` and has the labels of those timesteps."""
     sequences = np.random.default_rng(0).standard_normal((3, length, 2)).astype(np.float32)
     said = (await asking.post("/predict", json={"sequences": sequences.tolist()})).json()["predictions"]
     request = binary(sequences, parameters={"binary_data_output": True}) if as_bytes else {"json": as_json(sequences)}
@@ -284,7 +284,7 @@ async def test_attention_is_answered_for_the_timesteps_sent(
 
 
 async def test_absent_timesteps_that_were_sent_get_no_attention(asking: httpx.AsyncClient) -> None:
-    """None at all: sequences of different lengths in one tensor, each answered as it is alone."""
+    """Sequences of different lengths in one tensor are each answered as alone."""
     sequences = np.random.default_rng(0).standard_normal((4, 5, 2)).astype(np.float32)
     lengths = (1, 3, 4, 5)
     for sequence, length in zip(sequences, lengths, strict=True):
@@ -305,16 +305,16 @@ async def test_absent_timesteps_that_were_sent_get_no_attention(asking: httpx.As
             np.testing.assert_allclose(got, array[0], rtol=0, atol=1e-6)
 
 
-async def test_bytes_alone_may_be_padded(asking: httpx.AsyncClient) -> None:
-    """They cannot say how long sequences are, so they are as long as the model takes them."""
+async def test_a_body_without_json_may_be_padded(asking: httpx.AsyncClient) -> None:
+    """The bytes do not give lengths, so each sequence has as many timesteps as the model takes."""
     sequences = np.ones((2, 6, 2), np.float32)
     sequences[1, 2:] = np.nan
     response = await asking.post("/v2/models/shorter/infer", content=sequences.tobytes(), headers={LENGTH: "0"})
     assert not tensors(response)["attention"][1, 2:].any()
 
 
-async def test_a_model_of_any_length_says_so(asking: httpx.AsyncClient) -> None:
-    """With -1 for the timesteps that it takes and answers."""
+async def test_the_metadata_of_a_model_of_any_length(asking: httpx.AsyncClient) -> None:
+    """The number of timesteps is -1."""
     for name, length in (("both", -1), ("shorter", -1), ("gaps", 6)):
         answer = (await asking.get(f"/v2/models/{name}")).json()
         conforms(answer, "metadata_model_response")
@@ -329,7 +329,7 @@ async def test_a_model_of_any_length_says_so(asking: httpx.AsyncClient) -> None:
 
 
 async def test_health(client: httpx.AsyncClient) -> None:
-    """Of the process, the service and the models."""
+    """The routes cover the process, the service and the models."""
     assert (await client.get("/v2/health/live")).json() == {"live": True}
     assert (await client.get("/v2/health/ready")).json() == {"ready": True}
     for path in (URL, f"{URL}/versions/1"):
@@ -338,8 +338,8 @@ async def test_health(client: httpx.AsyncClient) -> None:
     assert (await client.get("/v2/models/four/ready")).status_code == 404
 
 
-async def test_what_is_unknown_is_told_in_the_protocols_shape(client: httpx.AsyncClient) -> None:
-    """Models, versions and paths."""
+async def test_unknown_names_are_answered_in_the_protocols_shape(client: httpx.AsyncClient) -> None:
+    """The test covers models, versions and paths."""
     for path, message in (
         ("/v2/models/four", "no model 'four': expected one of after-lstm, before-lstm, three"),
         (f"{URL}/versions/7", "model 'after-lstm' has no version 7: expected 1"),
@@ -351,7 +351,7 @@ async def test_what_is_unknown_is_told_in_the_protocols_shape(client: httpx.Asyn
 
 
 async def test_limits(artifacts: Path) -> None:
-    """Too many sequences and too large a body are 413, before and after the body is read."""
+    """Too many sequences and too large a body are answered 413, before and after the body is read."""
     app = create_app(Settings(artifacts=artifacts, model="after-lstm", max_sequences=2, max_body=2000))
     async with connect(app) as client:
         for request in (binary(np.zeros((3, 20, 2))), {"json": as_json(np.zeros((3, 20, 2), np.int8))}):

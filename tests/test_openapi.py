@@ -1,4 +1,4 @@
-"""The whole service, asked whatever its own OpenAPI document allows, and what it does not."""
+"""The whole service, with valid and invalid requests generated from its OpenAPI document."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +19,13 @@ from service.settings import Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 UNLOAD = "POST /v2/repository/models/{model}/unload"
-#: Some of the requests are for a model that there is.
+#: Some of the requests name an existing model.
 NAMED = st.sampled_from([{}, {"model": "three"}, {"model": "three", "version": "1"}])
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_every_answer_is_documented(artifacts: Path, engine: EngineChoice, mode: GenerationMode) -> None:
-    """No 5xx, and no status or answer that is not in the document."""
+    """There is no 5xx, and each status and answer is in the document."""
     app = create_app(Settings(artifacts=artifacts, model="after-lstm", engine=engine))
     asked = set()
     for result in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
@@ -39,7 +39,7 @@ def test_every_answer_is_documented(artifacts: Path, engine: EngineChoice, mode:
                 assume(case.path_parameters["model"] != "after-lstm")
             case.call_and_validate(checks=CHECKS)
 
-        with suppress(Unsatisfiable):  # what takes nothing, or any text, cannot be asked wrongly
+        with suppress(Unsatisfiable):  # an operation without input, or with any text as input, has no invalid request
             ask()
             asked.add(operation.label)
     paths = app.openapi()["paths"].items()

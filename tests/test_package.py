@@ -56,20 +56,20 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: Path) -> None:
 
 @pytest.mark.parametrize("command", ["attention-service", "attention-training"])
 def test_both_commands_print_the_version_of_the_wheel(wheel: Path, scripts: Path, tmp_path: Path, command: str) -> None:
-    """As the metadata says."""
+    """The version is that of the package metadata."""
     outcome = run(scripts, command, "--version", cwd=tmp_path)
     assert (outcome.returncode, outcome.stdout) == (0, f"{command} {wheel.name.split('-')[1]}\n"), outcome.stderr
 
 
 @pytest.mark.parametrize("command", ["attention-service", "attention-training"])
 def test_both_commands_print_help(scripts: Path, tmp_path: Path, command: str) -> None:
-    """Training's help does not need what training needs."""
+    """Training's help does not import the packages that training needs."""
     outcome = run(scripts, command, "--help", cwd=tmp_path)
     assert (outcome.returncode, outcome.stderr) == (0, "")
     assert "--artifacts" in outcome.stdout
 
 
-def test_training_says_what_to_install(scripts: Path, tmp_path: Path) -> None:
+def test_training_names_the_extra_to_install(scripts: Path, tmp_path: Path) -> None:
     """One line instead of a traceback."""
     outcome = run(scripts, "attention-training", "--sequences", "100", cwd=tmp_path)
     assert outcome.returncode == 1

@@ -1,4 +1,4 @@
-"""`POST /predict`: what is answered, and what bad input is told; on both engines."""
+"""`POST /predict`: its answers, and its errors for bad input; on both engines."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from service.artifact.version import Artifact
 from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import IN_THREAD, answer_what_is_not_finite, engine_of, held, interceptable, until
+from tests.fakes import IN_THREAD, answer_nan, engine_of, held, interceptable, until
 
 pytestmark = pytest.mark.anyio
 
@@ -28,7 +28,7 @@ SEQUENCE = [STEP] * 20
 
 
 def with_value(value: Any, *, at: tuple[int, int]) -> list[list[Any]]:
-    """A good sequence with one element replaced."""
+    """Return a good sequence with one element replaced."""
     sequence: list[list[Any]] = [list(step) for step in SEQUENCE]
     sequence[at[0]][at[1]] = value
     return sequence
@@ -40,7 +40,7 @@ def golden(artifacts: Path) -> Golden:
 
 
 async def test_many_sequences_are_answered_in_order(client: httpx.AsyncClient, golden: Golden) -> None:
-    """Each with its own prediction, label and attention, as recorded at export."""
+    """Each has its own prediction, label and attention, as recorded at export."""
     response = await client.post("/predict", json={"sequences": golden.sequence.tolist()})
     assert response.status_code == 200
     answer = response.json()
@@ -53,7 +53,7 @@ async def test_many_sequences_are_answered_in_order(client: httpx.AsyncClient, g
 
 
 async def test_one_sequence_is_answered_as_it_is_among_many(client: httpx.AsyncClient, golden: Golden) -> None:
-    """Batched equals unbatched, through the whole service."""
+    """A sequence has the same answer alone and in a batch."""
     many = (await client.post("/predict", json={"sequences": golden.sequence.tolist()})).json()["predictions"]
     for sequence, among_many in zip(golden.sequence[:5], many, strict=False):
         alone = (await client.post("/predict", json={"sequence": sequence.tolist()})).json()["predictions"]
@@ -63,7 +63,7 @@ async def test_one_sequence_is_answered_as_it_is_among_many(client: httpx.AsyncC
 
 
 async def test_attention_sums_to_one(client: httpx.AsyncClient, golden: Golden) -> None:
-    """Mean and full alike."""
+    """The test covers mean and full attention."""
     for detail, shape in (("mean", (32, 20)), ("full", (32, 20, 32))):
         response = await client.post("/predict", json={"sequences": golden.sequence.tolist(), "attention": detail})
         attention = np.array([row["attention"] for row in response.json()["predictions"]])
@@ -72,13 +72,13 @@ async def test_attention_sums_to_one(client: httpx.AsyncClient, golden: Golden) 
 
 
 async def test_attention_can_be_left_out(client: httpx.AsyncClient) -> None:
-    """Predictions alone have no attention field at all."""
+    """Without attention, the answer has no attention field."""
     response = await client.post("/predict", json={"sequence": SEQUENCE, "attention": "none"})
     assert set(response.json()["predictions"][0]) == {"prediction", "label"}
 
 
 async def test_another_model_is_chosen_in_the_query(client: httpx.AsyncClient, artifacts: Path) -> None:
-    """Several classes answer a probability each, and the name of the likeliest; raw units go in."""
+    """For several classes, the answer has a probability each and the most likely class. Inputs are in raw units."""
     golden = Artifact(artifacts / "three" / "1").read().golden()
     response = await client.post("/predict?model=three&version=1", json={"sequences": golden.sequence.tolist()})
     answer = response.json()
@@ -91,7 +91,7 @@ async def test_another_model_is_chosen_in_the_query(client: httpx.AsyncClient, a
 
 
 async def test_concurrent_requests_get_their_own_answers(client: httpx.AsyncClient, golden: Golden) -> None:
-    """Among many at once, some of them wrong, nobody is given another's rows."""
+    """Each of many concurrent requests, some of them wrong, gets its own answer."""
 
     async def ask(index: int) -> tuple[int, httpx.Response]:
         body = {"sequence": SEQUENCE[1:]} if index % 9 == 8 else {"sequence": golden.sequence[index % 32].tolist()}
@@ -134,10 +134,10 @@ async def test_concurrent_requests_get_their_own_answers(client: httpx.AsyncClie
         ({"sequences": [1.5]}, "sequences[0]: expected a list of 20 timesteps, got a number"),
     ],
 )
-async def test_wrong_input_is_told_what_was_expected_and_where(
+async def test_an_error_names_the_wrong_element_and_the_expected_one(
     client: httpx.AsyncClient, body: dict[str, Any], message: str
 ) -> None:
-    """Ragged, non-numeric, null or too large: 422, naming the first element at fault."""
+    """Ragged, non-numeric, null and too large elements are answered 422. The message names the first wrong element."""
     response = await client.post("/predict", json=body)
     assert response.status_code == 422
     assert response.json() == {"detail": message}
@@ -156,8 +156,8 @@ async def test_wrong_input_is_told_what_was_expected_and_where(
         ([SEQUENCE], "Input should be a valid dictionary"),
     ],
 )
-async def test_a_wrong_body_is_told_what_was_expected(client: httpx.AsyncClient, body: Any, message: str) -> None:
-    """FastAPI's shape of a validation error, without the body repeated in it."""
+async def test_an_error_names_the_expected_body(client: httpx.AsyncClient, body: Any, message: str) -> None:
+    """The answer has FastAPI's shape of a validation error, without the body."""
     response = await client.post("/predict", json=body)
     assert response.status_code == 422
     (detail,) = response.json()["detail"]
@@ -167,7 +167,7 @@ async def test_a_wrong_body_is_told_what_was_expected(client: httpx.AsyncClient,
 
 @pytest.mark.parametrize("text", ["", "{", '{"sequence": [[NaN]]}', '{"sequence": [[-Infinity]]}', "[" * 2000, "\xff"])
 async def test_malformed_json_is_refused(client: httpx.AsyncClient, text: str) -> None:
-    """Whatever is not JSON, NaN and Infinity included: 422."""
+    """Text that is not JSON, with NaN and Infinity too, is answered 422."""
     response = await client.post(
         "/predict", content=text.encode("latin-1"), headers={"Content-Type": "application/json"}
     )
@@ -177,7 +177,7 @@ async def test_malformed_json_is_refused(client: httpx.AsyncClient, text: str) -
 
 
 async def test_nan_is_answered_with_the_reason(client: httpx.AsyncClient) -> None:
-    """Who posts Python's NaN learns that JSON has none."""
+    """The message says that JSON has no NaN, which Python's encoder writes."""
     content = json.dumps({"sequence": with_value(float("nan"), at=(0, 0))})
     response = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
     assert "expected JSON (which has no NaN and no Infinity)" in response.json()["detail"][0]["msg"]
@@ -187,7 +187,7 @@ async def test_nan_is_answered_with_the_reason(client: httpx.AsyncClient) -> Non
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"]
 )
 async def test_another_content_type_is_refused(client: httpx.AsyncClient, content_type: str | None) -> None:
-    """415, naming what was expected and what came."""
+    """It is answered 415. The message names both content types."""
     headers = {"Content-Type": content_type} if content_type else {}
     response = await client.post("/predict", content=json.dumps({"sequence": SEQUENCE}), headers=headers)
     assert response.status_code == 415
@@ -205,8 +205,8 @@ async def test_json_with_a_charset_is_json(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("change", ["none", "last value", "shape"])
-async def test_a_large_body_does_not_stop_the_others(artifacts: Path, engine: EngineChoice, change: str) -> None:
-    """Thousands of sequences are decoded and encoded beside the event loop, also where the last one is wrong."""
+async def test_a_large_body_does_not_block_the_event_loop(artifacts: Path, engine: EngineChoice, change: str) -> None:
+    """Thousands of sequences are decoded and encoded in a thread, even if the last one is wrong."""
     sequences: list[Any] = [SEQUENCE] * 7999
     sequences.append({"none": SEQUENCE, "last value": with_value(None, at=(19, 1)), "shape": []}[change])
     loop_runs = 0
@@ -229,7 +229,7 @@ async def test_a_large_body_does_not_stop_the_others(artifacts: Path, engine: En
 
 
 async def test_an_encoded_body_is_refused(client: httpx.AsyncClient) -> None:
-    """415: nobody is told that their gzip is malformed JSON."""
+    """It is answered 415, not as malformed JSON."""
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     response = await client.post("/predict", content=b"\x1f\x8b", headers=headers)
     assert response.status_code == 415
@@ -237,24 +237,24 @@ async def test_an_encoded_body_is_refused(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("depth", [4, 64, 65, 2000, 100_000])
-async def test_deep_nesting_is_told_at_once(client: httpx.AsyncClient, depth: int) -> None:
-    """It costs no more than its bytes, and is no array that anything could be made of."""
+async def test_deep_nesting_is_refused_at_once(client: httpx.AsyncClient, depth: int) -> None:
+    """The answer is short at any depth."""
     body = b'{"sequence": ' + b"[" * depth + b"1" + b"]" * depth + b"}"
     response = await client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 422
     assert len(response.content) < 300
 
 
-async def test_who_waits_to_send_a_refused_body_is_let_go(client: httpx.AsyncClient) -> None:
-    """The connection closes: what came next on it would be taken for the body."""
+async def test_refusing_an_announced_body_closes_the_connection(client: httpx.AsyncClient) -> None:
+    """After refusing `Expect: 100-continue`, the service closes the connection, as the client may not send the body."""
     headers = {"Content-Type": "text/plain", "Expect": "100-continue"}
     response = await client.post("/predict", content=b"{}", headers=headers)
     assert response.status_code == 415
     assert response.headers["Connection"] == "close"
 
 
-async def test_more_lists_than_sequences_can_have_are_refused_before_they_are_made(client: httpx.AsyncClient) -> None:
-    """They would take much longer to parse than numbers do."""
+async def test_too_many_lists_are_refused_before_they_are_parsed(client: httpx.AsyncClient) -> None:
+    """Parsing lists takes much longer than parsing numbers."""
     body = b'{"sequences": [' + b"[]," * 300_000 + b"[]]}"
     response = await client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 413
@@ -262,7 +262,7 @@ async def test_more_lists_than_sequences_can_have_are_refused_before_they_are_ma
 
 
 async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.AsyncClient) -> None:
-    """The answer stays small, whatever the body holds."""
+    """The answer stays small, however many fields the body has."""
     response = await client.post("/predict", json={str(index): 1 for index in range(50_000)})
     assert response.status_code == 422
     assert len(response.content) < 300
@@ -271,8 +271,8 @@ async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.Async
 async def test_an_answer_that_is_not_finite_is_an_error(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Never a 200 with null in it: which sequence is said."""
-    answer_what_is_not_finite(monkeypatch, app, sequence=1, timestep=3)
+    """The answer is 422, not 200 with null in it, and names the sequence."""
+    answer_nan(monkeypatch, app, sequence=1, timestep=3)
     response = await client.post("/predict", json={"sequences": [SEQUENCE] * 3})
     assert response.status_code == 422
     assert response.json() == {
@@ -283,7 +283,7 @@ async def test_an_answer_that_is_not_finite_is_an_error(
 async def test_an_engine_that_fails_answers_500_as_json(
     client: httpx.AsyncClient, app: FastAPI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The client learns no more than that; the log holds the rest."""
+    """The answer has no details; they are in the log."""
 
     def fail(*_: object) -> dict[str, Array]:
         raise RuntimeError("secret")
@@ -294,7 +294,7 @@ async def test_an_engine_that_fails_answers_500_as_json(
     assert response.json() == {"detail": "internal error"}
 
 
-async def test_the_time_of_an_answer_is_accounted_for(client: httpx.AsyncClient) -> None:
+async def test_server_timing_names_each_step(client: httpx.AsyncClient) -> None:
     """Server-Timing names the four steps, in milliseconds."""
     response = await client.post("/predict", json={"sequence": SEQUENCE})
     steps = dict(re.findall(r"(\w+);dur=([\d.]+)", response.headers["Server-Timing"]))
@@ -304,7 +304,7 @@ async def test_the_time_of_an_answer_is_accounted_for(client: httpx.AsyncClient)
 
 
 async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient) -> None:
-    """413, from the declared length alone or, where none is declared, once the limit is passed."""
+    """It is answered 413: from the declared length or, without one, once the limit is passed."""
     body = b" " * (2**20 + 1)
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -328,27 +328,27 @@ async def test_a_body_over_the_limit_is_refused(client: httpx.AsyncClient) -> No
     ],
 )
 async def test_an_unknown_model_or_version_is_not_found(client: httpx.AsyncClient, query: str, message: str) -> None:
-    """404, naming what there is."""
+    """It is answered 404. The message names the models or versions that exist."""
     response = await client.post(f"/predict?{query}", json={"sequence": SEQUENCE})
     assert response.status_code == 404
     assert response.json() == {"detail": message}
 
 
 async def test_a_version_that_is_no_number_is_refused(client: httpx.AsyncClient) -> None:
-    """422, as FastAPI does for any parameter."""
+    """It is answered 422, as FastAPI does for any parameter."""
     assert (await client.post("/predict?version=new", json={"sequence": SEQUENCE})).status_code == 422
 
 
 @pytest.fixture
 def small(artifacts: Path, engine: EngineChoice) -> FastAPI:
-    """An app that takes on very little."""
+    """Return an app with very low limits."""
     settings = Settings(artifacts=artifacts, model="after-lstm", engine=engine)
     limits = {"max_batch": 1, "max_sequences": 2, "max_queue": 2, "timeout": 0.5}
     return create_app(settings.model_copy(update=limits), open_engine=interceptable(engine, IN_THREAD))
 
 
 async def test_more_sequences_than_the_limit_are_refused(small: FastAPI) -> None:
-    """413, saying the limit."""
+    """They are answered 413. The message names the limit."""
     async with connect(small) as client:
         response = await client.post("/predict", json={"sequences": [SEQUENCE] * 3})
     assert response.status_code == 413
@@ -356,7 +356,7 @@ async def test_more_sequences_than_the_limit_are_refused(small: FastAPI) -> None
 
 
 async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI) -> None:
-    """A refused client learns when to try again. A busy service is healthy. A late answer is 504."""
+    """The refusal says when to try again. A busy service is healthy. A late answer is 504."""
     model = small.state.repository.get()
     async with connect(small) as client:
         with held(small):
@@ -378,7 +378,7 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI) -
 
 
 async def test_a_stopped_service_answers_503(small: FastAPI) -> None:
-    """Once the models are gone there is nothing to ask."""
+    """After the models are closed, no model can answer."""
     async with connect(small) as client:
         async with small.router.lifespan_context(small):
             assert (await client.post("/predict", json={"sequence": SEQUENCE})).status_code == 200

@@ -1,4 +1,4 @@
-"""What is answered for each sequence."""
+"""The JSON answer to each sequence."""
 
 import json
 
@@ -13,7 +13,7 @@ from service.errors import InvalidInput
 
 
 def test_a_regression_answers_numbers_without_labels() -> None:
-    """One output is a number, several are a list."""
+    """One output is a number; several are a list."""
     one = encode_predictions({PREDICTION: np.array([[1.5], [2.5]], dtype=np.float32)}, None, Target(task="regression"))
     assert list(map(json.loads, one)) == [{"prediction": 1.5}, {"prediction": 2.5}]
     (two,) = encode_predictions({PREDICTION: np.array([[1.5, 2.5]], dtype=np.float32)}, None, Target(task="regression"))
@@ -30,10 +30,10 @@ THREE = Target(task="multiclass", classes=("a", "b", "c"))
 @pytest.mark.parametrize("attention", [None, ATTENTION, ATTENTION_VEC])
 @pytest.mark.parametrize("lengths", [None, 3, np.array([4, 2, 3])])
 @pytest.mark.parametrize("explained", [False, True])
-def test_one_is_written_as_it_is_among_others(
+def test_one_prediction_is_written_as_it_is_among_others(
     target: Target, predicted: int, attention: str | None, lengths: Lengths, *, explained: bool
 ) -> None:
-    """To the byte."""
+    """The bytes are the same."""
     rng = np.random.default_rng(0)
     shapes = {PREDICTION: (predicted,), ATTENTION: (4,), ATTENTION_VEC: (4, 2)}
     outputs = {name: rng.random((3, *shape), dtype=np.float32) for name, shape in shapes.items()}
@@ -48,8 +48,8 @@ def test_one_is_written_as_it_is_among_others(
 
 
 @pytest.mark.parametrize("name", [PREDICTION, ATTENTION])
-def test_what_is_not_finite_is_no_answer(name: str) -> None:
-    """Of one sequence as of several."""
+def test_an_output_that_is_not_finite_is_an_error(name: str) -> None:
+    """The same holds for one sequence and for several."""
     for n in (1, 2):
         outputs = {PREDICTION: np.full((n, 1), 0.5, np.float32), ATTENTION: np.full((n, 4), 0.25, np.float32)}
         outputs[name][n - 1, 0] = np.nan

@@ -156,7 +156,7 @@ def test_own_and_documented_names_are_no_findings(source: str) -> None:
 
 
 def test_a_class_may_use_private_names_that_it_inherits_in_this_repository() -> None:
-    """On `self` only: another object's are its own."""
+    """Only `self` may use an inherited private name, not another object."""
     base = "class A:\n    def _method(self): ..."
     derived = (
         "from base import A\n\nclass B(A):\n    def f(self, other):\n        self._method()\n        other._method()"

@@ -107,7 +107,7 @@ def test_version_numbers_count_up(tmp_path: Path) -> None:
 
 
 def test_a_publisher_killed_at_any_line_has_published_all_or_nothing(tmp_path: Path) -> None:
-    """The next publisher removes what the killed ones left."""
+    """The next publisher removes the directories that killed ones left."""
     with publisher(tmp_path, "publish") as killed_at:
         lines = int(killed_at(0))
         assert lines > 40

@@ -115,7 +115,7 @@ def test_a_broken_default_is_fatal_and_another_broken_model_is_not(
     [({"first": 7}, r"first has 1, 2"), ({"frist": 1}, "expected one of first")],
 )
 def test_a_pin_to_a_missing_version_is_fatal_at_the_start(home: Path, pins: dict[str, int], expected: str) -> None:
-    """The user who mistyped it can still read the error."""
+    """A user can still read the error after a typing mistake."""
     add(home, "first", 2)
     assert started(home, pins={"first": 1}).get().version == 1
     with pytest.raises(ArtifactError, match=rf"no version to pin in .*: {expected}"):
@@ -145,7 +145,7 @@ def test_published_models_are_served_until_they_are_deleted(home: Path) -> None:
 
 
 def test_a_model_without_versions_stays_while_its_directory_is_there(home: Path) -> None:
-    """A user who deletes all versions may be about to publish another."""
+    """After deleting all versions, a user may publish another."""
     add(home, "second", 1)
     repository = started(home, default="first")
     shutil.rmtree(home / "first" / "1")

@@ -9,7 +9,7 @@ from service.settings import Settings
 
 
 def test_flags_win_over_the_environment_and_that_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One declaration feeds all three."""
+    """One declaration gives all three."""
     monkeypatch.setenv("SERVICE_MAX_BATCH", "64")
     monkeypatch.setenv("SERVICE_PORT", "9000")
     settings = Settings.from_command_line(["--port", "9001", "--artifacts", "elsewhere", "--access-log"])
@@ -19,7 +19,7 @@ def test_flags_win_over_the_environment_and_that_over_defaults(monkeypatch: pyte
 
 
 def test_settings_do_not_change() -> None:
-    """What the app was built with is what it runs with."""
+    """The app runs with the settings that it was built with."""
     with pytest.raises(ValueError, match="frozen"):
         setattr(Settings(), "port", 1)  # noqa: B010 - mypy knows better than to allow the plain way
 
@@ -33,8 +33,8 @@ def test_settings_do_not_change() -> None:
         (["--max-queue", "5", "--max-sequences", "6"], r"max_sequences \(6\) must not be more than max_queue \(5\)"),
     ],
 )
-def test_a_wrong_setting_ends_in_one_line(arguments: list[str], message: str) -> None:
-    """Which setting, what was expected, what came, and where to read more."""
+def test_a_wrong_flag_is_reported_in_one_line(arguments: list[str], message: str) -> None:
+    """The line names the setting, the expected value, the actual value and the help."""
     with pytest.raises(SystemExit) as caught:
         Settings.from_command_line(arguments)
     assert re.search(message, str(caught.value))
@@ -42,15 +42,15 @@ def test_a_wrong_setting_ends_in_one_line(arguments: list[str], message: str) ->
     assert "python -m service --help" in str(caught.value)
 
 
-def test_a_wrong_variable_ends_in_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment is held to the same rules."""
+def test_a_wrong_variable_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment variables have the same rules."""
     monkeypatch.setenv("SERVICE_TIMEOUT", "-1")
     with pytest.raises(SystemExit, match="error: timeout: Input should be greater than 0, got '-1'"):
         Settings.from_command_line([])
 
 
 def test_help_describes_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """Name, meaning and default of each."""
+    """The help has the name, meaning and default of each setting."""
     with pytest.raises(SystemExit) as caught:
         Settings.from_command_line(["--help"])
     assert caught.value.code == 0

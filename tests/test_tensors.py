@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: what is converted, what is refused, and that nothing else happens."""
+"""Tensors of the Open Inference Protocol: conversion, refusal, and no memory left behind."""
 
 import json
 import os
@@ -55,7 +55,7 @@ NUMERIC = {
 
 @pytest.mark.parametrize("datatype", NUMERIC)
 def test_every_numeric_datatype_is_converted(card: ModelCard, datatype: str) -> None:
-    """The same numbers, whether they come as JSON, flat or nested, or as bytes."""
+    """The numbers are the same as flat JSON, as nested JSON and as bytes."""
     dtype = np.dtype(NUMERIC[datatype])
     low, high = (-7.5, 7.5) if dtype.kind == "f" else (0 if dtype.kind == "u" else -100, 100)
     array = np.random.default_rng(0).uniform(low, high, (3, 20, 2)).astype(dtype)
@@ -71,7 +71,7 @@ def test_every_numeric_datatype_is_converted(card: ModelCard, datatype: str) -> 
 @given(arrays.arrays("<f4", (2, 20, 2), elements=st.floats(allow_nan=False, allow_infinity=False, width=32)))
 @settings(max_examples=100)
 def test_any_float32_arrives_as_it_was_sent(card: ModelCard, array: Any) -> None:
-    """To the last bit, in JSON and in binary."""
+    """No bit changes, in JSON and in binary."""
     np.testing.assert_array_equal(decode(card, as_json(array)), array)
     np.testing.assert_array_equal(decode_binary(card, array, "FP32"), array)
 
@@ -79,14 +79,14 @@ def test_any_float32_arrives_as_it_was_sent(card: ModelCard, array: Any) -> None
 @given(content=st.binary(max_size=300), cuts=st.lists(st.integers(0, 300)), length=st.integers(0, 300))
 @settings(max_examples=300)
 def test_a_body_is_cut_where_its_header_says(content: bytes, cuts: list[int], length: int) -> None:
-    """Whatever the pieces in which it came."""
+    """The result is the same, for any division of the body into pieces."""
     places = sorted({0, *cuts, len(content)})
     chunks = [content[a:b] for a, b in pairwise(places)]
     assert cut(chunks, length) == (content[:length], content[length:])
 
 
 def test_binary_data_are_not_copied(card: ModelCard) -> None:
-    """The array is a view of the bytes, aligned."""
+    """The array is an aligned view of the bytes."""
     data = np.zeros((3, 20, 2), "<f4").tobytes()
     (_, joined) = cut([b"x" + data[:100], data[100:]], 1)
     array = decode(
@@ -174,10 +174,10 @@ def one_wrong(value: Any, at: int) -> list[Any]:
         ),
     ],
 )
-def test_datatype_shape_size_and_elements_are_told_apart(
+def test_errors_distinguish_datatype_shape_size_and_elements(
     card: ModelCard, sent: tuple[dict[str, Any], bytes], message: str
 ) -> None:
-    """Each mistake with what was expected, what came, and where."""
+    """Each error names the expected value, the actual value and its place."""
     with pytest.raises(InvalidInput) as caught:
         decode(card, *sent)
     assert message in str(caught.value)
@@ -195,7 +195,7 @@ def test_datatype_shape_size_and_elements_are_told_apart(
     ],
 )
 def test_flat_and_nested_data_have_the_same_limits(card: ModelCard, datatype: str, value: float) -> None:
-    """What is no number of the datatype is refused before it is rounded."""
+    """A number outside the datatype is refused before it is rounded."""
     flat: list[Any] = [0] * 80
     flat[0] = value
     for data in (flat, np.array(flat, dtype=object).reshape(2, 20, 2).tolist()):
@@ -204,7 +204,7 @@ def test_flat_and_nested_data_have_the_same_limits(card: ModelCard, datatype: st
 
 
 NAN, INF = np.nan, np.inf
-#: Cards of models that take 6 timesteps of 2 features, by what they allow.
+#: Cards of models that take 6 timesteps of 2 features, by the variations that they allow.
 CARDS = {
     name: masked_card(name, variable_length=variable_length, missing_values=missing_values)
     for name, variable_length, missing_values in (
@@ -217,14 +217,14 @@ CARDS = {
 
 
 def with_end(*steps: list[float]) -> Any:
-    """Two sequences of 6 × 2, the second of which ends with some timesteps."""
+    """Return two sequences of 6 × 2, the second of which ends with some timesteps."""
     array = np.ones((2, 6, 2))
     array[1, 6 - len(steps) :] = np.reshape(steps, (-1, 2))
     return array
 
 
 def nested_and_flat(array: Any) -> tuple[list[Any], list[Any]]:
-    """As in JSON, null where a value is missing."""
+    """Return JSON forms of an array, with null for a missing value."""
     flat = [None if np.isnan(value) else value for value in array.ravel().tolist()]
     return np.array(flat, dtype=object).reshape(array.shape).tolist(), flat
 
@@ -232,7 +232,7 @@ def nested_and_flat(array: Any) -> tuple[list[Any], list[Any]]:
 @pytest.mark.parametrize("allowed", ["shorter", "both"])
 @pytest.mark.parametrize("datatype", NUMERIC)
 def test_shorter_sequences_end_with_absent_timesteps(allowed: str, datatype: str) -> None:
-    """Flat, nested or binary, of every datatype."""
+    """The same holds for flat, nested and binary tensors of every datatype."""
     array = np.arange(12).reshape(2, 3, 2).astype(NUMERIC[datatype])
     expected = np.concatenate([array.astype(np.float32), np.full((2, 3, 2), NAN, np.float32)], axis=1)
     for data in (array.ravel().tolist(), array.tolist()):
@@ -245,7 +245,7 @@ def test_shorter_sequences_end_with_absent_timesteps(allowed: str, datatype: str
 
 @pytest.mark.parametrize("datatype", NUMERIC)
 def test_nested_sequences_may_be_shorter_than_their_tensor(datatype: str) -> None:
-    """Each ends with absent timesteps, none has more than the shape says."""
+    """Each sequence ends with absent timesteps. None has more timesteps than the shape says."""
     tensor = {"shape": [2, 3, 2], "datatype": datatype, "data": [[[1, 2]], [[3, 4], [5, 6], [7, 8]]]}
     got = decode(CARDS["shorter"], as_json(GOOD, tensor=tensor))
     np.testing.assert_array_equal(got[0], [[1, 2], *[[NAN, NAN]] * 5])
@@ -258,7 +258,7 @@ def test_nested_sequences_may_be_shorter_than_their_tensor(datatype: str) -> Non
 @pytest.mark.parametrize("allowed", ["gaps", "both"])
 @pytest.mark.parametrize("datatype", NUMERIC)
 def test_null_is_a_missing_value(allowed: str, datatype: str) -> None:
-    """Flat or nested, of every datatype; NaN is one in binary, where the datatype has it."""
+    """Tensors are flat or nested, of every datatype. In binary, NaN is a missing value, if the datatype has NaN."""
     array = with_end([NAN, 1], [NAN, NAN], [2, NAN])
     for data in nested_and_flat(array):
         got = decode(CARDS[allowed], as_json(array, tensor={"datatype": datatype, "data": data}))
@@ -269,7 +269,7 @@ def test_null_is_a_missing_value(allowed: str, datatype: str) -> None:
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
 def test_absent_timesteps_at_the_end_are_shorter_sequences_in_binary(datatype: str) -> None:
-    """So that a client can send sequences of different lengths in one tensor."""
+    """A client can send sequences of different lengths in one tensor."""
     array = with_end([NAN, NAN], [NAN, NAN]).astype(NUMERIC[datatype])
     np.testing.assert_array_equal(decode_binary(CARDS["shorter"], array, datatype), array)
 
@@ -298,8 +298,8 @@ def test_absent_timesteps_at_the_end_are_shorter_sequences_in_binary(datatype: s
         ("both", np.ones((1, 6, 3)), "sequence.shape: expected [n, 1 to 6, 2] with n of at least 1, got [1, 6, 3]"),
     ],
 )
-def test_what_the_card_does_not_allow_is_told_in_binary(allowed: str, array: Any, message: str) -> None:
-    """With what it does, and where; infinity never is."""
+def test_values_that_the_card_forbids_are_refused_in_binary(allowed: str, array: Any, message: str) -> None:
+    """The message names the allowed values and the place. Infinity is never allowed."""
     for datatype in ("FP16", "FP32", "FP64"):
         with pytest.raises(InvalidInput) as caught:
             decode_binary(CARDS[allowed], array.astype(NUMERIC[datatype]), datatype)
@@ -315,8 +315,10 @@ def test_what_the_card_does_not_allow_is_told_in_binary(allowed: str, array: Any
     ],
 )
 @pytest.mark.parametrize("datatype", ["FP32", "FP64", "INT8"])
-def test_what_the_card_does_not_allow_is_told_in_json(allowed: str, array: Any, message: str, datatype: str) -> None:
-    """With what it does, and where."""
+def test_values_that_the_card_forbids_are_refused_in_json(
+    allowed: str, array: Any, message: str, datatype: str
+) -> None:
+    """The message names the allowed values and the place."""
     for data in nested_and_flat(array):
         with pytest.raises(InvalidInput) as caught:
             decode(CARDS[allowed], as_json(array, tensor={"datatype": datatype, "data": data}))
@@ -325,7 +327,7 @@ def test_what_the_card_does_not_allow_is_told_in_json(allowed: str, array: Any, 
 
 @pytest.mark.parametrize("n", [101, 10**9, 2**62])
 def test_a_shape_beyond_the_limit_is_too_large(card: ModelCard, n: int) -> None:
-    """Whatever the size that goes with it; nothing is set aside for it."""
+    """It is refused for any declared size, before memory is allocated."""
     for sent in (with_json(shape=[n, 20, 2]), with_bytes(n * 160, bytes(320), shape=[n, 20, 2])):
         with pytest.raises(TooLarge, match=f"expected at most 100 sequences, got {n}"):
             decode(card, *sent)
@@ -334,7 +336,7 @@ def test_a_shape_beyond_the_limit_is_too_large(card: ModelCard, n: int) -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("length", ["", "abc", "-1", "+5", "1e3", "0x10", "99999", "9" * 30, "٣", "1, 2", "12 "])
 async def test_a_malformed_header_is_refused(client: httpx.AsyncClient, length: str) -> None:
-    """With what was expected of it."""
+    """The message names the expected value."""
     request = binary(GOOD)
     response = await client.post(URL, content=request["content"], headers=[(LENGTH.encode(), length.encode())])
     assert response.status_code == 400
@@ -343,14 +345,14 @@ async def test_a_malformed_header_is_refused(client: httpx.AsyncClient, length: 
 
 @pytest.mark.anyio
 async def test_two_headers_are_refused(client: httpx.AsyncClient) -> None:
-    """Which of them counts is nothing to guess."""
+    """The service does not guess which one is right."""
     request = binary(GOOD)
     response = await client.post(URL, content=request["content"], headers=[(LENGTH, "10"), (LENGTH, "20")])
     assert (response.status_code, response.json()["error"].rpartition(" got ")[2]) == (400, "'10, 20'")
 
 
 def mutations(random: random.Random) -> list[Callable[[bytearray], None]]:
-    """Ways to damage a body."""
+    """Return functions that damage a body in different ways."""
     place = random.randrange(10**6)
 
     def flip(body: bytearray) -> None:
@@ -376,8 +378,8 @@ def mutations(random: random.Random) -> list[Callable[[bytearray], None]]:
 
 
 @pytest.mark.anyio
-async def test_fuzzed_requests_are_answered_or_refused_and_leave_nothing_behind(artifacts: Path) -> None:
-    """3,000 damaged binary requests: no 5xx, and no more memory than before."""
+async def test_fuzzed_requests_are_answered_or_refused_and_leave_no_memory(artifacts: Path) -> None:
+    """3,000 damaged binary requests cause no 5xx and no growth of memory."""
     app: FastAPI = create_app(Settings(artifacts=artifacts, model="after-lstm", engine="onnx", max_sequences=5))
     rng = random.Random(0)  # noqa: S311 - to be the same each time, not to be guessed
     rounds, statuses, memory = 3, set(), []
@@ -402,5 +404,5 @@ async def test_fuzzed_requests_are_answered_or_refused_and_leave_nothing_behind(
 
 
 def resident() -> int:
-    """Memory of this process, in bytes."""
+    """Return the resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

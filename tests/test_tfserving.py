@@ -32,7 +32,7 @@ def golden(artifacts: Path) -> Golden:
 @pytest.mark.parametrize("path", [URL, f"{URL}/versions/1"])
 @pytest.mark.parametrize("named", [False, True])
 async def test_rows(client: httpx.AsyncClient, golden: Golden, path: str, *, named: bool) -> None:
-    """One output drops its name; what is asked for in rows is answered in rows."""
+    """An answer in rows has a single output without its name."""
     sequences = golden.sequence.tolist()
     instances = [{"sequence": sequence} for sequence in sequences] if named else sequences
     answer = (await client.post(f"{path}:predict", json={"instances": instances})).json()
@@ -42,7 +42,7 @@ async def test_rows(client: httpx.AsyncClient, golden: Golden, path: str, *, nam
 
 @pytest.mark.parametrize("named", [False, True])
 async def test_columns(client: httpx.AsyncClient, golden: Golden, *, named: bool) -> None:
-    """What is asked for in columns is answered in columns."""
+    """Sequences in columns are answered in columns."""
     sequences = golden.sequence.tolist()
     body = {"inputs": {"sequence": sequences} if named else sequences, "signature_name": "serving_default"}
     answer = (await client.post(f"{URL}:predict", json=body)).json()
@@ -51,7 +51,7 @@ async def test_columns(client: httpx.AsyncClient, golden: Golden, *, named: bool
 
 
 async def test_several_outputs_are_objects_in_rows(client: httpx.AsyncClient, golden: Golden) -> None:
-    """One object a sequence, with each output by its name."""
+    """Each sequence has one object, with each output by its name."""
     body = {"signature_name": "attention", "instances": golden.sequence.tolist()}
     rows = (await client.post(f"{URL}:predict", json=body)).json()["predictions"]
     assert [row.keys() for row in rows] == [{"prediction", "attention", "attention_vec"}] * len(rows)
@@ -60,7 +60,7 @@ async def test_several_outputs_are_objects_in_rows(client: httpx.AsyncClient, go
 
 
 async def test_several_outputs_are_one_object_in_columns(client: httpx.AsyncClient, golden: Golden) -> None:
-    """Each output by its name, with all sequences."""
+    """The object has each output by its name, with all sequences."""
     body = {"signature_name": "attention", "inputs": golden.sequence.tolist()}
     columns = (await client.post(f"{URL}:predict", json=body)).json()["outputs"]
     assert columns.keys() == {"prediction", "attention", "attention_vec"}
@@ -175,7 +175,7 @@ PAIRS: list[tuple[str, str | None, int, Any]] = [
 async def test_requests_and_their_answers(
     client: httpx.AsyncClient, asked: str, body: str | None, status: int, expected: dict[str, Any]
 ) -> None:
-    """As documented; only KServe's two fields stand beside, where it has the same address."""
+    """Answers are as documented. Only the status route has two more fields, which are KServe's."""
     method, path = asked.split()
     response = await client.request(method, path, content=body)
     answer = response.json()
@@ -194,7 +194,7 @@ async def test_requests_and_their_answers(
     ],
 )
 async def test_malformed_json_is_refused(client: httpx.AsyncClient, text: str, message: str) -> None:
-    """With 400, and what was expected."""
+    """It is answered 400, with the expected form."""
     response = await client.post(f"{URL}:predict", content=text)
     assert response.status_code == 400
     assert message in response.json()["error"]
@@ -209,8 +209,8 @@ async def test_malformed_json_is_refused(client: httpx.AsyncClient, text: str, m
         (lambda sequence: {"inputs": {"sequence": [SEQUENCE, sequence]}}, "inputs.sequence[1]"),
     ],
 )
-async def test_an_element_at_fault_is_named(client: httpx.AsyncClient, wrap: Any, place: str) -> None:
-    """In every form."""
+async def test_the_error_names_the_wrong_element(client: httpx.AsyncClient, wrap: Any, place: str) -> None:
+    """The same holds for every form of a body."""
     sequence: list[Any] = [list(step) for step in SEQUENCE]
     sequence[3][1] = None
     response = await client.post(f"{URL}:predict", json=wrap(sequence))
@@ -219,26 +219,26 @@ async def test_an_element_at_fault_is_named(client: httpx.AsyncClient, wrap: Any
 
 
 async def test_an_empty_signature_name_is_the_default(client: httpx.AsyncClient) -> None:
-    """As in TensorFlow Serving."""
+    """TensorFlow Serving does the same."""
     response = await client.post(f"{URL}:predict", json={"instances": [SEQUENCE], "signature_name": ""})
     assert response.json().keys() == {"predictions"}
 
 
 async def test_a_slash_too_many_is_not_found(client: httpx.AsyncClient) -> None:
-    """And leads nowhere else."""
+    """The path is not redirected."""
     response = await client.get(f"{URL}/")
     assert (response.status_code, response.json()) == (404, {"error": "Not Found"})
 
 
-async def test_a_version_that_nobody_could_have_is_refused(client: httpx.AsyncClient) -> None:
-    """Without repeating thousands of digits."""
+async def test_an_impossible_version_is_refused(client: httpx.AsyncClient) -> None:
+    """The message does not repeat thousands of digits."""
     response = await client.get(f"{URL}/versions/{10**3000}")
     assert response.status_code == 400
     assert len(response.json()["error"]) < 200
 
 
-async def test_the_metadata_are_the_saved_models_own(client: httpx.AsyncClient, artifacts: Path) -> None:
-    """As protobuf itself writes them in JSON, without leaving out defaults."""
+async def test_the_metadata_are_those_of_the_saved_model(client: httpx.AsyncClient, artifacts: Path) -> None:
+    """They are as protobuf writes them in JSON, defaults included."""
     saved_model = saved_model_pb2.SavedModel.FromString((artifacts / "after-lstm/1/saved_model.pb").read_bytes())
     signatures = {
         name: MessageToDict(definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
@@ -252,7 +252,7 @@ async def test_the_metadata_are_the_saved_models_own(client: httpx.AsyncClient, 
 
 
 async def test_the_status_of_versions_that_cannot_be_asked(artifacts: Path, retrained: Path, tmp_path: Path) -> None:
-    """Failed ones say why; retired ones have come to their end."""
+    """A rejected version says why. A retired version has the state `END`."""
     home = Path(shutil.copytree(artifacts / "after-lstm", tmp_path / "artifacts" / "after-lstm")).parent
     for number in ("2", "3"):
         shutil.copytree(retrained, home / "after-lstm" / number)
@@ -267,7 +267,7 @@ async def test_the_status_of_versions_that_cannot_be_asked(artifacts: Path, retr
 
 
 async def test_limits_have_the_statuses_of_tensorflow_serving(artifacts: Path) -> None:
-    """Too large 413, and nobody else's statuses."""
+    """Too large a body is answered 413, as in TensorFlow Serving."""
     app = create_app(Settings(artifacts=artifacts, model="after-lstm", max_sequences=2, max_body=5000))
     async with connect(app) as client:
         response = await client.post(f"{URL}:predict", json={"instances": [SEQUENCE] * 3})
@@ -282,7 +282,7 @@ async def test_limits_have_the_statuses_of_tensorflow_serving(artifacts: Path) -
         assert (response.status_code, response.json()) == (503, {"error": "no model is loaded"})
 
 
-async def test_the_time_of_an_answer_is_accounted_for(client: httpx.AsyncClient) -> None:
-    """As `/predict` does."""
+async def test_server_timing_is_answered(client: httpx.AsyncClient) -> None:
+    """`Server-Timing` is the same as for `/predict`."""
     response = await client.post(f"{URL}:predict", content=json.dumps({"instances": [SEQUENCE]}))
     assert response.headers["Server-Timing"].startswith("decode;dur=")

@@ -1,1 +1,1 @@
-"""The routes: all that knows HTTP."""
+"""The HTTP interface: routes, codecs, error answers and the page."""

@@ -23,14 +23,14 @@ class Problem(BaseModel):
 
     type: str = Field(description="Kind of problem.", examples=["json_invalid"])
     loc: list[str | int] = Field(description="Where in the request it is.", examples=[["body", 14]])
-    msg: str = Field(description="What was expected.", examples=["Input should be 'mean', 'full' or 'none'"])
+    msg: str = Field(description="The expected value.", examples=["Input should be 'mean', 'full' or 'none'"])
 
 
 class ErrorAnswer(BaseModel):
     """An error of the native API, in FastAPI's shape."""
 
     detail: str | list[Problem] = Field(
-        description="What was expected, and what came; a list where the form of the request is wrong.",
+        description="The expected and the actual value; a list if the form of the request is wrong.",
         examples=["sequence[3][1]: expected a finite number, got null"],
     )
 
@@ -39,7 +39,7 @@ class ProtocolErrorAnswer(BaseModel):
     """An error of TensorFlow Serving's API, of KServe's and of the Open Inference Protocol."""
 
     error: str = Field(
-        description="What was expected, and what came.",
+        description="The expected and the actual value.",
         examples=["instances[0][3][1]: expected a finite number, got null"],
     )
 
@@ -92,7 +92,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
 
 
 async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
-    """Answer that there is no such path or no such method."""
+    """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)
     return _answer(request, error.status_code, error.detail, error.headers)
 
@@ -123,5 +123,5 @@ def in_protocol(path: str) -> bool:
 
 
 def _protocol_status(status: int) -> int:
-    """Return the status in a protocol: these have one for all that is wrong with a request."""
+    """Return the status in a protocol, where 400 stands for every wrong request."""
     return 400 if status == errors.InvalidInput.status else status

@@ -1,4 +1,4 @@
-"""Inference over HTTP: the one way from a posted body to an answer, which all protocols share.
+"""Inference over HTTP: from a posted body to an answer, for all protocols.
 
 A protocol gives a decoder, which turns a body into a question for the data plane and an encoder of the answer.
 """
@@ -27,10 +27,10 @@ LARGE_OUTPUTS: Final = 32 * 2**10
 
 
 class InferenceRoute(APIRoute):
-    """A route whose endpoint takes nothing but the request.
+    """A route whose endpoint takes only the request.
 
-    FastAPI's own handler takes longer to inject nothing than a small model takes to answer. It runs only where there is
-    something to inject: dependencies of the app or of the route.
+    FastAPI's own handler takes longer than a small model, even without dependencies. It runs only if the app or the
+    route has dependencies.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -83,7 +83,7 @@ def _server_timing(received: float, decoded: float, result: Result, answered: fl
         received: when the body had arrived, by `time.perf_counter`, in seconds.
         decoded: when the model was asked.
         result: the result.
-        answered: when the result was there.
+        answered: when the model had answered.
     """
     return b"decode;dur=%.3f, queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
         (decoded - received) * 1e3,

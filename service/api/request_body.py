@@ -18,7 +18,7 @@ M = TypeVar("M", bound=BaseModel)
 JSON: Final = "application/json"
 #: Bodies of more bytes are decoded in a thread.
 LARGE_BODY: Final = 256 * 2**10
-#: Fewer lists, objects and fields than these in a body are never too many.
+#: Lists, objects and fields that a body may have in addition to those of its sequences.
 LARGE_STRUCTURE: Final = 1000
 
 

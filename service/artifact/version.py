@@ -258,7 +258,7 @@ class Artifact:
 
 
 def saved_model_digest(digests: Mapping[str, str]) -> str:
-    """Return the SHA-256 over the names and contents of the files that decide what a SavedModel computes.
+    """Return the SHA-256 over the names and contents of the files that determine the outputs of a SavedModel.
 
     `fingerprint.pb` is left out, as it holds a random number.
 

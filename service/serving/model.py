@@ -37,8 +37,8 @@ class Limits:
 class Model:
     """One loaded version.
 
-    A version is given up without being closed: its requests hold it until they are answered, and its memory and its
-    thread go with the last of them.
+    A replaced version is not closed. Its requests refer to it; after the last of them, its memory and its thread are
+    freed.
 
     Args:
         verified: the parts of the version, as the gate returns them.

@@ -1,4 +1,4 @@
-"""KServe's own client, asked from an environment of its own: sequences in on stdin, what it got out on stdout."""
+"""KServe's own client, run in a separate environment. Reads sequences from stdin and writes the answers to stdout."""
 
 import asyncio
 import json

@@ -79,7 +79,7 @@ def error(page: Page) -> None:
 @pytest.mark.parametrize("state", [empty, one_result, heat_map, error])
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_no_violation(open_page: OpenPage, view: str, state: Callable[[Page], None]) -> None:
-    """Nothing is wider than the screen either."""
+    """The page also fits the width of the screen."""
     page = open_page(bypass_csp=True, reduced_motion="reduce", **VIEWS[view])
     state(page)
     results = Axe().run(page)
@@ -101,7 +101,7 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("view", ["light", "dark"])
 def test_colors_have_contrast(open_page: OpenPage, view: str) -> None:
-    """At least 4.5 to 1 for text and 3 to 1 for graphics; axe does not check charts."""
+    """Contrast is at least 4.5 to 1 for text and 3 to 1 for graphics; axe does not check charts."""
     page = open_page(**VIEWS[view])
 
     def color(name: str) -> str:
