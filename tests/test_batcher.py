@@ -591,3 +591,22 @@ def test_each_request_gets_its_own_rows_or_one_clear_error(  # noqa: PLR0913 - e
         assert (b.rows, b.unanswered) == (0, 0)
 
     asyncio.run(run_all())
+
+
+async def test_a_reservation_holds_room_while_a_request_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows as requests have on average, but no longer than its time, so that slow uploads close no queue."""
+    run = Doubler()
+    async with batcher(run, max_queue=8) as b:
+        for _ in range(50):
+            await b.submit(rows(1, 2, 3), ["out"])
+        run.batches.clear()
+        async with busy(b, run):  # 1 row of 8
+            with b.reserve(), b.reserve(), pytest.raises(QueueFull, match="got 1 before these 1"):
+                b.reserve().__enter__()
+            with b.reserve(), b.reserve():  # released by the block before
+                pass
+            monkeypatch.setattr("service.serving.request_queue.RESERVED_SECONDS", -1)
+            for _ in range(10):
+                b.reserve().__enter__()
+        with b.reserve(), b.reserve(), b.reserve(), b.reserve():  # an idle engine refuses none
+            pass

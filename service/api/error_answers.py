@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import errors
 from service.api.codecs.sequences import shown
+from service.api.request_body import JSON
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
@@ -64,19 +65,24 @@ def documented_in_protocol(*kinds: type[errors.ServiceError]) -> dict[int | str,
 
 def add_handlers(app: FastAPI) -> None:
     """Add handlers for all errors to an app."""
-    app.add_exception_handler(errors.ServiceError, _answer_service_error)
+    app.add_exception_handler(errors.ServiceError, _handle_service_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _answer_nobody)
     app.add_exception_handler(Exception, _answer_unexpected_error)
 
 
-async def _answer_service_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, errors.ServiceError)
+def answer_service_error(request: Request, error: errors.ServiceError) -> Response:
+    """Return the answer to a domain error."""
     return _answer(request, error.status, str(error), error.headers)
 
 
-async def _answer_validation_error(request: Request, error: Exception) -> JSONResponse:
+async def _handle_service_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.ServiceError)
+    return answer_service_error(request, error)
+
+
+async def _answer_validation_error(request: Request, error: Exception) -> Response:
     """Answer as FastAPI does, but without the input: a body may be megabytes of numbers."""
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
@@ -91,7 +97,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> JSONRe
     return _answer(request, 422, jsonable_encoder(detail))
 
 
-async def _answer_http_error(request: Request, error: Exception) -> JSONResponse:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     """Answer an unknown path or method."""
     assert isinstance(error, HTTPException)
     return _answer(request, error.status_code, error.detail, error.headers)
@@ -102,19 +108,23 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
     return Response(status_code=400)
 
 
-async def _answer_unexpected_error(request: Request, _: Exception) -> JSONResponse:
+async def _answer_unexpected_error(request: Request, _: Exception) -> Response:
     """Answer an unexpected error, a defect. Its traceback is in the log and not in the answer."""
     return _answer(request, 500, "internal error")
 
 
-def _answer(request: Request, status: int, content: Any, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def _answer(request: Request, status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error in the shape of the protocol that the path belongs to."""
-    # After refusing `Expect: 100-continue`, close the connection: the client may or may not send the body.
-    closing = {"Connection": "close"} if "expect" in request.headers else {}
-    headers = {**(headers or {}), **closing}
-    if in_protocol(request.scope["path"]):
-        return JSONResponse({"error": content}, _protocol_status(status), headers)
-    return JSONResponse({"detail": content}, status, headers)
+    scope = request.scope
+    if in_protocol(scope["path"]):
+        field, status = "error", _protocol_status(status)
+    else:
+        field = "detail"
+    response = Response(orjson.dumps({field: content}), status, headers, JSON)
+    if any(name == b"expect" for name, _ in scope["headers"]):
+        # After refusing `Expect: 100-continue`, close the connection: the client may or may not send the body.
+        response.headers["Connection"] = "close"
+    return response
 
 
 def in_protocol(path: str) -> bool:

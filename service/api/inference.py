@@ -11,7 +11,9 @@ from typing import Any, Final
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
+from service.api.error_answers import answer_service_error
 from service.api.request_body import JSON, RequestBody, read_body
+from service.errors import ServiceError
 from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
 from service.serving.request_queue import Outputs, Result
@@ -27,15 +29,24 @@ LARGE_OUTPUTS: Final = 32 * 2**10
 
 
 class InferenceRoute(APIRoute):
-    """A route whose endpoint takes only the request.
+    """A route whose endpoint takes nothing but the request.
 
-    FastAPI's own handler takes longer than a small model, even without dependencies. It runs only if the app or the
-    route has dependencies.
+    FastAPI's own handler takes longer to inject nothing than a small model takes to answer. It runs only where there is
+    something to inject: dependencies of the app or of the route. Errors are answered here, as an exception takes long
+    to pass the layers of the framework, and refusals must be cheap.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return super().get_route_handler() if self.dependencies else endpoint
+        handler = super().get_route_handler() if self.dependencies else self.endpoint
+
+        async def handle(request: Request) -> Response:
+            try:
+                response: Response = await handler(request)
+            except ServiceError as error:
+                return answer_service_error(request, error)
+            return response
+
+        return handle
 
 
 class JsonResponse(Response):
@@ -57,15 +68,14 @@ async def infer(request: Request, model: Model, decode: Decoder) -> Response:
     """
     settings: Settings = request.app.state.settings
     plane: DataPlane = request.app.state.plane
-    plane.admit(model)
-    body = await read_body(request, settings.max_body, settings.timeout)
-    plane.admit(model)  # again: other requests may have taken the room in the meantime
-    most = plane.most_sequences(model.card)
-    # Large data are decoded and encoded in a thread, so that other requests proceed.
-    if body.large:
-        question, encode = await asyncio.to_thread(decode, body, model, most)
-    else:
-        question, encode = decode(body, model, most)
+    with plane.admit(model):  # before the body is read
+        body = await read_body(request, settings.max_body, settings.timeout)
+        most = plane.most_sequences(model.card)
+        # Large data are decoded and encoded in a thread, so that other requests proceed.
+        if body.large:
+            question, encode = await asyncio.to_thread(decode, body, model, most)
+        else:
+            question, encode = decode(body, model, most)
     decoded = time.perf_counter()
     result = await plane.ask(model, question)
     answered = time.perf_counter()

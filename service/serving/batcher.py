@@ -4,16 +4,22 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from contextlib import AbstractContextManager
+from typing import Final
 
 import numpy as np
 
 from service.artifact.tensors import Array
 from service.errors import Unavailable
 from service.serving.call_policy import INLINE_SECONDS, CallPolicy
+from service.serving.cpus import lower_priority
 from service.serving.durations import Durations
-from service.serving.request_queue import Outputs, Part, Piece, RequestQueue, Result, Rows
+from service.serving.request_queue import Call, Outputs, Part, Piece, RequestQueue, Result, Rows
 from service.serving.warm_up import Run, calibrate
+
+#: Of the thread of long calls. On one processor, the event loop can then refuse requests and answer health checks while
+#: the engine is busy.
+NICENESS: Final = 2
 
 
 class Batcher:
@@ -48,7 +54,7 @@ class Batcher:
         self._step = self._max_step = max_step or max_batch
         self._queue = RequestQueue(max_rows=max_queue, timeout=timeout)
         self._policy = CallPolicy(durations or Durations(2 * INLINE_SECONDS, 0), max_batch)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="batcher")
+        self._executor = ThreadPoolExecutor(1, "batcher", lower_priority, (NICENESS,))
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -63,6 +69,16 @@ class Batcher:
         """How many requests have no answer yet."""
         return self._queue.unanswered
 
+    def reserve(self) -> AbstractContextManager[None]:
+        """Hold room for a request while it is read.
+
+        Raises:
+            QueueFull: there is no room.
+            Unavailable: the Batcher is closed.
+        """
+        self._require_open()
+        return self._queue.reserve()
+
     def require_room(self, rows: int) -> None:
         """Refuse rows as `submit` would.
 
@@ -70,8 +86,7 @@ class Batcher:
             QueueFull: `max_queue` rows are waiting or running already.
             Unavailable: the Batcher is closed.
         """
-        if self._closed:
-            raise Unavailable("the model is being unloaded")
+        self._require_open()
         self._queue.require_room(rows)
 
     async def submit(self, rows: Rows, outputs: Collection[str]) -> Result:
@@ -122,6 +137,10 @@ class Batcher:
         self._executor.shutdown()
         self._queue.close()
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the model is being unloaded")
+
     def _end_turn(self) -> None:
         if self._idle.is_set():
             self._policy.end_turn()
@@ -131,24 +150,27 @@ class Batcher:
         if self._policy.gathers(self._queue):
             loop.call_soon(self._next, loop)
             return
-        pieces = self._queue.take(self._policy.room(self._queue))
-        if not pieces:
+        call = self._queue.take(self._policy.room(self._queue))
+        if not call.pieces:
+            self._queue.finish(call, [])
             self._policy.end_turn()
             self._idle.set()
             return
         self._policy.start()
-        if self._policy.runs_inline(sum([piece.size for piece in pieces])):
-            self._queue.finish(pieces, self._run_pieces(pieces))
+        if self._policy.runs_inline(sum([piece.size for piece in call.pieces])):
+            self._queue.finish(call, self._run_pieces(call.pieces))
             loop.call_soon(self._next, loop)  # not now: requests that arrived meanwhile join the next call
         else:
-            call = loop.run_in_executor(self._executor, self._run_pieces, pieces)
-            call.add_done_callback(partial(self._finish, loop, pieces))
+            running = loop.run_in_executor(self._executor, self._run_calls, call, loop)
+            running.add_done_callback(lambda _: self._next(loop))
 
-    def _finish(
-        self, loop: asyncio.AbstractEventLoop, pieces: list[Piece], call: asyncio.Future[list[Part | BaseException]]
-    ) -> None:
-        self._queue.finish(pieces, call.result())
-        self._next(loop)
+    def _run_calls(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
+        """Run a call in the thread, then the calls that queue meanwhile: a busy event loop must not delay them."""
+        while call.pieces:
+            outcomes = self._run_pieces(call.pieces)
+            loop.call_soon_threadsafe(self._queue.finish, call, outcomes)
+            call = self._queue.take(self._policy.room(self._queue))
+        loop.call_soon_threadsafe(self._queue.finish, call, [])
 
     def _run_pieces(self, pieces: list[Piece]) -> list[Part | BaseException]:
         """Run pieces in one call. If it fails, run each piece alone, so that only the one at fault fails."""

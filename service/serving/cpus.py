@@ -1,6 +1,8 @@
-"""The number of CPUs that the process may use: in a container, its limit rather than the CPUs of the host."""
+"""The CPUs that the process may use, in a container its limit, and the priority of its threads."""
 
 import os
+import sys
+import threading
 from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -38,3 +40,15 @@ def _first_line(path: Path) -> str:
         return path.read_text().partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError):
         return ""
+
+
+def lower_priority(niceness: int) -> None:
+    """Lower the priority of this thread, so that the event loop gets the processor first.
+
+    Args:
+        niceness: as Linux counts it, from 0 to 19, the lowest priority.
+    """
+    if sys.platform == "linux":  # on other systems, threads have no priority of their own
+        thread = threading.get_native_id()
+        current = os.getpriority(os.PRIO_PROCESS, thread)
+        os.setpriority(os.PRIO_PROCESS, thread, max(current, niceness))  # a smaller one needs a privilege

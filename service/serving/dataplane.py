@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from service.artifact.card import ModelCard
@@ -39,8 +40,8 @@ class Question(NamedTuple):
 class DataPlane:
     """Asks the models of a repository.
 
-    Every protocol uses it in the same order: `model` selects a model, `admit` refuses while there is no room, and `ask`
-    runs the sequences.
+    Every protocol uses it in the same order: `model` selects a model, `admit` refuses a request while there is no room,
+    and `ask` runs the sequences.
 
     Args:
         repository: the models.
@@ -66,14 +67,14 @@ class DataPlane:
         """
         return self.repository.get(name, version)
 
-    def admit(self, model: Model) -> None:
-        """Refuse a request while the model has no room, before the work of reading it.
+    def admit(self, model: Model) -> AbstractContextManager[None]:
+        """Return a context in which a request is read and decoded, and which holds room for it.
 
         Raises:
             QueueFull: too many sequences are waiting or running.
             Unavailable: the version is being unloaded.
         """
-        model.batcher.require_room(1)
+        return model.batcher.reserve()
 
     def most_sequences(self, card: ModelCard) -> int:
         """Return most sequences in one request to a model.

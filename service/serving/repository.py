@@ -4,8 +4,6 @@ import asyncio
 import gc
 import logging
 import os
-import sys
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +13,7 @@ from pathlib import Path
 from service.artifact.layout import discover, versions_of
 from service.artifact.version import Artifact
 from service.errors import ArtifactError, DeadlineExceeded, Unavailable, UnknownModel
+from service.serving.cpus import lower_priority
 from service.serving.model import Model
 from service.serving.unloaded import Unloaded
 from service.serving.versions import Versions
@@ -58,7 +57,7 @@ class Repository:
         self._unloaded = unloaded
         self._models: Mapping[str, Versions] = {}  # replaced and never changed, as other threads read it
         self._emptied = False
-        self._executor = ThreadPoolExecutor(1, "repository", _lower_priority)
+        self._executor = ThreadPoolExecutor(1, "repository", lower_priority, (NICENESS,))
 
     @property
     def default(self) -> str | None:
@@ -237,14 +236,6 @@ async def _within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise DeadlineExceeded(f"not done within {seconds:g} s, and going on") from None
-
-
-def _lower_priority() -> None:
-    """Lower the priority of this thread below that of the threads which answer requests."""
-    if sys.platform == "linux":  # on other systems, threads have no priority of their own
-        thread = threading.get_native_id()
-        niceness = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, max(niceness, NICENESS))  # a smaller one needs a privilege
 
 
 def _unknown(name: str | None, known: Iterable[str]) -> UnknownModel:

@@ -3,16 +3,21 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from service.artifact.tensors import Array
 from service.errors import DeadlineExceeded, QueueFull
+from service.serving.durations import SMOOTHING
 
 Outputs = dict[str, Array]
+
+#: Longest time that a reservation holds room, in seconds.
+RESERVED_SECONDS: Final = 1.0
 
 
 class Rows(Protocol):
@@ -106,8 +111,35 @@ class Piece(NamedTuple):
     last: bool
 
 
+class Call(NamedTuple):
+    """The next rows to run.
+
+    Attributes:
+        pieces: the rows, by request.
+        dropped: requests that were answered before they ran, and how many rows each still had.
+    """
+
+    pieces: list[Piece]
+    dropped: list[tuple[Request, int]]
+
+
+@dataclass(eq=False, slots=True)
+class Reservation:
+    """Room for a request that is being read.
+
+    Attributes:
+        rows: how many rows it holds; 0 once it is released.
+        expires: when it is released at the latest, by `time.perf_counter`.
+    """
+
+    rows: float
+    expires: float
+
+
 class RequestQueue:
     """Requests in order of arrival.
+
+    `take` may be called from another thread than the event loop's; everything else belongs to the event loop.
 
     Args:
         max_rows: most rows waiting or running before further requests are refused. An empty queue refuses none.
@@ -120,6 +152,9 @@ class RequestQueue:
         self._timeout = timeout
         self._waiting: deque[Request] = deque()
         self._unanswered: dict[Request, None] = {}  # oldest first
+        self._rows_of_request = 1.0  # the running mean
+        self._reservations: deque[Reservation] = deque()
+        self._reserved = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -131,6 +166,29 @@ class RequestQueue:
     def oldest(self) -> Request | None:
         """The request that is next in line."""
         return self._waiting[0] if self._waiting else None
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Hold room for a request that is being read, as many rows as requests have on average.
+
+        Without it, many requests would be read for the room of one. A reservation lasts `RESERVED_SECONDS`, so that
+        slow uploads cannot close the queue.
+
+        Raises:
+            QueueFull: there is no such room.
+        """
+        now = time.perf_counter()
+        while self._reservations and self._reservations[0].expires < now:
+            self._release(self._reservations.popleft())
+        reservation = Reservation(self._rows_of_request, now + RESERVED_SECONDS)
+        if self.rows and self.rows + self._reserved + reservation.rows > self._max_rows:
+            raise QueueFull(f"expected at most {self._max_rows} sequences waiting, got {self.rows} before these 1")
+        self._reservations.append(reservation)
+        self._reserved += reservation.rows
+        try:
+            yield
+        finally:
+            self._release(reservation)
 
     def require_room(self, rows: int) -> None:
         """Refuse rows while there is no room for them.
@@ -148,11 +206,12 @@ class RequestQueue:
         self._waiting.append(request)
         self._unanswered[request] = None
         self.rows += request.size
+        self._rows_of_request += SMOOTHING * (request.size - self._rows_of_request)
         if self._timer is None:  # one timer serves all requests, as few of them ever need it
             self._timer = loop.call_later(self._timeout, self._expire)
         return request
 
-    def take(self, room: int) -> list[Piece]:
+    def take(self, room: int) -> Call:
         """Take the rows of the next call.
 
         A request that does not fit goes to the back of the queue with its remaining rows, so that small requests wait
@@ -161,32 +220,39 @@ class RequestQueue:
         Args:
             room: most rows.
         """
-        pieces: list[Piece] = []
+        call = Call([], [])
         for _ in range(len(self._waiting)):
             if not room:
                 break
             request = self._waiting.popleft()
+            start, left = request.taken, request.size - request.taken
             if request.answer.done():
-                self._unanswered.pop(request, None)
-                self.rows -= request.size - request.taken
+                call.dropped.append((request, left))
                 continue
-            start, size = request.taken, min(request.size - request.taken, room)
+            size = min(left, room)
             rows = request.rows if size == request.size else request.rows[start : start + size]
             request.taken += size
             room -= size
             last = request.taken == request.size
-            pieces.append(Piece(request, rows, size, last))
+            call.pieces.append(Piece(request, rows, size, last))
             if not last:
                 self._waiting.append(request)
-        return pieces
+        return call
 
-    def finish(self, pieces: Sequence[Piece], outcomes: Sequence[Part | BaseException]) -> None:
+    def finish(self, call: Call, outcomes: Sequence[Part | BaseException]) -> None:
         """Give each piece of a call its outcome."""
-        for piece, outcome in zip(pieces, outcomes, strict=True):
+        for request, left in call.dropped:
+            self.rows -= left
+            self._unanswered.pop(request, None)
+        for piece, outcome in zip(call.pieces, outcomes, strict=True):
             self.rows -= piece.size
             piece.request.finish(outcome, last=piece.last)
             if piece.request.answer.done():
                 self._unanswered.pop(piece.request, None)
+
+    def _release(self, reservation: "Reservation") -> None:
+        self._reserved -= reservation.rows
+        reservation.rows = 0
 
     def close(self) -> None:
         """Stop the timer of the deadlines."""
