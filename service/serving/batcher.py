@@ -5,6 +5,7 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,9 @@ from service.serving.warm_up import Run, calibrate
 #: Of the thread of long calls. On one processor, the event loop can then refuse requests and answer health checks while
 #: the engine is busy.
 NICENESS: Final = 2
+
+#: A call, and the outcome of each of its pieces.
+Outcome = tuple[Call, list[Part | BaseException]]
 
 
 class Batcher:
@@ -162,15 +166,27 @@ class Batcher:
             loop.call_soon(self._next, loop)  # not now: requests that arrived meanwhile join the next call
         else:
             running = loop.run_in_executor(self._executor, self._run_calls, call, loop)
-            running.add_done_callback(lambda _: self._next(loop))
+            running.add_done_callback(partial(self._finish, loop))
 
-    def _run_calls(self, call: Call, loop: asyncio.AbstractEventLoop) -> None:
-        """Run a call in the thread, then the calls that queue meanwhile: a busy event loop must not delay them."""
-        while call.pieces:
+    def _finish(self, loop: asyncio.AbstractEventLoop, running: asyncio.Future[list[Outcome]]) -> None:
+        for call, outcomes in running.result():
+            self._queue.finish(call, outcomes)
+        self._next(loop)
+
+    def _run_calls(self, call: Call, loop: asyncio.AbstractEventLoop) -> list[Outcome]:
+        """Run a call in the thread, then the calls that queue meanwhile: a busy event loop must not delay them.
+
+        Returns:
+            The last call, whose answers the event loop gives when it learns that the engine is idle, and the empty call
+            after it.
+        """
+        while True:
             outcomes = self._run_pieces(call.pieces)
+            following = self._queue.take(self._policy.room(self._queue))
+            if not following.pieces:
+                return [(call, outcomes), (following, [])]
             loop.call_soon_threadsafe(self._queue.finish, call, outcomes)
-            call = self._queue.take(self._policy.room(self._queue))
-        loop.call_soon_threadsafe(self._queue.finish, call, [])
+            call = following
 
     def _run_pieces(self, pieces: list[Piece]) -> list[Part | BaseException]:
         """Run pieces in one call. If it fails, run each piece alone, so that only the one at fault fails."""
