@@ -35,14 +35,9 @@ class Batches(NamedTuple):
 def batches_of(
     sequences: LabelledSequences, class_weights: Array | None, batch_size: int, seed: Sequence[int], start: int
 ) -> Iterator[Batches]:
-    """Yield one epoch: every sequence once, in an order that depends on the seed alone.
+    """Yield one epoch from batch `start` on: every sequence once, in an order that depends on the seed alone.
 
-    Args:
-        sequences: the sequences to fit.
-        class_weights: `(classes,)`, the weight of a sequence of each class; None for 1.
-        batch_size: sequences in a batch; the last batch may have fewer.
-        seed: decides the order.
-        start: the number of batches to skip.
+    The last batch may have fewer sequences than `batch_size`. Class weights `(classes,)` are 1 if None.
     """
     order = np.random.default_rng(seed).permutation(len(sequences))
     steps = -(-len(order) // batch_size)

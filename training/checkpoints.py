@@ -49,13 +49,7 @@ class Progress:
         return self.epoch >= options.epochs or bool(stale)
 
     def after_steps(self, steps: int, loss: float, seconds: float) -> Self:
-        """Return the progress after more steps.
-
-        Args:
-            steps: the number of steps.
-            loss: the sum of their losses.
-            seconds: duration of the fit so far.
-        """
+        """Return the progress after more steps, given the sum of their losses and the duration of the whole fit."""
         return replace(self, step=self.step + steps, loss=self.loss + loss, seconds=seconds)
 
     def after_epoch(self, validation_loss: float | None, seconds: float) -> Self:
@@ -106,13 +100,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one training. Other options or other data have other checkpoints.
-
-    Args:
-        home: directory of the model's versions; the checkpoints lie beside them until `discard`.
-        options: options of the training.
-        dataset: data of the training.
-    """
+    """The checkpoints of one training, beside the versions in `home`. Other options or data have other checkpoints."""
 
     def __init__(self, home: Path, options: Options, dataset: Dataset) -> None:
         digest = hashlib.sha256(options.model_dump_json(exclude=IRRELEVANT).encode())

@@ -31,9 +31,6 @@ def compare(options: Compare) -> str:
 
     Damaged versions are listed below the table.
 
-    Args:
-        options: the model and its versions.
-
     Raises:
         TrainingError: the model or a version does not exist, or all versions are damaged.
     """

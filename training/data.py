@@ -37,12 +37,7 @@ class SequenceStore(Protocol):
 
 @dataclass(frozen=True)
 class Subset:
-    """Some sequences of a store, read on access.
-
-    Attributes:
-        store: the store.
-        indices: `(n,)`, the sequences' indices in the store.
-    """
+    """The sequences of a store at some indices `(n,)`, read on access."""
 
     store: SequenceStore
     indices: Indices
@@ -130,11 +125,7 @@ class Dataset:
     """The data of one training.
 
     Attributes:
-        train: sequences to fit.
         test: held-out sequences; the fit never uses them.
-        target: the meaning of the labels.
-        timestep_labels: one for each timestep.
-        feature_labels: one for each feature.
         variable_length: whether some sequence ends early.
         missing_values: whether some value is missing before its sequence ends.
         scale: of the sequences to fit; None for synthetic data, which needs no scaling.
@@ -169,7 +160,6 @@ class SourceData:
         labels: `(n,)` or `(n, numbers)`, as in the source.
         label_names: one for each number.
         timestep_labels: one for each timestep, or more.
-        feature_labels: one for each feature.
         locate: returns the place of the sequence of an index, for error messages.
         fitted: the number of sequences to fit, which come first; None if the source does not separate them.
     """
@@ -210,13 +200,9 @@ def numbered(count: int) -> tuple[str, ...]:
 
 
 def lengths_of(x: Array) -> Indices:
-    """Return the number of timesteps up to the last present one; 0 if none is present.
+    """Return the lengths `(n,)` of sequences `(n, timesteps, features)`, up to the last present timestep.
 
-    Args:
-        x: `(n, timesteps, features)`.
-
-    Returns:
-        `(n,)`.
+    It is 0 for a sequence without any.
     """
     present: NDArray[np.bool_] = np.any(~np.isnan(x), axis=2)  # (n, timesteps)
     from_end = present[:, ::-1].argmax(axis=1)

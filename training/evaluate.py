@@ -46,11 +46,7 @@ def predict(run: Forward, x: SequenceStore) -> Array:
 def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: int) -> Evaluation:
     """Compute the metrics, attention profile and importance of a model, and how far attention agrees with importance.
 
-    Args:
-        model: a trained model from `models.build`.
-        test: held-out sequences.
-        target: decides the metrics.
-        seed: decides the random exchanges of the permutation importance.
+    The seed decides the random exchanges of the permutation importance.
 
     Raises:
         TrainingError: an output is not finite.
@@ -82,15 +78,7 @@ def _batches(x: SequenceStore) -> Iterator[Array]:
 
 
 def marked_attention(attention: Array, marked: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return, for each sequence, its attention on the marked timesteps, and 1 if its peak is marked, else 0.
-
-    Args:
-        attention: `(n, timesteps)`.
-        marked: `(n, timesteps)`.
-
-    Returns:
-        `(n, 2)`.
-    """
+    """Return `(n, 2)`: each sequence's attention on its marked timesteps, and 1 if its peak is marked, else 0."""
     mass = np.where(marked, attention, 0).sum(axis=1, dtype=np.float64)
     peak = np.take_along_axis(marked, attention.argmax(axis=1)[:, np.newaxis], axis=1)[:, 0]
     return np.stack([mass, peak.astype(np.float64)], axis=1)

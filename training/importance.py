@@ -24,15 +24,10 @@ def importance(
 ) -> Importance:
     """Return the drop of the main metric when sequences exchange their values of a timestep at random.
 
-    Only sequences that have the timestep take part, so that lengths do not change.
+    At most `MOST_SEQUENCES` sequences are drawn at random. Only those that have the timestep take part, so that lengths
+    do not change. `predict` maps `(n, timesteps, features)` to predictions `(n, outputs)`.
 
     Source: Breiman, Random Forests, 2001; scikit-learn.org/stable/modules/permutation_importance.html.
-
-    Args:
-        predict: maps `(n, timesteps, features)` to predictions `(n, outputs)`.
-        test: held-out sequences, of which at most `MOST_SEQUENCES` are drawn at random.
-        target: decides the metric.
-        rng: draws the sequences and the exchanges.
     """
     timesteps = test.x.shape[1]
     most = max(FEWEST_SEQUENCES, min(MOST_SEQUENCES, MOST_TIMESTEPS // timesteps**2))
@@ -63,13 +58,10 @@ def importance(
 
 
 def agreement(attention: Sequence[float], found: Importance, present: Sequence[float]) -> Agreement:
-    """Compare mean attention with importance.
+    """Compare mean attention `(timesteps,)` with importance.
 
-    Args:
-        attention: `(timesteps,)`, mean over all sequences.
-        found: importance of the same timesteps.
-        present: `(timesteps,)`, the fraction of sequences that have each timestep. Both values are divided by it before
-            ranking: otherwise late timesteps, which few sequences have, would rank low in both for that reason alone.
+    `present (timesteps,)` is the fraction of sequences that have each timestep. Both values are divided by it before
+    ranking: otherwise late timesteps, which few sequences have, would rank low in both for that reason alone.
     """
     drop, fraction = np.array(found.drop), np.maximum(present, np.finfo(np.float64).tiny)
     everywhere = np.ones((1, len(drop)), bool)

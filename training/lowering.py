@@ -26,16 +26,9 @@ Shape = tuple[int | str, ...]
 
 
 def write_lowering(attend: tf.types.experimental.GenericFunction, path: Path, sample: Array, target: Target) -> float:
-    """Convert a function to ONNX, write it, and compare both.
+    """Convert a function to ONNX, write it, and compare both on a sample `(n, timesteps, features)`.
 
-    Args:
-        attend: maps `sequence (batch, timesteps, features)` to outputs by name.
-        path: the file to write.
-        sample: `(n, timesteps, features)` to compare on.
-        target: the meaning of the predictions.
-
-    Returns:
-        The largest difference on any output, in the units of `gate.differences`.
+    Return the largest difference on any output, in the units of `gate.differences`.
 
     Raises:
         TrainingError: the difference is larger than `TOLERANCE`.

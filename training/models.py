@@ -93,13 +93,8 @@ ARCHITECTURES: Mapping[Architecture, Callable[[Inputs, Options], Attended]] = {
 def build(dataset: Dataset, options: Options) -> keras.Model:
     """Build an untrained model for a dataset.
 
-    Args:
-        dataset: decides the shape, the scale, the head, and whether timesteps and values may be absent.
-        options: architecture, units, and whether the units share their attention.
-
-    Returns:
-        A model from `sequence (batch, timesteps, features)` to `prediction (batch, outputs)` and
-        `attention_vec (batch, timesteps, units)`.
+    It maps `sequence (batch, timesteps, features)` to `prediction (batch, outputs)` and
+    `attention_vec (batch, timesteps, units)`.
     """
     sequence = keras.Input(dataset.train.x.shape[1:], name=SEQUENCE)
     summary, attention_vec = ARCHITECTURES[options.architecture](_prepared(sequence, dataset), options)
@@ -111,10 +106,7 @@ def attention_block(inputs: Tensor, present: Tensor | None, *, shared: bool) -> 
 
     For unit u, P[b,t,u] = softmax over t of (bias_t + Σ_t' W[t',t]·inputs[b,t',u]). All units share W and bias.
 
-    Args:
-        inputs: `(batch, timesteps, units)`.
-        present: `(batch, timesteps, 1)`, whether a timestep is present; None if all are.
-        shared: whether all units use the mean of their distributions.
+    If `shared`, all units use the mean of their distributions.
 
     Returns:
         `inputs` times the weights, `(batch, timesteps, units)`; and the weights, of the same shape or, if shared,

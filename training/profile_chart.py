@@ -24,12 +24,7 @@ SINGLE_WIDTH, PAIR_WIDTH = 0.8, 0.4
 def draw_profile(card: ModelCard, suffix: str) -> bytes:
     """Draw mean and spread of attention for each timestep, with the peak highlighted, and importance beside it.
 
-    Args:
-        card: the card with `attention` and, if they exist, `importance` and `repeats`.
-        suffix: file format, `svg` or `png`.
-
-    Returns:
-        The content of the file.
+    Return the content of an `svg` or `png` file.
     """
     timesteps = np.arange(card.timesteps)
     figure = Figure(figsize=(8, 3.6), layout="constrained")

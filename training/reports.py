@@ -11,14 +11,7 @@ from training.options import Options
 
 
 class Report:
-    """The progress bar and the logs of one fit. A context manager.
-
-    Args:
-        options: the largest number of epochs, and the folder of the logs.
-        seed: seed of the fit.
-        steps: steps of an epoch.
-        progress: progress at the start, from a checkpoint.
-    """
+    """The progress bar and the logs of one fit of `steps` steps an epoch. A context manager."""
 
     def __init__(self, options: Options, seed: int, steps: int, progress: Progress) -> None:
         self._bar = tqdm(

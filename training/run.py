@@ -33,14 +33,7 @@ class TrainedModel(NamedTuple):
 
 
 def run(options: Options, dataset: Dataset) -> Path:
-    """Train, evaluate and publish.
-
-    Args:
-        options: options of the training.
-        dataset: the data to fit and to evaluate on.
-
-    Returns:
-        The directory of the published version.
+    """Train, evaluate and publish. Return the directory of the published version.
 
     Raises:
         TrainingError: the data or the options are unusable, the fit diverges, or the lowering differs from the model.

@@ -16,11 +16,12 @@ MAIN_METRIC: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy
 def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, float]:
     """Return accuracy and mean cross-entropy in nats; for numbers R², mean absolute and root mean square error.
 
+    Each of several numbers has its own metrics, such as `mae of NAME`; `r2` is the mean over them.
+
     Args:
         predictions: `(n, 1)` probabilities of class 1 (binary), `(n, classes)` (multiclass) or `(n, outputs)` numbers.
         y: `(n,)` class indices, or `(n, outputs)` numbers.
-        target: the meaning of both. Each of several numbers has its own metrics, such as `mae of NAME`; `r2` is the
-            mean over them.
+        target: the meaning of both.
     """
     if target.task == "regression":
         return _of_numbers(predictions.astype(np.float64), y.astype(np.float64), target.names or ())
@@ -54,11 +55,7 @@ def _of_numbers(predictions: NDArray[np.float64], y: NDArray[np.float64], names:
 
 
 class ProfileSum:
-    """Accumulates the attention profile over batches.
-
-    Args:
-        timesteps: timesteps of each sequence.
-    """
+    """Accumulates the attention profile over batches."""
 
     def __init__(self, timesteps: int) -> None:
         self._sequences = 0

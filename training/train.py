@@ -28,14 +28,7 @@ MakeSteps = Callable[[Batches], float]
 
 
 class FitResult(NamedTuple):
-    """The result of a fit.
-
-    Attributes:
-        sequences: number of fitted sequences.
-        epochs: number of passes over them.
-        epoch: the epoch of the model's weights, from 1.
-        seconds: duration.
-    """
+    """The result of a fit. `epoch` is the epoch of the model's weights, from 1."""
 
     sequences: int
     epochs: int
@@ -46,14 +39,8 @@ class FitResult(NamedTuple):
 def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, checkpoint: Checkpoint) -> FitResult:
     """Fit a model in place, on the training data without its last part, the validation data.
 
-    If there is validation data, the model gets the weights of the epoch with the lowest loss on it.
-
-    Args:
-        model: a model from `models.build`.
-        dataset: the data to fit and to validate on.
-        options: epochs, batch size, learning rate, validation split, patience, class weights.
-        seed: decides the order of the sequences.
-        checkpoint: restored at the start, and saved during the fit.
+    If there is validation data, the model gets the weights of the epoch with the lowest loss on it. The seed decides
+    the order of the sequences. The checkpoint is restored at the start, and saved during the fit.
 
     Raises:
         TrainingError: class weights or patience do not suit the data, or the loss is not finite.
@@ -103,10 +90,7 @@ def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, check
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
     """Return the weight of a sequence of each class, `(classes,)`; None if all weights are 1.
 
-    Args:
-        target: the classes.
-        y: `(n,)`, class indices of the sequences to fit.
-        options: `--balanced` gives all classes the same total weight; `--class-weight` multiplies it.
+    `--balanced` gives all classes the same total weight in `y (n,)`; `--class-weight` multiplies it.
 
     Raises:
         TrainingError: a weight names an unknown class, or the target has no classes.

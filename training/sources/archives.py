@@ -13,11 +13,7 @@ from training.sources.arrays import SourcePart, checked, joined, refuse_many
 
 
 def read(files: Mapping[str, Path]) -> SourceData:
-    """Read one .ts file, or a file to fit and a file to hold out.
-
-    Raises:
-        TrainingError: a file cannot be read, or its content is unusable.
-    """
+    """Read one .ts file, or a file to fit and a file to hold out."""
     from aeon.datasets import load_from_ts_file
 
     parts = []
@@ -31,15 +27,7 @@ def read(files: Mapping[str, Path]) -> SourceData:
 
 
 def read_dataset(where: str, name: str) -> SourceData:
-    """Read a data set of the aeon package, with its published split.
-
-    Args:
-        where: the data set's name in error messages.
-        name: its name in the package.
-
-    Raises:
-        TrainingError: the data set does not exist.
-    """
+    """Read a data set of the aeon package, with its published split. `where` is its name in error messages."""
     from aeon.datasets import load_classification, load_regression
     from aeon.datasets.tser_datasets import tsr_zenodo
 
@@ -58,13 +46,7 @@ def read_dataset(where: str, name: str) -> SourceData:
 
 
 def _part(where: str, x: NDArray[Any] | Sequence[NDArray[Any]], labels: NDArray[Any]) -> SourcePart:
-    """Check sequences and labels of aeon.
-
-    Args:
-        where: the part's name in error messages.
-        x: `(n, features, timesteps)`, or `n` arrays `(features, timesteps)` of different lengths.
-        labels: `(n,)`.
-    """
+    """Check sequences of aeon: `(n, features, timesteps)`, or `n` arrays `(features, timesteps)` of any lengths."""
     if len(x) == 0:
         raise TrainingError(f"{where}: expected sequences, got none")
     if len(labels) != len(x):

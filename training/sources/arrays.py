@@ -24,7 +24,6 @@ class SourcePart:
     """Labelled sequences of one file or of one published split.
 
     Attributes:
-        where: its name in error messages.
         x: `(n, timesteps, features)`.
         labels: `(n,)` or `(n, numbers)`.
         names: those of `feature_names`, `timestep_labels` and `target_names` that the file has.
@@ -37,20 +36,12 @@ class SourcePart:
 
 
 def read(files: Mapping[str, Path]) -> SourceData:
-    """Read one .npz file, or a file to fit and a file to hold out.
-
-    Raises:
-        TrainingError: a file cannot be read, or its content is unusable.
-    """
+    """Read one .npz file, or a file to fit and a file to hold out."""
     return joined([_part(where, path) for where, path in files.items()])
 
 
 def joined(parts: Sequence[SourcePart]) -> SourceData:
-    """Join the part to fit and the part to hold out, or return the only part.
-
-    Raises:
-        TrainingError: the parts differ in shape, labels or names, or a sequence has no value.
-    """
+    """Join the part to fit and the part to hold out, which must match, or return the only part."""
     first, last = parts[0], parts[-1]
     if last.x.shape[2] != first.x.shape[2]:
         raise TrainingError(
@@ -99,15 +90,7 @@ def joined(parts: Sequence[SourcePart]) -> SourceData:
 
 
 def checked(where: str, x: NDArray[Any]) -> Array:
-    """Return sequences as float32. NaN stays NaN.
-
-    Args:
-        where: the source's name in error messages.
-        x: `(n, timesteps, features)`.
-
-    Raises:
-        TrainingError: a value is not a number or is too large for float32, or there are too many values.
-    """
+    """Return sequences `(n, timesteps, features)` as float32. NaN stays NaN; refuse values too large for float32."""
     if x.dtype.kind not in "biuf" or 0 in x.shape:
         raise TrainingError(f"{where}: expected x to hold numbers, got shape {x.shape} of {x.dtype}")
     refuse_many(where, x.shape)
@@ -120,11 +103,7 @@ def checked(where: str, x: NDArray[Any]) -> Array:
 
 
 def refuse_many(where: str, shape: Sequence[int]) -> None:
-    """Refuse sequences with too many values for one model.
-
-    Raises:
-        TrainingError: there are more than `MOST_COLUMNS`.
-    """
+    """Refuse sequences of more than `MOST_COLUMNS` values."""
     if (values := math.prod(shape[1:])) > MOST_COLUMNS:
         raise TrainingError(
             f"{where}: expected at most {MOST_COLUMNS:,} values in a sequence, timesteps times features, "

@@ -16,28 +16,18 @@ from training.sources.targets import MOST_CLASSES
 class Labels:
     """Labels of sequences: one column of any type, or several columns of numbers.
 
-    Each distinct text is kept once, with a code for each sequence. In a table without types, texts that all parse as
+    Each distinct text is kept once, with a code for each sequence. If the table is not `typed`, texts that all parse as
     numbers become numbers.
     """
 
     def __init__(self, columns: Sequence[str], *, typed: bool) -> None:
-        """Start without labels.
-
-        Args:
-            columns: names of the columns.
-            typed: whether the table has types, so that text is never parsed.
-        """
         self._columns = columns
         self._typed = typed
         self._codes: dict[str, int] = {}
         self._parts: list[NDArray[Any]] = []  # codes if self._codes has any, else values
 
     def add(self, batch: TableBatch, rows: Indices) -> None:
-        """Add the labels of some rows, one row for each sequence.
-
-        Raises:
-            TrainingError: a label has another type than the labels before, or an unusable one.
-        """
+        """Add the labels of some rows, one row for each sequence. Refuse types that differ from those before."""
         column = self._columns[0]
         if len(self._columns) > 1:
             self._parts.append(batch.numbers(self._columns)[rows])
@@ -75,11 +65,7 @@ class Labels:
         return np.array(codes, dtype=np.int64)[indices]
 
     def _replace_codes(self, place: str) -> None:
-        """Parse the texts as numbers, because there are too many for classes.
-
-        Raises:
-            TrainingError: a text is not a number.
-        """
+        """Parse the texts as numbers, because there are too many for classes."""
         values = None if self._typed else _numbers(list(self._codes))
         if values is None:
             raise TrainingError(f"{place}: expected at most {MOST_CLASSES:,} classes so far, got {len(self._codes):,}")

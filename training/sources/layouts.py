@@ -24,7 +24,6 @@ class Chunk:
     """Some whole sequences of a table.
 
     Attributes:
-        batch: rows of the table.
         heads: `(k,)`, index in `batch` of the first row of each sequence.
         steps: `(m, features)`, the timesteps of all sequences, one after the other.
         starts: `(k,)`, index in `steps` of the start of each sequence.
@@ -50,11 +49,7 @@ class Layout(Protocol):
 
 
 def read(files: Mapping[str, Path], options: Options) -> SourceData:
-    """Read one table, or a table to fit and a table to hold out, and write the sequences to disk.
-
-    Raises:
-        TrainingError: a table cannot be read, or its content is unusable.
-    """
+    """Read one table, or a table to fit and a table to hold out, and write the sequences to disk."""
     tables = [open_table(where, path) for where, path in files.items()]
     layout = _layout(tables[0], options)
     targets = options.target_column or ()
@@ -121,8 +116,7 @@ def _features(table: Table, taken: Sequence[str], options: Options) -> tuple[str
 def _trimmed(chunk: Chunk) -> tuple[Array, Indices]:
     """Remove absent timesteps at the end of each sequence.
 
-    Returns:
-        The timesteps, `(sum of lengths, features)`, and the lengths, `(k,)`.
+    Return the timesteps `(sum of lengths, features)` and the lengths `(k,)`.
     """
     count = len(chunk.steps)
     present = np.any(~np.isnan(chunk.steps), axis=1)
@@ -143,11 +137,6 @@ class Wide:
     """One row a sequence. A column is a timestep, or a timestep of one feature: `feature@timestep`."""
 
     def __init__(self, table: Table, columns: Sequence[str], targets: Sequence[str]) -> None:
-        """Read features and timesteps from the names of the columns.
-
-        Raises:
-            TrainingError: a feature has no column for some timestep.
-        """
         self._targets = targets
         plain = [column for column in columns if "@" not in column]
         if len(plain) == len(columns):
@@ -184,17 +173,9 @@ class Wide:
 
 
 class Long:
-    """One row a timestep. The rows of a sequence follow each other."""
+    """One row a timestep. The rows of a sequence follow each other, timesteps ascending, labels the same."""
 
     def __init__(self, sequence: str, timestep: str, features: Sequence[str], targets: Sequence[str]) -> None:
-        """Define the columns.
-
-        Args:
-            sequence: column that identifies the sequence.
-            timestep: column that ascends within a sequence.
-            features: columns of values.
-            targets: columns of labels, constant within a sequence.
-        """
         self._sequence, self._timestep, self._targets = sequence, timestep, targets
         self.feature_labels = tuple(features)
         self._timesteps = Timesteps(timestep)
@@ -256,16 +237,7 @@ class Timesteps:
         self._shared = True
 
     def check(self, batch: TableBatch, starts: Indices, inside: NDArray[np.bool_]) -> None:
-        """Check some whole sequences.
-
-        Args:
-            batch: their rows.
-            starts: `(k,)`, the first row of each.
-            inside: `(rows,)`, whether a row continues the sequence of the row before.
-
-        Raises:
-            TrainingError: timesteps do not ascend.
-        """
+        """Check whole sequences. `starts (k,)` are their first rows; `inside (rows,)` is true in all other rows."""
         times = self._times(batch)
         if len(wrong := np.flatnonzero(~(times[1:] > times[:-1]) & inside[1:])):
             row = int(wrong[0]) + 1
@@ -337,11 +309,7 @@ class SeenSequences:
         self._rows.append(rows)
 
     def refuse_returned(self, where: str, column: str) -> None:
-        """Refuse sequences whose rows are not consecutive.
-
-        Raises:
-            TrainingError: a sequence occurs again after another one.
-        """
+        """Refuse a sequence that occurs again after another one."""
         hashes, rows = np.concatenate(self._hashes), np.concatenate(self._rows)
         order = np.argsort(hashes, kind="stable")
         again = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]]) + 1

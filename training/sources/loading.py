@@ -12,11 +12,7 @@ from training.sources.targets import encode
 
 
 def load(options: Options) -> Dataset:
-    """Load the dataset that `--data` names.
-
-    Raises:
-        TrainingError: the data does not exist or is unusable.
-    """
+    """Load the dataset that `--data` names."""
     rng = np.random.default_rng(options.seed)
     if options.data in synthetic.RECIPES:
         _refuse_test_data(options)

@@ -20,12 +20,9 @@ class Spool:
     """
 
     def __init__(self, file: IO[bytes], offsets: Indices, features: int) -> None:
-        """Open the file of a `SpoolWriter`.
+        """Open the file of a `SpoolWriter`, float32 `(offsets[-1], features)`. It may be closed afterwards.
 
-        Args:
-            file: float32 `(offsets[-1], features)`, the timesteps of all sequences; may be closed afterwards.
-            offsets: `(n + 1,)`, the start of each sequence and the end of the last one, in timesteps.
-            features: values of a timestep.
+        `offsets (n + 1,)` are the start of each sequence and the end of the last one, in timesteps.
         """
         self._file = os.dup(file.fileno())
         self._starts, self._ends = offsets[:-1], offsets[1:]
@@ -36,14 +33,7 @@ class Spool:
         return self.shape[0]
 
     def __getitem__(self, rows: Indices | slice, /) -> Array:
-        """Read some sequences, padded with NaN.
-
-        Args:
-            rows: their indices, in any order.
-
-        Returns:
-            `(k, timesteps, features)`.
-        """
+        """Read the sequences of some indices, in any order, padded with NaN: `(k, timesteps, features)`."""
         starts, ends = self._starts[rows], self._ends[rows]
         lengths = ends - starts
         _, timesteps, features = self.shape
@@ -84,15 +74,7 @@ class SpoolWriter:
         self._features = features
 
     def append(self, steps: Array, lengths: Indices) -> None:
-        """Add sequences.
-
-        Args:
-            steps: `(sum of lengths, features)`, the timesteps of all sequences.
-            lengths: `(k,)`, timesteps of each sequence.
-
-        Raises:
-            TrainingError: the disk is full.
-        """
+        """Add sequences: all their timesteps `(sum of lengths, features)`, and the length of each `(k,)`."""
         if not len(lengths):
             return
         try:
@@ -108,11 +90,7 @@ class SpoolWriter:
         self._file.close()
 
     def spool(self) -> Spool:
-        """Return the spool. Nothing can be appended afterwards.
-
-        Raises:
-            TrainingError: the disk is full.
-        """
+        """Return the spool. Nothing can be appended afterwards."""
         try:
             self._file.flush()
         except OSError as error:

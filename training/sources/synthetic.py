@@ -14,14 +14,7 @@ from training.options import Options
 
 @dataclass(frozen=True)
 class Recipe:
-    """A kind of synthetic data and its default sizes.
-
-    Attributes:
-        sequences: number of sequences to fit.
-        timesteps: timesteps of each sequence.
-        features: names of the features, or the default number of features without names.
-        target: the meaning of the labels.
-    """
+    """A kind of synthetic data and its default sizes. `features` are names, or a number of features without names."""
 
     sequences: int
     timesteps: int
@@ -37,11 +30,7 @@ RECIPES: Mapping[str, Recipe] = {
 
 
 def load(options: Options, rng: np.random.Generator) -> Dataset:
-    """Make the dataset that `--data` names, with a tenth as many held-out sequences as sequences to fit.
-
-    Raises:
-        TrainingError: the recipe does not allow the shape.
-    """
+    """Make the dataset that `--data` names, with a tenth as many held-out sequences as sequences to fit."""
     recipe = RECIPES[options.data]
     sequences = options.sequences or recipe.sequences
     timesteps = options.timesteps or recipe.timesteps

@@ -71,14 +71,7 @@ class TableBatch:
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
     def numbers(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Return columns of numbers. NaN stands for an empty cell.
-
-        Returns:
-            `(rows, columns)`.
-
-        Raises:
-            TrainingError: a value is not a number, or too large for float32.
-        """
+        """Return columns of numbers `(rows, columns)`. NaN stands for an empty cell."""
         values = np.empty((len(columns), len(self)))
         for index, column in enumerate(columns):
             values[index] = self._doubles(column).to_numpy(zero_copy_only=False)
@@ -93,11 +86,7 @@ class TableBatch:
         return values.T
 
     def refuse_null(self, column: str) -> None:
-        """Refuse a column with empty cells.
-
-        Raises:
-            TrainingError: a cell is empty.
-        """
+        """Refuse a column with empty cells."""
         missing = self[column].is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
         if missing.any():
             raise TrainingError(f"{self.locate(column, int(missing.argmax()))}: expected a value, got none")
@@ -121,14 +110,7 @@ class TableBatch:
 
 @dataclass(frozen=True)
 class Table:
-    """A file of named columns.
-
-    Attributes:
-        where: its name in error messages.
-        path: its path.
-        names: names of the columns.
-        typed: whether columns have types (Parquet); a CSV file holds text.
-    """
+    """A file of named columns. They have types in a Parquet file; a CSV file holds text."""
 
     where: str
     path: Path
@@ -136,11 +118,7 @@ class Table:
     typed: bool
 
     def require(self, columns: Sequence[str]) -> None:
-        """Check that columns exist.
-
-        Raises:
-            TrainingError: a column does not exist.
-        """
+        """Refuse columns that do not exist."""
         for column in columns:
             if column not in self.names:
                 raise TrainingError(f"{self.where}: expected a column {column!r}, got {self.shown_names()}")
@@ -150,11 +128,7 @@ class Table:
         return ", ".join(self.names[:20]) + (", …" if len(self.names) > 20 else "")
 
     def batches(self, columns: Sequence[str]) -> Iterator[TableBatch]:
-        """Yield all rows of some columns, in batches.
-
-        Raises:
-            TrainingError: the file is damaged or has no rows.
-        """
+        """Yield all rows of some columns, in batches. There is at least one row."""
         first = 1
         try:
             for records in (_parquet_batches if self.typed else _csv_batches)(self, columns):
@@ -168,11 +142,7 @@ class Table:
 
 
 def open_table(where: str, path: Path) -> Table:
-    """Read the names of the columns of a file.
-
-    Raises:
-        TrainingError: the file is not readable, has too many columns, or has two columns of one name.
-    """
+    """Read the names of the columns of a file. Refuse more than `MOST_COLUMNS`, and two of one name."""
     typed = path.suffix == ".parquet"
     names = _parquet_names(where, path) if typed else _csv_names(where, path)
     if len(names) > MOST_COLUMNS:

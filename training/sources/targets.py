@@ -15,17 +15,9 @@ MOST_CLASSES: Final = 10_000
 
 
 def encode(source: SourceData, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
-    """Decide between classes and numbers, and encode the labels for the fit.
+    """Return the target, and the labels for the fit: `(n,)` int64 class indices or `(n, outputs)` float32 numbers.
 
-    Args:
-        source: the source with the labels.
-        task: classification, regression, or `auto`: strings, booleans and integers are classes, other numbers are not.
-
-    Returns:
-        The target, and `(n,)` int64 class indices or `(n, outputs)` float32 numbers.
-
-    Raises:
-        TrainingError: the labels do not suit the task.
+    With the task `auto`, strings, booleans and integers are classes, other numbers are not.
     """
     labels = source.labels
     if labels.dtype.kind not in "biufSUO":
