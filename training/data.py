@@ -202,7 +202,7 @@ def numbered(count: int) -> tuple[str, ...]:
 def lengths_of(x: Array) -> Indices:
     """Return the lengths `(n,)` of sequences `(n, timesteps, features)`, up to the last present timestep.
 
-    It is 0 for a sequence without any.
+    The length is 0 if no timestep is present.
     """
     present: NDArray[np.bool_] = np.any(~np.isnan(x), axis=2)  # (n, timesteps)
     from_end = present[:, ::-1].argmax(axis=1)

@@ -25,8 +25,8 @@ GOLDEN_SEQUENCES, CHECKED_SEQUENCES = 32, 1000
 def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> Path:
     """Write a version to a staging directory, verify it as the service does, and publish it by one rename.
 
-    The golden example is the start of the held-out `sample (n, timesteps, features)`, on which the lowering is checked,
-    too. This function adds the lowering to the card. Return the directory of the version.
+    The held-out `sample (n, timesteps, features)` gives the golden example, and more sequences to check the lowering on.
+    This function adds the lowering to the card. Return the directory of the published version.
 
     Raises:
         TrainingError: the lowering's outputs differ from the SavedModel's, or TensorFlow cannot write.

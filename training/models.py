@@ -106,7 +106,7 @@ def attention_block(inputs: Tensor, present: Tensor | None, *, shared: bool) -> 
 
     For unit u, P[b,t,u] = softmax over t of (bias_t + Σ_t' W[t',t]·inputs[b,t',u]). All units share W and bias.
 
-    If `shared`, all units use the mean of their distributions.
+    If `shared`, all units use the mean of their distributions. `present` is that of `Inputs`.
 
     Returns:
         `inputs` times the weights, `(batch, timesteps, units)`; and the weights, of the same shape or, if shared,

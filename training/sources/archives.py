@@ -46,7 +46,7 @@ def read_dataset(where: str, name: str) -> SourceData:
 
 
 def _part(where: str, x: NDArray[Any] | Sequence[NDArray[Any]], labels: NDArray[Any]) -> SourcePart:
-    """Check sequences of aeon: `(n, features, timesteps)`, or `n` arrays `(features, timesteps)` of any lengths."""
+    """Check sequences of aeon: `(n, features, timesteps)`, or `n` arrays `(features, timesteps)` of mixed lengths."""
     if len(x) == 0:
         raise TrainingError(f"{where}: expected sequences, got none")
     if len(labels) != len(x):
