@@ -73,9 +73,8 @@ def joined(parts: Sequence[SourcePart]) -> SourceData:
     label_names = ("target",) if first.labels.ndim == 1 else numbered(first.labels.shape[1])
 
     def locate(index: int) -> str:
-        if index < len(first.x):
-            return f"{first.where} at y[{index}]"
-        return f"{last.where} at y[{index - len(first.x)}]"
+        part, row = (first, index) if index < len(first.x) else (last, index - len(first.x))
+        return f"{part.where} at y[{row}]"
 
     return SourceData(
         where=first.where,

@@ -74,15 +74,14 @@ class Labels:
 
 
 def _array(batch: TableBatch, column: str, values: Any) -> NDArray[Any]:
-    if pa.types.is_boolean(values.type) or pa.types.is_integer(values.type):
-        array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
-        return array
     if pa.types.is_floating(values.type) or pa.types.is_decimal(values.type):
-        numbers: NDArray[Any] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-        return numbers
-    raise TrainingError(
-        f"{batch.where}, column {column!r}: expected strings, booleans, integers or numbers, got {values.type}"
-    )
+        values = values.cast(pa.float64(), safe=False)
+    elif not (pa.types.is_boolean(values.type) or pa.types.is_integer(values.type)):
+        raise TrainingError(
+            f"{batch.where}, column {column!r}: expected strings, booleans, integers or numbers, got {values.type}"
+        )
+    array: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+    return array
 
 
 def _numbers(texts: Any) -> NDArray[Any] | None:

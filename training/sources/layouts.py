@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,19 +33,6 @@ class Chunk:
     heads: Indices
     steps: Array
     starts: Indices
-
-
-class Layout(Protocol):
-    """A layout of sequences in a table."""
-
-    feature_labels: tuple[str, ...]
-
-    @property
-    def timestep_labels(self) -> tuple[str, ...]:
-        """Labels of the timesteps, complete after the tables were read; empty if sequences differ in timesteps."""
-
-    def chunks(self, table: Table) -> Iterator[Chunk]:
-        """Yield all sequences of a table, in its order."""
 
 
 def read(files: Mapping[str, Path], options: Options) -> SourceData:
@@ -87,7 +74,7 @@ def read(files: Mapping[str, Path], options: Options) -> SourceData:
     )
 
 
-def _layout(table: Table, options: Options) -> Layout:
+def _layout(table: Table, options: Options) -> "Wide | Long":
     targets = options.target_column or ()
     if not targets:
         raise TrainingError(f"{table.where}: expected --target-column, the column to predict: {table.shown_names()}")
@@ -124,13 +111,8 @@ def _trimmed(chunk: Chunk) -> tuple[Array, Indices]:
     if len(empty := np.flatnonzero(last < 0)):
         row = chunk.batch.first + chunk.heads[empty[0]]
         raise TrainingError(f"{chunk.batch.where}, row {row:,}: expected values in the sequence, got none")
-    kept = np.arange(count) <= np.repeat(last, _sizes(chunk.starts, count))
+    kept = np.arange(count) <= np.repeat(last, np.diff(chunk.starts, append=count))
     return chunk.steps[kept], last - chunk.starts + 1
-
-
-def _sizes(starts: Indices, count: int) -> Indices:
-    """Return the number of rows of each group, given the start of each."""
-    return np.diff(starts, append=count)
 
 
 class Wide:
@@ -152,20 +134,18 @@ class Wide:
         self.feature_labels = tuple(dict.fromkeys(feature for feature, _, _ in pairs))
         self.timestep_labels = tuple(dict.fromkeys(timestep for _, _, timestep in pairs))
         expected = len(self.feature_labels) * len(self.timestep_labels)
+        # A generator, because uneven features may give millions of names.
+        names = (f"{feature}@{timestep}" for timestep in self.timestep_labels for feature in self.feature_labels)
         if len(columns) != expected:
             there = set(columns)
-            missing = next(name for name in self._names() if name not in there)
+            missing = next(name for name in names if name not in there)
             raise TrainingError(
                 f"{table.where}: uneven features: expected each at every timestep, {expected:,} columns, "
                 f"got {len(columns):,}, without {missing!r}"
             )
-        self._columns = tuple(self._names())
-
-    def _names(self) -> Iterator[str]:
-        return (f"{feature}@{timestep}" for timestep in self.timestep_labels for feature in self.feature_labels)
+        self._columns = tuple(names)
 
     def chunks(self, table: Table) -> Iterator[Chunk]:
-        table.require([*self._columns, *self._targets])
         for batch in table.batches([*self._columns, *self._targets]):
             heads = np.arange(len(batch))
             steps = batch.numbers(self._columns).astype(np.float32).reshape(-1, len(self.feature_labels))
@@ -182,14 +162,13 @@ class Long:
 
     @property
     def timestep_labels(self) -> tuple[str, ...]:
+        """The timesteps, complete after the tables were read; empty if sequences differ in them."""
         return self._timesteps.labels()
 
     def chunks(self, table: Table) -> Iterator[Chunk]:
-        columns = [self._sequence, self._timestep, *self.feature_labels, *self._targets]
-        table.require(columns)
         seen = SeenSequences()
         rest: TableBatch | None = None
-        for read in table.batches(columns):
+        for read in table.batches([self._sequence, self._timestep, *self.feature_labels, *self._targets]):
             batch = read if rest is None else rest.joined(read)
             starts = self._starts(batch)
             # The last sequence may continue in the next batch.
@@ -204,7 +183,7 @@ class Long:
         """Return the starts of sequences. Refuse a sequence that is too long before its end is read."""
         batch.refuse_null(self._sequence)
         starts = np.concatenate([[0], np.flatnonzero(_changes(batch[self._sequence])) + 1])
-        sizes = _sizes(starts, len(batch)) * len(self.feature_labels)
+        sizes = np.diff(starts, append=len(batch)) * len(self.feature_labels)
         if (most := sizes.max()) > MOST_COLUMNS:
             place = batch.locate(self._sequence, int(starts[sizes.argmax()]))
             raise TrainingError(
@@ -260,7 +239,7 @@ class Timesteps:
         return tuple(map(str, (self._known.astype(np.int64) if whole else self._known).tolist()))
 
     def _compare(self, times: NDArray[Any], starts: Indices) -> None:
-        sizes = _sizes(starts, len(times))
+        sizes = np.diff(starts, append=len(times))
         longest = int(sizes.argmax())
         if sizes[longest] > len(self._known):
             of_longest = times[starts[longest] : starts[longest] + sizes[longest]]

@@ -37,10 +37,9 @@ class Spool:
         starts, ends = self._starts[rows], self._ends[rows]
         lengths = ends - starts
         _, timesteps, features = self.shape
-        whole = bool((lengths == timesteps).all())
         steps = np.empty((int(lengths.sum()), features), dtype=np.float32)
         self._read(starts, ends, steps)
-        if whole:
+        if (lengths == timesteps).all():
             return steps.reshape(len(starts), timesteps, features)
         x = np.full((len(starts), timesteps, features), np.nan, dtype=np.float32)
         x[np.arange(timesteps) < lengths[:, np.newaxis]] = steps
@@ -56,7 +55,7 @@ class Spool:
         sizes = (ends[np.concatenate([breaks, [len(ends) - 1]])] * width - begins).tolist()
         view, place = steps.data.cast("B"), 0
         for begin, size in zip(begins, sizes, strict=True):
-            done = os.preadv(self._file, [view[place : place + size]], begin)
+            done = 0
             while done < size:  # one read returns 2 GB at most
                 read = os.preadv(self._file, [view[place + done : place + size]], begin + done)
                 if not read:

@@ -1,8 +1,7 @@
 """Synthetic sequences, for which the deciding timesteps are known."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -35,10 +34,9 @@ def load(options: Options, rng: np.random.Generator) -> Dataset:
     sequences = options.sequences or recipe.sequences
     timesteps = options.timesteps or recipe.timesteps
     features = _features(recipe, options)
-    make = _maker(options, timesteps, len(features))
     return Dataset(
-        train=make(sequences, rng=rng),
-        test=make(sequences // 10, rng=rng),
+        train=_made(sequences, timesteps, len(features), options, rng),
+        test=_made(sequences // 10, timesteps, len(features), options, rng),
         target=recipe.target,
         timestep_labels=numbered(timesteps),
         feature_labels=features,
@@ -96,15 +94,15 @@ def _features(recipe: Recipe, options: Options) -> tuple[str, ...]:
     return recipe.features
 
 
-def _maker(options: Options, timesteps: int, features: int) -> Callable[..., LabelledSequences]:
+def _made(n: int, timesteps: int, features: int, options: Options, rng: np.random.Generator) -> LabelledSequences:
     if options.data == "find-max":
-        return partial(find_max, timesteps=timesteps)
+        return find_max(n, timesteps, rng)
     if options.data == "add-two-numbers":
         if timesteps < 2:
             raise TrainingError(f"--timesteps: expected at least 2 to add two numbers, got {timesteps}")
-        return partial(add_two_numbers, timesteps=timesteps)
+        return add_two_numbers(n, timesteps, rng)
     if options.attention_column >= timesteps:
         raise TrainingError(
             f"--attention-column: expected less than --timesteps ({timesteps}), got {options.attention_column}"
         )
-    return partial(recurrent, timesteps=timesteps, features=features, attention_column=options.attention_column)
+    return recurrent(n, timesteps, features, options.attention_column, rng)

@@ -71,7 +71,7 @@ class TableBatch:
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
     def numbers(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Return columns of numbers `(rows, columns)`. NaN stands for an empty cell."""
+        """Return columns of numbers `(rows, columns)`, finite in float32. NaN stands for an empty cell."""
         values = np.empty((len(columns), len(self)))
         for index, column in enumerate(columns):
             values[index] = self._doubles(column).to_numpy(zero_copy_only=False)
@@ -93,14 +93,11 @@ class TableBatch:
 
     def _doubles(self, column: str) -> Any:
         values = self[column]
-        if is_text(values.type):
-            return self._parsed(column, values)
-        if not any(is_kind(values.type) for is_kind in NUMERIC):
-            raise TrainingError(f"{self.where}, column {column!r}: expected numbers, got {values.type}")
-        return values.cast(pa.float64(), safe=False)
-
-    def _parsed(self, column: str, text: Any) -> Any:
-        text = _cells(text)
+        if not is_text(values.type):
+            if not any(is_kind(values.type) for is_kind in NUMERIC):
+                raise TrainingError(f"{self.where}, column {column!r}: expected numbers, got {values.type}")
+            return values.cast(pa.float64(), safe=False)
+        text = _cells(values)
         try:
             return text.cast(pa.float64())
         except pa.ArrowInvalid:
@@ -129,6 +126,7 @@ class Table:
 
     def batches(self, columns: Sequence[str]) -> Iterator[TableBatch]:
         """Yield all rows of some columns, in batches. There is at least one row."""
+        self.require(columns)
         first = 1
         try:
             for records in (_parquet_batches if self.typed else _csv_batches)(self, columns):
