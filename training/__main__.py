@@ -83,11 +83,8 @@ def summary(published: Path) -> str:
         "lowering": f"ONNX opset {card.lowering.opset}, within {card.lowering.error:.0e} of the SavedModel",
         "chart": str(Artifact(published).chart_path("svg")),
     }
-    lines = [
-        f"{card.name} version {published.name}: {published}",
-        *(f"  {name:<11} {text}" for name, text in rows.items() if text),
-    ]
-    return "\n".join(lines)
+    heading = f"{card.name} version {published.name}: {published}"
+    return "\n".join([heading, *(f"  {name:<11} {text}" for name, text in rows.items() if text)])
 
 
 def _importance(card: ModelCard) -> str:

@@ -41,8 +41,7 @@ def write_lowering(attend: tf.types.experimental.GenericFunction, path: Path, sa
     expected = attend(tf.constant(sample))
     lowered = dict(zip(expected, session.run(list(expected), {SEQUENCE: sample}), strict=True))
     # numpy's max: Python's max() may ignore NaN.
-    distances = [differences(name, lowered[name], expected[name].numpy(), target).max() for name in expected]
-    error = float(np.max(distances))
+    error = float(np.max([differences(name, lowered[name], expected[name].numpy(), target).max() for name in expected]))
     if not error <= TOLERANCE:
         raise TrainingError(f"the lowering differs from the SavedModel by {error:.2g}, expected at most {TOLERANCE:g}")
     return error

@@ -8,13 +8,8 @@ from matplotlib.figure import Figure
 
 from service.artifact.card import ModelCard
 
-ATTENTION_COLOUR, PEAK_COLOUR, IMPORTANCE_COLOUR, WHISKER_COLOUR, TEXT_COLOUR = (
-    "#c3d2e6",
-    "#4c8bd6",
-    "#e2a35c",
-    "#333333",
-    "#222222",
-)
+ATTENTION_COLOUR, PEAK_COLOUR, IMPORTANCE_COLOUR = "#c3d2e6", "#4c8bd6", "#e2a35c"
+WHISKER_COLOUR, TEXT_COLOUR = "#333333", "#222222"
 #: Largest number of labels on the axis; with more timesteps, some labels are left out.
 MOST_LABELS = 25
 #: Width of a bar as a fraction of the distance between timesteps: of a single bar, and of one of two.

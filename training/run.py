@@ -53,11 +53,8 @@ def run(options: Options, dataset: Dataset) -> Path:
     except TrainingError:  # resuming would fail in the same way
         checkpoints.discard()
         raise
-    first = trained[0]
-    card = _card(dataset, options, first)
-    if len(trained) > 1:
-        card = card.model_copy(update={"repeats": _repeats(options, [one.evaluation for one in trained])})
-    published = export.publish(first.model, card, dataset.test.x[: export.CHECKED_SEQUENCES], home)
+    card = _card(dataset, options, trained)
+    published = export.publish(trained[0].model, card, dataset.test.x[: export.CHECKED_SEQUENCES], home)
     checkpoints.discard()
     return published
 
@@ -71,8 +68,8 @@ def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoin
     return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 
-def _card(dataset: Dataset, options: Options, trained: TrainedModel) -> ModelCard:
-    model, fitted, evaluation = trained
+def _card(dataset: Dataset, options: Options, trained: list[TrainedModel]) -> ModelCard:
+    model, fitted, evaluation = trained[0]
     _, timesteps, features = dataset.train.x.shape
     return ModelCard(
         name=options.model_name,
@@ -90,6 +87,7 @@ def _card(dataset: Dataset, options: Options, trained: TrainedModel) -> ModelCar
         attention=evaluation.profile,
         importance=evaluation.importance,
         agreement=evaluation.agreement,
+        repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),
             libraries={name: version(name) for name in LIBRARIES},

@@ -127,10 +127,7 @@ def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, los
             total, step = total + loss, step + 1
         return total
 
-    def call(batches: Batches) -> float:
-        return _finite(make_steps(*map(tf.constant, batches)))
-
-    return call
+    return lambda batches: _finite(make_steps(*map(tf.constant, batches)))
 
 
 def loss_function(dataset: Dataset, options: Options) -> Losses:
