@@ -25,7 +25,7 @@ GOLDEN_SEQUENCES, CHECKED_SEQUENCES = 32, 1000
 def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> Path:
     """Write a version to a staging directory, verify it as the service does, and publish it by one rename.
 
-    The held-out `sample (n, timesteps, features)` gives the golden example, and more sequences to check the lowering on.
+    The held-out `sample (n, timesteps, features)` gives the golden example, and more to check the lowering on.
     This function adds the lowering to the card. Return the directory of the published version.
 
     Raises:

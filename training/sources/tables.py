@@ -71,7 +71,7 @@ class TableBatch:
         return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
     def numbers(self, columns: Sequence[str]) -> NDArray[np.float64]:
-        """Return columns of numbers `(rows, columns)`, finite in float32. NaN stands for an empty cell."""
+        """Return columns of numbers `(rows, columns)`, none too large for float32. NaN stands for an empty cell."""
         values = np.empty((len(columns), len(self)))
         for index, column in enumerate(columns):
             values[index] = self._doubles(column).to_numpy(zero_copy_only=False)
