@@ -12,7 +12,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
@@ -23,6 +23,10 @@ from service.settings import Settings
 
 gc.freeze()
 gc.enable()
+
+#: A worker process that does not answer uvicorn for so many seconds is restarted; one that is only busy must not be. To
+#: replace a worker that has just died, or to stop beside it, may take as long.
+WORKER_SECONDS: Final = 10
 
 
 def main() -> None:
@@ -62,8 +66,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
         "timeout_graceful_shutdown": math.ceil(settings.timeout),
-        # A worker that is only busy must not be restarted.
-        "timeout_worker_healthcheck": math.ceil(settings.timeout),
+        "timeout_worker_healthcheck": WORKER_SECONDS,
     }
 
 

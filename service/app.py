@@ -129,31 +129,12 @@ def add_routes(app: FastAPI) -> None:
     error_answers.add_handlers(app)
     # Inference routes belong to the app itself: FastAPI searches an included router twice for each request.
     app.router.route_class = InferenceRoute
-    for protocol in (predict, tfserving, kserve, oip, invocations):
-        protocol.add_routes(app)
-    for module in (
-        attention,
-        operations,
-        prometheus,
-        page,
-        documentation,
-        tfserving,
-        kserve,
-        oip,
-        model_repository,
-        invocations,
-    ):
+    protocols = (tfserving, kserve, oip, invocations)
+    for module in (predict, *protocols):
+        module.add_routes(app)
+    for module in (attention, operations, prometheus, page, documentation, *protocols, model_repository):
         app.include_router(module.router)
-    openapi.complete(
-        app,
-        predict.PredictRequest,
-        tfserving.PredictBody,
-        kserve.ExplainBody,
-        oip.InferRequest,
-        invocations.Invocation,
-        model_repository.IndexRequest,
-        model_repository.ControlRequest,
-    )
+    openapi.complete(app)
 
 
 def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
@@ -170,6 +151,8 @@ def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAP
         logger.critical("%s", error)
         if shared is not None:
             (shared / FAILED).touch()
+            # Without a clean-up, in which uvicorn would wait for the answer to a health check until that times out.
+            os._exit(STARTUP_FAILURE)
         raise SystemExit(STARTUP_FAILURE) from None
 
 

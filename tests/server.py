@@ -32,6 +32,9 @@ def serving(*arguments: str, python: str = sys.executable) -> Iterator[tuple[str
         url = f"http://127.0.0.1:{port}"
         wait_until_ready(url, process)
         yield url, process
+        # Not its workers: uvicorn waits for the answer of a worker that has just ended until that times out.
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 @contextmanager
@@ -47,8 +50,7 @@ def running(
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)  # make and bash do not always pass it on
-                # Uvicorn waits for a health check of a worker that has just ended until that times out.
-                process.communicate(timeout=90)
+                process.communicate(timeout=60)
 
 
 def execute(command: Sequence[str], cwd: Path) -> str:

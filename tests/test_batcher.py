@@ -355,7 +355,7 @@ async def test_a_full_queue_refuses_requests_until_it_is_empty() -> None:
         async with busy(b, run):
             waiting = asyncio.create_task(b.submit(rows(1, 2), ["out"]))
             await asyncio.sleep(0)
-            with pytest.raises(QueueFull, match="expected at most 3 sequences waiting, got 3 before these 1"):
+            with pytest.raises(QueueFull, match="expected at most 3 sequences waiting, got 3 and 1 more"):
                 await b.submit(rows(3), ["out"])
         await waiting
         assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"].shape == (3, 1)
@@ -370,7 +370,7 @@ async def test_rows_of_a_cancelled_request_make_room_again() -> None:
             await asyncio.sleep(0)
             cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
-        assert b.rows == 0
+        assert b.queue.rows == 0
 
 
 async def test_a_request_past_its_deadline_fails_and_does_not_run() -> None:
@@ -397,7 +397,7 @@ async def test_answered_requests_are_not_kept_for_their_deadlines() -> None:
     async with batcher(run, timeout=3600) as b:
         for i in range(1000):
             await b.submit(rows(i), ["out"])
-        assert b.unanswered == 0
+        assert b.queue.unanswered == 0
 
 
 async def test_an_idle_batcher_takes_any_request() -> None:
@@ -565,7 +565,7 @@ def test_each_request_gets_its_own_rows_or_one_clear_error(  # noqa: PLR0913 - e
         except RuntimeError:
             assert failing_calls
         except QueueFull:
-            assert b.rows > max(0, max_queue - arrival.rows)
+            assert b.queue.rows > max(0, max_queue - arrival.rows)
         else:
             assert not arrival.poisoned
             assert set(result.outputs) == arrival.outputs
@@ -588,7 +588,7 @@ def test_each_request_gets_its_own_rows_or_one_clear_error(  # noqa: PLR0913 - e
             for outcome in await asyncio.gather(*callers, return_exceptions=True):
                 assert outcome is None or isinstance(outcome, asyncio.CancelledError), outcome
             await b.close()
-        assert (b.rows, b.unanswered) == (0, 0)
+        assert (b.queue.rows, b.queue.unanswered) == (0, 0)
 
     asyncio.run(run_all())
 
@@ -601,12 +601,12 @@ async def test_a_reservation_holds_room_while_a_request_is_read(monkeypatch: pyt
             await b.submit(rows(1, 2, 3), ["out"])
         run.batches.clear()
         async with busy(b, run):  # 1 row of 8
-            with b.reserve(), b.reserve(), pytest.raises(QueueFull, match="got 1 before these 1"):
-                b.reserve().__enter__()
-            with b.reserve(), b.reserve():  # released by the block before
+            with b.queue.reserve(), b.queue.reserve(), pytest.raises(QueueFull, match="got 1 and"):
+                b.queue.reserve().__enter__()
+            with b.queue.reserve(), b.queue.reserve():  # released by the block before
                 pass
             monkeypatch.setattr("service.serving.request_queue.RESERVED_SECONDS", -1)
             for _ in range(10):
-                b.reserve().__enter__()
-        with b.reserve(), b.reserve(), b.reserve(), b.reserve():  # an idle engine refuses none
+                b.queue.reserve().__enter__()
+        with b.queue.reserve(), b.queue.reserve(), b.queue.reserve(), b.queue.reserve():  # an idle engine refuses none
             pass

@@ -71,7 +71,7 @@ async def test_an_app_level_dependency_protects_every_route(app: FastAPI) -> Non
                 assert len({answer.status_code for answer in answers}) == 1, f"{method} {path}"
         with held(app):
             waiting = asyncio.create_task(client.post("/predict", json=body, headers=key))
-            await until(lambda: app.state.repository.get().batcher.rows == 1)
+            await until(lambda: app.state.repository.get().batcher.queue.rows == 1)
             assert (await client.post("/predict", json=body)).status_code == 401
             assert (await client.post("/predict", json=body, headers=key)).status_code == 429
         assert (await waiting).status_code == 200
@@ -107,7 +107,7 @@ async def test_middleware_sees_every_route_and_every_refusal(app: FastAPI) -> No
         body = {"sequence": SEQUENCE}
         with held(app):
             waiting = asyncio.create_task(ask("POST", "/predict", json=body))
-            await until(lambda: app.state.repository.get().batcher.rows == 1)
+            await until(lambda: app.state.repository.get().batcher.queue.rows == 1)
             for path in ("/predict", "/v1/models/after-lstm:predict", "/v2/models/after-lstm/infer", "/invocations"):
                 assert await ask("POST", path, json=body) == 429
         assert await waiting == 200
@@ -159,7 +159,7 @@ async def test_overload_and_large_bodies_work_with_tls(app: FastAPI, tls: tuple[
     async with httpx.AsyncClient(base_url=url, verify=context, limits=limits, timeout=30) as client:
         with held(app):
             waiting = asyncio.create_task(client.post("/predict", json={"sequence": SEQUENCE}))
-            await until(lambda: app.state.repository.get().batcher.rows == 1)
+            await until(lambda: app.state.repository.get().batcher.queue.rows == 1)
             refused = await asyncio.gather(
                 *(client.post("/predict", content=large[: 2**20], headers=headers) for _ in range(40))
             )

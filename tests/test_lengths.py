@@ -150,7 +150,7 @@ async def test_requests_of_different_lengths_run_in_one_call(masked: Path, engin
         first = asyncio.create_task(posted(app, SEQUENCES[:1]))
         await until(lambda: bool(calls))
         others = [asyncio.create_task(posted(app, [sequence])) for sequence in SEQUENCES[1:]]
-        await until(lambda: batcher.rows == len(SEQUENCES))
+        await until(lambda: batcher.queue.rows == len(SEQUENCES))
     answers = [one for answer in await asyncio.gather(first, *others) for one in answer]
     assert calls[:2] == [1, len(SEQUENCES) - 1]
     for got, wanted in zip(answers, alone, strict=True):

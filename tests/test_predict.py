@@ -361,11 +361,11 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI) -
     async with connect(small) as client:
         with held(small):
             first = asyncio.create_task(client.post("/predict", json={"sequences": [SEQUENCE] * 2}))
-            await until(lambda: model.batcher.rows > 0)
+            await until(lambda: model.batcher.queue.rows > 0)
             refused = await client.post("/predict", json={"sequence": SEQUENCE})
             assert refused.status_code == 429
             assert refused.headers["Retry-After"] == "1"
-            assert refused.json() == {"detail": "expected at most 2 sequences waiting, got 2 before these 1"}
+            assert refused.json() == {"detail": "expected at most 2 sequences waiting, got 2 and 1 more"}
             unread = await client.post("/predict", content=b"{", headers={"Content-Type": "application/json"})
             assert unread.status_code == 429, "a body for which there is no room is not read"
             assert (await client.get("/health/live")).status_code == 200
@@ -373,7 +373,7 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI) -
             late = await first
         assert late.status_code == 504
         assert late.json() == {"detail": "no answer within 0.5 s"}
-        await until(lambda: model.batcher.rows == 0)
+        await until(lambda: model.batcher.queue.rows == 0)
         assert (await client.post("/predict", json={"sequence": SEQUENCE})).status_code == 200
 
 

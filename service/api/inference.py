@@ -56,12 +56,7 @@ class JsonResponse(Response):
 
 
 async def infer(request: Request, model: Model, decode: Decoder) -> Response:
-    """Answer a posted body with the outputs of a model.
-
-    Args:
-        request: the request.
-        model: the model to ask.
-        decode: the decoder of the protocol.
+    """Answer a posted body with the outputs of a model, in the form of a protocol.
 
     Raises:
         ServiceError: the request is refused, or it fails.

@@ -16,22 +16,18 @@ REFERENCE = "#/components/schemas/{model}"
 #: The parameters of paths whose endpoints do not declare them.
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "model": {"description": "Name of the model.", "schema": {"type": "string"}},
-    "version": {
-        "description": "Version of the model.",
-        "schema": {"type": "integer", "exclusiveMaximum": 10**18},
-    },
+    "version": {"description": "Version of the model.", "schema": {"type": "integer", "exclusiveMaximum": 10**18}},
     "method": {"description": "Method to call: `predict`, `classify` or `regress`.", "schema": {"type": "string"}},
 }
 
 
-def takes(body: type[BaseModel], *, required: bool = True, **more: Any) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route that reads a JSON body itself.
+#: The types of the bodies that routes read themselves, by name.
+BODIES: dict[str, type[BaseModel]] = {}
 
-    Args:
-        body: the type of the body.
-        required: whether the body must be there.
-        more: further media types and their schemas.
-    """
+
+def takes(body: type[BaseModel], *, required: bool = True, **more: Any) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that reads a JSON body itself, or a body of `more` media types."""
+    BODIES[body.__name__] = body
     content = {JSON: {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}, **more}
     return {"requestBody": {"required": required, "content": content}}
 
@@ -45,20 +41,17 @@ def query_parameters(parameters: type[BaseModel]) -> list[dict[str, Any]]:
     ]
 
 
-def complete(app: FastAPI, *bodies: type[BaseModel]) -> None:
-    """Complete the OpenAPI document of an app.
-
-    Args:
-        app: the app.
-        bodies: the types that `takes` refers to.
-    """
-    app.openapi = partial(_document, app.openapi, bodies)  # type: ignore[method-assign] # as FastAPI documents it
+def complete(app: FastAPI) -> None:
+    """Complete the OpenAPI document of an app."""
+    app.openapi = partial(_document, app.openapi)  # type: ignore[method-assign] # as FastAPI documents it
 
 
-def _document(original: Callable[[], dict[str, Any]], bodies: tuple[type[BaseModel], ...]) -> dict[str, Any]:
+def _document(original: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     document = original()
     schemas = document["components"]["schemas"]
-    schemas |= models_json_schema([(body, "validation") for body in bodies], ref_template=REFERENCE)[1]["$defs"]
+    schemas |= models_json_schema([(body, "validation") for body in BODIES.values()], ref_template=REFERENCE)[1][
+        "$defs"
+    ]
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if in_protocol(path):  # these answer 400 instead of the 422 that FastAPI adds

@@ -43,12 +43,7 @@ class RequestBody(NamedTuple):
         return self.size > LARGE_BODY
 
     def parse(self, expected: type[M], most_sequences: int, timesteps: int) -> M:
-        """Parse the body as JSON that describes sequences.
-
-        Args:
-            expected: the type to return.
-            most_sequences: most sequences in it.
-            timesteps: timesteps of each sequence.
+        """Parse the body as JSON that describes sequences, at most `most_sequences` of so many timesteps.
 
         Raises:
             TooLarge: the body has more lists, objects and fields than those sequences could have.
@@ -83,12 +78,7 @@ def parse_json(text: bytes) -> Any:
 
 
 def validated(expected: type[M], value: object, where: str) -> M:
-    """Return a part of a request as an instance of a type.
-
-    Args:
-        expected: the type.
-        value: parsed JSON, or a mapping.
-        where: which part of the request it is.
+    """Return a value as an instance of a type; `where` names the part of the request that it is, for errors.
 
     Raises:
         RequestValidationError: the value is not of that type.
@@ -113,12 +103,7 @@ def require_json(request: Request) -> None:
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> RequestBody:
-    """Read the body of a request.
-
-    Args:
-        request: the request.
-        limit: most bytes.
-        timeout: longest time from the first piece to the last, in seconds.
+    """Read a body of at most `limit` bytes, whose last piece arrives within `timeout` seconds of the first.
 
     Raises:
         UnsupportedMediaType: the body is compressed.

@@ -13,10 +13,7 @@ def total_variation(p: Floats, q: Floats) -> Floats:
 
     Args:
         p: `(…, timesteps)`, summing to 1 over the timesteps.
-        q: `(…, timesteps)`, summing to 1 over the timesteps.
-
-    Returns:
-        `(…)`.
+        q: of the same shape.
     """
     distance: Floats = np.abs(p - q).sum(axis=-1) / 2
     return distance
@@ -30,10 +27,7 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
 
     Args:
         p: `(…, timesteps)`, summing to 1 over the timesteps.
-        q: `(…, timesteps)`, summing to 1 over the timesteps.
-
-    Returns:
-        `(…)`.
+        q: of the same shape.
     """
     mixed = (p + q) / 2
     divergence = (_information(p, mixed) + _information(q, mixed)) / 2

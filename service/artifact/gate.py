@@ -52,10 +52,6 @@ class Verified:
 def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     """Open a version, after checks that it is harmless, matches its card and computes the same as at export.
 
-    Args:
-        contents: the files of the version.
-        open_engine: opens the engine that runs its graph.
-
     Raises:
         ArtifactError: the version must not be served.
     """
@@ -176,19 +172,10 @@ def _replay(contents: Contents, card: ModelCard, golden: Golden, engine: Engine)
 
 
 def differences(output: str, got: Array, expected: Array, target: Target) -> Array:
-    """Return the absolute differences of an output from its expected value.
+    """Return the absolute differences of an output `(n, …)` from its expected value.
 
     Predicted numbers may have any magnitude. Their differences are therefore reduced by the float32 rounding error
     and divided by their standard deviation.
-
-    Args:
-        output: name of the output.
-        got: `(n, …)`.
-        expected: `(n, …)`.
-        target: the card's target.
-
-    Returns:
-        `(n, …)`.
     """
     distance: Array = np.abs(got - expected)
     if not _are_numbers(output, target):

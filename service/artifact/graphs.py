@@ -51,10 +51,7 @@ DEEPEST: Final = 16
 
 @lru_cache(maxsize=8)  # versions that were trained with the same options have the same graph
 def check_saved_model(saved_model: bytes) -> None:
-    """Check that a SavedModel only computes.
-
-    Args:
-        saved_model: the content of `saved_model.pb`.
+    """Check that a SavedModel, the content of `saved_model.pb`, only computes.
 
     Raises:
         ValueError: it is not a SavedModel of TensorFlow 2, or it holds an operation that may do more.
@@ -67,9 +64,6 @@ def check_saved_model(saved_model: bytes) -> None:
 
 def check_onnx(model: bytes) -> None:
     """Check that an ONNX model only computes, and holds all its weights.
-
-    Args:
-        model: the content of `model.onnx`.
 
     Raises:
         ValueError: it is not an ONNX model, it holds functions or an operator of a library, or it keeps weights in

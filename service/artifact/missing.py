@@ -8,14 +8,7 @@ from service.artifact.tensors import Array
 
 
 def absent(sequences: Array) -> NDArray[np.bool_]:
-    """Return whether each timestep is absent. It is absent if no feature has a value.
-
-    Args:
-        sequences: `(n, timesteps, features)`.
-
-    Returns:
-        `(n, timesteps)`.
-    """
+    """Return `(n, timesteps)`, whether each timestep of sequences `(n, timesteps, features)` is without any value."""
     without_value: NDArray[np.bool_] = np.all(np.isnan(sequences), axis=2)
     return without_value
 

@@ -4,14 +4,12 @@ import asyncio
 import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from functools import partial
 from typing import Final
 
 import numpy as np
 
 from service.artifact.tensors import Array
-from service.errors import Unavailable
 from service.serving.call_policy import INLINE_SECONDS, CallPolicy
 from service.serving.cpus import lower_priority
 from service.serving.durations import Durations
@@ -41,6 +39,9 @@ class Batcher:
         max_queue: most rows waiting or running before further requests are refused. An idle Batcher refuses none.
         timeout: seconds after which a request fails. Rows that have not run by then are dropped.
         durations: how long calls take, if that is known before `warm_up`. By default they run in the thread until then.
+
+    Attributes:
+        queue: the queue of requests, which admits or refuses them.
     """
 
     def __init__(  # noqa: PLR0913 - each by its name
@@ -56,42 +57,11 @@ class Batcher:
         self._run = run
         self._max_batch = max_batch
         self._step = self._max_step = max_step or max_batch
-        self._queue = RequestQueue(max_rows=max_queue, timeout=timeout)
+        self.queue = RequestQueue(max_rows=max_queue, timeout=timeout)
         self._policy = CallPolicy(durations or Durations(2 * INLINE_SECONDS, 0), max_batch)
         self._executor = ThreadPoolExecutor(1, "batcher", lower_priority, (NICENESS,))
         self._idle = asyncio.Event()
         self._idle.set()
-        self._closed = False
-
-    @property
-    def rows(self) -> int:
-        """How many rows are waiting or running."""
-        return self._queue.rows
-
-    @property
-    def unanswered(self) -> int:
-        """How many requests have no answer yet."""
-        return self._queue.unanswered
-
-    def reserve(self) -> AbstractContextManager[None]:
-        """Hold room for a request while it is read.
-
-        Raises:
-            QueueFull: there is no room.
-            Unavailable: the Batcher is closed.
-        """
-        self._require_open()
-        return self._queue.reserve()
-
-    def require_room(self, rows: int) -> None:
-        """Refuse rows as `submit` would.
-
-        Raises:
-            QueueFull: `max_queue` rows are waiting or running already.
-            Unavailable: the Batcher is closed.
-        """
-        self._require_open()
-        self._queue.require_room(rows)
 
     async def submit(self, rows: Rows, outputs: Collection[str]) -> Result:
         """Run rows, together with the rows of other requests where that saves a call.
@@ -109,7 +79,7 @@ class Batcher:
             Exception: any exception of the engine for these rows alone.
         """
         count = len(rows)
-        self.require_room(count)
+        self.queue.require_room(count)
         loop = asyncio.get_running_loop()
         idle = self._idle.is_set()
         self._policy.arrive()
@@ -117,7 +87,7 @@ class Batcher:
             loop.call_soon(self._end_turn)  # requests of this turn that come later are queued
             part = self._call(np.asarray(rows), outputs)
             return Result(part.outputs, queue=0, inference=part.seconds)
-        request = self._queue.add(rows, outputs)
+        request = self.queue.add(rows, outputs)
         if idle:
             self._idle.clear()
             loop.call_soon(self._next, loop)  # not now: other requests of this turn join the call
@@ -136,14 +106,9 @@ class Batcher:
 
     async def close(self) -> None:
         """Refuse new requests, finish the accepted ones, and free the thread."""
-        self._closed = True
+        self.queue.close()
         await self._idle.wait()
         self._executor.shutdown()
-        self._queue.close()
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise Unavailable("the model is being unloaded")
 
     def _end_turn(self) -> None:
         if self._idle.is_set():
@@ -151,18 +116,18 @@ class Batcher:
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next call, or become idle."""
-        if self._policy.gathers(self._queue):
+        if self._policy.gathers(self.queue):
             loop.call_soon(self._next, loop)
             return
-        call = self._queue.take(self._policy.room(self._queue))
+        call = self.queue.take(self._policy.room(self.queue))
         if not call.pieces:
-            self._queue.finish(call, [])
+            self.queue.finish(call, [])
             self._policy.end_turn()
             self._idle.set()
             return
         self._policy.start()
         if self._policy.runs_inline(sum([piece.size for piece in call.pieces])):
-            self._queue.finish(call, self._run_pieces(call.pieces))
+            self.queue.finish(call, self._run_pieces(call.pieces))
             loop.call_soon(self._next, loop)  # not now: requests that arrived meanwhile join the next call
         else:
             running = loop.run_in_executor(self._executor, self._run_calls, call, loop)
@@ -170,7 +135,7 @@ class Batcher:
 
     def _finish(self, loop: asyncio.AbstractEventLoop, running: asyncio.Future[list[Outcome]]) -> None:
         for call, outcomes in running.result():
-            self._queue.finish(call, outcomes)
+            self.queue.finish(call, outcomes)
         self._next(loop)
 
     def _run_calls(self, call: Call, loop: asyncio.AbstractEventLoop) -> list[Outcome]:
@@ -182,10 +147,10 @@ class Batcher:
         """
         while True:
             outcomes = self._run_pieces(call.pieces)
-            following = self._queue.take(self._policy.room(self._queue))
+            following = self.queue.take(self._policy.room(self.queue))
             if not following.pieces:
                 return [(call, outcomes), (following, [])]
-            loop.call_soon_threadsafe(self._queue.finish, call, outcomes)
+            loop.call_soon_threadsafe(self.queue.finish, call, outcomes)
             call = following
 
     def _run_pieces(self, pieces: list[Piece]) -> list[Part | BaseException]:

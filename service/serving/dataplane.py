@@ -55,11 +55,7 @@ class DataPlane:
         self._max_values = max_values
 
     def model(self, name: str | None = None, version: int | None = None) -> Model:
-        """Return the model that answers.
-
-        Args:
-            name: the model; the default if None.
-            version: the version; the one that answers for the model if None.
+        """Return the model that answers; by default the default model, in the version that answers for it.
 
         Raises:
             UnknownModel: there is no such model or version.
@@ -74,7 +70,7 @@ class DataPlane:
             QueueFull: too many sequences are waiting or running.
             Unavailable: the version is being unloaded.
         """
-        return model.batcher.reserve()
+        return model.batcher.queue.reserve()
 
     def most_sequences(self, card: ModelCard) -> int:
         """Return most sequences in one request to a model.
@@ -106,12 +102,10 @@ class DataPlane:
             )
         if question.importance:
             return await self._explain(model, question)
-        if ATTENTION in wanted:
-            result = await model.batcher.submit(sequences, wanted)
-            model.live_profile.add(result.outputs[ATTENTION])
-        else:  # all traffic counts in the live profile
-            result = await model.batcher.submit(sequences, (*wanted, ATTENTION))
-            model.live_profile.add(result.outputs.pop(ATTENTION))
+        result = await model.batcher.submit(sequences, dict.fromkeys((*wanted, ATTENTION)))
+        model.live_profile.add(result.outputs[ATTENTION])  # all traffic counts
+        if ATTENTION not in wanted:
+            del result.outputs[ATTENTION]
         return result
 
     async def _explain(self, model: Model, question: Question) -> Result:
@@ -129,7 +123,7 @@ class DataPlane:
                 f"got {len(sequences)}"
             )
         occlusions = Occlusions(sequences, model.baseline)
-        model.batcher.require_room(len(sequences) + len(occlusions))  # both or neither
+        model.batcher.queue.require_room(len(sequences) + len(occlusions))  # both or neither
         result, occluded = await asyncio.gather(
             model.batcher.submit(sequences, {*question.outputs, PREDICTION, ATTENTION}),
             model.batcher.submit(occlusions, (PREDICTION,)),

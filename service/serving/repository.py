@@ -37,6 +37,10 @@ class Repository:
         pins: versions that answer instead of the newest, by model.
         keep: most served versions of a model.
         unloaded: the models that clients have unloaded.
+
+    Attributes:
+        default: the model of requests that name none.
+        models: the versions of each model, by name; replaced and never changed, as other threads read it.
     """
 
     def __init__(  # noqa: PLR0913 - passed by name; they are the settings of a folder
@@ -49,41 +53,27 @@ class Repository:
         keep: int,
         unloaded: Unloaded,
     ) -> None:
+        self.default = default
+        self.models: Mapping[str, Versions] = {}
         self._artifacts = artifacts
         self._load = load
-        self._default = default
         self._pins = pins
         self._keep = keep
         self._unloaded = unloaded
-        self._models: Mapping[str, Versions] = {}  # replaced and never changed, as other threads read it
         self._emptied = False
         self._executor = ThreadPoolExecutor(1, "repository", lower_priority, (NICENESS,))
 
-    @property
-    def default(self) -> str | None:
-        """The model of requests that name none."""
-        return self._default
-
-    @property
-    def models(self) -> Mapping[str, Versions]:
-        """The versions of each model, by name."""
-        return self._models
-
     def get(self, name: str | None = None, version: int | None = None) -> Model:
-        """Return a served model.
-
-        Args:
-            name: the model; None for the default.
-            version: its version; None for the one that answers.
+        """Return a served model: by default the default model, in the version that answers.
 
         Raises:
             UnknownModel: the model or the version is not served.
             Unavailable: nothing is loaded.
         """
-        models = self._models
+        models = self.models
         if not models:
             raise Unavailable("no model is loaded")
-        name = name or self._default
+        name = name or self.default
         versions = models.get(name) if name else None
         if versions is None or name is None:
             raise _unknown(name, models)
@@ -103,25 +93,21 @@ class Repository:
                 f"no model in {self._artifacts}: train one with `python -m training --artifacts {self._artifacts}`, "
                 "or point --artifacts elsewhere"
             )
-        if self._default is None and len(found) > 1:
+        if self.default is None and len(found) > 1:
             raise ArtifactError(f"{self._artifacts} has {_list(found)}: choose the default with --model")
-        self._default = self._default or next(iter(found))
-        if self._default not in found:
-            raise ArtifactError(f"no model {self._default!r} in {self._artifacts}: expected one of {_list(found)}")
+        self.default = self.default or next(iter(found))
+        if self.default not in found:
+            raise ArtifactError(f"no model {self.default!r} in {self._artifacts}: expected one of {_list(found)}")
         for name, number in self._pins.items():
             if number not in found.get(name, ()):
                 expected = f"{name} has {_list(found[name])}" if name in found else f"expected one of {_list(found)}"
                 raise ArtifactError(f"no version to pin in {self._artifacts / name / str(number)}: {expected}")
         self._serve(found, keep=1)
-        if self._models[self._default].current is None and self._default not in self._unloaded:  # the log says why
-            raise ArtifactError(f"no version of {self._default!r} in {self._artifacts} can be served")
+        if self.models[self.default].current is None and self.default not in self._unloaded:  # the log says why
+            raise ArtifactError(f"no version of {self.default!r} in {self._artifacts} can be served")
 
     async def watch(self, seconds: float) -> None:
-        """Update every few seconds until cancelled. Polling also works on network volumes, which report no changes.
-
-        Args:
-            seconds: time from one update to the next.
-        """
+        """Update every few seconds until cancelled. Polling also works on network volumes, which report no changes."""
         while True:
             try:
                 await self._update_in_thread()
@@ -133,28 +119,24 @@ class Repository:
         """Serve the models that are in the folder now. Only one thread at a time may call this."""
         found = discover(self._artifacts)
         # An empty folder is more likely an unmounted volume than a wish to stop serving.
-        emptied = bool(self._models) and not found
+        emptied = bool(self.models) and not found
         if emptied and not self._emptied:
             logger.error("no model in %s any more: all stay as they are", self._artifacts)
         self._emptied = emptied
         if not emptied:
             self._serve(found, self._keep)
             return
-        for name, versions in self._models.items():
+        for name, versions in self.models.items():
             if name in self._unloaded:
                 versions.unload([status.version for status in versions.statuses()])
 
     async def load(self, name: str, timeout: float) -> None:
         """Serve the newest versions of a model now, in all processes, even if it was unloaded.
 
-        Args:
-            name: the model.
-            timeout: longest time to wait, in seconds. Loading goes on after it.
-
         Raises:
             UnknownModel: there is no such model.
             Unavailable: none of its versions can be served.
-            DeadlineExceeded: loading takes longer.
+            DeadlineExceeded: loading takes longer than `timeout` seconds. It goes on.
         """
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(None, discover, self._artifacts)
@@ -170,17 +152,13 @@ class Repository:
     async def unload(self, name: str, timeout: float) -> None:
         """Stop serving a model, in all processes, until it is loaded again. Accepted requests are finished.
 
-        Args:
-            name: the model.
-            timeout: longest time to wait until its memory is freed, in seconds. Unloading goes on after it.
-
         Raises:
             UnknownModel: there is no such model.
             Unavailable: the other processes cannot be notified.
-            DeadlineExceeded: unloading takes longer.
+            DeadlineExceeded: its memory is not freed within `timeout` seconds. Unloading goes on.
         """
-        if name not in self._models:
-            raise _unknown(name, self._models)
+        if name not in self.models:
+            raise _unknown(name, self.models)
         self._unloaded.add(name)
         async with _within(timeout):
             await asyncio.shield(self._update_in_thread())
@@ -188,13 +166,13 @@ class Repository:
     async def close(self) -> None:
         """Stop serving, and wait until each model has finished its accepted requests."""
         self._executor.shutdown(wait=False, cancel_futures=True)  # do not wait for a version that is being loaded
-        models, self._models = self._models, {}
+        models, self.models = self.models, {}
         for versions in models.values():
             await versions.close()
 
     def _serve(self, found: Mapping[str, list[int]], keep: int) -> None:
         """Serve the models found, drop those whose directory is gone, and free memory."""
-        models = dict(self._models)
+        models = dict(self.models)
         for name in found:
             if name not in models:
                 models[name] = Versions(self._artifacts / name, self._load, pin=self._pins.get(name))
@@ -205,7 +183,7 @@ class Repository:
                 for model in models.pop(name).served.values():
                     model.retire()
                 freed = True
-        self._models = models
+        self.models = models
         for name, versions in models.items():
             try:
                 numbers = found[name] if name in found else versions_of(self._artifacts / name)
@@ -224,7 +202,7 @@ class Repository:
         """Wait some seconds, but not after another process has loaded or unloaded a model."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if any((name in self._unloaded) != versions.unloaded for name, versions in self._models.items()):
+            if any((name in self._unloaded) != versions.unloaded for name, versions in self.models.items()):
                 return
             await asyncio.sleep(min(left, CONTROL_SECONDS))
 

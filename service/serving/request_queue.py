@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self
 import numpy as np
 
 from service.artifact.tensors import Array
-from service.errors import DeadlineExceeded, QueueFull
+from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.serving.durations import SMOOTHING
 
 Outputs = dict[str, Array]
@@ -47,13 +47,7 @@ class Result(NamedTuple):
 
 
 class Part(NamedTuple):
-    """The outcome of one call for the rows of one request.
-
-    Attributes:
-        outputs: the outputs by name, `(m, …)` each.
-        started: when the call began, by `time.perf_counter`.
-        seconds: how long it took.
-    """
+    """The outputs `(m, …)` of one call for one request, when it started, by `time.perf_counter`, and its duration."""
 
     outputs: Outputs
     started: float
@@ -96,14 +90,7 @@ class Request:
 
 
 class Piece(NamedTuple):
-    """The rows of one request in one call.
-
-    Attributes:
-        request: the request.
-        rows: `(m, …)`.
-        size: m.
-        last: whether the request has no rows after these.
-    """
+    """The rows `(size, …)` of one request in one call, and whether they are its last ones."""
 
     request: Request
     rows: Rows
@@ -112,12 +99,7 @@ class Piece(NamedTuple):
 
 
 class Call(NamedTuple):
-    """The next rows to run.
-
-    Attributes:
-        pieces: the rows, by request.
-        dropped: requests that were answered before they ran, and how many rows each still had.
-    """
+    """The rows of one call, and the requests that were answered before they ran, each with its remaining rows."""
 
     pieces: list[Piece]
     dropped: list[tuple[Request, int]]
@@ -125,12 +107,7 @@ class Call(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Room for a request that is being read.
-
-    Attributes:
-        rows: how many rows it holds; 0 once it is released.
-        expires: when it is released at the latest, by `time.perf_counter`.
-    """
+    """Room for the rows of a request that is being read, until `expires` by `time.perf_counter`."""
 
     rows: float
     expires: float
@@ -144,10 +121,14 @@ class RequestQueue:
     Args:
         max_rows: most rows waiting or running before further requests are refused. An empty queue refuses none.
         timeout: seconds after which a request fails. Rows that have not run by then are dropped.
+
+    Attributes:
+        rows: how many rows are waiting or running.
     """
 
     def __init__(self, *, max_rows: int, timeout: float) -> None:
-        self.rows = 0  # waiting or running
+        self.rows = 0
+        self._closed = False
         self._max_rows = max_rows
         self._timeout = timeout
         self._waiting: deque[Request] = deque()
@@ -172,17 +153,17 @@ class RequestQueue:
         """Hold room for a request that is being read, as many rows as requests have on average.
 
         Without it, many requests would be read for the room of one. A reservation lasts `RESERVED_SECONDS`, so that
-        slow uploads cannot close the queue.
+        slow uploads cannot fill the queue.
 
         Raises:
             QueueFull: there is no such room.
+            Unavailable: the queue is closed.
         """
         now = time.perf_counter()
         while self._reservations and self._reservations[0].expires < now:
             self._release(self._reservations.popleft())
         reservation = Reservation(self._rows_of_request, now + RESERVED_SECONDS)
-        if self.rows and self.rows + self._reserved + reservation.rows > self._max_rows:
-            raise QueueFull(f"expected at most {self._max_rows} sequences waiting, got {self.rows} before these 1")
+        self.require_room(self._reserved + reservation.rows)
         self._reservations.append(reservation)
         self._reserved += reservation.rows
         try:
@@ -190,14 +171,17 @@ class RequestQueue:
         finally:
             self._release(reservation)
 
-    def require_room(self, rows: int) -> None:
-        """Refuse rows while there is no room for them.
+    def require_room(self, rows: float) -> None:
+        """Refuse rows that `add` must not get.
 
         Raises:
             QueueFull: too many rows are waiting or running.
+            Unavailable: the queue is closed.
         """
+        if self._closed:
+            raise Unavailable("the model is being unloaded")
         if self.rows and self.rows + rows > self._max_rows:
-            raise QueueFull(f"expected at most {self._max_rows} sequences waiting, got {self.rows} before these {rows}")
+            raise QueueFull(f"expected at most {self._max_rows} sequences waiting, got {self.rows} and {rows:.0f} more")
 
     def add(self, rows: Rows, outputs: Collection[str]) -> Request:
         """Append a request, and start its deadline."""
@@ -250,14 +234,13 @@ class RequestQueue:
             if piece.request.answer.done():
                 self._unanswered.pop(piece.request, None)
 
-    def _release(self, reservation: "Reservation") -> None:
+    def close(self) -> None:
+        """Refuse further requests."""
+        self._closed = True
+
+    def _release(self, reservation: Reservation) -> None:
         self._reserved -= reservation.rows
         reservation.rows = 0
-
-    def close(self) -> None:
-        """Stop the timer of the deadlines."""
-        if self._timer is not None:
-            self._timer.cancel()
 
     def _expire(self) -> None:
         """Fail the requests whose deadline has passed, and wait for the next deadline."""

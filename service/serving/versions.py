@@ -59,7 +59,8 @@ class Versions:
     was loaded if its files break, until its directory is deleted. The version that answers stays if no other can be
     loaded.
 
-    Only one thread at a time may call `update` and `unload`. Any thread may call the rest.
+    Only one thread at a time may call `update` and `unload`. Any thread may call the rest, and read the attributes:
+    they are replaced and never changed, so that a reader sees one state or the next.
 
     Args:
         home: the directory of the versions.
@@ -67,11 +68,15 @@ class Versions:
         pin: number of the version that answers; if None, the file `pin` may name one.
 
     Attributes:
+        current: the version that answers.
+        served: the served versions, by number.
         problem: why another version answers than intended; None if there is no problem.
         unloaded: whether the model is unloaded.
     """
 
     def __init__(self, home: Path, load: Callable[[Artifact], Model], *, pin: int | None) -> None:
+        self.current: Model | None = None
+        self.served: Mapping[int, Model] = {}
         self.problem: str | None = None
         self.unloaded = False
         self._home = home
@@ -79,9 +84,6 @@ class Versions:
         self._pin = self._pinned = pin
         self._attempts: dict[int, _Attempt] = {}
         self._attention_moved: dict[int, float | None] = {}
-        # Other threads read these. They are replaced and never changed, so that a reader sees one state or the next.
-        self._current: Model | None = None
-        self._served: Mapping[int, Model] = {}
         self._statuses: Mapping[int, Status] = {}
 
     def get(self, version: int | None = None) -> Model:
@@ -91,46 +93,28 @@ class Versions:
             UnknownModel: this version is not served.
             Unavailable: no version is served.
         """
-        current = self._current
+        current = self.current
         if current is None:
             raise Unavailable(f"no version of model {self._home.name!r} can be served: {self._why_none()}")
         if version is None:
             return current
-        served = self._served
+        served = self.served
         if version not in served:
             raise UnknownModel(
                 f"model {self._home.name!r} has no version {version}: expected {', '.join(map(str, sorted(served)))}"
             )
         return served[version]
 
-    @property
-    def current(self) -> Model | None:
-        """The version that answers."""
-        return self._current
-
-    @property
-    def served(self) -> Mapping[int, Model]:
-        """The served versions, by number."""
-        return self._served
-
     def statuses(self) -> list[Status]:
         """Return the status of each version, newest first."""
         return [status for _, status in sorted(self._statuses.items(), reverse=True)]
 
     def update(self, numbers: Collection[int], keep: int) -> bool:
-        """Serve the versions on disk: load them, let the first take over, and retire the rest.
-
-        Args:
-            numbers: the versions on disk.
-            keep: most versions to serve.
-
-        Returns:
-            Whether a model was retired.
-        """
+        """Serve the versions on disk, at most `keep` of them. Return whether a model was retired."""
         self.unloaded = False
         self._attempts = {number: attempt for number, attempt in self._attempts.items() if number in numbers}
         problem = self._read_pin()
-        pin, current = self._pinned, self._current
+        pin, current = self._pinned, self.current
         served: dict[int, Model] = {}
         for number in sorted(numbers, key=lambda number: (number == pin, number), reverse=True):
             if len(served) == keep:
@@ -162,7 +146,7 @@ class Versions:
             Whether a model was retired.
         """
         self.unloaded = True
-        before, self._served, self._current = self._served, {}, None
+        before, self.served, self.current = self.served, {}, None
         self._attempts, self._attention_moved, self.problem = {}, {}, None
         self._statuses = {number: Status(number, "unloaded") for number in numbers}
         for model in before.values():
@@ -173,7 +157,7 @@ class Versions:
 
     async def close(self) -> None:
         """Stop serving, and wait until each version has finished its accepted requests."""
-        served, self._served, self._current = self._served, {}, None
+        served, self.served, self.current = self.served, {}, None
         for model in served.values():
             await model.close()
 
@@ -211,11 +195,11 @@ class Versions:
 
     def _take_over(self, model: Model) -> None:
         """Let a model answer from now on. Requests on the one before finish there."""
-        before = self._current
+        before = self.current
         if model is before:
             return
-        self._served = {**self._served, model.version: model}
-        self._current = model
+        self.served = {**self.served, model.version: model}
+        self.current = model
         if before is None:
             return
         moved = self._attention_moved[model.version] = model.attention_moved_from(before)
@@ -230,7 +214,7 @@ class Versions:
 
     def _retire_all_but(self, served: Mapping[int, Model], numbers: Collection[int]) -> bool:
         """Serve these models and no others; return whether a model was retired."""
-        before, self._served = self._served, served
+        before, self.served = self.served, served
         for number in before.keys() - served.keys():
             logger.info("%s version %d is retired", self._home.name, number)
         self._attempts = {
@@ -244,7 +228,7 @@ class Versions:
         return bool(retired)
 
     def _status(self, number: int) -> Status:
-        model, attempt = self._served.get(number), self._attempts.get(number)
+        model, attempt = self.served.get(number), self._attempts.get(number)
         reason = None if attempt is None else attempt.reason
         if model is not None:
             return Status(number, "live", reason, model.engine.name, self._attention_moved.get(number))

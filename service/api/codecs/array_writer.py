@@ -10,11 +10,7 @@ from service.errors import InvalidInput
 
 
 def dumps(array: Array, lengths: Lengths = None) -> bytes:
-    """Return the JSON of an array.
-
-    Args:
-        array: `(n, …)`, n ≥ 1.
-        lengths: how many entries of each row to write; all if None.
+    """Return the JSON of an array `(n, …)`, n ≥ 1, with `lengths` entries of each row.
 
     Raises:
         InvalidInput: a row is not finite, which JSON cannot express.
@@ -30,15 +26,7 @@ def dumps(array: Array, lengths: Lengths = None) -> bytes:
 
 
 def dumps_rows(array: Array, lengths: Lengths = None) -> list[bytes]:
-    """Return the JSON of each row of an array. Rows of one length are written together, then cut apart.
-
-    Args:
-        array: `(n, …)`, n ≥ 1.
-        lengths: as for `dumps`.
-
-    Raises:
-        InvalidInput: a row is not finite, which JSON cannot express.
-    """
+    """Return the JSON of each row of an array, as `dumps` does. Rows of one length are written in one go."""
     if isinstance(lengths, np.ndarray):
         return _dumps_rows_of_each_length(array, lengths)
     text = dumps(array, lengths)

@@ -66,16 +66,15 @@ class RequestInput(BaseModel):
 
 
 def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: int) -> Array:
-    """Turn a tensor into sequences that a model can run. Binary FP32 data are not copied.
+    """Turn a tensor into sequences `(n, timesteps, features)` with the timesteps of the model.
+
+    Binary FP32 data are not copied.
 
     Args:
         tensor: the tensor.
         binary: the bytes after the JSON.
         card: the card of the model.
         limit: most sequences.
-
-    Returns:
-        `(n, timesteps, features)`, with the timesteps of the model.
 
     Raises:
         TooLarge: more than `limit` sequences.

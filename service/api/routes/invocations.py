@@ -10,14 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from service import errors
-from service.api.codecs.instances import (
-    DEFAULT_SIGNATURE,
-    Instances,
-    SignatureName,
-    encode_outputs,
-    outputs_of,
-    sequences_of,
-)
+from service.api.codecs.instances import Instances, Signed
 from service.api.codecs.padding import Lengths
 from service.api.error_answers import POSTING, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
@@ -32,10 +25,8 @@ from service.serving.request_queue import Outputs
 router = APIRouter(tags=["MLflow"])
 
 
-class Params(BaseModel):
+class Params(Signed):
     """The parameters of the answer."""
-
-    signature_name: SignatureName = DEFAULT_SIGNATURE
 
 
 class Invocation(Instances):
@@ -79,14 +70,13 @@ def add_routes(app: FastAPI) -> None:
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
     fields = body.parse(Invocation, most, model.card.timesteps)
-    outputs = outputs_of(fields.params.signature_name)
-    sequences = sequences_of(fields, model.card, most)
+    outputs, sequences = fields.params.outputs, fields.decode(model.card, most)
     return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
 
 
 def encode(body: Invocation, lengths: Lengths, outputs: Outputs) -> JsonResponse:
     """Return the answer, from outputs `(n, …)`."""
-    return JsonResponse(b'{"predictions":%b}' % encode_outputs(body, lengths, outputs))
+    return JsonResponse(b'{"predictions":%b}' % body.encode(lengths, outputs))
 
 
 @router.get(

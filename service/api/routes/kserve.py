@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
-from service.api.codecs.instances import Instances, sequences_of
+from service.api.codecs.instances import Instances
 from service.api.codecs.padding import Lengths
 from service.api.codecs.predictions import Prediction, encode_predictions
 from service.api.error_answers import POSTING, documented_in_protocol
@@ -68,7 +68,7 @@ def add_routes(app: FastAPI) -> None:
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
     fields = body.parse(ExplainBody, most, model.card.timesteps)
-    sequences = sequences_of(fields, model.card, most)
+    sequences = fields.decode(model.card, most)
     question = Question(sequences.array, (PREDICTION, ATTENTION), fields.importance)
     return question, partial(encode, model.card.target, sequences.lengths)
 

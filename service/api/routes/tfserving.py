@@ -7,14 +7,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from fastapi import APIRouter, FastAPI, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from service.api.codecs.instances import (
-    DEFAULT_SIGNATURE,
-    Instances,
-    SignatureName,
-    encode_outputs,
-    outputs_of,
-    sequences_of,
-)
+from service.api.codecs.instances import Instances, Signed
 from service.api.codecs.padding import Lengths
 from service.api.error_answers import ASKING, POSTING, ProtocolErrorAnswer, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
@@ -40,10 +33,8 @@ STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
 }
 
 
-class PredictBody(Instances):
+class PredictBody(Instances, Signed):
     """Sequences, and the signature to answer."""
-
-    signature_name: SignatureName = DEFAULT_SIGNATURE
 
 
 class PredictRows(BaseModel):
@@ -165,15 +156,14 @@ def add_routes(app: FastAPI) -> None:
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
     fields = body.parse(PredictBody, most, model.card.timesteps)
-    outputs = outputs_of(fields.signature_name)
-    sequences = sequences_of(fields, model.card, most)
+    outputs, sequences = fields.outputs, fields.decode(model.card, most)
     return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
 
 
 def encode(body: PredictBody, lengths: Lengths, outputs: Outputs) -> JsonResponse:
     """Return the answer: outputs `(n, …)` in rows or in columns, as the sequences were posted."""
     field = "outputs" if body.instances is None else "predictions"
-    return JsonResponse(b'{"%b":%b}' % (field.encode(), encode_outputs(body, lengths, outputs)))
+    return JsonResponse(b'{"%b":%b}' % (field.encode(), body.encode(lengths, outputs)))
 
 
 UNSUPPORTED: Any = {"status_code": 400, "response_model": ProtocolErrorAnswer}
@@ -182,11 +172,7 @@ EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*ASKING)}
 
 @router.post("/{model}:classify", summary="TensorFlow Serving: classify", **EXAMPLES)
 @router.post("/{model}:regress", summary="TensorFlow Serving: regress", **EXAMPLES)
-@router.post(
-    "/{model}/versions/{version}:classify",
-    summary="TensorFlow Serving: classify",
-    **EXAMPLES,
-)
+@router.post("/{model}/versions/{version}:classify", summary="TensorFlow Serving: classify", **EXAMPLES)
 @router.post("/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **EXAMPLES)
 async def refuse_examples(request: Request) -> NoReturn:
     """Answer 400: the method takes Example protos, for which no model here has a signature. Use `:predict`."""
@@ -199,11 +185,7 @@ async def refuse_examples(request: Request) -> NoReturn:
 
 
 @router.get("/{model}/labels/{label}", summary="TensorFlow Serving: status of a label", **UNSUPPORTED)
-@router.get(
-    "/{model}/labels/{label}/metadata",
-    summary="TensorFlow Serving: signatures of a label",
-    **UNSUPPORTED,
-)
+@router.get("/{model}/labels/{label}/metadata", summary="TensorFlow Serving: signatures of a label", **UNSUPPORTED)
 @router.post("/{model}/labels/{label}:{method}", summary="TensorFlow Serving: ask a label", **UNSUPPORTED)
 async def refuse_label(label: Annotated[str, Path(description="Label of a version.")]) -> NoReturn:
     """Answer 400: versions have numbers, not labels."""
@@ -275,8 +257,4 @@ def _definition(signature: SignatureDefinition) -> dict[str, Any]:
 
 def _tensor_info(info: TensorInfo) -> dict[str, Any]:
     axes = [{"size": str(size), "name": ""} for size in info.shape or ()]
-    return {
-        "dtype": info.dtype,
-        "tensor_shape": {"dim": axes, "unknown_rank": info.shape is None},
-        "name": info.name,
-    }
+    return {"dtype": info.dtype, "tensor_shape": {"dim": axes, "unknown_rank": info.shape is None}, "name": info.name}
