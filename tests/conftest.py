@@ -6,6 +6,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 
 # TensorFlow logs its search for GPUs as errors. Real errors are exceptions.
@@ -44,7 +45,7 @@ SLOW = {
         "test_run.py",
         "test_train.py",
     ),
-    "tensorflow": (),
+    "tensorflow": ("test_gate.py", "test_graphs.py", "test_signatures.py"),
 }
 
 
@@ -59,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{kind}: slow; also all tests of {', '.join(patterns) or 'no file'}")
 
 
+@cache
 def slow_kind(path: Path) -> str | None:
     """Return the slow kind of a file of tests, if it has one."""
     relative = path.relative_to(TESTS)

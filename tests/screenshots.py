@@ -4,12 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import httpx
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import launched
-from tests.server import ROOT, serving
+from tests.server import ROOT, get, post, serving
 
 DOCS = ROOT / "docs"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
@@ -34,10 +33,10 @@ def ask(page: Page, button: str) -> None:
 
 def traffic(url: str, model: str) -> None:
     """Send the examples of a model, and shifted copies of them."""
-    sequences = httpx.get(f"{url}/model/example", params={"model": model}).json()["sequences"]
+    sequences = get(f"{url}/model/example", params={"model": model}).json()["sequences"]
     shifted = [[[value + 0.3 for value in step] for step in sequence] for sequence in sequences]
     for posted in (sequences, shifted):
-        httpx.post(f"{url}/predict", params={"model": model}, json={"sequences": posted}).raise_for_status()
+        post(f"{url}/predict", params={"model": model}, json={"sequences": posted}).raise_for_status()
 
 
 def shoot(page: Page, path: Path, part: str = "html") -> None:

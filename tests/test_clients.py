@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import httpx
 import numpy as np
 import pytest
 import requests
@@ -18,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
-from tests.server import ROOT, serving
+from tests.server import ROOT, post, serving
 
 KSERVE = ROOT / "tests" / "kserve_client" / "ask.py"
 KSERVE_PYTHON = ROOT / ".venv" / "kserve_client" / "bin" / "python"
@@ -38,7 +37,7 @@ class Served(NamedTuple):
 def served(artifacts: Path, engine: EngineChoice) -> Iterator[Served]:
     sequences = Artifact(artifacts / MODEL / "1").read().golden().sequence[:7]
     with serving("--artifacts", str(artifacts), "--model", MODEL, "--engine", engine) as (url, _):
-        answer = httpx.post(f"{url}/predict", json={"sequences": sequences.tolist()}).json()["predictions"]
+        answer = post(f"{url}/predict", json={"sequences": sequences.tolist()}).json()["predictions"]
         prediction = np.array([[row["prediction"]] for row in answer], dtype=np.float32)
         yield Served(url, sequences, prediction, np.array([row["attention"] for row in answer], dtype=np.float32))
 

@@ -63,6 +63,7 @@ def test_batched_equals_unbatched(running: Engine) -> None:
         np.testing.assert_allclose(together[name], alone, rtol=0, atol=1e-6)
 
 
+@pytest.mark.tensorflow
 def test_tensorflow_never_traces_again(artifact: Artifact) -> None:
     """A trace for each batch size would take seconds, and memory that is never freed."""
     from tensorflow.python.eager import context
@@ -97,6 +98,7 @@ def test_auto_prefers_the_lowering(artifact: Artifact) -> None:
     assert isinstance(opened(artifact, "auto"), OnnxEngine)
 
 
+@pytest.mark.tensorflow
 def test_auto_runs_the_saved_model_where_there_is_no_lowering(artifact: Artifact) -> None:
     """A version needs no lowering."""
     artifact.lowering_path.unlink()

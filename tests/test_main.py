@@ -22,7 +22,7 @@ from service.artifact.version import Artifact
 from service.engines import EngineChoice, opener
 from service.settings import Settings
 from tests.fakes import IN_THREAD, held, interceptable
-from tests.server import ROOT, free_port, running, serving, wait_until_ready
+from tests.server import ROOT, free_port, get, post, running, serving, wait_until_ready
 
 BODY = {"sequence": [[0.1, -0.2]] * 20}
 
@@ -42,14 +42,14 @@ def ended(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_serves_over_a_socket(artifacts: Path, engine: EngineChoice) -> None:
     """It serves with both engines."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--engine", engine) as (url, _):
-        assert httpx.post(f"{url}/predict", json=BODY).json()["model"] == "after-lstm"
-        assert httpx.get(f"{url}/model").json()["engine"] == engine
+        assert post(f"{url}/predict", json=BODY).json()["model"] == "after-lstm"
+        assert get(f"{url}/model").json()["engine"] == engine
 
 
 def test_the_access_log_has_the_clients_address_behind_a_proxy(artifacts: Path) -> None:
     """The log has the address that the proxy forwards. Answers do not name the server's software."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--access-log") as (url, process):
-        answer = httpx.get(f"{url}/model", headers={"X-Forwarded-For": "192.0.2.7"})
+        answer = get(f"{url}/model", headers={"X-Forwarded-For": "192.0.2.7"})
         assert "server" not in answer.headers
         os.killpg(process.pid, signal.SIGTERM)
         printed = process.communicate(timeout=60)[0]
@@ -122,16 +122,6 @@ def test_every_request_is_answered_while_versions_change(
     assert wrong == []
 
 
-def test_several_workers_serve_one_port(artifacts: Path) -> None:
-    """Every worker loads the models for itself."""
-    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2")
-    with serving(*arguments) as (url, process):
-        answers = {httpx.post(f"{url}/predict", json=BODY).content for _ in range(20)}
-        assert len(answers) == 1
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
-
-
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
     """Return the worker processes of a service."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -144,13 +134,13 @@ def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:
     def wait_until_counted(url: str, expected: int) -> None:
         """Ask several times, as each connection may reach another worker."""
         deadline = time.monotonic() + 30
-        while {httpx.get(f"{url}/attention").json()["live"]["start"]["sequences"] for _ in range(10)} != {expected}:
+        while {get(f"{url}/attention").json()["live"]["start"]["sequences"] for _ in range(10)} != {expected}:
             assert time.monotonic() < deadline
 
     arguments = ("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2")
     with serving(*arguments) as (url, process):
         for _ in range(20):
-            assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
+            assert post(f"{url}/predict", json=BODY).status_code == 200
         wait_until_counted(url, 20)
         for number, expected in ((signal.SIGKILL, 21), (signal.SIGTERM, 22)):
             before = workers_of(process)
@@ -160,28 +150,34 @@ def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             wait_until_ready(url, process)
-            assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
+            assert post(f"{url}/predict", json=BODY).status_code == 200
             wait_until_counted(url, expected)
-        assert 'attention_sequences_total{model="after-lstm",version="1"} 22.0' in httpx.get(f"{url}/metrics").text
+        assert 'attention_sequences_total{model="after-lstm",version="1"} 22.0' in get(f"{url}/metrics").text
 
 
-def test_a_model_is_unloaded_in_all_workers(artifacts: Path) -> None:
-    """One worker receives the request, and all unload the model. Loading works in the same way."""
-    model = "/v2/models/after-lstm/ready"
+def test_several_workers_serve_one_port(artifacts: Path) -> None:
+    """Every worker loads the models for itself. When one unloads or loads a model on request, all have done so."""
 
-    def answers(url: str) -> set[int]:
-        return {httpx.get(url + model).status_code for _ in range(20)}  # separate connections reach all workers
+    def answers(url: str) -> set[tuple[int, bytes]]:
+        """Return the different answers on separate connections, which reach all workers."""
+        asked = [post(f"{url}/predict", params={"model": "after-lstm"}, json=BODY) for _ in range(20)]
+        return {(answer.status_code, answer.content) for answer in asked}
 
-    # All workers have unloaded the model when the request is answered, even with a long poll interval.
-    arguments = ("--artifacts", str(artifacts), "--model", "three", "--workers", "3", "--poll-interval", "60")
-    with serving(*arguments) as (url, _):
+    # The poll interval is long: the workers must be notified.
+    arguments = ("--artifacts", str(artifacts), "--model", "three", "--workers", "2", "--poll-interval", "60")
+    with serving(*arguments) as (url, process):
         deadline = time.monotonic() + 60
-        while answers(url) != {200}:  # a worker serves its default model before it has loaded the others
+        while {status for status, _ in answers(url)} != {200}:  # a worker loads its default model before the others
             assert time.monotonic() < deadline
+        loaded = answers(url)
+        assert len(loaded) == 1
         for _ in range(2):
-            for action, status in (("unload", 503), ("load", 200)):
-                assert httpx.post(f"{url}/v2/repository/models/after-lstm/{action}").status_code == 200
-                assert answers(url) == {status}
+            assert post(f"{url}/v2/repository/models/after-lstm/unload").status_code == 200
+            assert {status for status, _ in answers(url)} == {503}
+            assert post(f"{url}/v2/repository/models/after-lstm/load").status_code == 200
+            assert answers(url) == loaded
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 0
 
 
 def test_a_body_that_stops_arriving_is_answered_504(artifacts: Path) -> None:
@@ -223,7 +219,7 @@ def post_once_it_listens(url: str) -> httpx.Response:
     """Post as soon as the server listens."""
     while True:
         try:
-            return httpx.post(url, json=BODY, timeout=60)
+            return post(url, json=BODY, timeout=60)
         except httpx.ConnectError:
             time.sleep(0.05)
 
@@ -261,7 +257,7 @@ def test_a_client_that_disconnects_while_sending_is_no_error(artifacts: Path) ->
             )
             client.sendall(head.encode())
             time.sleep(0.2)
-        assert httpx.post(f"{url}/predict", json=BODY).status_code == 200
+        assert post(f"{url}/predict", json=BODY).status_code == 200
         process.terminate()
         output, _ = process.communicate(timeout=30)
     assert "Traceback" not in output
@@ -311,4 +307,4 @@ def test_the_environment_configures_it_too(artifacts: Path, monkeypatch: pytest.
     monkeypatch.setenv("SERVICE_MODEL", "three")
     with running([sys.executable, "-m", "service"]) as process:
         wait_until_ready(f"http://127.0.0.1:{port}", process)
-        assert httpx.get(f"http://127.0.0.1:{port}/model").json()["name"] == "three"
+        assert get(f"http://127.0.0.1:{port}/model").json()["name"] == "three"

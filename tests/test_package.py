@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 from zipfile import ZipFile
 
-import httpx
 import pytest
 
-from tests.server import ROOT, free_port, running, serving, wait_until_ready
+from tests.server import ROOT, free_port, get, post, running, serving, wait_until_ready
 
 UV = [sys.executable, "-m", "uv"]
 
@@ -86,8 +85,8 @@ def test_the_base_dependencies_serve_like_tensorflow(artifacts: Path, scripts: P
     command = [str(scripts / "attention-service"), *arguments, "--port", light.rpartition(":")[2]]
     with running(command, cwd=tmp_path) as process, serving(*arguments, "--engine", "tensorflow") as (heavy, _):
         wait_until_ready(light, process)
-        assert httpx.get(f"{light}/").status_code == 200
+        assert get(f"{light}/").status_code == 200
         body = {"sequence": [[0.1, -0.2]] * 20}
-        one, other = (httpx.post(f"{url}/predict", json=body).json()["predictions"][0] for url in (light, heavy))
+        one, other = (post(f"{url}/predict", json=body).json()["predictions"][0] for url in (light, heavy))
     assert one["prediction"] == pytest.approx(other["prediction"], abs=1e-6)
     assert one["attention"] == pytest.approx(other["attention"], abs=1e-6)

@@ -9,7 +9,6 @@ import httpx
 import numpy as np
 import pytest
 from google.protobuf.json_format import MessageToDict
-from tensorflow.core.protobuf import saved_model_pb2
 
 from service.app import create_app
 from service.artifact.golden import Golden
@@ -237,8 +236,11 @@ async def test_an_impossible_version_is_refused(client: httpx.AsyncClient) -> No
     assert len(response.json()["error"]) < 200
 
 
+@pytest.mark.tensorflow
 async def test_the_metadata_are_those_of_the_saved_model(client: httpx.AsyncClient, artifacts: Path) -> None:
     """They are as protobuf writes them in JSON, defaults included."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
     saved_model = saved_model_pb2.SavedModel.FromString((artifacts / "after-lstm/1/saved_model.pb").read_bytes())
     signatures = {
         name: MessageToDict(definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 from playwright.sync_api import Locator, Page, expect
+
+from tests.server import post
 
 #: Opens a page; see the fixture `open_page`.
 OpenPage = Callable[..., Page]
@@ -85,4 +86,4 @@ def values(page: Page, chart: str) -> list[list[str]]:
 
 def predicted(url: str, **body: Any) -> Any:
     """Return the predictions of the service for a body."""
-    return httpx.post(f"{url}/predict", json=body).raise_for_status().json()["predictions"]
+    return post(f"{url}/predict", json=body).raise_for_status().json()["predictions"]

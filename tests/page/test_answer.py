@@ -3,16 +3,16 @@
 import json
 import re
 
-import httpx
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, button, predicted, rows_of, take, text, values
+from tests.server import get, post
 
 
 def test_an_example_is_answered_with_its_attention(page: Page, served: str) -> None:
     """Each click takes the next example. Prediction, probabilities, lines, bars and table agree with the service."""
-    examples = httpx.get(f"{served}/model/example").json()["sequences"]
+    examples = get(f"{served}/model/example").json()["sequences"]
     assert json.loads(take(page, "Example")) == examples[0]
     assert json.loads(take(page, "Example")) == examples[1]
     ask(page)
@@ -84,7 +84,7 @@ def test_shorter_sequences_and_missing_values_are_gaps(open_page: OpenPage, serv
     """An empty cell is a missing value and breaks the line of its feature."""
     page = open_page("/?model=both")
     ask(page, "1,2\n,2\n3,\n4,5\n")
-    (expected,) = httpx.post(
+    (expected,) = post(
         f"{served}/predict?model=both", json={"sequence": [[1, 2], [None, 2], [3, None], [4, 5]]}
     ).json()["predictions"]
     rows = values(page, "sequence-plot")
@@ -108,7 +108,7 @@ def test_numbers_are_shown_with_their_names(open_page: OpenPage, served: str) ->
     page = open_page("/?model=sums")
     take(page, "Example")
     ask(page)
-    card = httpx.get(f"{served}/model?model=sums").json()
+    card = get(f"{served}/model?model=sums").json()
     expect(page.locator("#prediction dt")).to_have_text(card["target"]["names"] or ["number 1"])
     expect(page.locator("#prediction li")).to_have_count(0)
 
@@ -127,5 +127,5 @@ def test_the_curl_command_sends_the_same_request(open_page: OpenPage) -> None:
     assert line.startswith(shown)
     parts = re.fullmatch(r"curl -s '(\S+)' -H 'Content-Type: application/json' -d '(.*)'", line, re.DOTALL)
     assert parts is not None
-    answer = httpx.post(parts[1], content=parts[2], headers={"Content-Type": "application/json"})
+    answer = post(parts[1], content=parts[2], headers={"Content-Type": "application/json"})
     assert len(answer.json()["predictions"]) == 32

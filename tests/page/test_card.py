@@ -2,16 +2,16 @@
 
 import re
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.actions import values
+from tests.server import get
 
 
 def test_the_card_describes_the_model(page: Page, served: str) -> None:
     """It shows the facts of `GET /model`, with the training options in the details."""
-    card = httpx.get(f"{served}/model").json()
+    card = get(f"{served}/model").json()
     expect(page.get_by_role("heading", level=1)).to_have_count(1)
     expect(page.get_by_role("heading", name="after-lstm, version 1")).to_be_visible()
     facts = page.locator("#card")
@@ -28,7 +28,7 @@ def test_the_card_describes_the_model(page: Page, served: str) -> None:
 
 def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:
     """Its values are bars with a marked peak, a description, a table, and a tooltip for pointer and keyboard."""
-    profile = httpx.get(f"{served}/attention").json()
+    profile = get(f"{served}/attention").json()
     chart = page.locator("#profile-plot")
     assert profile["peak"] == 10
     heights = chart.locator(".attention rect").evaluate_all("bars => bars.map(bar => bar.height.baseVal.value)")

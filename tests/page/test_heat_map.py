@@ -3,17 +3,17 @@
 import json
 import re
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.actions import ask, predicted, rows_of, take, values
+from tests.server import get
 
 
 def test_keyboard_and_mouse_select_a_row(page: Page, served: str) -> None:
     """The selected sequence is drawn below."""
     sequences = json.loads(take(page, "Several"))
-    assert sequences == httpx.get(f"{served}/model/example").json()["sequences"]
+    assert sequences == get(f"{served}/model/example").json()["sequences"]
     ask(page)
     expected = predicted(served, sequences=sequences)
     rows = rows_of(page)

@@ -1,10 +1,10 @@
 """The live profile."""
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, values
+from tests.server import get, post
 
 #: Time between polls, in milliseconds.
 POLL = 2000
@@ -24,7 +24,7 @@ def test_the_live_profile_moves_with_the_traffic(open_page: OpenPage, served: st
     empty = "bar => bar.isConnected && bar.height.baseVal.value"
     assert bar.evaluate(empty) == 0
     for sequences in (3, 5):
-        httpx.post(f"{served}/predict?model=before-lstm", json={"sequences": [SEQUENCE] * sequences}).raise_for_status()
+        post(f"{served}/predict?model=before-lstm", json={"sequences": [SEQUENCE] * sequences}).raise_for_status()
         page.clock.fast_forward(POLL)
         total = {3: 3, 5: 8}[sequences]
         expect(page.locator("#live-text")).to_contain_text(f"{total} sequences in the last minute")
@@ -33,7 +33,7 @@ def test_the_live_profile_moves_with_the_traffic(open_page: OpenPage, served: st
     expect(cursor).to_be_focused()
     expect(cursor).to_have_attribute("aria-valuenow", "19")
     expect(live.locator(".tooltip")).to_contain_text("timestep 19")
-    profile = httpx.get(f"{served}/attention?model=before-lstm").json()
+    profile = get(f"{served}/attention?model=before-lstm").json()
     rows = values(page, "live-plot")
     assert [float(row[1]) for row in rows] == pytest.approx(profile["live"]["1m"]["mean"], rel=1e-2, abs=1e-5)
     assert [float(row[3]) for row in rows] == pytest.approx(profile["mean"], rel=1e-2, abs=1e-5)
@@ -49,7 +49,7 @@ def test_the_live_profile_moves_with_the_traffic(open_page: OpenPage, served: st
 def test_requests_of_the_page_count_as_traffic(page: Page, served: str) -> None:
     """The live profile includes them."""
     page.get_by_role("radio", name="since the start").check()
-    before = httpx.get(f"{served}/attention").json()["live"]["start"]["sequences"]
+    before = get(f"{served}/attention").json()["live"]["start"]["sequences"]
     ask(page, TEXT)
     expect(page.locator("#live-text")).to_contain_text(f"{before + 1:,} sequence")
 
