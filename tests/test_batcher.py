@@ -610,3 +610,17 @@ async def test_a_reservation_holds_room_while_a_request_is_read(monkeypatch: pyt
                 b.queue.reserve().__enter__()
         with b.queue.reserve(), b.queue.reserve(), b.queue.reserve(), b.queue.reserve():  # an idle engine refuses none
             pass
+
+
+@pytest.mark.parametrize("takes", [SHORT, LONG])
+def test_an_event_loop_may_end_with_the_last_answer(takes: tuple[float, float]) -> None:
+    """The Batcher is idle by then, so that the next event loop can use it."""
+    b = Batcher(Doubler(), max_batch=8, max_queue=100, timeout=60, durations=Fixed(*takes))
+
+    async def ask_twice() -> None:
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(b.submit(rows(value), ["out"]) for value in (1, 2)))
+
+    for _ in range(20):
+        asyncio.run(ask_twice())
+    asyncio.run(b.close())
