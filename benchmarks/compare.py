@@ -76,7 +76,8 @@ def of_tree(service: Contestant, name: str, tree: Path) -> Contestant:
 def measure(contestants: Sequence[Contestant], cases: Sequence[Case], rounds: int, seconds: int) -> Values:
     """Start all servers anew in each round, and load them in turns; idle servers are paused (SIGSTOP).
 
-    New processes, because two processes of the same program may differ by a tenth for their whole life.
+    New processes, because two processes of the same program may differ by a tenth for their whole life. Each round
+    begins with another server, because a machine may be faster after a pause.
 
     Raises:
         RuntimeError: a server does not start, or a request fails.
@@ -90,7 +91,8 @@ def measure(contestants: Sequence[Contestant], cases: Sequence[Case], rounds: in
             for server in servers:
                 _add(values, START, server, server.start)
             for case in cases:
-                for server in servers:
+                first = number % len(servers)
+                for server in (*servers[first:], *servers[:first]):
                     if server.contestant.name == PLAIN and case.path != server.contestant.path:
                         continue
                     print(f"round {number}: {case.name}: {server.contestant.name}", file=sys.stderr, flush=True)

@@ -32,21 +32,12 @@ class InferenceRoute(APIRoute):
     """A route whose endpoint takes nothing but the request.
 
     FastAPI's own handler takes longer to inject nothing than a small model takes to answer. It runs only where there is
-    something to inject: dependencies of the app or of the route. Errors are answered here, as an exception takes long
-    to pass the layers of the framework, and refusals must be cheap.
+    something to inject: dependencies of the app or of the route.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handler = super().get_route_handler() if self.dependencies else self.endpoint
-
-        async def handle(request: Request) -> Response:
-            try:
-                response: Response = await handler(request)
-            except ServiceError as error:
-                return answer_service_error(request, error)
-            return response
-
-        return handle
+        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
+        return super().get_route_handler() if self.dependencies else endpoint
 
 
 class JsonResponse(Response):
@@ -56,11 +47,14 @@ class JsonResponse(Response):
 
 
 async def infer(request: Request, model: Model, decode: Decoder) -> Response:
-    """Answer a posted body with the outputs of a model, in the form of a protocol.
+    """Answer a posted body with the outputs of a model, in the form of a protocol."""
+    try:
+        return await _infer(request, model, decode)
+    except ServiceError as error:  # here, as an exception takes long to pass the layers of the framework
+        return answer_service_error(request, error)
 
-    Raises:
-        ServiceError: the request is refused, or it fails.
-    """
+
+async def _infer(request: Request, model: Model, decode: Decoder) -> Response:
     settings: Settings = request.app.state.settings
     plane: DataPlane = request.app.state.plane
     with plane.admit(model):  # before the body is read

@@ -3,8 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, Self
 
@@ -107,10 +106,16 @@ class Call(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Room for the rows of a request that is being read, until `expires` by `time.perf_counter`."""
+    """Room for the rows of a request that is being read, until `expires` by `time.perf_counter`. A context manager."""
 
+    queue: "RequestQueue"
     rows: float
     expires: float
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self.queue.release(self)
 
 
 class RequestQueue:
@@ -134,7 +139,7 @@ class RequestQueue:
         self._waiting: deque[Request] = deque()
         self._unanswered: dict[Request, None] = {}  # oldest first
         self._rows_of_request = 1.0  # the running mean
-        self._reservations: deque[Reservation] = deque()
+        self._reservations: dict[Reservation, None] = {}  # oldest first
         self._reserved = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -148,8 +153,7 @@ class RequestQueue:
         """The request that is next in line."""
         return self._waiting[0] if self._waiting else None
 
-    @contextmanager
-    def reserve(self) -> Iterator[None]:
+    def reserve(self) -> Reservation:
         """Hold room for a request that is being read, as many rows as requests have on average.
 
         Without it, many requests would be read for the room of one. A reservation lasts `RESERVED_SECONDS`, so that
@@ -160,16 +164,19 @@ class RequestQueue:
             Unavailable: the queue is closed.
         """
         now = time.perf_counter()
-        while self._reservations and self._reservations[0].expires < now:
-            self._release(self._reservations.popleft())
-        reservation = Reservation(self._rows_of_request, now + RESERVED_SECONDS)
+        while self._reservations and (oldest := next(iter(self._reservations))).expires < now:
+            self.release(oldest)
+        reservation = Reservation(self, self._rows_of_request, now + RESERVED_SECONDS)
         self.require_room(self._reserved + reservation.rows)
-        self._reservations.append(reservation)
+        self._reservations[reservation] = None
         self._reserved += reservation.rows
-        try:
-            yield
-        finally:
-            self._release(reservation)
+        return reservation
+
+    def release(self, reservation: Reservation) -> None:
+        """Release room, unless it has expired."""
+        if reservation in self._reservations:
+            del self._reservations[reservation]
+            self._reserved -= reservation.rows
 
     def require_room(self, rows: float) -> None:
         """Refuse rows that `add` must not get.
@@ -237,10 +244,6 @@ class RequestQueue:
     def close(self) -> None:
         """Refuse further requests."""
         self._closed = True
-
-    def _release(self, reservation: Reservation) -> None:
-        self._reserved -= reservation.rows
-        reservation.rows = 0
 
     def _expire(self) -> None:
         """Fail the requests whose deadline has passed, and wait for the next deadline."""
