@@ -76,8 +76,8 @@ def of_tree(service: Contestant, name: str, tree: Path) -> Contestant:
 def measure(contestants: Sequence[Contestant], cases: Sequence[Case], rounds: int, seconds: int) -> Values:
     """Start all servers anew in each round, and load them in turns; idle servers are paused (SIGSTOP).
 
-    New processes, because two processes of the same program may differ by a tenth for their whole life. Each round
-    begins with another server, because a machine may be faster after a pause.
+    New processes, because two processes of the same program may differ by a tenth for their whole life. Loads
+    begin with another server in each round, because a machine may be faster after a pause.
 
     Raises:
         RuntimeError: a server does not start, or a request fails.
@@ -91,10 +91,9 @@ def measure(contestants: Sequence[Contestant], cases: Sequence[Case], rounds: in
             for server in servers:
                 _add(values, START, server, server.start)
             for case in cases:
-                first = number % len(servers)
-                for server in (*servers[first:], *servers[:first]):
-                    if server.contestant.name == PLAIN and case.path != server.contestant.path:
-                        continue
+                asked = [one for one in servers if one.contestant.name != PLAIN or one.contestant.path == case.path]
+                first = number % len(asked)
+                for server in (*asked[first:], *asked[:first]):
                     print(f"round {number}: {case.name}: {server.contestant.name}", file=sys.stderr, flush=True)
                     load = run(server, case, seconds, Path(folder))
                     _add(values, f"{case.name}: requests/s", server, load.rate)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
@@ -23,10 +23,6 @@ from service.settings import Settings
 
 gc.freeze()
 gc.enable()
-
-#: A worker process that does not answer uvicorn for so many seconds is restarted; one that is only busy must not be. To
-#: replace a worker that has just died, or to stop beside it, may take as long.
-WORKER_SECONDS: Final = 10
 
 
 def main() -> None:
@@ -66,7 +62,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "server_header": False,
         # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
         "timeout_graceful_shutdown": math.ceil(settings.timeout),
-        "timeout_worker_healthcheck": WORKER_SECONDS,
+        # A worker that is only busy must not be restarted, and its successor needs time to load the models.
+        "timeout_worker_healthcheck": math.ceil(settings.timeout),
     }
 
 

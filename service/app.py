@@ -138,11 +138,7 @@ def add_routes(app: FastAPI) -> None:
 
 
 def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
-    """Build the app of a server process. If nothing can be served, log why and exit.
-
-    Raises:
-        SystemExit: nothing can be served.
-    """
+    """Build the app of a server process. If nothing can be served, log why and end the process."""
     # Python lets a thread that computes keep the interpreter for 5 ms, while the event loop has requests to read.
     sys.setswitchinterval(SWITCH_SECONDS)
     try:

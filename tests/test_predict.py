@@ -365,7 +365,7 @@ async def test_a_full_queue_answers_429_and_health_stays_green(small: FastAPI) -
             refused = await client.post("/predict", json={"sequence": SEQUENCE})
             assert refused.status_code == 429
             assert refused.headers["Retry-After"] == "1"
-            assert refused.json() == {"detail": "expected at most 2 sequences waiting, got 2 and 1 more"}
+            assert refused.json() == {"detail": "expected at most 2 sequences waiting or arriving, got 2 and 1"}
             unread = await client.post("/predict", content=b"{", headers={"Content-Type": "application/json"})
             assert unread.status_code == 429, "a body for which there is no room is not read"
             assert (await client.get("/health/live")).status_code == 200

@@ -31,8 +31,8 @@ LARGE_OUTPUTS: Final = 32 * 2**10
 class InferenceRoute(APIRoute):
     """A route whose endpoint takes nothing but the request.
 
-    FastAPI's own handler takes longer to inject nothing than a small model takes to answer. It runs only where there is
-    something to inject: dependencies of the app or of the route.
+    FastAPI's own handler takes more time than a small model, even without dependencies. It runs only if the app or the
+    route has dependencies.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -16,8 +16,8 @@ from service.serving.durations import Durations
 from service.serving.request_queue import Call, Outputs, Part, Piece, RequestQueue, Result, Rows
 from service.serving.warm_up import Run, calibrate
 
-#: Of the thread of long calls. On one processor, the event loop can then refuse requests and answer health checks while
-#: the engine is busy.
+#: Niceness of the thread that runs long calls. On one processor, the event loop can then refuse requests and answer
+#: health checks while the engine is busy.
 NICENESS: Final = 2
 
 #: A call, and the outcome of each of its pieces.

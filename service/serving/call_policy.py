@@ -19,8 +19,8 @@ class CallPolicy:
     """Decides when the next call starts, where it runs and how many rows it takes.
 
     A request that arrives alone starts a call at once. Where requests arrive together, a short call waits for further
-    turns of the event loop, as long as each turn brings a request, but no longer than `GATHERING_SECONDS`: with some
-    rows more it takes hardly longer, and each call that this saves takes as long as several rows.
+    turns of the event loop, as long as each turn brings a request, but no longer than `GATHERING_SECONDS`: a few
+    more rows cost little, and a saved call costs as much as several rows.
 
     Args:
         durations: how long calls take.

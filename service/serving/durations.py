@@ -36,7 +36,7 @@ class Durations:
         return max(0, int((seconds / self._pace - self._begin) / self._row))
 
     def break_even_rows(self) -> int:
-        """Return the fewest rows that take as long as their call takes to begin."""
+        """Return the fewest rows whose time equals the fixed time of a call."""
         return math.ceil(self._begin / self._row)
 
     def learn(self, rows: int, seconds: float) -> None:

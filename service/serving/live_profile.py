@@ -11,8 +11,8 @@ import numpy as np
 from service.artifact.tensors import Array
 from service.serving.tally import Tally, Totals, Window
 
-#: Attention is counted once so many weights are pending, or after so many seconds. Adding up the answers of many
-#: requests takes hardly longer than adding up those of one.
+#: Pending attention is counted at this number of weights, or after this number of seconds. Adding up the answers of
+#: many requests takes hardly longer than adding up those of one.
 PENDING_WEIGHTS: Final = 2**14
 PENDING_SECONDS: Final = 0.1
 

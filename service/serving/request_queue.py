@@ -156,8 +156,8 @@ class RequestQueue:
     def reserve(self) -> Reservation:
         """Hold room for a request that is being read, as many rows as requests have on average.
 
-        Without it, many requests would be read for the room of one. A reservation lasts `RESERVED_SECONDS`, so that
-        slow uploads cannot fill the queue.
+        Without reservations, many requests could be read when there is room for only one. A reservation lasts
+        `RESERVED_SECONDS`, so that slow uploads cannot fill the queue.
 
         Raises:
             QueueFull: there is no such room.
@@ -179,7 +179,7 @@ class RequestQueue:
             self._reserved -= reservation.rows
 
     def require_room(self, rows: float) -> None:
-        """Refuse rows that `add` must not get.
+        """Check that the queue has room for rows.
 
         Raises:
             QueueFull: too many rows are waiting or running.
@@ -188,7 +188,9 @@ class RequestQueue:
         if self._closed:
             raise Unavailable("the model is being unloaded")
         if self.rows and self.rows + rows > self._max_rows:
-            raise QueueFull(f"expected at most {self._max_rows} sequences waiting, got {self.rows} and {rows:.0f} more")
+            raise QueueFull(
+                f"expected at most {self._max_rows} sequences waiting or arriving, got {self.rows} and {rows:.0f}"
+            )
 
     def add(self, rows: Rows, outputs: Collection[str]) -> Request:
         """Append a request, and start its deadline."""

@@ -15,9 +15,9 @@ GROWTH: Final = 8
 ROUNDS: Final = 3
 #: Longest run of the engine, in seconds. Sizes that would take longer are not tried.
 LONGEST_RUN: Final = 0.1
-#: A call runs in steps of a smaller size unless that takes so many times longer for each row. Steps that fit the
-#: processor's caches are mostly faster by a tenth to a quarter, though a busy machine may hide it. An engine that takes
-#: long to begin a run is slower by far.
+#: A call runs in steps of a smaller size, unless the time of each row is then larger by more than this factor. Steps
+#: that fit the processor's caches are mostly faster by a tenth to a quarter, though a busy machine may hide it. An
+#: engine with a long fixed time for each run is far slower in small steps.
 STEP_SLACK: Final = 1.5
 
 #: Takes rows `(batch, …)` and the names of the outputs wanted; returns each output with `batch` rows.

@@ -35,8 +35,8 @@ def load(options: Options, rng: np.random.Generator) -> Dataset:
     timesteps = options.timesteps or recipe.timesteps
     features = _features(recipe, options)
     return Dataset(
-        train=_made(sequences, timesteps, len(features), options, rng),
-        test=_made(sequences // 10, timesteps, len(features), options, rng),
+        train=_make(sequences, timesteps, len(features), options, rng),
+        test=_make(sequences // 10, timesteps, len(features), options, rng),
         target=recipe.target,
         timestep_labels=numbered(timesteps),
         feature_labels=features,
@@ -94,7 +94,7 @@ def _features(recipe: Recipe, options: Options) -> tuple[str, ...]:
     return recipe.features
 
 
-def _made(n: int, timesteps: int, features: int, options: Options, rng: np.random.Generator) -> LabelledSequences:
+def _make(n: int, timesteps: int, features: int, options: Options, rng: np.random.Generator) -> LabelledSequences:
     if options.data == "find-max":
         return find_max(n, timesteps, rng)
     if options.data == "add-two-numbers":

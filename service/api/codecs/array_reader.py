@@ -90,7 +90,7 @@ _cached_form = lru_cache(CACHED_FORMS)(form_of)
 def regular_shape(structure: bytes) -> tuple[int, ...] | None:
     """Return the shape of an array, given its brackets and commas; None if it is ragged.
 
-    From the innermost list outwards, each list must be its first element over and over.
+    It is checked from the innermost lists outwards: all elements of a list must have the same structure.
     """
     depth = len(structure) - len(structure.lstrip(b"["))
     if depth > DEPTH:

@@ -75,7 +75,7 @@ def _input_of(named: object, where: str) -> object:
     return named[SEQUENCE]
 
 
-class Signed(BaseModel):
+class SignatureChoice(BaseModel):
     """The signature to answer."""
 
     signature_name: str = Field(

@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from pydantic import BaseModel, Field
 
 from service import errors
-from service.api.codecs.instances import Instances, Signed
+from service.api.codecs.instances import Instances, SignatureChoice
 from service.api.codecs.padding import Lengths
 from service.api.error_answers import POSTING, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
@@ -25,7 +25,7 @@ from service.serving.request_queue import Outputs
 router = APIRouter(tags=["MLflow"])
 
 
-class Params(Signed):
+class Params(SignatureChoice):
     """The parameters of the answer."""
 
 

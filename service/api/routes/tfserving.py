@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from fastapi import APIRouter, FastAPI, Path, Request, Response
 from pydantic import BaseModel, Field
 
-from service.api.codecs.instances import Instances, Signed
+from service.api.codecs.instances import Instances, SignatureChoice
 from service.api.codecs.padding import Lengths
 from service.api.error_answers import ASKING, POSTING, ProtocolErrorAnswer, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
@@ -33,7 +33,7 @@ STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
 }
 
 
-class PredictBody(Instances, Signed):
+class PredictBody(Instances, SignatureChoice):
     """Sequences, and the signature to answer."""
 
 
