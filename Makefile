@@ -52,6 +52,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/oxlint service/api/page
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m pytest --quiet tests/test_private_names.py
 
 format: install
 	$(BIN)/ruff format .
