@@ -601,7 +601,11 @@ async def test_a_reservation_holds_room_while_a_request_is_read(monkeypatch: pyt
             await b.submit(rows(1, 2, 3), ["out"])
         run.batches.clear()
         async with busy(b, run):  # 1 row of 8
-            with b.queue.reserve(), b.queue.reserve(), pytest.raises(QueueFull, match="got 1 and"):
+            with (
+                b.queue.reserve(),
+                b.queue.reserve(),
+                pytest.raises(QueueFull, match=r"got 1 and 8$"),
+            ):
                 b.queue.reserve().__enter__()
             with b.queue.reserve(), b.queue.reserve():  # released by the block before
                 pass

@@ -54,13 +54,13 @@ async def test_json_is_answered_with_all_outputs(
     client: httpx.AsyncClient, golden: Golden, path: str, *, nested: bool
 ) -> None:
     """Tensors are flat or nested. The outputs are those recorded at export."""
-    golden = Golden(golden.sequence[:4], golden.prediction[:4], golden.attention_vec[:4])  # checking schemas is slow
     more = {"tensor": {"data": golden.sequence.tolist()}} if nested else {}
     response = await client.post(f"{path}/infer", json=as_json(golden.sequence, **more))
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "application/json"
     answer = response.json()
-    conforms(answer, "inference_response")
+    some = [{**output, "data": output["data"][:100]} for output in answer["outputs"]]  # checking a number is slow
+    conforms({**answer, "outputs": some}, "inference_response")
     assert (answer["model_name"], answer["model_version"], "id" in answer) == ("after-lstm", "1", False)
     assert tuple(output["name"] for output in answer["outputs"]) == ALL
     for output in answer["outputs"]:

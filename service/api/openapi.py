@@ -49,9 +49,8 @@ def complete(app: FastAPI) -> None:
 def _document(original: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     document = original()
     schemas = document["components"]["schemas"]
-    schemas |= models_json_schema([(body, "validation") for body in BODIES.values()], ref_template=REFERENCE)[1][
-        "$defs"
-    ]
+    _, of_bodies = models_json_schema([(body, "validation") for body in BODIES.values()], ref_template=REFERENCE)
+    schemas |= of_bodies["$defs"]
     for path, operations in document["paths"].items():
         for operation in operations.values():
             if in_protocol(path):  # these answer 400 instead of the 422 that FastAPI adds
