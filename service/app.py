@@ -15,7 +15,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from service import __version__
 from service.api import error_answers, openapi
-from service.api.inference import InferenceRoute
+from service.api.inference import add_inference_routes
 from service.api.routes import (
     attention,
     documentation,
@@ -127,11 +127,8 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
 def add_routes(app: FastAPI) -> None:
     """Add all routes to an app, and the answers to its errors."""
     error_answers.add_handlers(app)
-    # Inference routes belong to the app itself: FastAPI searches an included router twice for each request.
-    app.router.route_class = InferenceRoute
     protocols = (tfserving, kserve, oip, invocations)
-    for module in (predict, *protocols):
-        module.add_routes(app)
+    add_inference_routes(app, [module.inference_router for module in (predict, *protocols)])
     for module in (attention, operations, prometheus, page, documentation, *protocols, model_repository):
         app.include_router(module.router)
     openapi.complete(app)

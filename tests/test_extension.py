@@ -78,15 +78,17 @@ async def test_an_app_level_dependency_protects_every_route(app: FastAPI) -> Non
 
 
 class StatusRecorder:
-    """Pure ASGI middleware that records the status of each answer."""
+    """Pure ASGI middleware that records the status of each answer, and the paths of the routes that answered."""
 
-    def __init__(self, app: ASGIApp, statuses: list[tuple[str, int]]) -> None:
-        self.app, self.statuses = app, statuses
+    def __init__(self, app: ASGIApp, statuses: list[tuple[str, int]], routes: set[str]) -> None:
+        self.app, self.statuses, self.routes = app, statuses, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def record(message: Message) -> None:
             if message["type"] == "http.response.start":
                 self.statuses.append((scope["path"], message["status"]))
+                if "route" in scope:
+                    self.routes.add(scope["route"].path)
             await send(message)
 
         await self.app(scope, receive, record)
@@ -95,7 +97,8 @@ class StatusRecorder:
 async def test_middleware_sees_every_route_and_every_refusal(app: FastAPI) -> None:
     """Each answer to a client passes the middleware."""
     statuses: list[tuple[str, int]] = []
-    app.add_middleware(StatusRecorder, statuses=statuses)
+    routes: set[str] = set()
+    app.add_middleware(StatusRecorder, statuses=statuses, routes=routes)
     received: list[tuple[str, int]] = []
     async with connect(app) as client:
 
@@ -126,6 +129,7 @@ async def test_middleware_sees_every_route_and_every_refusal(app: FastAPI) -> No
         assert await ask("GET", "/predict") == 405
         assert await ask("GET", "/nowhere") == 404
     assert sorted(statuses) == sorted(received)
+    assert {"/predict", "/v1/models/{model}:predict", "/v2/models/{model}/infer", "/invocations"} <= routes
 
 
 @pytest.fixture

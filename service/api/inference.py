@@ -5,11 +5,13 @@ A protocol gives a decoder, which turns a body into a question for the data plan
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Final
 
-from fastapi import Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from service.api.error_answers import answer_service_error
 from service.api.request_body import JSON, RequestBody, read_body
@@ -28,16 +30,32 @@ Decoder = Callable[[RequestBody, Model, int], tuple[Question, Encoder]]
 LARGE_OUTPUTS: Final = 32 * 2**10
 
 
-class InferenceRoute(APIRoute):
-    """A route whose endpoint takes nothing but the request.
+class DirectEndpoint:
+    """The endpoint of an inference route as an ASGI app.
 
-    FastAPI's own handler takes more time than a small model, even without dependencies. It runs only if the app or the
-    route has dependencies.
+    FastAPI's handler takes more time than a small model, even without dependencies.
+
+    Args:
+        route: a route whose endpoint takes nothing but the request.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        endpoint: Callable[[Request], Coroutine[Any, Any, Response]] = self.endpoint
-        return super().get_route_handler() if self.dependencies else endpoint
+    def __init__(self, route: APIRoute) -> None:
+        self._route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["route"] = self._route  # as with FastAPI, for middleware
+        response = await self._route.endpoint(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+
+def add_inference_routes(app: FastAPI, routers: Sequence[APIRouter]) -> None:
+    """Add inference routes to an app. Without dependencies, their endpoints are called directly."""
+    if not app.router.dependencies:
+        for route in (route for router in routers for route in router.routes if isinstance(route, APIRoute)):
+            direct = Route(route.path, DirectEndpoint(route), methods=route.methods, include_in_schema=False)
+            app.router.routes.append(direct)
+    for router in routers:  # also for the OpenAPI document
+        app.include_router(router)
 
 
 class JsonResponse(Response):

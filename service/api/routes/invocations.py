@@ -6,7 +6,7 @@ See https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally.
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service import errors
@@ -22,7 +22,7 @@ from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 
-router = APIRouter(tags=["MLflow"])
+inference_router, router = APIRouter(tags=["MLflow"]), APIRouter(tags=["MLflow"])
 
 
 class Params(SignatureChoice):
@@ -48,23 +48,16 @@ class Pong(BaseModel):
     """The default model is loaded."""
 
 
+@inference_router.post(
+    "/invocations",
+    summary="MLflow and SageMaker: predict",
+    response_model=Predictions,
+    responses=documented_in_protocol(*POSTING),
+    openapi_extra=takes(Invocation),
+)
 async def invocations(request: Request) -> Response:
     """Predictions of the default model; with `{"params": {"signature_name": "attention"}}` the attention, too."""
     return await infer(request, NO_SELECTION.of(request), decode)
-
-
-def add_routes(app: FastAPI) -> None:
-    """Add `POST /invocations` to an app."""
-    app.add_api_route(
-        "/invocations",
-        invocations,
-        methods=["POST"],
-        tags=["MLflow"],
-        summary="MLflow and SageMaker: predict",
-        response_model=Predictions,
-        responses=documented_in_protocol(*POSTING),
-        openapi_extra=takes(Invocation),
-    )
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:

@@ -4,8 +4,9 @@ See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-pr
 """
 
 from functools import partial
+from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances
@@ -23,7 +24,7 @@ from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 
-router = APIRouter(tags=["KServe V1"])
+inference_router, router = APIRouter(tags=["KServe V1"]), APIRouter(tags=["KServe V1"])
 
 
 class ModelList(BaseModel):
@@ -44,25 +45,20 @@ class Explanations(BaseModel):
     explanations: list[Prediction] = Field(description="One for each sequence.")
 
 
+EXPLAIN: Any = {
+    "summary": "KServe: explain",
+    "response_model": Explanations,
+    "response_model_exclude_none": True,
+    "responses": documented_in_protocol(*POSTING),
+    "openapi_extra": takes(ExplainBody),
+}
+
+
+@inference_router.post("/v1/models/{model}:explain", **EXPLAIN)
+@inference_router.post("/v1/models/{model}/versions/{version}:explain", **EXPLAIN)
 async def explain(request: Request) -> Response:
     """Predictions, each with the attention of the same forward pass, and importance on request."""
     return await infer(request, model_in_path(request), decode)
-
-
-def add_routes(app: FastAPI) -> None:
-    """Add the `:explain` routes to an app."""
-    for path in ("/v1/models/{model}:explain", "/v1/models/{model}/versions/{version}:explain"):
-        app.add_api_route(
-            path,
-            explain,
-            methods=["POST"],
-            tags=["KServe V1"],
-            summary="KServe: explain",
-            response_model=Explanations,
-            response_model_exclude_none=True,
-            responses=documented_in_protocol(*POSTING),
-            openapi_extra=takes(ExplainBody),
-        )
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:

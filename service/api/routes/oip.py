@@ -6,7 +6,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import orjson
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
@@ -163,36 +163,36 @@ class TensorResponse(Response):
         await send({"type": "http.response.body", "body": self.parts[-1]})
 
 
+inference_router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 BINARY: Any = {"schema": {"type": "string", "format": "binary"}}
 
 
+INFER: Any = {
+    "summary": "Open Inference Protocol: infer",
+    "response_model": InferResponse,
+    "response_model_exclude_none": True,
+    "responses": {200: {"content": {"application/octet-stream": BINARY}}, **documented_in_protocol(*POSTING)},
+    "openapi_extra": {
+        "parameters": [
+            {
+                "name": LENGTH_HEADER,
+                "in": "header",
+                "description": "Bytes of the JSON, where tensors follow it.",
+                "schema": {"type": "integer", "minimum": 0},
+            }
+        ],
+        **takes(InferRequest, **{"application/octet-stream": BINARY}),
+    },
+}
+
+
+@inference_router.post("/models/{model}/infer", **INFER)
+@inference_router.post("/models/{model}/versions/{version}/infer", **INFER)
 async def infer_v2(request: Request) -> Response:
     """Outputs of the model, all from the same forward pass; tensors are JSON, or bytes after it."""
     return await infer(request, model_in_path(request), decode)
-
-
-def add_routes(app: FastAPI) -> None:
-    """Add the `/infer` routes to an app."""
-    length = {
-        "name": LENGTH_HEADER,
-        "in": "header",
-        "description": "Bytes of the JSON, where tensors follow it.",
-        "schema": {"type": "integer", "minimum": 0},
-    }
-    for path in ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"):
-        app.add_api_route(
-            path,
-            infer_v2,
-            methods=["POST"],
-            tags=["Open Inference Protocol"],
-            summary="Open Inference Protocol: infer",
-            response_model=InferResponse,
-            response_model_exclude_none=True,
-            responses={200: {"content": {"application/octet-stream": BINARY}}, **documented_in_protocol(*POSTING)},
-            openapi_extra={"parameters": [length], **takes(InferRequest, **{"application/octet-stream": BINARY})},
-        )
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:

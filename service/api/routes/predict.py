@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from service.api.codecs.padding import Lengths
@@ -86,25 +86,21 @@ class PredictResponse(BaseModel):
     predictions: list[Prediction] = Field(description="One for each sequence.")
 
 
+inference_router = APIRouter(tags=["predict"])
+
+
+@inference_router.post(
+    "/predict",
+    summary="Predict, and show where the model looked",
+    response_model=PredictResponse,
+    response_model_exclude_none=True,
+    responses=documented(*POSTING),
+    openapi_extra={**takes(PredictRequest), "parameters": query_parameters(Selection)},
+)
 async def predict(request: Request) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
     require_json(request)
     return await infer(request, model_in_query(request), decode)
-
-
-def add_routes(app: FastAPI) -> None:
-    """Add `POST /predict` to an app."""
-    app.add_api_route(
-        "/predict",
-        predict,
-        methods=["POST"],
-        tags=["predict"],
-        summary="Predict, and show where the model looked",
-        response_model=PredictResponse,
-        response_model_exclude_none=True,
-        responses=documented(*POSTING),
-        openapi_extra={**takes(PredictRequest), "parameters": query_parameters(Selection)},
-    )
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NoReturn
 
-from fastapi import APIRouter, FastAPI, Path, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances, SignatureChoice
@@ -115,6 +115,7 @@ class GetModelMetadataResponse(BaseModel):
     )
 
 
+inference_router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
 router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
 
 
@@ -133,24 +134,19 @@ def find(request: Request) -> Model:
         raise UnknownModel(f"Servable not found for request: {wanted}({', '.join(names)})") from error
 
 
+PREDICT: Any = {
+    "summary": "TensorFlow Serving: predict",
+    "response_model": PredictRows | PredictColumns,
+    "responses": documented_in_protocol(*POSTING),
+    "openapi_extra": takes(PredictBody),
+}
+
+
+@inference_router.post("/{model}:predict", **PREDICT)
+@inference_router.post("/{model}/versions/{version}:predict", **PREDICT)
 async def predict(request: Request) -> Response:
     """Predictions of a signature: `serving_default`, or `attention` for the attention of the same forward pass."""
     return await infer(request, find(request), decode)
-
-
-def add_routes(app: FastAPI) -> None:
-    """Add the `:predict` routes to an app."""
-    for path in ("/v1/models/{model}:predict", "/v1/models/{model}/versions/{version}:predict"):
-        app.add_api_route(
-            path,
-            predict,
-            methods=["POST"],
-            tags=["TensorFlow Serving"],
-            summary="TensorFlow Serving: predict",
-            response_model=PredictRows | PredictColumns,
-            responses=documented_in_protocol(*POSTING),
-            openapi_extra=takes(PredictBody),
-        )
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
