@@ -4,7 +4,8 @@ PYTHON ?= python3
 MODEL ?= after-lstm
 SERVE ?=
 BENCH ?=
-WORKERS ?= 2
+# One more than cores: tests also wait for processes, files and each other.
+WORKERS ?= 3
 TARGET ?= service
 BIN := .venv/bin
 

@@ -73,7 +73,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the slow tests. With `--fast`, leave them out."""
+    """Mark the slow tests. With `--fast`, leave them out. Trainings, which last longest, come first."""
     for item in items:
         if kind := slow_kind(item.path):
             item.add_marker(kind)
@@ -84,6 +84,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if any(map(item.get_closest_marker, SLOW))]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in set(slow)]
+    items.sort(key=lambda item: item.get_closest_marker("training") is None)
 
 
 @pytest.fixture(scope="session")
