@@ -4,7 +4,7 @@ PYTHON ?= python3
 MODEL ?= after-lstm
 SERVE ?=
 BENCH ?=
-# One more than cores: tests also wait for processes, files and each other.
+# Three suit two cores: tests also wait for processes, files and each other.
 WORKERS ?= 3
 TARGET ?= service
 BIN := .venv/bin

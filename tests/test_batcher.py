@@ -33,7 +33,7 @@ SHORT, LONG = (0.0, 1e-9), (1.0, 0.0)
 class Fixed(Durations):
     """An estimate that measured calls do not change, so that the load of the machine does not matter."""
 
-    def learn(self, rows: int, seconds: float) -> None:
+    def record(self, rows: int, seconds: float) -> None:
         """Ignore the call."""
 
 

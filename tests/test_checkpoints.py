@@ -269,7 +269,8 @@ for line in sys.stdin:
 def trainer(compiled: Path) -> Iterator[Any]:
     """Yield a function that trains in a process, kills it after some saves, and returns its exit code.
 
-    The processes share compiled programs in a folder, as compiling takes most of their time.
+    The processes share compiled programs in a folder, as compiling takes most of their time. The first training, which
+    is not killed, fills it.
     """
     env = {**os.environ, "TF_XLA_FLAGS": f"--tf_xla_persistent_cache_directory={compiled}"}
     with subprocess.Popen(

@@ -34,13 +34,13 @@ def test_two_calls_give_the_time_of_a_row(large: tuple[int, float], within: floa
 def test_the_estimate_follows_the_latest_calls() -> None:
     """The same holds for shorter calls. One call alone does not change the estimate by much."""
     durations = Durations(begin=1.0, row=1.0)
-    durations.learn(rows=9, seconds=100.0)
+    durations.record(rows=9, seconds=100.0)
     assert 9 > durations.rows_within(10.0) > 0
     for _ in range(50):
-        durations.learn(rows=1, seconds=20.0)
+        durations.record(rows=1, seconds=20.0)
     assert durations.rows_within(100.0) == 9
     for _ in range(50):
-        durations.learn(rows=9, seconds=1.0)
+        durations.record(rows=9, seconds=1.0)
     assert durations.rows_within(1.0) == pytest.approx(9, abs=1)
 
 
@@ -48,5 +48,5 @@ def test_calls_measured_as_0_seconds_are_short() -> None:
     """A coarse clock may show 0, for any number of calls."""
     durations = Durations(begin=1.0, row=1.0)
     for _ in range(5000):
-        durations.learn(rows=1, seconds=0.0)
+        durations.record(rows=1, seconds=0.0)
     assert durations.rows_within(1.0) > 1e6

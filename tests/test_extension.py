@@ -47,13 +47,26 @@ def app(artifacts: Path) -> FastAPI:
     return create_app(settings, open_engine=interceptable(seconds=IN_THREAD))
 
 
+async def require_key(key: Annotated[str, Header()] = "") -> None:
+    """A dependency that answers 401 without the key."""
+    if key != "secret":
+        raise HTTPException(401)
+
+
+async def test_a_dependency_of_an_inclusion_protects_every_route(app: FastAPI) -> None:
+    """Another app includes the routes and adds the dependency."""
+    other = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    other.state = app.state
+    other.include_router(app.router, dependencies=[Depends(require_key)])
+    async with connect(other) as client:
+        for method, path in every_route(app):
+            assert (await client.request(method, path)).status_code == 401, f"{method} {path}"
+        answer = await client.post("/predict", json={"sequence": SEQUENCE}, headers={"Key": "secret"})
+        assert answer.status_code == 200
+
+
 async def test_an_app_level_dependency_protects_every_route(app: FastAPI) -> None:
     """Without the key, each route answers 401, even if the request has other errors."""
-
-    async def require_key(key: Annotated[str, Header()] = "") -> None:
-        if key != "secret":
-            raise HTTPException(401)
-
     protected = FastAPI(dependencies=[Depends(require_key)], openapi_url=None, docs_url=None, redoc_url=None)
     protected.state = app.state
     add_routes(protected)
@@ -88,6 +101,7 @@ class StatusRecorder:
             if message["type"] == "http.response.start":
                 self.statuses.append((scope["path"], message["status"]))
                 if "route" in scope:
+                    assert scope["endpoint"] is scope["route"].endpoint
                     self.routes.add(scope["route"].path)
             await send(message)
 

@@ -46,9 +46,15 @@ class ProtocolErrorAnswer(BaseModel):
 
 
 #: The errors of routes that select a model.
-ASKING = (errors.UnknownModel, errors.InvalidInput, errors.Unavailable)
+SELECTION_ERRORS = (errors.UnknownModel, errors.InvalidInput, errors.Unavailable)
 #: The errors of routes that take sequences.
-POSTING = (*ASKING, errors.TooLarge, errors.UnsupportedMediaType, errors.QueueFull, errors.DeadlineExceeded)
+INFERENCE_ERRORS = (
+    *SELECTION_ERRORS,
+    errors.TooLarge,
+    errors.UnsupportedMediaType,
+    errors.QueueFull,
+    errors.DeadlineExceeded,
+)
 
 
 def documented(*kinds: type[errors.ServiceError]) -> dict[int | str, dict[str, Any]]:
@@ -68,7 +74,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.ServiceError, _handle_service_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(ClientDisconnect, _answer_nobody)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(Exception, _answer_unexpected_error)
 
 
@@ -103,8 +109,8 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     return _answer(request, error.status_code, error.detail, error.headers)
 
 
-async def _answer_nobody(_: Request, __: Exception) -> Response:
-    """Answer a client that has disconnected before its body was complete; nothing is sent."""
+async def _handle_disconnect(_: Request, __: Exception) -> Response:
+    """End the request of a client that disconnected before its body was complete. The response is not sent."""
     return Response(status_code=400)
 
 

@@ -139,11 +139,10 @@ class Batcher:
         self._next(loop)
 
     def _run_calls(self, call: Call, loop: asyncio.AbstractEventLoop) -> list[Outcome]:
-        """Run a call in the thread, then the calls that queue meanwhile: a busy event loop must not delay them.
+        """Run a call in the thread, then the calls that queue meanwhile, so that a busy event loop does not delay them.
 
         Returns:
-            The last call, whose answers the event loop gives when it learns that the engine is idle, and the empty call
-            after it.
+            The last call, and the empty call after it. The event loop finishes both together.
         """
         while True:
             outcomes = self._run_pieces(call.pieces)
@@ -166,11 +165,11 @@ class Batcher:
             return [outcome for piece in pieces for outcome in self._run_pieces([piece])]
 
     def _call(self, rows: Array, outputs: Collection[str]) -> Part:
-        """Run rows in steps, and learn how long they took."""
+        """Run rows in steps, and record their duration."""
         started = time.perf_counter()
         results = self._run_in_steps(rows, outputs)
         seconds = time.perf_counter() - started
-        self._policy.durations.learn(len(rows), seconds)
+        self._policy.durations.record(len(rows), seconds)
         return Part(results, started, seconds)
 
     def _run_in_steps(self, rows: Array, outputs: Collection[str]) -> Outputs:

@@ -63,7 +63,7 @@ class CallPolicy:
         self._arrived = self._arrived_before_turn = 0
 
     def room(self, queue: RequestQueue) -> int:
-        """Return most rows of the next call.
+        """Return the largest number of rows of the next call.
 
         Many small requests run in calls that are short enough for the event loop, unless such calls would spend most
         of their time on beginning.

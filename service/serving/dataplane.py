@@ -1,4 +1,4 @@
-"""The data plane: the one place that asks a model. It selects, admits, limits, times and counts."""
+"""The data plane runs requests on models: selection, admission, limits, timing and counting."""
 
 import asyncio
 from collections.abc import Collection
@@ -38,7 +38,7 @@ class Question(NamedTuple):
 
 
 class DataPlane:
-    """Asks the models of a repository.
+    """Runs requests on the models of a repository.
 
     Every protocol uses it in the same order: `model` selects a model, `admit` refuses a request while there is no room,
     and `ask` runs the sequences.
@@ -73,7 +73,7 @@ class DataPlane:
         return model.batcher.queue.reserve()
 
     def most_sequences(self, card: ModelCard) -> int:
-        """Return most sequences in one request to a model.
+        """Return the largest number of sequences in one request to a model.
 
         Sequences that may be short count with all their timesteps: otherwise a small body could become an array of any
         size.

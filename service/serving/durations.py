@@ -39,6 +39,6 @@ class Durations:
         """Return the fewest rows whose time equals the fixed time of a call."""
         return math.ceil(self._begin / self._row)
 
-    def learn(self, rows: int, seconds: float) -> None:
+    def record(self, rows: int, seconds: float) -> None:
         """Take a measured call into account."""
         self._pace += SMOOTHING * (max(SHORTEST, seconds) / (self._begin + rows * self._row) - self._pace)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service import errors
 from service.api.bar_chart import Series, bar_chart
-from service.api.error_answers import ASKING, documented
+from service.api.error_answers import SELECTION_ERRORS, documented
 from service.api.request_body import JSON
 from service.api.selection import SelectedModel
 from service.artifact.card import Agreement, AttentionProfile, Importance
@@ -116,7 +116,7 @@ class AttentionAnswer(AttentionProfile):
     response_model=AttentionAnswer,
     responses={
         200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in CHARTS}},
-        **documented(*ASKING, errors.NotAcceptable),
+        **documented(*SELECTION_ERRORS, errors.NotAcceptable),
     },
 )
 async def attention(

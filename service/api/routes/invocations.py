@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from service import errors
 from service.api.codecs.instances import Instances, SignatureChoice
 from service.api.codecs.padding import Lengths
-from service.api.error_answers import POSTING, documented_in_protocol
+from service.api.error_answers import INFERENCE_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody
@@ -52,7 +52,7 @@ class Pong(BaseModel):
     "/invocations",
     summary="MLflow and SageMaker: predict",
     response_model=Predictions,
-    responses=documented_in_protocol(*POSTING),
+    responses=documented_in_protocol(*INFERENCE_ERRORS),
     openapi_extra=takes(Invocation),
 )
 async def invocations(request: Request) -> Response:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from service.api.codecs.instances import Instances
 from service.api.codecs.padding import Lengths
 from service.api.codecs.predictions import Prediction, encode_predictions
-from service.api.error_answers import POSTING, documented_in_protocol
+from service.api.error_answers import INFERENCE_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody
@@ -49,7 +49,7 @@ EXPLAIN: Any = {
     "summary": "KServe: explain",
     "response_model": Explanations,
     "response_model_exclude_none": True,
-    "responses": documented_in_protocol(*POSTING),
+    "responses": documented_in_protocol(*INFERENCE_ERRORS),
     "openapi_extra": takes(ExplainBody),
 }
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, StrictBool
 
 from service import errors
 from service.api.codecs.tensors import Parameters
-from service.api.error_answers import ASKING, documented_in_protocol
+from service.api.error_answers import SELECTION_ERRORS, documented_in_protocol
 from service.api.openapi import takes
 from service.api.request_body import M, parse_json, read_body, validated
 from service.errors import Forbidden, InvalidInput
@@ -91,7 +91,7 @@ async def index(request: Request) -> list[IndexEntry]:
 CONTROL: Any = {
     "openapi_extra": takes(ControlRequest, required=False),
     "responses": documented_in_protocol(
-        *ASKING, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded, errors.Forbidden
+        *SELECTION_ERRORS, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded, errors.Forbidden
     ),
 }
 

@@ -14,7 +14,7 @@ from service import __version__, errors
 from service.api.codecs.array_writer import require_finite
 from service.api.codecs.sequences import shown
 from service.api.codecs.tensors import DATATYPE, Parameters, RequestInput, decode_tensor
-from service.api.error_answers import ASKING, POSTING, documented_in_protocol
+from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody, parse_sequences
@@ -173,7 +173,7 @@ INFER: Any = {
     "summary": "Open Inference Protocol: infer",
     "response_model": InferResponse,
     "response_model_exclude_none": True,
-    "responses": {200: {"content": {"application/octet-stream": BINARY}}, **documented_in_protocol(*POSTING)},
+    "responses": {200: {"content": {"application/octet-stream": BINARY}}, **documented_in_protocol(*INFERENCE_ERRORS)},
     "openapi_extra": {
         "parameters": [
             {
@@ -375,7 +375,7 @@ async def ready(request: Request) -> ServerReady:
 
 READY: Any = {
     "summary": "Open Inference Protocol: can the model be asked?",
-    "responses": documented_in_protocol(*ASKING),
+    "responses": documented_in_protocol(*SELECTION_ERRORS),
 }
 
 
@@ -386,7 +386,7 @@ async def model_ready(request: Request) -> ModelReady:
     return ModelReady(name=model_in_path(request).card.name)
 
 
-METADATA: Any = {"summary": "Open Inference Protocol: model", "responses": documented_in_protocol(*ASKING)}
+METADATA: Any = {"summary": "Open Inference Protocol: model", "responses": documented_in_protocol(*SELECTION_ERRORS)}
 
 
 @router.get("/models/{model}", **METADATA)

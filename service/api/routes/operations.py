@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
-from service.api.error_answers import ASKING, documented
+from service.api.error_answers import SELECTION_ERRORS, documented
 from service.api.request_body import JSON
 from service.api.selection import SelectedModel
 from service.artifact.card import ModelCard
@@ -97,7 +97,7 @@ async def live() -> Live:
     return Live()
 
 
-@router.get("/health/ready", summary="Can the model answer?", responses=documented(*ASKING))
+@router.get("/health/ready", summary="Can the model answer?", responses=documented(*SELECTION_ERRORS))
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
@@ -121,7 +121,7 @@ async def models(request: Request) -> ModelsAnswer:
     )
 
 
-@router.get("/model", summary="The model card", responses=documented(*ASKING))
+@router.get("/model", summary="The model card", responses=documented(*SELECTION_ERRORS))
 async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     """Answers shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
     repository: Repository = request.app.state.repository
@@ -130,7 +130,9 @@ async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     return ModelAnswer(**dict(model.card), version=model.version, engine=model.engine.name, rejected=rejected)
 
 
-@router.get("/model/example", summary="Sequences to try", response_model=ExampleAnswer, responses=documented(*ASKING))
+@router.get(
+    "/model/example", summary="Sequences to try", response_model=ExampleAnswer, responses=documented(*SELECTION_ERRORS)
+)
 async def example(model: SelectedModel) -> Response:
     """Answers some sequences that were held out from training, as `POST /predict` takes them."""
     content = await asyncio.to_thread(dumps_sequences, model.golden.sequence, model.card)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 from service.api.codecs.padding import Lengths
 from service.api.codecs.predictions import Prediction, encode_predictions
 from service.api.codecs.sequences import decode_sequences
-from service.api.error_answers import POSTING, documented
+from service.api.error_answers import INFERENCE_ERRORS, documented
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import query_parameters, takes
 from service.api.request_body import RequestBody, require_json
@@ -94,7 +94,7 @@ inference_router = APIRouter(tags=["predict"])
     summary="Predict, and show where the model looked",
     response_model=PredictResponse,
     response_model_exclude_none=True,
-    responses=documented(*POSTING),
+    responses=documented(*INFERENCE_ERRORS),
     openapi_extra={**takes(PredictRequest), "parameters": query_parameters(Selection)},
 )
 async def predict(request: Request) -> Response:

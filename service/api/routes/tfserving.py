@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances, SignatureChoice
 from service.api.codecs.padding import Lengths
-from service.api.error_answers import ASKING, POSTING, ProtocolErrorAnswer, documented_in_protocol
+from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, ProtocolErrorAnswer, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody, validated
@@ -137,7 +137,7 @@ def find(request: Request) -> Model:
 PREDICT: Any = {
     "summary": "TensorFlow Serving: predict",
     "response_model": PredictRows | PredictColumns,
-    "responses": documented_in_protocol(*POSTING),
+    "responses": documented_in_protocol(*INFERENCE_ERRORS),
     "openapi_extra": takes(PredictBody),
 }
 
@@ -163,7 +163,7 @@ def encode(body: PredictBody, lengths: Lengths, outputs: Outputs) -> JsonRespons
 
 
 UNSUPPORTED: Any = {"status_code": 400, "response_model": ProtocolErrorAnswer}
-EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*ASKING)}
+EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*SELECTION_ERRORS)}
 
 
 @router.post("/{model}:classify", summary="TensorFlow Serving: classify", **EXAMPLES)
@@ -189,7 +189,9 @@ async def refuse_label(label: Annotated[str, Path(description="Label of a versio
 
 
 @router.get(
-    "/{model}", summary="TensorFlow Serving and KServe: status of a model", responses=documented_in_protocol(*ASKING)
+    "/{model}",
+    summary="TensorFlow Serving and KServe: status of a model",
+    responses=documented_in_protocol(*SELECTION_ERRORS),
 )
 async def status(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> ModelStatus:
     """The state of each version of a model."""
@@ -207,7 +209,7 @@ async def status(model: Annotated[str, Path(description="Name of the model.")], 
 @router.get(
     "/{model}/versions/{version}",
     summary="TensorFlow Serving: status of a version",
-    responses=documented_in_protocol(*ASKING),
+    responses=documented_in_protocol(*SELECTION_ERRORS),
 )
 async def version_status(
     model: Annotated[str, Path(description="Name of the model.")],
@@ -227,7 +229,7 @@ def _statuses(model: str, request: Request) -> list[Status]:
     return versions.statuses() if versions else []
 
 
-METADATA: Any = {"summary": "TensorFlow Serving: signatures", "responses": documented_in_protocol(*ASKING)}
+METADATA: Any = {"summary": "TensorFlow Serving: signatures", "responses": documented_in_protocol(*SELECTION_ERRORS)}
 
 
 @router.get("/{model}/metadata", **METADATA)
