@@ -148,6 +148,7 @@ def test_a_damaged_lowering_is_named(artifact: Artifact) -> None:
         opened(artifact, "onnx")
 
 
+@pytest.mark.tensorflow
 def test_a_damaged_saved_model_is_named(artifact: Artifact) -> None:
     """The message ends with TensorFlow's."""
     artifact.lowering_path.unlink()
