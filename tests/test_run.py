@@ -15,8 +15,8 @@ from tests.samples import trained
 from tests.server import ROOT
 from training import __main__ as program
 
-#: `python -m training` without saves that depend on time. TensorFlow numbers the names of functions, and each save shifts
-#: the numbers: a slow run would write the same SavedModel with another digest.
+#: `python -m training` without saves that depend on time. TensorFlow numbers the names of functions, and a save shifts
+#: the numbers, so a slow run would write the same SavedModel with another digest.
 TRAINING = "from training import __main__, checkpoints; checkpoints.SHORTEST = float('inf'); __main__.main()"
 SMALL = ("--sequences", "640", "--epochs", "2", "--batch-size", "32")
 
