@@ -10,15 +10,17 @@ import math
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
 from service import __version__
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
+from service.http11 import ServerConfig
+from service.server import listen, serve
 from service.settings import Settings
 
 gc.freeze()
@@ -35,36 +37,42 @@ def main() -> None:
         sys.stdout.write(f"attention-service {__version__}\n")
         return
     settings = Settings.from_command_line(sys.argv[1:])
+    sockets = listen(settings)  # before the models are loaded
     if settings.workers == 1:
-        uvicorn.run(partial(create_app_or_exit, settings), **server_options(settings))
+        serve(server_config(partial(create_app_or_exit, settings), settings), sockets)
         return
     with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
         os.environ[SHARED_FOLDER] = shared
-        factory = f"{create_worker_app.__module__}:{create_worker_app.__name__}"
-        uvicorn.run(factory, workers=settings.workers, **server_options(settings))
+        serve(server_config(f"{create_worker_app.__module__}:{create_worker_app.__name__}", settings), sockets)
         if (Path(shared) / FAILED).exists():
             raise SystemExit(STARTUP_FAILURE)
 
 
-def server_options(settings: Settings) -> dict[str, Any]:
-    """Return uvicorn's options."""
-    return {
-        "factory": True,
-        "http": "httptools",
-        "ws": "none",
-        "host": settings.host,
-        "port": settings.port,
-        "log_level": settings.log_level,
-        "log_config": log_config(settings.log_level),
-        "access_log": settings.access_log,
+def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerConfig:
+    """Return the server's configuration.
+
+    Args:
+        app: makes the app; the import path of such a function if there are several worker processes.
+        settings: all settings.
+    """
+    return ServerConfig(
+        app,
+        factory=True,
+        workers=settings.workers,
+        ws="none",
+        log_level=settings.log_level,
+        log_config=log_config(settings.log_level),
+        access_log=settings.access_log,
         # Only the access log shows the client's address and scheme, which a proxy forwards.
-        "proxy_headers": settings.access_log,
-        "server_header": False,
+        proxy_headers=settings.access_log,
+        server_header=False,
+        head_timeout=settings.head_timeout,
+        timeout_keep_alive=settings.keep_alive,
         # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
-        "timeout_graceful_shutdown": math.ceil(settings.timeout),
+        timeout_graceful_shutdown=math.ceil(settings.timeout),
         # A worker that is only busy must not be restarted, and its successor needs time to load the models.
-        "timeout_worker_healthcheck": math.ceil(settings.timeout),
-    }
+        timeout_worker_healthcheck=math.ceil(settings.timeout),
+    )
 
 
 def log_config(level: str) -> dict[str, Any]:

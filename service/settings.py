@@ -42,8 +42,23 @@ class Settings(BaseSettings):
     )
     poll_interval: float = Field(0.5, gt=0, description="time from one look for new versions to the next, in seconds")
     model_control: bool = Field(default=True, description="let clients load and unload models, by /v2/repository")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    host: str = Field(
+        "127.0.0.1", description="address or name to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6"
+    )
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
+    uds: Path | None = Field(None, description="path of a Unix domain socket to listen on, instead of host and port")
+    fd: int | None = Field(
+        None,
+        ge=0,
+        description="descriptor of an open socket to listen on, instead of host and port; sockets that systemd hands "
+        "over (LISTEN_FDS) are used without it",
+    )
+    keep_alive: int = Field(
+        75, ge=1, description="longest time that a connection waits for the next request, in seconds"
+    )
+    head_timeout: float = Field(
+        10, gt=0, description="longest time that the head of a request may take to arrive, in seconds"
+    )
     engine: EngineChoice = Field(
         "auto",
         description="engine that executes the model: onnx (ONNX Runtime), tensorflow (the SavedModel itself), "

@@ -1,0 +1,221 @@
+"""The HTTP/1.1 protocol over real sockets, with an app that answers each request with its target and its body."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from service.http11 import MOST_HEAD_BYTES, ServerConfig
+from tests.server import free_port
+
+pytestmark = pytest.mark.anyio
+
+HEAD_SECONDS = 0.3
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+LENGTH = b"Content-Length: 4\r\n\r\nbody"
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer the method, the target and the body; wait first if the target says so."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message["body"], message["more_body"]
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.1)
+    content = b"%b %b?%b %b" % (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
+    headers = [(b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+async def talk(port: int, *pieces: bytes, half_close: bool = False) -> list[tuple[int, bytes] | None]:
+    """Send pieces of data on a new connection, and close the client's side if asked to.
+
+    Return the statuses and bodies of the answers until the server closes the connection; None is last if it does not.
+    """
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.02)
+    if half_close:
+        writer.write_eof()
+    answers: list[tuple[int, bytes] | None] = []
+    try:
+        async with asyncio.timeout(HEAD_SECONDS * 2):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = re.search(rb"content-length: (\d+)", head)
+                assert length is not None
+                answers.append((int(head.split()[1]), await reader.readexactly(int(length[1]))))
+    except asyncio.IncompleteReadError as error:
+        answers.extend([(0, error.partial)] if error.partial else [])
+    except TimeoutError:
+        answers.append(None)
+    writer.close()
+    return answers
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Return the event loop that the service runs on."""
+    return "asyncio", {"use_uvloop": True}
+
+
+@pytest.fixture(scope="module")
+async def port() -> AsyncIterator[int]:
+    """Serve the app, with short deadlines, and return the port."""
+    number = free_port()
+    config = ServerConfig(
+        echo,
+        port=number,
+        head_timeout=HEAD_SECONDS,
+        timeout_keep_alive=10,
+        lifespan="off",
+        ws="none",
+        log_level="error",
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    yield number
+    server.should_exit = True
+    await serving
+
+
+ANSWER = (200, b"POST /a? body")
+GET_ANSWER = (200, b"GET /a? ")
+LAST_ANSWER = (200, b"GET /last? ")
+
+
+@pytest.mark.parametrize("body", [LENGTH, CHUNKED], ids=["length", "chunked"])
+@pytest.mark.parametrize("pieces", [1, 2, 7], ids=["at once", "body later", "in pieces"])
+@pytest.mark.parametrize("offer", [UPGRADE, UPGRADE.replace(b"h2c", b"websocket"), UPGRADE * 2])
+async def test_an_offer_to_upgrade_is_ignored(port: int, offer: bytes, body: bytes, pieces: int) -> None:
+    """The body arrives, and the next request on the connection is answered as well."""
+    request = POST + offer + body
+    size = len(POST + offer) if pieces == 2 else -(-len(request) // pieces)
+    cut = [request[start : start + size] for start in range(0, len(request), size)]
+    assert await talk(port, *cut, LAST) == [ANSWER, LAST_ANSWER]
+
+
+async def test_many_offers_in_one_read_are_ignored(port: int) -> None:
+    """Each request is answered once, in order."""
+    offers = [
+        b"GET /%d HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n" % number for number in range(1500)
+    ]
+    answers = [*((200, b"GET /%d? " % number) for number in range(1500)), LAST_ANSWER]
+    assert await talk(port, b"".join(offers) + LAST) == answers
+
+
+@pytest.mark.parametrize("offer", [b"", UPGRADE])
+async def test_a_body_that_reads_like_a_request_gets_no_answer(port: int, offer: bytes) -> None:
+    """It is the body of its request, also if it arrives later."""
+    head = POST + offer + b"Content-Length: %d\r\n\r\n" % len(GET)
+    assert await talk(port, head, GET, LAST) == [(200, b"POST /a? " + GET), LAST_ANSWER]
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"\x00\x01\r\n\r\n",
+        POST + b"Content-Length: x\r\n\r\n",
+        POST + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nbody",
+        POST + b"Content-Length: 4\r\n" + CHUNKED,
+        POST + b"X : y\r\n" + LENGTH,
+        POST + b"X: y\r\n folded\r\n" + LENGTH,
+        POST.replace(b"\r\n", b"\n") + LENGTH,
+        b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /a HTTP/3.7\r\n\r\n",
+    ],
+)
+async def test_garbage_is_answered_400_unless_it_may_be_the_rest_of_a_body(port: int, garbage: bytes) -> None:
+    """Requests before it are answered, in order. The connection is closed."""
+    [answer] = await talk(port, garbage)
+    assert answer is not None
+    assert answer[0] == 400
+    assert answer[1].startswith(b"malformed request: ")
+    slow = POST.replace(b"/a", b"/slow") + LENGTH
+    assert await talk(port, slow + POST + LENGTH + garbage) == [(200, b"POST /slow? body"), ANSWER]
+    assert await talk(port, POST + LENGTH, garbage) == [ANSWER]
+
+
+@pytest.mark.parametrize("before", [b"", GET, GET.replace(b"/a", b"/slow") * 2], ids=["first", "answered", "waiting"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nbodyzz\r\n",
+        b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"Transfer-Encoding: identity\r\n" + CHUNKED,
+    ],
+    ids=["chunk", "coding", "two codings"],
+)
+async def test_a_malformed_body_gets_one_answer_at_most(port: int, before: bytes, body: bytes) -> None:
+    """The requests before it get theirs."""
+    answers = await talk(port, before, POST + body[:-9], body[-9:])
+    statuses = [answer and answer[0] for answer in answers]
+    waiting = before.count(b"/slow")
+    assert statuses == ([200] * before.count(b"GET") + ([] if waiting else [400]))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /" + b"a" * MOST_HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * MOST_HEAD_BYTES + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nX: " + b"a" * 4 * MOST_HEAD_BYTES,
+    ],
+    ids=["target", "value", "number", "without end"],
+)
+async def test_a_head_has_a_limit(port: int, head: bytes) -> None:
+    """A larger one is answered 431, whether it arrives at once or not. A body may be larger."""
+    limit = (431, b"malformed request: expected a head of at most %d bytes" % MOST_HEAD_BYTES)
+    half = len(head) // 2
+    assert await talk(port, head) == [limit]
+    assert await talk(port, head[:half], head[half:]) == [limit]
+    body = b"b" * 4 * MOST_HEAD_BYTES
+    request = POST + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    assert await talk(port, request + LAST[:9], LAST[9:]) == [(200, b"POST /a? " + body), LAST_ANSWER]
+
+
+@pytest.mark.parametrize(
+    "pieces", [[], [GET[:9]], [GET, GET[:9]]], ids=["nothing", "half a head", "half of the second"]
+)
+async def test_a_head_has_a_deadline(port: int, pieces: list[bytes]) -> None:
+    """The connection is closed after it. A connection between two requests is not."""
+    assert await talk(port, *pieces) == [GET_ANSWER][: len(pieces) - 1]
+    assert await talk(port, GET) == [GET_ANSWER, None]
+
+
+async def test_a_client_that_closes_its_side_is_answered(port: int) -> None:
+    """An incomplete request is not."""
+    slow = GET.replace(b"/a", b"/slow")
+    assert await talk(port, slow + GET, half_close=True) == [(200, b"GET /slow? "), GET_ANSWER]
+    assert await talk(port, slow + POST + b"Content-Length: 9\r\n\r\nbody", half_close=True) == [(200, b"GET /slow? ")]
+    assert await talk(port, POST + b"Content-Length: 9\r\n\r\nbody", half_close=True) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        (b"http://x", b"GET /? "),
+        (b"http://x?a=b", b"GET /?a=b "),
+        (b"http://x/a/b?c", b"GET /a/b?c "),
+        (b"https://x:8000/a", b"GET /a? "),
+    ],
+)
+async def test_a_target_may_be_a_url(port: int, target: bytes, answer: bytes) -> None:
+    """Its path may be missing."""
+    assert await talk(port, b"GET %b HTTP/1.1\r\nConnection: close\r\n\r\n" % target) == [(200, answer)]

@@ -1,0 +1,166 @@
+"""The sockets of the server, its signals and its deadlines, in a process of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server import ROOT, free_port, get, post, running, serving, wait_until_ready
+
+BODY = {"sequence": [[0.1, -0.2]] * 20}
+
+
+def command(artifacts: Path, *arguments: str) -> list[str]:
+    """Return the command that serves the default model."""
+    return [sys.executable, "-m", "service", "--artifacts", str(artifacts), "--model", "after-lstm", *arguments]
+
+
+def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    """Return once a condition holds; fail if the process ends or it takes too long."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_two_colons_stand_for_both_families(artifacts: Path, workers: str) -> None:
+    """IPv4 and IPv6 clients are answered."""
+    port = free_port()
+    with running(command(artifacts, "--host", "::", "--port", str(port), "--workers", workers)) as process:
+        for url in (f"http://127.0.0.1:{port}", f"http://[::1]:{port}"):
+            wait_until_ready(url, process)
+            assert post(f"{url}/predict", json=BODY).status_code == 200
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unix_socket(artifacts: Path, tmp_path: Path, workers: str) -> None:
+    """A socket that a killed service has left behind is replaced, one that is in use is not."""
+    path = tmp_path / "service.sock"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    with running(command(artifacts, "--uds", str(path), "--workers", workers)) as process:
+
+        def listens() -> bool:
+            with socket.socket(socket.AF_UNIX) as client:
+                return client.connect_ex(str(path)) == 0
+
+        until(listens, process)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://service") as client:
+            assert client.post("/predict", json=BODY).status_code == 200
+        outcome = subprocess.run(
+            command(artifacts, "--uds", str(path)), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert outcome.returncode == 1
+    assert outcome.stderr == f"error: cannot listen on {path}: choose another --uds (Address already in use)\n"
+
+
+@pytest.mark.parametrize("by", ["--fd", "LISTEN_FDS"])
+def test_an_inherited_socket(artifacts: Path, by: str) -> None:
+    """A service manager opens the socket, as systemd does."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        serve = command(artifacts, *(["--fd", "3"] if by == "--fd" else []))
+        # As systemd does between fork and exec.
+        name = "LISTEN_FDS" if by == "LISTEN_FDS" else "OTHER"
+        script = (
+            f"import os, sys; os.dup2({listener.fileno()}, 3); "
+            f"os.environ.update({name}='1', LISTEN_PID=str(os.getpid())); "
+            "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, *serve[1:]],
+            cwd=ROOT,
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            wait_until_ready(url, process)
+            assert post(f"{url}/predict", json=BODY).status_code == 200
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_taken_port_is_said_first(artifacts: Path, workers: str) -> None:
+    """Before models are loaded, and with the setting to change."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        outcome = subprocess.run(
+            command(artifacts, "--port", port, "--workers", workers),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        f"error: cannot listen on 127.0.0.1 port {port}: choose another --host or --port (Address already in use)\n"
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int) -> None:
+    """New processes load everything again. Requests wait meanwhile, and all are answered."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", str(workers)) as (url, process):
+        for _ in range(2):
+            before = get(f"{url}/attention").json()["live"]["start"]["seconds"]
+            process.send_signal(signal.SIGHUP)
+
+            def restarted(before: float = before) -> bool:
+                assert post(f"{url}/predict", json=BODY, timeout=30).status_code == 200
+                return bool(get(f"{url}/attention", timeout=30).json()["live"]["start"]["seconds"] < before)
+
+            until(restarted, process)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+        assert process.stdout is not None
+        assert "Traceback" not in process.stdout.read()
+
+
+def test_connections_stay_open_between_requests_as_long_as_is_set(artifacts: Path) -> None:
+    """A load balancer keeps idle connections, by default for a minute or so."""
+    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm", "--keep-alive", "1")
+    with serving(*arguments) as (url, _), socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as idle:
+        idle.settimeout(20)
+        for _ in range(2):
+            idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert idle.recv(4096).startswith(b"HTTP/1.1 200")
+            time.sleep(0.3)
+        assert idle.recv(4096) == b""
+
+
+def test_idle_clients_do_not_use_up_all_descriptors(artifacts: Path) -> None:
+    """Connections without a request are closed, so new clients are answered again."""
+    limited = ["/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh"]
+    port = free_port()
+    with running([*limited, *command(artifacts, "--port", str(port), "--head-timeout", "1")]) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_until_ready(url, process)
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(80)]
+        for one in idle[::2]:
+            one.sendall(b"GET / HTTP/1.1\r\nHost:")
+
+        def answered() -> bool:
+            try:
+                return get(f"{url}/health/ready", timeout=30).status_code == 200
+            except httpx.TransportError:
+                return False
+
+        until(answered, process)
+        for one in idle:
+            one.close()
+        os.kill(process.pid, signal.SIGTERM)
+        output, _ = process.communicate(timeout=30)
+    assert "no model in" not in output
