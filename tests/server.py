@@ -77,3 +77,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[str], timeout: float = 
         except httpx.TransportError:
             time.sleep(0.05)
     raise AssertionError(f"not ready within {timeout} s")
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Return the worker processes of a service."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]

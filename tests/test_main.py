@@ -22,7 +22,7 @@ from service.artifact.version import Artifact
 from service.engines import EngineChoice, opener
 from service.settings import Settings
 from tests.fakes import IN_THREAD, held, interceptable
-from tests.server import ROOT, free_port, get, post, running, serving, wait_until_ready
+from tests.server import ROOT, free_port, get, post, running, serving, wait_until_ready, workers_of
 
 BODY = {"sequence": [[0.1, -0.2]] * 20}
 
@@ -120,12 +120,6 @@ def test_every_request_is_answered_while_versions_change(
             for thread in threads:
                 thread.join()
     assert wrong == []
-
-
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
-    """Return the worker processes of a service."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(child) for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def test_the_live_profile_is_that_of_all_workers(artifacts: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.server import ROOT, free_port, get, post, running, serving, wait_until_ready
+from tests.server import ROOT, free_port, get, post, running, serving, wait_until_ready, workers_of
 
 BODY = {"sequence": [[0.1, -0.2]] * 20}
 
@@ -24,7 +24,7 @@ def command(artifacts: Path, *arguments: str) -> list[str]:
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
     """Return once a condition holds; fail if the process ends or it takes too long."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert process.poll() is None
         assert time.monotonic() < deadline
@@ -114,13 +114,15 @@ def test_a_taken_port_is_said_first(artifacts: Path, workers: str) -> None:
 def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int) -> None:
     """New processes load everything again. Requests wait meanwhile, and all are answered."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", str(workers)) as (url, process):
-        for _ in range(2):
-            before = get(f"{url}/attention").json()["live"]["start"]["seconds"]
+        for _ in range(3 - workers):
+            before, started = workers_of(process), get(f"{url}/attention").json()["live"]["start"]["seconds"]
             process.send_signal(signal.SIGHUP)
 
-            def restarted(before: float = before) -> bool:
+            def restarted(before: list[int] = before, started: float = started) -> bool:
                 assert post(f"{url}/predict", json=BODY, timeout=30).status_code == 200
-                return bool(get(f"{url}/attention", timeout=30).json()["live"]["start"]["seconds"] < before)
+                if workers > 1:
+                    return len(workers_of(process)) == workers and not set(before) & set(workers_of(process))
+                return bool(get(f"{url}/attention", timeout=30).json()["live"]["start"]["seconds"] < started)
 
             until(restarted, process)
         process.send_signal(signal.SIGTERM)
