@@ -34,17 +34,21 @@ train: install
 # An idle worker takes over tests of another worker.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-test: lint .venv/kserve_client/installed
+test: lint .venv/kserve_client/installed .venv/perf_analyzer/installed
 	$(PYTEST)
 
 # All but the slow kinds of tests, which tests/conftest.py lists.
-test-fast: .venv/kserve_client/installed
+test-fast: .venv/kserve_client/installed .venv/perf_analyzer/installed
 	$(PYTEST) --fast
 
 # KServe's client has its own environment, as it needs older versions of packages that the service and training use.
 .venv/kserve_client/installed: tests/kserve_client/requirements.txt .venv/installed
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	$(BIN)/uv pip sync --quiet --python $(@D)/bin/python --require-hashes tests/kserve_client/requirements.txt
+	touch $@
+
+.venv/perf_analyzer/installed: tests/perf_analyzer/requirements.txt .venv/installed
+	tests/perf_analyzer/install.sh $(BIN)/uv $(@D)
 	touch $@
 
 lint: install

@@ -28,6 +28,7 @@ from service.api.routes import (
     predict,
     prometheus,
     tfserving,
+    triton,
 )
 from service.artifact.gate import OpenEngine
 from service.engines import opener
@@ -129,7 +130,8 @@ def add_routes(app: FastAPI) -> None:
     error_answers.add_handlers(app)
     protocols = (tfserving, kserve, oip, invocations)
     add_inference_routes(app, [module.inference_router for module in (predict, *protocols)])
-    for module in (attention, operations, prometheus, page, documentation, *protocols, model_repository):
+    # `triton` before `oip`, as `stats` is no model's name in `/v2/models/stats`.
+    for module in (attention, operations, prometheus, page, documentation, triton, *protocols, model_repository):
         app.include_router(module.router)
     openapi.complete(app)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from tests.server import ROOT, post, serving
 
 KSERVE = ROOT / "tests" / "kserve_client" / "ask.py"
 KSERVE_PYTHON = ROOT / ".venv" / "kserve_client" / "bin" / "python"
+PERF_ANALYZER = ROOT / ".venv" / "perf_analyzer" / "perf_analyzer" / "bin" / "perf_analyzer"
+TRIXIE = ROOT / ".venv" / "perf_analyzer" / "trixie" / "usr" / "lib" / "x86_64-linux-gnu"
 MODEL = "after-lstm"
 
 
@@ -121,8 +124,79 @@ def test_tritons_client_about_the_server_and_its_models(served: Served) -> None:
             client.infer("unknown", [tensor(triton, served.sequences)])
 
 
+def test_tritons_client_about_configuration_and_statistics(served: Served) -> None:
+    """They fit the requests that were sent."""
+    with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        config = client.get_model_config(MODEL)
+        assert config == client.get_model_config(MODEL, "1")
+        assert (config["name"], config["input"]) == (
+            MODEL,
+            [{"name": "sequence", "data_type": "TYPE_FP32", "dims": [20, 2]}],
+        )
+        (before,) = client.get_inference_statistics(MODEL)["model_stats"]
+        client.infer(MODEL, [tensor(triton, served.sequences)])
+        (after,) = client.get_inference_statistics(MODEL, "1")["model_stats"]
+        assert after["inference_count"] - before["inference_count"] == len(served.sequences)
+        assert {one["name"] for one in client.get_inference_statistics()["model_stats"]} > {MODEL}
+        with pytest.raises(InferenceServerException, match="no model 'unknown'"):
+            client.get_inference_statistics("unknown")
+
+    async def ask() -> tuple[Any, Any]:
+        async with triton_aio.InferenceServerClient(served.url.removeprefix("http://")) as client:
+            return await client.get_model_config(MODEL, "1"), await client.get_inference_statistics(MODEL)
+
+    assert asyncio.run(ask()) == (config, {"model_stats": [after]})
+
+
+def test_tritons_client_asks_for_labels_and_a_timeout(served: Served) -> None:
+    """Parameters that it does not have by itself are in the request."""
+    outputs = [triton.InferRequestedOutput("prediction", binary_data=False)]
+    with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        for parameters, labels in (({"labels": True}, {"classes": '["0","1"]'}), (None, None)):
+            result = client.infer(
+                MODEL,
+                [tensor(triton, served.sequences)],
+                outputs=outputs,
+                parameters=parameters,
+                timeout=10_000_000,
+                priority=2,
+                sequence_id=7,
+                sequence_start=True,
+            )
+            assert result.get_output("prediction").get("parameters") == labels
+            assert_same(result.as_numpy("prediction"), served.prediction)
+
+
+def test_tritons_perf_analyzer(served: Served, tmp_path: Path) -> None:
+    """It measures in binary and JSON, with any way to load the service, and finds the service's statistics."""
+    data = tmp_path / "data.json"
+    data.write_text(json.dumps({"data": [{"sequence": one.ravel().tolist()} for one in served.sequences]}))
+    as_json = ["--input-tensor-format", "json", "--output-tensor-format", "json"]
+    command = [str(PERF_ANALYZER), "-m", MODEL, "-u", served.url.removeprefix("http://"), "--request-count", "20"]
+    if TRIXIE.exists():
+        command = [f"{TRIXIE}/ld-linux-x86-64.so.2", "--library-path", f"{TRIXIE}:/usr/lib/x86_64-linux-gnu", *command]
+    runs = [
+        subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for options in (
+            [],
+            as_json,
+            ["--output-tensor-format", "json", "-x", "1"],
+            ["--async", "--concurrency-range", "4", "-b", "4"],
+            ["--async", "--concurrency-range", "4", "-b", "4", *as_json],
+            ["--request-rate-range", "20", "--input-data", str(data)],
+            ["--request-rate-range", "20", "--async", "--input-data", str(data), *as_json],
+        )
+    ]
+    for run in runs:
+        report, _ = run.communicate(timeout=60)
+        assert run.returncode == 0, report
+        for side in ("Client: \n    Request count", "Successful request count"):
+            assert int(re.findall(rf"{side}: (\d+)", report)[0]) > 15, report  # the last ones may be under way
+
+
 def test_kserves_client(served: Served) -> None:
-    """It works with both protocols, the second in JSON and in binary."""
+    """It works with both protocols, the second in JSON and in binary. It finds an unloaded model not ready."""
+    post(f"{served.url}/v2/repository/models/three/unload").raise_for_status()
     outcome = subprocess.run(
         [KSERVE_PYTHON, KSERVE, served.url],
         input=json.dumps(served.sequences.tolist()),
@@ -131,10 +205,12 @@ def test_kserves_client(served: Served) -> None:
         timeout=120,
         check=False,
     )
+    post(f"{served.url}/v2/repository/models/three/load").raise_for_status()
     assert outcome.returncode == 0, outcome.stderr
     answers = json.loads(outcome.stdout)
     assert answers["live_v1"] is answers["ready_v1"] is answers["live_v2"] is answers["ready_v2"] is True
     assert answers["model_ready_v2"] is True
+    assert answers["unloaded_ready_v1"] is False
     assert answers["unknown_ready_v2"] is False
     assert_same(answers["predict_v1"]["predictions"], served.prediction)
     explanations = answers["explain_v1"]["explanations"]

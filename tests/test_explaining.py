@@ -114,7 +114,8 @@ async def test_importance_is_an_output_of_the_open_inference_protocol(asking: ht
     expected = [one["importance"] for one in said]
     outputs = [{"name": "importance"}, {"name": "prediction"}]
     url = f"/v2/models/{model}/infer"
-    importance, prediction = (await asking.post(url, json=as_json(sequences, outputs=outputs))).json()["outputs"]
+    body = as_json(sequences, outputs=outputs, parameters={"labels": True})
+    importance, prediction = (await asking.post(url, json=body)).json()["outputs"]
     assert (importance["name"], importance["shape"], prediction["name"]) == ("importance", [3, 6], "prediction")
     assert json.loads(importance["parameters"]["timestep_labels"])[0] == "Mon"
     np.testing.assert_allclose(np.reshape(importance["data"], (3, 6)), expected, atol=1e-6)

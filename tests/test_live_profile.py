@@ -84,6 +84,6 @@ async def test_a_folder_that_cannot_be_written_is_logged(tmp_path: Path, caplog:
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
         profile = LiveProfile(2, tmp_path / "file", "m@1")
-    assert "m@1: the live profile is that of each process alone: " in caplog.text
+    assert "m@1: the counts are those of each process alone: " in caplog.text
     profile.add(ROW)
     assert (await profile.totals())["start"].sequences == 1

@@ -49,7 +49,9 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
     assert (response.status_code, response.json()) == (503, {"detail": message})
     assert (await client.get("/health/ready")).status_code == 503
     assert (await client.get("/health/live")).status_code == 200
-    status = (await client.get("/v1/models/after-lstm")).json()
+    response = await client.get("/v1/models/after-lstm")
+    assert response.status_code == 503, "probes read the status"
+    status = response.json()
     assert (status["ready"], status["model_version_status"][0]["state"]) == (False, "END")
     app.state.repository.update()  # the next update changes nothing
     assert (await client.get("/v2/models/after-lstm/ready")).status_code == 503

@@ -19,7 +19,7 @@ from service.artifact.version import Artifact
 from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import answer_nan
+from tests.fakes import IN_THREAD, answer_nan, held, interceptable, until
 from tests.infer import LENGTH, as_json, binary, tensors
 
 pytestmark = pytest.mark.anyio
@@ -72,7 +72,7 @@ async def test_json_is_answered_with_all_outputs(
 async def test_requested_outputs_are_answered_in_their_order_with_the_id(
     client: httpx.AsyncClient, golden: Golden
 ) -> None:
-    """Other outputs are left out. Each output has the labels of its entries."""
+    """Other outputs are left out. JSON outputs have no parameters: Triton's client for C++ takes them for binary."""
     outputs = [{"name": "attention"}, {"name": "prediction"}]
     response = await client.post(f"{URL}/infer", json=as_json(golden.sequence[:1], id="42", outputs=outputs))
     answer = response.json()
@@ -80,8 +80,75 @@ async def test_requested_outputs_are_answered_in_their_order_with_the_id(
     assert answer["id"] == "42"
     attention, prediction = answer["outputs"]
     assert (attention["name"], prediction["name"]) == ("attention", "prediction")
-    assert json.loads(attention["parameters"]["timestep_labels"]) == [str(step) for step in range(20)]
+    assert attention.keys() == prediction.keys() == {"name", "shape", "datatype", "data"}
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+async def test_the_labels_of_the_entries_are_answered(
+    client: httpx.AsyncClient, golden: Golden, *, as_bytes: bool
+) -> None:
+    """Binary outputs always have them, JSON outputs on request."""
+    parameters = {"binary_data_output": True} if as_bytes else {"labels": True}
+    response = await client.post(f"{URL}/infer", json=as_json(golden.sequence[:1], parameters=parameters))
+    prediction, attention, vectors = orjson.loads(response.content[: int(response.headers.get(LENGTH, 10**9))])[
+        "outputs"
+    ]
     assert json.loads(prediction["parameters"]["classes"]) == ["0", "1"]
+    for output in (attention, vectors):
+        assert json.loads(output["parameters"]["timestep_labels"]) == [str(step) for step in range(20)]
+    assert all(("binary_data_size" in output["parameters"]) == as_bytes for output in (prediction, attention, vectors))
+
+
+async def test_null_is_as_if_absent(client: httpx.AsyncClient, golden: Golden) -> None:
+    """Clients in Java and C# write fields without a value so."""
+    plain = as_json(golden.sequence[:2], outputs=[{"name": "attention"}])
+    expected = (await client.post(f"{URL}/infer", json=plain)).json()
+    none = dict.fromkeys(("binary_data_output", "labels", "timeout", "priority", "sequence_id", "sequence_start"))
+    for parameters in (None, none):
+        body = as_json(
+            golden.sequence[:2],
+            id=None,
+            parameters=parameters,
+            outputs=[{"name": "attention", "parameters": parameters and {"binary_data": None, "classification": None}}],
+            tensor={"parameters": parameters and {"binary_data_size": None, "endianness": None}},
+        )
+        response = await client.post(f"{URL}/infer", json=body)
+        assert (response.status_code, response.json()) == (200, expected)
+    answer = (await client.post(f"{URL}/infer", json=as_json(golden.sequence[:2], outputs=None))).json()
+    assert tuple(output["name"] for output in answer["outputs"]) == ALL
+
+
+async def test_a_request_may_shorten_the_timeout(artifacts: Path) -> None:
+    """Its sequences do not run after that. A longer time than the service's, and 0, leave the service's."""
+    app = create_app(
+        Settings(artifacts=artifacts, model="after-lstm", timeout=60), open_engine=interceptable(seconds=IN_THREAD)
+    )
+    async with connect(app) as client:
+        with held(app) as calls:
+            running = asyncio.create_task(client.post(f"{URL}/infer", json=as_json(SEQUENCES)))
+            await until(lambda: bool(calls))
+            for path in (URL, f"{URL}/versions/1"):
+                body = as_json(np.zeros((2, 20, 2)), parameters={"timeout": 20_000})
+                response = await client.post(f"{path}/infer", json=body)
+                assert (response.status_code, response.json()) == (
+                    504,
+                    {"error": "no answer within 0.02 s, the timeout of the request"},
+                )
+        assert (await running).status_code == 200
+        for timeout in (0, 10**7, 10**17):
+            body = as_json(SEQUENCES, parameters={"timeout": timeout})
+            assert (await client.post(f"{URL}/infer", json=body)).status_code == 200
+        assert 2 not in calls
+        await app.state.repository.close()
+
+
+async def test_the_other_parameters_of_triton_are_accepted(client: httpx.AsyncClient, golden: Golden) -> None:
+    """The answer is the same: a stateless model has no sequences of requests, and there are no priorities."""
+    expected = (await client.post(f"{URL}/infer", json=as_json(golden.sequence[:1]))).json()
+    for sequence in (7, "seven"):
+        parameters = {"priority": 1, "sequence_id": sequence, "sequence_start": True, "sequence_end": False, "own": [1]}
+        response = await client.post(f"{URL}/infer", json=as_json(golden.sequence[:1], parameters=parameters))
+        assert (response.status_code, response.json()) == (200, expected)
 
 
 @pytest.mark.parametrize(
@@ -183,6 +250,18 @@ SEQUENCES = np.zeros((1, 20, 2))
             "parameters.binary_data: expected true or false, got 1",
         ),
         (as_json(SEQUENCES, parameters={"binary_data_output": "yes"}), 'expected true or false, got "yes"'),
+        (as_json(SEQUENCES, parameters={"labels": 1}), "parameters.labels: expected true or false, got 1"),
+        (as_json(SEQUENCES, parameters=[]), "parameters: Input should be a valid dictionary"),
+        *(
+            (
+                as_json(SEQUENCES, parameters={name: value}),
+                f"parameters.{name}: expected an integer of at least 0, got ",
+            )
+            for name in ("timeout", "priority")
+            for value in (-1, 1.5, True, "1000")
+        ),
+        (as_json(SEQUENCES, parameters={"sequence_id": 1.5}), "parameters.sequence_id: expected an integer"),
+        (as_json(SEQUENCES, parameters={"sequence_end": 0}), "parameters.sequence_end: expected true or false, got 0"),
     ],
 )
 async def test_the_error_names_the_expected_request(
@@ -233,7 +312,12 @@ async def test_the_server_metadata_list_its_extensions(client: httpx.AsyncClient
         answer = (await client.get(path)).json()
         conforms(answer, "metadata_server_response")
         assert answer["name"] == "attention-service"
-        assert answer["extensions"] == ["binary_tensor_data", "model_repository"]
+        assert answer["extensions"] == [
+            "binary_tensor_data",
+            "model_repository",
+            "model_configuration",
+            "statistics",
+        ]
 
 
 async def test_the_model_metadata_describe_its_tensors(client: httpx.AsyncClient, engine: EngineChoice) -> None:
@@ -263,7 +347,11 @@ async def test_attention_is_answered_for_the_timesteps_sent(
     """The answer equals that of `/predict` and has the labels of those timesteps."""
     sequences = np.random.default_rng(0).standard_normal((3, length, 2)).astype(np.float32)
     said = (await asking.post("/predict", json={"sequences": sequences.tolist()})).json()["predictions"]
-    request = binary(sequences, parameters={"binary_data_output": True}) if as_bytes else {"json": as_json(sequences)}
+    request = (
+        binary(sequences, parameters={"binary_data_output": True})
+        if as_bytes
+        else {"json": as_json(sequences, parameters={"labels": True})}
+    )
     response = await asking.post("/v2/models/both/infer", **request)
     outputs = orjson.loads(response.content[: int(response.headers.get(LENGTH, len(response.content)))])["outputs"]
     assert {output["name"]: output["shape"] for output in outputs} == {

@@ -75,6 +75,8 @@ def outputs(golden: Golden) -> dict[str, Any]:
     }
 
 
+VERBS = "expected one of :predict, :explain, :classify, :regress"
+
 #: Method and path, body, status and answer: the pairs of TensorFlow Serving's documentation and of its messages.
 PAIRS: list[tuple[str, str | None, int, Any]] = [
     (f"GET {URL}", None, 200, {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": OK}]}),
@@ -166,6 +168,12 @@ PAIRS: list[tuple[str, str | None, int, Any]] = [
         {"error": 'version: Input should be a valid integer, unable to parse string as an integer, got "latest"'},
     ),
     (f"POST {URL}/versions/1", "{}", 405, {"error": "Method Not Allowed"}),
+    (f"POST {URL}:", "{}", 404, {"error": f"{VERBS}, got :"}),
+    *(
+        (f"POST {URL}{place}:{verb}", "{}", 404, {"error": f"{VERBS}, got :{verb}"})
+        for place in ("", "/versions/1", "/labels/stable")
+        for verb in ("Predict", "PREDICT", "predictions")
+    ),
     ("GET /v1/nowhere", None, 404, {"error": "Not Found"}),
 ]
 

@@ -92,27 +92,29 @@ async def _infer(request: Request, model: Model, decode: Decoder) -> Response:
         else:
             question, encode = decode(body, model, most)
     decoded = time.perf_counter()
-    result = await plane.ask(model, question)
-    answered = time.perf_counter()
-    outputs = result.outputs
-    large = sum([output.size for output in outputs.values()]) > LARGE_OUTPUTS
-    response = encode(outputs) if not large else await asyncio.to_thread(encode, outputs)
-    response.raw_headers.append((b"server-timing", _server_timing(body.received, decoded, result, answered)))
+    try:
+        result = await plane.ask(model, question)
+        answered = time.perf_counter()
+        outputs = result.outputs
+        large = sum([output.size for output in outputs.values()]) > LARGE_OUTPUTS
+        response = encode(outputs) if not large else await asyncio.to_thread(encode, outputs)
+    except BaseException:
+        model.statistics.count_failure(time.perf_counter() - decoded)
+        raise
+    ended = time.perf_counter()
+    decoding, encoding = decoded - body.received, ended - answered
+    model.statistics.count_success(
+        len(question.sequences), ended - body.received, decoding, result.queue, result.inference, encoding
+    )
+    response.raw_headers.append((b"server-timing", _server_timing(decoding, result, encoding)))
     return response
 
 
-def _server_timing(received: float, decoded: float, result: Result, answered: float) -> bytes:
-    """Return the durations up to now in milliseconds, as https://www.w3.org/TR/server-timing/ defines them.
-
-    Args:
-        received: when the body had arrived, by `time.perf_counter`, in seconds.
-        decoded: when the model was asked.
-        result: the result.
-        answered: when the model had answered.
-    """
+def _server_timing(decoding: float, result: Result, encoding: float) -> bytes:
+    """Return durations in milliseconds, as https://www.w3.org/TR/server-timing/ defines them, from seconds."""
     return b"decode;dur=%.3f, queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
-        (decoded - received) * 1e3,
+        decoding * 1e3,
         result.queue * 1e3,
         result.inference * 1e3,
-        (time.perf_counter() - answered) * 1e3,
+        encoding * 1e3,
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
@@ -39,6 +39,7 @@ class Batcher:
         max_queue: most rows waiting or running before further requests are refused. An idle Batcher refuses none.
         timeout: seconds after which a request fails. Rows that have not run by then are dropped.
         durations: how long calls take, if that is known before `warm_up`. By default they run in the thread until then.
+        count: called with the rows and the seconds of each call that succeeds, in the thread that ran it.
 
     Attributes:
         queue: the queue of requests, which admits or refuses them.
@@ -53,8 +54,10 @@ class Batcher:
         timeout: float,
         max_step: int | None = None,
         durations: Durations | None = None,
+        count: Callable[[int, float], object] = lambda _rows, _seconds: None,
     ) -> None:
         self._run = run
+        self._count = count
         self._max_batch = max_batch
         self._step = self._max_step = max_step or max_batch
         self.queue = RequestQueue(max_rows=max_queue, timeout=timeout)
@@ -165,11 +168,12 @@ class Batcher:
             return [outcome for piece in pieces for outcome in self._run_pieces([piece])]
 
     def _call(self, rows: Array, outputs: Collection[str]) -> Part:
-        """Run rows in steps, and record their duration."""
+        """Run rows in steps, record their duration, and count the call."""
         started = time.perf_counter()
         results = self._run_in_steps(rows, outputs)
         seconds = time.perf_counter() - started
         self._policy.durations.record(len(rows), seconds)
+        self._count(len(rows), seconds)
         return Part(results, started, seconds)
 
     def _run_in_steps(self, rows: Array, outputs: Collection[str]) -> Outputs:

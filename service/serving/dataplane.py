@@ -9,7 +9,7 @@ from service.artifact.card import ModelCard
 from service.artifact.distances import rank_correlation
 from service.artifact.missing import absent
 from service.artifact.tensors import ATTENTION, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
-from service.errors import InvalidInput, TooLarge
+from service.errors import DeadlineExceeded, InvalidInput, QueueFull, TooLarge, Unavailable
 from service.serving.model import Model
 from service.serving.occlusion import Occlusions
 from service.serving.repository import Repository
@@ -30,11 +30,13 @@ class Question(NamedTuple):
         importance: whether to answer `importance (n, timesteps)` and `rank_correlation (n,)`, too: how far each
             timestep moves the prediction (see `Occlusions`), and how attention and importance correlate over the
             timesteps that are present, NaN where either is constant.
+        timeout: seconds after which the request fails; by default the model's limit alone holds.
     """
 
     sequences: Array
     outputs: Collection[str]
     importance: bool = False
+    timeout: float | None = None
 
 
 class DataPlane:
@@ -70,7 +72,11 @@ class DataPlane:
             QueueFull: too many sequences are waiting or running.
             Unavailable: the version is being unloaded.
         """
-        return model.batcher.queue.reserve()
+        try:
+            return model.batcher.queue.reserve()
+        except (QueueFull, Unavailable):
+            model.statistics.count_failure(0)
+            raise
 
     def most_sequences(self, card: ModelCard) -> int:
         """Return the largest number of sequences in one request to a model.
@@ -100,6 +106,8 @@ class DataPlane:
             raise InvalidInput(
                 f"expected sequences of shape (n, {card.timesteps}, {card.features}), got {sequences.shape}"
             )
+        if question.timeout is not None:
+            return await self._ask_within(question.timeout, model, question._replace(timeout=None))
         if question.importance:
             return await self._explain(model, question)
         result = await model.batcher.submit(sequences, dict.fromkeys((*wanted, ATTENTION)))
@@ -107,6 +115,14 @@ class DataPlane:
         if ATTENTION not in wanted:
             del result.outputs[ATTENTION]
         return result
+
+    async def _ask_within(self, timeout: float, model: Model, question: Question) -> Result:
+        """Run sequences, but give up after some seconds. Rows that have not run by then are dropped."""
+        try:
+            async with asyncio.timeout(timeout):
+                return await self.ask(model, question)
+        except TimeoutError:
+            raise DeadlineExceeded(f"no answer within {timeout:g} s, the timeout of the request") from None
 
     async def _explain(self, model: Model, question: Question) -> Result:
         """Run sequences and their occlusions, which are not counted."""

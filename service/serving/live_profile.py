@@ -1,7 +1,6 @@
 """The live profile: the attention of the traffic, counted in all worker processes."""
 
 import asyncio
-import logging
 import time
 from pathlib import Path
 from typing import Final
@@ -16,8 +15,6 @@ from service.serving.tally import Tally, Totals, Window
 PENDING_WEIGHTS: Final = 2**14
 PENDING_SECONDS: Final = 0.1
 
-logger = logging.getLogger(__name__)
-
 
 class LiveProfile:
     """The attention of all sequences that one version has answered.
@@ -31,12 +28,7 @@ class LiveProfile:
     """
 
     def __init__(self, timesteps: int, folder: Path | None, key: str) -> None:
-        began = time.monotonic()
-        try:
-            self._tally = Tally(timesteps, began, folder, key)
-        except (OSError, ImportError) as error:  # ImportError on systems that cannot lock files
-            logger.warning("%s: the live profile is that of each process alone: %s", key, error)
-            self._tally = Tally(timesteps, began)
+        self._tally = Tally(timesteps, time.monotonic(), folder, key)
         # Attention is copied here, so that the arrays of answers leave memory and the processor's caches early.
         self._pending: Array = np.empty((max(1, PENDING_WEIGHTS // timesteps), timesteps), np.float32)
         self._filled = 0

@@ -1,4 +1,4 @@
-"""One loaded version: its card, its engine, its Batcher, and its live profile."""
+"""One loaded version: its card, its engine, its Batcher, its live profile, and its statistics."""
 
 import math
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from service.artifact.missing import refused
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, shape_of
 from service.serving.batcher import Batcher
 from service.serving.live_profile import LiveProfile
+from service.serving.statistics import Statistics
 
 #: Most numbers of the largest tensor in one run of an engine. An engine holds several tensors of that size, and keeps
 #: their memory for good.
@@ -59,6 +60,7 @@ class Model:
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
         self.live_profile = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
+        self.statistics = Statistics(limits.max_batch, shared / "statistics" if shared else None, key)
         sizes = verified.golden.sizes
         largest = max(math.prod(filter(None, shape_of(name, sizes))) for name in (SEQUENCE, ATTENTION_VEC))
         self.batcher = Batcher(
@@ -67,6 +69,7 @@ class Model:
             max_step=max(1, MOST_NUMBERS // largest),
             max_queue=limits.max_queue,
             timeout=limits.timeout,
+            count=self.statistics.count_call,
         )
 
     def warm_up(self) -> None:
@@ -90,6 +93,7 @@ class Model:
     def retire(self) -> None:
         """Stop counting for this process; accepted requests are finished. Any thread may call this."""
         self.live_profile.retire()
+        self.statistics.retire()
 
     async def close(self) -> None:
         """Finish the accepted requests, then free the engine's thread."""

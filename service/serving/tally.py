@@ -1,14 +1,10 @@
 """Attention added up since the start and over windows of time, in a table that other processes can read."""
 
 import math
-import os
-import tempfile
-import weakref
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +12,7 @@ from numpy.typing import NDArray
 from service.artifact.card import AttentionProfile
 from service.artifact.distances import jensen_shannon, total_variation
 from service.artifact.tensors import Array
+from service.serving.shared_table import SharedTable, Table
 
 Window = Literal["1m", "10m", "1h", "start"]
 WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
@@ -27,8 +24,6 @@ SLICES: Final = 12
 ATTEMPTS: Final = 100
 
 Sums = NDArray[np.float64]
-#: A structured array; see `_layout`.
-Table = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -86,32 +81,20 @@ class Totals:
 class Tally:
     """Counts the attention of one version in this process.
 
-    With several processes, each writes a file of its own in a shared folder and reads those of the others. A process
-    holds a lock on its file. If it ends, its successor takes the file over.
+    With several processes, each writes a table of its own in a shared folder and reads those of the others.
 
     Args:
         timesteps: timesteps of the model.
         began: time when counting began, by `time.monotonic`, which all processes of a machine share.
         folder: the folder that the processes share; None with one process.
         key: start of the file names of this version.
-
-    Raises:
-        OSError: the folder cannot be written to.
     """
 
     def __init__(self, timesteps: int, began: float, folder: Path | None = None, key: str = "") -> None:
-        self._layout = _layout(timesteps)
-        self._folder, self._key = folder, key
-        self._file: IO[bytes] | None = None
-        if folder is None:
-            self._table: Table = np.zeros(1, self._layout)
-        else:
-            folder.mkdir(exist_ok=True)
-            self._file = self._take_over_file() or self._create_file(folder)
-            weakref.finalize(self, self._file.close)
-            self._table = np.memmap(self._file.name, self._layout, "r+")
-            # The process before may have ended while it wrote the copy that is not being read.
-            self._table["copies"] = _read(self._table)
+        self._shared = SharedTable(_layout(timesteps), folder, key)
+        self._table = self._shared.own
+        # The process before may have ended while it wrote the copy that is not being read.
+        self._table["copies"] = _read(self._table)
         if not self._table["began"][0]:
             self._table["began"] = began
 
@@ -145,7 +128,7 @@ class Tally:
         Args:
             now: the time, by `time.monotonic`.
         """
-        tables = [self._table, *self._others()]
+        tables = self._shared.all()
         began = min(float(table["began"][0]) for table in tables)
         counted = np.stack([_read(table) for table in tables])
         totals = {}
@@ -162,49 +145,7 @@ class Tally:
 
     def retire(self) -> None:
         """Mark the version as no longer served by this process. The last process that serves it deletes all files."""
-        if self._file is None:
-            return
-        self._table["retired"] = True
-        with ExitStack() as stack:
-            paths = self._paths()
-            for path in paths:
-                with suppress(FileNotFoundError):
-                    file = stack.enter_context(path.open("r+b"))
-                    table = _open(path, self._layout)
-                    if not (table is not None and table["retired"][0]) and not _lock(file):
-                        return  # another process serves the version
-            for path in paths:
-                path.unlink(missing_ok=True)
-
-    def _take_over_file(self) -> IO[bytes] | None:
-        """Open and lock the file of a process that ended while it served the version; None if there is none."""
-        for path in self._paths():
-            file = path.open("r+b")
-            table = _open(path, self._layout)
-            if table is not None and not table["retired"][0] and _lock(file):
-                return file
-            file.close()
-        return None
-
-    def _create_file(self, folder: Path) -> IO[bytes]:
-        """Create and lock a file."""
-        handle, name = tempfile.mkstemp(prefix=f"{self._key}@", dir=folder)
-        os.close(handle)
-        file = Path(name).open("r+b")  # noqa: SIM115 - it stays open to hold the lock
-        _lock(file)
-        # Write all of it rather than leave a hole, so that a full disk fails now and not when counting.
-        file.write(bytes(self._layout.itemsize))
-        file.flush()
-        return file
-
-    def _paths(self) -> list[Path]:
-        """Return the files of all processes."""
-        return list(self._folder.glob(f"{self._key}@*")) if self._folder is not None else []
-
-    def _others(self) -> list[Table]:
-        """Return the tables of the other processes."""
-        paths = [path for path in self._paths() if self._file is None or path != Path(self._file.name)]
-        return [table for path in paths if (table := _open(path, self._layout)) is not None]
+        self._shared.retire()
 
 
 def _layout(timesteps: int) -> np.dtype[Any]:
@@ -225,25 +166,6 @@ def _windows(now: float) -> dict[Window, tuple[slice, int, float]]:
         first, number = 1 + index * SLICES, int(now * SLICES / seconds)
         windows[window] = (slice(first, first + SLICES), number, (number - SLICES + 1) * seconds / SLICES)
     return windows
-
-
-def _open(path: Path, layout: np.dtype[Any]) -> Table | None:
-    """Return the table in a file; None if the file is gone or incomplete."""
-    try:
-        return np.memmap(path, layout, "r", shape=1)
-    except (OSError, ValueError):
-        return None
-
-
-def _lock(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed or the process ends; return False if another process holds the lock."""
-    import fcntl
-
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 def _read(table: Table) -> Table:

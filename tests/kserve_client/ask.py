@@ -17,6 +17,7 @@ async def main(url: str, sequences: list[Any]) -> dict[str, Any]:
     async with InferenceRESTClient(RESTConfig(protocol="v1")) as client:
         answers["live_v1"] = await client.is_server_live(url)
         answers["ready_v1"] = await client.is_model_ready(url, MODEL)
+        answers["unloaded_ready_v1"] = await client.is_model_ready(url, "three")
         answers["predict_v1"] = await client.infer(url, {"instances": sequences}, model_name=MODEL)
         answers["explain_v1"] = await client.explain(url, MODEL, {"instances": sequences})
     async with InferenceRESTClient(RESTConfig(protocol="v2")) as client:

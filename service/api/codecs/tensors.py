@@ -54,8 +54,8 @@ class RequestInput(BaseModel):
     datatype: str = Field(
         description=f"`{DATATYPE}`, or another that is converted: {', '.join(DATATYPES)}.", examples=[DATATYPE]
     )
-    parameters: Parameters = Field(
-        default_factory=dict, description="`binary_data_size`: bytes of it after the JSON.", examples=[{}]
+    parameters: Parameters | None = Field(
+        None, description="`binary_data_size`: bytes of it after the JSON.", examples=[{}]
     )
     data: Annotated[Any, WithJsonSchema(DATA_SCHEMA)] = Field(
         None,
@@ -89,8 +89,9 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
             f"got {tensor.datatype[:80]!r}"
         )
     _check_shape(tensor.shape, card, limit)
-    _check_byte_order(tensor.parameters)
-    size = tensor.parameters.get("binary_data_size")
+    parameters = tensor.parameters or {}
+    _check_byte_order(parameters)
+    size = parameters.get("binary_data_size")
     if size is None:
         if binary:
             raise InvalidInput(f"{SEQUENCE}: expected no bytes after the JSON, got {len(binary)}")
@@ -120,6 +121,7 @@ def _check_byte_order(parameters: Parameters) -> None:
     """Refuse a declared byte order that is not little-endian: the numbers would be read wrongly."""
     for name, value in parameters.items():
         if name.lower().replace("_", "") in ("endianness", "endian", "byteorder") and value not in (
+            None,
             "little",
             "<",
             "LE",

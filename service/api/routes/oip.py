@@ -34,6 +34,8 @@ NAMED_OUTPUTS: Final = (*OUTPUTS, IMPORTANCE)
 #: Answers of fewer bytes are sent in one piece; copying them costs less than sending several pieces.
 LARGE_ANSWER: Final = 16 * 2**10
 
+NO_PARAMETERS: Final[Parameters] = {}
+
 #: The protocol's names of the engines.
 PLATFORMS: Final = {"onnx": "onnx_onnxv1", "tensorflow": "tensorflow_savedmodel"}
 
@@ -42,8 +44,8 @@ class RequestOutput(BaseModel):
     """A requested output."""
 
     name: str = Field(description=f"One of {', '.join(NAMED_OUTPUTS)}.", examples=[ATTENTION])
-    parameters: Parameters = Field(
-        default_factory=dict, description="`binary_data`: whether to answer it as bytes after the JSON.", examples=[{}]
+    parameters: Parameters | None = Field(
+        None, description="`binary_data`: whether to answer it as bytes after the JSON.", examples=[{}]
     )
 
 
@@ -51,16 +53,18 @@ class InferRequest(BaseModel):
     """Sequences, and the outputs to answer."""
 
     id: str | None = Field(None, description="Repeated in the answer.", examples=["42"])
-    parameters: Parameters = Field(
-        default_factory=dict,
-        description="`binary_data_output`: whether to answer all outputs as bytes after the JSON.",
+    parameters: Parameters | None = Field(
+        None,
+        description="`binary_data_output`: whether to answer all outputs as bytes after the JSON. `labels`: whether "
+        "JSON outputs have labels, too. `timeout`: longest time to wait for the outputs, in microseconds, if shorter "
+        "than the service's.",
         examples=[{}],
     )
     inputs: list[RequestInput] = Field(
         min_length=1, max_length=1, description=f"One tensor, `{SEQUENCE}`.", examples=[]
     )
-    outputs: list[RequestOutput] = Field(
-        default_factory=list,
+    outputs: list[RequestOutput] | None = Field(
+        None,
         max_length=len(NAMED_OUTPUTS),
         description=f"Which outputs to answer; where there are none, all but `{IMPORTANCE}`, which takes more runs.",
     )
@@ -74,8 +78,9 @@ class ResponseOutput(BaseModel):
     datatype: str = Field(description=f"Always `{DATATYPE}`.", examples=[DATATYPE])
     parameters: Parameters | None = Field(
         None,
-        description="`timestep_labels` of attention, `classes` or `names` of the prediction: a JSON array, as a string "
-        "because parameters are no lists. `binary_data_size`: bytes of it after the JSON.",
+        description="`binary_data_size`: bytes of it after the JSON. In binary outputs, and in JSON on request, "
+        "`timestep_labels` of attention, `classes` or `names` of the prediction: a JSON array, as a string because "
+        "parameters are no lists.",
         examples=[{"timestep_labels": '["0", "1", "2"]'}],
     )
     data: list[float] | None = Field(
@@ -98,7 +103,7 @@ class ServerMetadata(BaseModel):
     name: Literal["attention-service"] = Field("attention-service", description="Name of the server.")
     version: str = Field(__version__, description="Its version.", examples=[__version__])
     extensions: tuple[str, ...] = Field(
-        ("binary_tensor_data", "model_repository"),
+        ("binary_tensor_data", "model_repository", "model_configuration", "statistics"),
         description="Extensions of the protocol that it supports.",
         examples=[["binary_tensor_data"]],
     )
@@ -206,11 +211,14 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
         fields = parse_sequences(text, InferRequest, most, model.card.timesteps)
     else:
         fields = raw_request(model.card, len(binary))
-    wanted = requested_outputs(fields)
+    parameters = fields.parameters or NO_PARAMETERS
+    wanted = requested_outputs(fields, parameters)
     tensor = fields.inputs[0]
     sequences = decode_tensor(tensor, binary, model.card, most)
-    question = Question(sequences, wanted.keys() - {IMPORTANCE}, IMPORTANCE in wanted)
-    return question, partial(encode, model, fields.id, tensor.shape[1], wanted)
+    timeout = requested_timeout(parameters, model.limits.timeout) if parameters else None
+    question = Question(sequences, wanted.keys() - {IMPORTANCE}, IMPORTANCE in wanted, timeout)
+    labelled = _flag(parameters, "labels", default=False)
+    return question, partial(encode, model, fields.id, tensor.shape[1], wanted, labelled)
 
 
 def split_body(body: RequestBody) -> tuple[bytes, bytes]:
@@ -267,13 +275,17 @@ def raw_request(card: ModelCard, size: int) -> InferRequest:
     return InferRequest(id=None, inputs=[tensor], parameters={"binary_data_output": True})
 
 
-def requested_outputs(body: InferRequest) -> dict[str, bool]:
+def requested_outputs(body: InferRequest, parameters: Parameters) -> dict[str, bool]:
     """Return the outputs to answer, and whether as bytes.
+
+    Args:
+        body: the request.
+        parameters: its parameters.
 
     Raises:
         InvalidInput: an output is unknown or repeated, or a parameter of it is not supported.
     """
-    default = _flag(body.parameters, "binary_data_output", default=False)
+    default = _flag(parameters, "binary_data_output", default=False)
     if not body.outputs:
         return dict.fromkeys(OUTPUTS, default)
     wanted: dict[str, bool] = {}
@@ -283,22 +295,58 @@ def requested_outputs(body: InferRequest) -> dict[str, bool]:
                 f"outputs: expected each of {', '.join(NAMED_OUTPUTS)} at most once, got {output.name[:80]!r}"
             )
         for parameter in ("classification", "shared_memory_region"):
-            if parameter in output.parameters:
+            if output.parameters and output.parameters.get(parameter) is not None:
                 raise InvalidInput(
                     f"outputs.{output.name}: expected no parameter {parameter}, which is not spoken here"
                 )
-        wanted[output.name] = _flag(output.parameters, "binary_data", default=default)
+        wanted[output.name] = _flag(output.parameters or NO_PARAMETERS, "binary_data", default=default)
     return wanted
 
 
-def _flag(parameters: Parameters, name: str, *, default: bool) -> bool:
-    value = parameters.get(name, default)
+def requested_timeout(parameters: Parameters, longest: float) -> float | None:
+    """Return the seconds after which the request fails; None if the service's limit holds.
+
+    The other parameters that Triton defines are checked only: there are no priorities and no stateful models.
+
+    Args:
+        parameters: the parameters of the request.
+        longest: the service's limit, in seconds.
+
+    Raises:
+        InvalidInput: a parameter of Triton's is of another type.
+    """
+    for name in ("priority", "timeout"):
+        value = parameters.get(name)
+        if value is not None and not (type(value) is int and value >= 0):
+            raise InvalidInput(f"parameters.{name}: expected an integer of at least 0, got {shown(value)}")
+    sequence = parameters.get("sequence_id")
+    if sequence is not None and not (type(sequence) is int and sequence >= 0) and not isinstance(sequence, str):
+        raise InvalidInput(
+            f"parameters.sequence_id: expected an integer of at least 0, or a string, got {shown(sequence)}"
+        )
+    for name in ("sequence_start", "sequence_end"):
+        _flag(parameters, name, default=False)
+    microseconds = parameters.get("timeout")
+    return microseconds / 1e6 if microseconds and microseconds < longest * 1e6 else None
+
+
+def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise InvalidInput(f"parameters.{name}: expected true or false, got {shown(value)}")
     return value
 
 
-def encode(model: Model, request_id: str | None, length: int, wanted: Mapping[str, bool], outputs: Outputs) -> Response:
+def encode(  # noqa: PLR0913, PLR0917 - `partial` gives all but the last
+    model: Model,
+    request_id: str | None,
+    length: int,
+    wanted: Mapping[str, bool],
+    labelled: bool,  # noqa: FBT001
+    outputs: Outputs,
+) -> Response:
     """Return the answer.
 
     Args:
@@ -306,6 +354,7 @@ def encode(model: Model, request_id: str | None, length: int, wanted: Mapping[st
         request_id: the id that the client gave the request.
         length: how many timesteps the sequences were posted with.
         wanted: the outputs to answer, and whether as bytes.
+        labelled: whether outputs in JSON have labels. Triton's client for C++ refuses such parameters.
         outputs: `(n, …)` each.
 
     Raises:
@@ -317,7 +366,7 @@ def encode(model: Model, request_id: str | None, length: int, wanted: Mapping[st
         output = outputs[name][:, :length] if name in OVER_TIME else outputs[name]
         array = np.ascontiguousarray(output, dtype="<f4")
         require_finite(array)
-        parameters: Parameters = labels(name, model.card, length)
+        parameters: Parameters = labels(name, model.card, length) if binary or labelled else {}
         content: dict[str, Any] = {}
         if binary:
             tensors.append(array.data.cast("B"))
@@ -397,17 +446,27 @@ async def model_metadata(request: Request) -> ModelMetadata:
     repository: Repository = request.app.state.repository
     versions = repository.models.get(model.card.name)
     statuses = versions.statuses() if versions else []
-    sizes = model.golden.sizes
-    if model.card.variable_length:
-        del sizes["timesteps"]
-    tensors = {
-        name: MetadataTensor(name=name, datatype=DATATYPE, shape=[-1 if size is None else size for size in shape])
-        for name, shape in ((name, shape_of(name, sizes)) for name in (SEQUENCE, *NAMED_OUTPUTS))
-    }
     return ModelMetadata(
         name=model.card.name,
         versions=[str(status.version) for status in statuses if status.state == "live"],
         platform=PLATFORMS[model.engine.name],
-        inputs=[tensors[SEQUENCE]],
-        outputs=[tensors[name] for name in (NAMED_OUTPUTS if model.card.baseline else OUTPUTS)],
+        inputs=[_metadata_of(model, SEQUENCE)],
+        outputs=[_metadata_of(model, name) for name in output_names(model)],
     )
+
+
+def output_names(model: Model) -> tuple[str, ...]:
+    """Return the outputs that a model has."""
+    return NAMED_OUTPUTS if model.card.baseline else OUTPUTS
+
+
+def shape(model: Model, name: str) -> list[int]:
+    """Return the shape of a tensor, -1 for the number of sequences, and of timesteps if that varies."""
+    sizes = model.golden.sizes
+    if model.card.variable_length:
+        del sizes["timesteps"]
+    return [-1 if size is None else size for size in shape_of(name, sizes)]
+
+
+def _metadata_of(model: Model, name: str) -> MetadataTensor:
+    return MetadataTensor(name=name, datatype=DATATYPE, shape=shape(model, name))

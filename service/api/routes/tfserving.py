@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any, Literal, NoReturn
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances, SignatureChoice
@@ -16,8 +16,8 @@ from service.api.request_body import RequestBody, validated
 from service.api.selection import Selection
 from service.artifact.signatures import SignatureDefinition, TensorInfo
 from service.artifact.tensors import SIGNATURES
-from service.errors import InvalidInput, UnknownModel
-from service.serving.dataplane import Question
+from service.errors import InvalidInput, Unavailable, UnknownModel
+from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
@@ -31,6 +31,9 @@ STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
     "retired": "END",
     "unloaded": "END",
 }
+
+#: The verbs of the paths of TensorFlow Serving and KServe.
+VERBS = ("predict", "explain", "classify", "regress")
 
 
 class PredictBody(Instances, SignatureChoice):
@@ -182,28 +185,54 @@ async def refuse_examples(request: Request) -> NoReturn:
 
 @router.get("/{model}/labels/{label}", summary="TensorFlow Serving: status of a label", **UNSUPPORTED)
 @router.get("/{model}/labels/{label}/metadata", summary="TensorFlow Serving: signatures of a label", **UNSUPPORTED)
-@router.post("/{model}/labels/{label}:{method}", summary="TensorFlow Serving: ask a label", **UNSUPPORTED)
-async def refuse_label(label: Annotated[str, Path(description="Label of a version.")]) -> NoReturn:
+@router.post(
+    "/{model}/labels/{label}:{method}",
+    summary="TensorFlow Serving: ask a label",
+    responses=documented_in_protocol(UnknownModel),
+    **UNSUPPORTED,
+)
+async def refuse_label(label: Annotated[str, Path(description="Label of a version.")], request: Request) -> NoReturn:
     """Answer 400: versions have numbers, not labels."""
+    verb = request.path_params.get("method")
+    if verb is not None and verb not in VERBS:
+        raise _unknown_verb(verb)
     raise InvalidInput(f"Unrecognized servable version label: {label}")
+
+
+@router.post("/{model}:{method:path}", response_model=None, include_in_schema=False)
+@router.post("/{model}/versions/{version}:{method:path}", response_model=None, include_in_schema=False)
+async def refuse_verb(request: Request) -> NoReturn:
+    """Answer 404: there is no such verb."""
+    raise _unknown_verb(request.path_params["method"])
+
+
+def _unknown_verb(verb: str) -> HTTPException:
+    return HTTPException(404, f"expected one of {', '.join(f':{known}' for known in VERBS)}, got :{verb[:80]}")
 
 
 @router.get(
     "/{model}",
     summary="TensorFlow Serving and KServe: status of a model",
-    responses=documented_in_protocol(*SELECTION_ERRORS),
+    responses={
+        **documented_in_protocol(*SELECTION_ERRORS),
+        503: {"model": ModelStatus, "description": "No version of the model can be asked."},
+    },
 )
-async def status(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> ModelStatus:
-    """The state of each version of a model."""
+async def status(
+    model: Annotated[str, Path(description="Name of the model.")], request: Request, response: Response
+) -> ModelStatus:
+    """The state of each version of a model. Answer 200 if it can be asked, else 503, as probes read it."""
     statuses = _statuses(model, request)
     if not statuses:
         raise UnknownModel(f"Could not find any versions of model {model}")
-    repository: Repository = request.app.state.repository
-    return ModelStatus(
-        model_version_status=[ModelVersionStatus.of(one) for one in statuses],
-        name=model,
-        ready=repository.models[model].current is not None,
-    )
+    plane: DataPlane = request.app.state.plane
+    try:
+        plane.model(model)
+        ready = True
+    except Unavailable:
+        ready = False
+        response.status_code = Unavailable.status
+    return ModelStatus(model_version_status=[ModelVersionStatus.of(one) for one in statuses], name=model, ready=ready)
 
 
 @router.get(
