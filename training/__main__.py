@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -16,6 +17,8 @@ from training import TrainingError
 from training.compare import compare
 from training.options import Compare, Options, Prune
 
+#: Folders in which Keras and matplotlib write settings and caches; below the home directory without these variables.
+PRIVATE_FOLDERS = ("KERAS_HOME", "MPLCONFIGDIR")
 #: Largest number of timesteps in the summary.
 MOST_SHOWN = 5
 
@@ -31,7 +34,11 @@ def main() -> None:
             case ["compare", *arguments]:
                 print(compare(Compare.from_command_line(arguments)))
             case arguments:
-                print(trained(Options.from_command_line(arguments)))
+                options = Options.from_command_line(arguments)
+                with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
+                    for variable in PRIVATE_FOLDERS:
+                        os.environ.setdefault(variable, private)
+                    print(trained(options))
     except ModuleNotFoundError as error:
         raise SystemExit(
             f"error: training needs the module {error.name!r}: pip install 'attention-service[training]'"
