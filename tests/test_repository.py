@@ -63,14 +63,14 @@ def test_directories_that_are_not_named_like_versions_are_ignored(home: Path) ->
     (home / "first" / "5").write_text("a file")
     (home / "notes.txt").write_text("a file")
     (home / "empty").mkdir()
-    assert discover(home) == {"first": [1]}
+    assert discover(home).models == {"first": [1]}
 
 
 @pytest.mark.parametrize("name", [".hidden", "-rf", "a b", "a\nb", "ä", "a:b", "lost+found"])
 def test_directories_that_are_not_named_like_models_are_ignored(home: Path, name: str) -> None:
     """Names of models are parts of addresses, log lines and commands."""
     add(home, name, 1)
-    assert discover(home) == {"first": [1]}
+    assert discover(home).models == {"first": [1]}
 
 
 def test_without_a_model_the_error_says_how_to_train_one(tmp_path: Path) -> None:
@@ -196,10 +196,10 @@ async def test_new_versions_are_loaded_in_a_thread_of_low_priority(home: Path) -
     """The event loop runs meanwhile."""
     threads: list[tuple[str, int]] = []
 
-    def load_and_note(artifact: Artifact) -> Model:
+    def load_and_note(artifact: Artifact, loaded: Model | None) -> Model:
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         threads.append((threading.current_thread().name, nice))
-        return load(artifact)
+        return load(artifact, loaded)
 
     repository = Repository(home, load_and_note, default=None, pins={}, keep=2, unloaded=Unloaded(None))
     repository.start()

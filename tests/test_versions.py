@@ -75,7 +75,7 @@ def test_a_broken_version_is_rejected_with_its_reason_until_its_files_change(
 def test_an_unexpected_failure_rejects_one_version_and_no_other(tmp_path: Path) -> None:
     """Runtimes may raise any exception."""
 
-    def fail(artifact: Artifact) -> Model:
+    def fail(artifact: Artifact, _: Model | None) -> Model:
         if artifact.directory.name == "2":
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
         return load(artifact)
@@ -220,7 +220,7 @@ def test_an_invalid_pin_is_reported_and_does_no_harm(tmp_path: Path, kind: str) 
 def test_reasons_are_printable(tmp_path: Path) -> None:
     """File names may hold any bytes."""
 
-    def fail(_: Artifact) -> Model:
+    def fail(_: Artifact, __: Model | None) -> Model:
         raise ArtifactError("\udcff\n is not a file")
 
     versions = Versions(tmp_path, fail, pin=None)
