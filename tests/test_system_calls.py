@@ -56,7 +56,7 @@ class Trace:
     def lines(self, process: int) -> list[str]:
         """Return the system calls, one a line, after the process has ended."""
         deadline = time.monotonic() + 30
-        while f"{process} +++ exited with 0 +++" not in re.sub(" +", " ", self._log.read_text()):
+        while not re.search(rf"^{process} +\+\+\+ ", self._log.read_text(), re.MULTILINE):
             assert time.monotonic() < deadline, self._log.read_text()[-2000:]
             time.sleep(0.05)
         return self._log.read_text().splitlines()
