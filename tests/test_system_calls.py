@@ -125,13 +125,14 @@ def test_the_service_reaches_no_other_machine_and_writes_no_files(
 def test_training_reaches_no_other_machine_and_writes_to_the_artifacts_only(trace: Trace, tmp_path: Path) -> None:
     """It also uses the folder for temporary files, and semaphores in shared memory."""
     artifacts = tmp_path / "artifacts"
-    arguments = ["--artifacts", str(artifacts), "--architecture", "additive", "--sequences", "300", "--units", "4"]
+    options = "--name m --architecture additive --units 4 --validation-split 0 --data aeon:ItalyPowerDemand".split()
+    arguments = ["--artifacts", str(artifacts), *options]
     with running(trace.command("training", *arguments), cwd=trace.cwd, env=trace.environment) as process:
         output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output
     lines = trace.lines(process.pid)
     written = set(trace.written(lines))
-    assert f"{artifacts}/additive/1" in written
+    assert f"{artifacts}/m/1" in written
     assert foreign(lines) == []
     assert outside(iter(written), artifacts, trace.temporary, SHARED_MEMORY) == {str(artifacts)}
     assert list(trace.temporary.iterdir()) == []

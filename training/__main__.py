@@ -17,8 +17,9 @@ from training import TrainingError
 from training.compare import compare
 from training.options import Compare, Options, Prune
 
-#: Folders in which Keras and matplotlib write settings and caches; below the home directory without these variables.
-PRIVATE_FOLDERS = ("KERAS_HOME", "MPLCONFIGDIR")
+#: Environment variables of the folders in which Keras, matplotlib and aeon write settings and caches, and the folders
+#: below the home directory where they would be without the variables.
+CACHES = {"KERAS_HOME": ".keras", "MPLCONFIGDIR": ".config/matplotlib", "AEON_DATA": "aeon_data"}
 #: Largest number of timesteps in the summary.
 MOST_SHOWN = 5
 
@@ -36,8 +37,9 @@ def main() -> None:
             case arguments:
                 options = Options.from_command_line(arguments)
                 with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
-                    for variable in PRIVATE_FOLDERS:
-                        os.environ.setdefault(variable, private)
+                    for variable, folder in CACHES.items():
+                        if not Path(os.environ.get("HOME", "/"), folder).exists():
+                            os.environ.setdefault(variable, private)
                     print(trained(options))
     except ModuleNotFoundError as error:
         raise SystemExit(
