@@ -125,8 +125,8 @@ def test_the_service_reaches_no_other_machine_and_writes_no_files(
 def test_training_reaches_no_other_machine_and_writes_to_the_artifacts_only(trace: Trace, tmp_path: Path) -> None:
     """It also uses the folder for temporary files, and semaphores in shared memory."""
     artifacts = tmp_path / "artifacts"
-    options = "--name m --architecture additive --units 4 --validation-split 0 --data aeon:ItalyPowerDemand".split()
-    arguments = ["--artifacts", str(artifacts), *options]
+    smallest = ["--architecture", "additive", "--units", "4", "--validation-split", "0"]
+    arguments = ["--artifacts", str(artifacts), "--name", "m", "--data", "aeon:ItalyPowerDemand", *smallest]
     with running(trace.command("training", *arguments), cwd=trace.cwd, env=trace.environment) as process:
         output, _ = process.communicate(timeout=240)
     assert process.returncode == 0, output

@@ -94,6 +94,8 @@ class Repository:
                 raise ArtifactError(f"no model in {self._artifacts}: {why_no_model(self._artifacts)}")
         except OSError as error:
             raise ArtifactError(f"{self._artifacts} cannot be read: {error.strerror}") from error
+        self._warnings = _warnings(passed_over)
+        self._report(())
         if self.default is None and len(found) > 1:
             raise ArtifactError(f"{self._artifacts} has {_list(found)}: choose the default with --model")
         self.default = self.default or next(iter(found))
@@ -103,7 +105,6 @@ class Repository:
             if number not in found.get(name, ()):
                 expected = f"{name} has {_list(found[name])}" if name in found else f"expected one of {_list(found)}"
                 raise ArtifactError(f"no version to pin in {self._artifacts / name / str(number)}: {expected}")
-        self._warnings = _warnings(passed_over)
         self._report(self._serve(found, keep=1))
         if self.models[self.default].current is None and self.default not in self._unloaded:  # the log says why
             raise ArtifactError(f"no version of {self.default!r} in {self._artifacts} can be served")
