@@ -3,6 +3,8 @@ ARG PYTHON=python:3.13-slim
 
 FROM ${PYTHON} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/venv/bin:$PATH
+# The programs set this themselves; here it also holds for other commands in the image.
+ENV ORT_DISABLE_TELEMETRY=1
 WORKDIR /app
 # A fixed number, so that Kubernetes can check runAsNonRoot and volumes can be owned by it.
 RUN groupadd --gid 10001 app && useradd --uid 10001 --gid app --no-create-home --home-dir /tmp app

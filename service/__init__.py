@@ -1,6 +1,11 @@
 """Serve a sequence model together with the attention that explains each prediction."""
 
+import os
 from importlib.metadata import PackageNotFoundError, version
+
+# Unless this is set before its import, ONNX Runtime reports to Microsoft and writes an identifier below the home
+# directory.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 try:
     __version__ = version("attention-service")

@@ -60,8 +60,8 @@ class FakeModel(Model):
         """Do nothing, as there is nothing to finish."""
 
 
-def load(artifact: Artifact) -> Model:
-    """Return the fake model of a version.
+def load(artifact: Artifact, loaded: Model | None = None) -> Model:
+    """Return the fake model of a version: the one that was loaded before if the text is the same.
 
     Raises:
         ArtifactError: the text is missing or bad.
@@ -72,6 +72,8 @@ def load(artifact: Artifact) -> Model:
         raise ArtifactError(f"text is missing: {error.strerror}") from error
     if text == BAD:
         raise ArtifactError(f"{artifact.directory / 'text'} is bad")
+    if isinstance(loaded, FakeModel) and loaded.text == text:
+        return loaded
     return FakeModel(int(artifact.directory.name), text, timestep=len(text) % 4)
 
 

@@ -1,5 +1,9 @@
-"""A whole version without a model: its graph is a placeholder, and everything else follows the contract."""
+"""A whole version without a model: its graph is a placeholder, and everything else follows the contract.
 
+A version can also be mounted as a volume of Kubernetes.
+"""
+
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -78,3 +82,20 @@ def write_version(directory: Path) -> Artifact:
     )
     artifact.write_sums()
     return artifact
+
+
+def mount(directory: Path, name: str) -> None:
+    """Turn a directory into what Kubernetes mounts: links to `..data`, which links to the directory with the files."""
+    entries = [path.name for path in directory.iterdir()]
+    (directory / name).mkdir()
+    for entry in entries:
+        (directory / entry).rename(directory / name / entry)
+        (directory / entry).symlink_to(Path("..data", entry))
+    (directory / "..data").symlink_to(name)
+
+
+def remount(directory: Path, name: str) -> None:
+    """Update the files as Kubernetes does: `..data` links to another directory at once."""
+    shutil.copytree(directory / "..data", directory / name)
+    (directory / "..data_tmp").symlink_to(name)
+    (directory / "..data_tmp").rename(directory / "..data")

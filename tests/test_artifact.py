@@ -12,7 +12,7 @@ from service.artifact import version
 from service.artifact.layout import SUMS
 from service.artifact.version import Artifact, saved_model_digest
 from service.errors import ArtifactError
-from tests.placeholder import FEATURES, TIMESTEPS, UNITS, write_version
+from tests.placeholder import FEATURES, TIMESTEPS, UNITS, mount, remount, write_version
 
 
 @pytest.fixture
@@ -252,6 +252,66 @@ def test_arrays_that_do_not_fit_together_are_refused(
     artifact.write_sums()
     with pytest.raises(ArtifactError, match=message):
         artifact.read().golden()
+
+
+def test_files_are_read_through_links_of_a_volume(artifact: Artifact) -> None:
+    """Kubernetes mounts a ConfigMap or a Secret as links to a hidden directory. Its update is a change."""
+    plain = artifact.read()
+    mount(artifact.directory, "..2026_11_27")
+    assert artifact.read() == plain
+    before = artifact.stamp()
+    assert artifact.stamp() == before
+    remount(artifact.directory, "..2026_11_28")
+    assert artifact.read() == plain
+    assert artifact.stamp() != before
+
+
+def test_a_volume_may_be_part_of_a_version(artifact: Artifact) -> None:
+    """Each directory may be a volume of its own."""
+    mount(artifact.directory / "variables", "..2026_11_27")
+    mount(artifact.directory / "assets.extra", "..2026_11_27")
+    artifact.read()
+
+
+def test_a_linked_directory_may_have_any_name(artifact: Artifact) -> None:
+    """Its files are published by the names of the link. Other files beside them are refused."""
+    (artifact.directory / "variables").rename(artifact.directory / "weights")
+    (artifact.directory / "variables").symlink_to("weights")
+    artifact.read()
+    (artifact.directory / "weights" / "other").touch()
+    with pytest.raises(ArtifactError, match=r"(weights|variables)/other was not published"):
+        artifact.read()
+
+
+def test_another_name_of_a_published_file_is_refused(artifact: Artifact) -> None:
+    """TensorFlow prefers some names over saved_model.pb."""
+    (artifact.directory / "saved_model.cpb").symlink_to("saved_model.pb")
+    with pytest.raises(ArtifactError, match=r"saved_model\.cpb was not published"):
+        artifact.read()
+
+
+@pytest.mark.parametrize("target", [".", "..", "assets", "loop"])
+def test_a_linked_directory_that_is_endless_or_lies_outside_is_refused(artifact: Artifact, target: str) -> None:
+    """Links to each other are found, too."""
+    (artifact.directory / "variables" / "loop").symlink_to(artifact.directory / target)
+    if target == "assets":
+        (artifact.directory / "assets" / "back").symlink_to("../variables")
+    expected = "out of the version" if target == ".." else "to a directory that it lies in"
+    with pytest.raises(ArtifactError, match=rf"is a link (that leads )?{expected}|is not a file"):
+        artifact.read()
+    assert artifact.stamp() == artifact.stamp()
+
+
+def test_linked_directories_count_each_time(artifact: Artifact) -> None:
+    """Links that double the files at each level end at the limit."""
+    for level in range(12):
+        directory = artifact.directory / "assets" / str(level)
+        directory.mkdir()
+        (directory / "a").symlink_to(f"../{level + 1}")
+        (directory / "b").symlink_to(f"../{level + 1}")
+    (artifact.directory / "assets" / "12").mkdir()
+    with pytest.raises(ArtifactError, match="has more than 1000 files and directories"):
+        artifact.read()
 
 
 def test_a_version_that_is_a_link_out_of_the_folder_is_refused(artifact: Artifact, tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from service.artifact.engine import Engine
+from service.artifact.gate import open_verified
 from service.artifact.tensors import SIGNATURES
 from service.artifact.version import Artifact, saved_model_digest
 from service.engines import EngineChoice, opener
 from service.engines.onnx import OnnxEngine
 from service.engines.tensorflow import TensorFlowEngine
 from service.errors import ArtifactError
+from tests.placeholder import mount
 
 OUTPUTS = SIGNATURES["attention"]
 
@@ -52,6 +54,13 @@ def test_an_engine_returns_the_requested_outputs_only(running: Engine) -> None:
     for outputs in (["prediction"], ["prediction", "attention"], list(OUTPUTS)):
         results = running.run(sequences, outputs)
         assert {name: value.shape for name, value in results.items()} == {name: shapes[name] for name in outputs}
+
+
+def test_a_version_in_a_volume_is_served(artifact: Artifact, engine: EngineChoice) -> None:
+    """Kubernetes mounts a ConfigMap or a Secret as links to a hidden directory."""
+    mount(artifact.directory, "..2026_11_27")
+    verified = open_verified(artifact.read(), opener(engine, threads=1))
+    assert verified.engine.name == engine
 
 
 def test_batched_equals_unbatched(running: Engine) -> None:

@@ -101,6 +101,31 @@ async def test_a_model_that_cannot_be_loaded_is_answered_with_the_reason(
     assert "saved_model.pb is not what was published" in response.json()["error"]
 
 
+async def test_a_damaged_newest_version_is_named_when_it_is_loaded(
+    client: httpx.AsyncClient, app: FastAPI, retrained: Path
+) -> None:
+    """The version before answers meanwhile."""
+    damaged = shutil.copytree(retrained, app.state.settings.artifacts / "after-lstm" / "2")
+    (damaged / "saved_model.pb").write_bytes(b"")
+    response = await client.post("/v2/repository/models/after-lstm/load")
+    assert response.status_code == 503
+    error = response.json()["error"]
+    assert error.startswith("model 'after-lstm': version 2 cannot be loaded: ")
+    assert "2/saved_model.pb is not what was published" in error
+    assert error.endswith("; version 1 answers")
+    assert (await client.get("/v2/models/after-lstm")).json()["versions"] == ["1"]
+
+
+async def test_touching_a_live_version_changes_nothing(client: httpx.AsyncClient, app: FastAPI) -> None:
+    """The files hold the same, so the live profile goes on."""
+    for _ in range(2):
+        assert (await client.post("/predict", json={"sequence": [[0.0, 0.0]] * 20})).status_code == 200
+        for path in (app.state.settings.artifacts / "after-lstm" / "1").rglob("*"):
+            path.touch()
+        app.state.repository.update()
+    assert (await client.get("/attention")).json()["live"]["start"]["sequences"] == 2
+
+
 async def test_models_can_be_unloaded_while_the_folder_is_gone(client: httpx.AsyncClient, app: FastAPI) -> None:
     """They can be loaded again once the folder is back."""
     home = app.state.settings.artifacts

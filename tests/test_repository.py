@@ -3,8 +3,11 @@
 import asyncio
 import logging
 import os
+import resource
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,14 +66,14 @@ def test_directories_that_are_not_named_like_versions_are_ignored(home: Path) ->
     (home / "first" / "5").write_text("a file")
     (home / "notes.txt").write_text("a file")
     (home / "empty").mkdir()
-    assert discover(home) == {"first": [1]}
+    assert discover(home).models == {"first": [1]}
 
 
 @pytest.mark.parametrize("name", [".hidden", "-rf", "a b", "a\nb", "ä", "a:b", "lost+found"])
 def test_directories_that_are_not_named_like_models_are_ignored(home: Path, name: str) -> None:
     """Names of models are parts of addresses, log lines and commands."""
     add(home, name, 1)
-    assert discover(home) == {"first": [1]}
+    assert discover(home).models == {"first": [1]}
 
 
 def test_without_a_model_the_error_says_how_to_train_one(tmp_path: Path) -> None:
@@ -78,6 +81,118 @@ def test_without_a_model_the_error_says_how_to_train_one(tmp_path: Path) -> None
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(ArtifactError, match=r"no model in .*: train one with `python -m training --artifacts"):
             started(folder)
+
+
+def saved(home: Path, *parts: str) -> None:
+    """Write a directory that looks like a version."""
+    home.joinpath(*parts, "assets.extra").mkdir(parents=True)
+    home.joinpath(*parts, "saved_model.pb").touch()
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("m/00000123", "m/00000123 is passed over: .* a number without leading zeros, expected 123"),
+        ("m/v1", "m/v1 is passed over: .* expected 1"),
+        ("m/Version-2", "m/Version-2 is passed over: .* expected 2"),
+        ("m/٣", "m/٣ is passed over: .* expected 3"),
+        ("m/0", "m/0 is passed over: .* expected 1, 2 and so on"),
+        ("m", r"m/saved_model\.pb is passed over: the files of a version belong in a directory such as .*/m/1"),
+        ("a model/1", "a model is passed over: a model's name has only letters, digits"),
+        ("m/latest", "it has 'm' without a version such as .*/m/1: train one with"),
+        ("m/.staging-1", "it has 'm' without a version such as .*/m/1: train one with"),
+    ],
+)
+def test_the_error_without_a_model_says_what_was_passed_over(tmp_path: Path, version: str, expected: str) -> None:
+    """It names the entry, and the name that was expected."""
+    saved(tmp_path, version)
+    with pytest.raises(ArtifactError, match=rf"^no model in {tmp_path}: .*{expected}"):
+        started(tmp_path)
+
+
+@pytest.mark.parametrize("version", ["1", "0001", "v1"])
+@pytest.mark.parametrize("kind", ["version", "model", "parent"])
+def test_the_error_names_the_folder_that_was_meant(tmp_path: Path, version: str, kind: str) -> None:
+    """`--artifacts` may point at a model, at a version, or a level too high."""
+    folder = tmp_path / "data" / "artifacts"
+    saved(folder, "m", version)
+    if kind == "parent":
+        add(folder, "other", 1)
+    wrong, expected = {
+        "version": (folder / "m" / version, "it is itself a version"),
+        "model": (folder / "m", "it is itself the directory of a model"),
+        "parent": (folder.parent, "artifacts in it has .*other"),
+    }[kind]
+    with pytest.raises(ArtifactError, match=rf"^no model in {wrong}: {expected}: use --artifacts {folder}$"):
+        started(wrong)
+
+
+def test_entries_that_are_passed_over_are_reported_once(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """So is a second such entry, when it appears. Versions that are being written are not reported."""
+    repository = started(home)
+    for name in (".staging-x", "2.tmp"):
+        add(home, "first", name)
+    repository.update()
+    assert caplog.text == ""
+    add(home, "first", "0002")
+    for _ in range(3):
+        repository.update()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    expected = "the name of a version is a number without leading zeros, expected 2"
+    assert caplog.messages == [f"'{home}/first/0002' is passed over: {expected}"]
+    (home / "first" / "3").write_text("a file")
+    for _ in range(3):
+        repository.update()
+    assert caplog.messages[1:] == [f"'{home}/first/3' is passed over: it is not a directory"]
+
+
+def test_entries_are_reported_at_the_start(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The first update does not repeat it."""
+    add(home, "first", "v2")
+    started(home).update()
+    assert len(caplog.messages) == 1
+
+
+def test_a_second_model_without_a_chosen_default_is_reported_once(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The next start would fail. With a chosen default it would not."""
+    repository, chosen = started(home), started(home, default="first")
+    add(home, "second", 1)
+    for _ in range(3):
+        chosen.update()
+    assert caplog.text == ""
+    for _ in range(3):
+        repository.update()
+    assert caplog.messages == [
+        f"{home} has first, second: 'first' answers requests that name no model, but the next start fails "
+        "without --model"
+    ]
+
+
+@pytest.mark.anyio
+async def test_without_file_descriptors_the_log_says_so(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The models stay, also those whose files are read at that time. Afterwards new versions are served."""
+    repository = started(home)
+    add(home, "first", 2)
+    with no_descriptors():
+        for _ in range(3):
+            repository.update()
+    assert caplog.messages == [f"{home} cannot be read: Too many open files: all models stay as they are"]
+    assert repository.get().version == 1
+    with no_descriptors(), pytest.raises(Unavailable, match="cannot be read: Too many open files"):
+        await repository.load("first", timeout=1)
+    repository.update()
+    assert repository.get().version == 2
+
+
+@contextmanager
+def no_descriptors() -> Iterator[None]:
+    """Let no file be opened in the block."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_the_error_of_an_unknown_default_lists_the_models(home: Path) -> None:
@@ -196,10 +311,10 @@ async def test_new_versions_are_loaded_in_a_thread_of_low_priority(home: Path) -
     """The event loop runs meanwhile."""
     threads: list[tuple[str, int]] = []
 
-    def load_and_note(artifact: Artifact) -> Model:
+    def load_and_note(artifact: Artifact, loaded: Model | None) -> Model:
         nice = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
         threads.append((threading.current_thread().name, nice))
-        return load(artifact)
+        return load(artifact, loaded)
 
     repository = Repository(home, load_and_note, default=None, pins={}, keep=2, unloaded=Unloaded(None))
     repository.start()

@@ -1,5 +1,6 @@
 """Tests of the versions of a model: the files on disk decide which one answers."""
 
+import errno
 import gc
 import logging
 import os
@@ -75,7 +76,7 @@ def test_a_broken_version_is_rejected_with_its_reason_until_its_files_change(
 def test_an_unexpected_failure_rejects_one_version_and_no_other(tmp_path: Path) -> None:
     """Runtimes may raise any exception."""
 
-    def fail(artifact: Artifact) -> Model:
+    def fail(artifact: Artifact, _: Model | None) -> Model:
         if artifact.directory.name == "2":
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
         return load(artifact)
@@ -102,6 +103,67 @@ def test_a_loaded_version_answers_as_it_was_loaded_when_its_files_break(versions
     versions.update([1, 2], keep=2)
     assert text_of(versions.get()) == "two, written again"
     assert versions.statuses()[0].reason is None
+
+
+def test_a_version_whose_files_hold_the_same_is_not_loaded_again(versions: Versions, tmp_path: Path) -> None:
+    """`touch` and `chmod` change nothing, nor does a copy in place of the directory. Its counters go on."""
+    write(tmp_path, 1, "good")
+    versions.update([1], keep=2)
+    loaded = versions.get()
+    os.utime(tmp_path / "1" / "text", (1, 1))
+    versions.update([1], keep=2)
+    (tmp_path / "1" / "text").chmod(0o600)
+    versions.update([1], keep=2)
+    shutil.copytree(tmp_path / "1", tmp_path / "copy")
+    shutil.rmtree(tmp_path / "1")
+    (tmp_path / "copy").rename(tmp_path / "1")
+    versions.update([1], keep=2)
+    write(tmp_path, 1, BAD)
+    versions.update([1], keep=2)
+    write(tmp_path, 1, "good")
+    versions.update([1], keep=2)
+    assert versions.get() is loaded
+    assert isinstance(loaded, FakeModel)
+    assert not loaded.retired
+    assert versions.statuses()[0].reason is None
+
+
+def test_the_check_names_a_broken_version_that_should_answer(versions: Versions, tmp_path: Path) -> None:
+    """So it does for each version that is newer than the one that answers, and for a pin, but not for an older one."""
+    write(tmp_path, 1, "good")
+    write(tmp_path, 2, BAD)
+    versions.update([1, 2], keep=3)
+    with pytest.raises(Unavailable, match=r"version 2 cannot be loaded: .*2/text is bad; version 1 answers"):
+        versions.check()
+    write(tmp_path, 3, "good")
+    versions.update([1, 2, 3], keep=3)
+    versions.check()
+    write(tmp_path, 3, BAD)
+    versions.update([1, 2, 3], keep=3)
+    with pytest.raises(Unavailable, match=r"version 3 cannot be loaded: .*3/text is bad; version 3 answers"):
+        versions.check()
+    write(tmp_path, 3, "better")
+    (tmp_path / PIN).write_text("2")
+    versions.update([1, 2, 3], keep=3)
+    with pytest.raises(Unavailable, match=r"pinned version 2 cannot be served: .*2/text is bad; version 3 answers"):
+        versions.check()
+
+
+def test_a_version_that_meets_too_many_open_files_is_tried_again(tmp_path: Path) -> None:
+    """It is not rejected for good, as its files do not change afterwards."""
+    errors = iter([OSError(errno.EMFILE, os.strerror(errno.EMFILE))])
+
+    def fail(artifact: Artifact, loaded: Model | None) -> Model:
+        for error in errors:
+            raise ArtifactError("text cannot be read: Too many open files") from error
+        return load(artifact, loaded)
+
+    versions = Versions(tmp_path, fail, pin=None)
+    write(tmp_path, 1, "good")
+    versions.update([1], keep=2)
+    assert versions.statuses()[0].reason == "text cannot be read: Too many open files"
+    versions.update([1], keep=2)
+    assert versions.get().version == 1
 
 
 def test_deleting_the_newest_rolls_back(versions: Versions, tmp_path: Path) -> None:
@@ -220,7 +282,7 @@ def test_an_invalid_pin_is_reported_and_does_no_harm(tmp_path: Path, kind: str) 
 def test_reasons_are_printable(tmp_path: Path) -> None:
     """File names may hold any bytes."""
 
-    def fail(_: Artifact) -> Model:
+    def fail(_: Artifact, __: Model | None) -> Model:
         raise ArtifactError("\udcff\n is not a file")
 
     versions = Versions(tmp_path, fail, pin=None)

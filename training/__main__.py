@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 from statistics import mean, pstdev
 
@@ -16,6 +17,9 @@ from training import TrainingError
 from training.compare import compare
 from training.options import Compare, Options, Prune
 
+#: Environment variables of the folders in which Keras, matplotlib and aeon write settings and caches, and the folders
+#: below the home directory where they would be without the variables.
+CACHES = {"KERAS_HOME": ".keras", "MPLCONFIGDIR": ".config/matplotlib", "AEON_DATA": "aeon_data"}
 #: Largest number of timesteps in the summary.
 MOST_SHOWN = 5
 
@@ -31,7 +35,12 @@ def main() -> None:
             case ["compare", *arguments]:
                 print(compare(Compare.from_command_line(arguments)))
             case arguments:
-                print(trained(Options.from_command_line(arguments)))
+                options = Options.from_command_line(arguments)
+                with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
+                    for variable, folder in CACHES.items():
+                        if not Path(os.environ.get("HOME", "/"), folder).exists():
+                            os.environ.setdefault(variable, private)
+                    print(trained(options))
     except ModuleNotFoundError as error:
         raise SystemExit(
             f"error: training needs the module {error.name!r}: pip install 'attention-service[training]'"

@@ -1,7 +1,7 @@
 """The gate: the checks that a version must pass before it answers requests."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -40,6 +40,7 @@ class Verified:
         charts: its attention profile as a bar chart, by file suffix.
         signatures: the signature definitions of its SavedModel, by name.
         engine: runs its graph.
+        digests: the SHA-256 of each of its files, by name.
     """
 
     card: ModelCard
@@ -47,6 +48,7 @@ class Verified:
     charts: Mapping[str, bytes]
     signatures: Mapping[str, SignatureDefinition]
     engine: Engine
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
@@ -64,7 +66,7 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     engine = open_engine(contents, card)
     _check_signatures(contents, golden, engine)
     _replay(contents, card, golden, engine)
-    return Verified(card, golden, charts, signatures, engine)
+    return Verified(card, golden, charts, signatures, engine, contents.digests)
 
 
 def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:

@@ -1,12 +1,11 @@
 """The layout of an artifacts folder: `<model>/<version>/` directories, the files of a version, and the pin."""
 
-import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from service.errors import ArtifactError
 
@@ -14,6 +13,8 @@ from service.errors import ArtifactError
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Each number has one spelling: neither "007" nor "٣" is a version.
 VERSION_PATTERN: Final = re.compile("[1-9][0-9]{0,17}")
+#: Names that are probably meant as the number of a version.
+_MEANT_AS_VERSION: Final = re.compile(r"(?:v|version)?[-_. ]?(\d+)", re.IGNORECASE)
 
 EXTRA: Final = "assets.extra"
 SUMS: Final = f"{EXTRA}/SHA256SUMS"
@@ -28,26 +29,50 @@ CHARTS: Final[Mapping[str, str]] = {suffix: f"{EXTRA}/attention.{suffix}" for su
 #: A file in a model's directory. It holds the number of the version that answers instead of the newest.
 PIN: Final = "pin"
 LONGEST_PIN: Final = 20
+#: Most entries in an error.
+MOST_LISTED: Final = 5
 
-logger = logging.getLogger(__name__)
 
+class Folder(NamedTuple):
+    """The contents of an artifacts folder.
 
-def discover(artifacts: Path) -> Mapping[str, list[int]]:
-    """Return the version numbers of each model in a folder, models in alphabetical order.
-
-    Entries with other names are ignored, such as versions that are being written. So are directories that cannot be
-    read, such as lost+found.
+    Attributes:
+        models: the version numbers of each model, smallest first; models in alphabetical order.
+        passed_over: the entries that were probably meant as models or versions, with the reason why they are not.
     """
-    found = {}
-    try:
-        for model in sorted(artifacts.iterdir()):
-            if re.fullmatch(NAME_PATTERN, model.name) and model.is_dir():
-                with suppress(OSError):
-                    if numbers := versions_of(model):
-                        found[model.name] = numbers
-    except OSError as error:
-        logger.debug("%s cannot be read: %s", artifacts, error)
-    return found
+
+    models: Mapping[str, list[int]]
+    passed_over: Mapping[Path, str]
+
+
+def discover(artifacts: Path) -> Folder:
+    """Return the models in a folder; none if it is missing.
+
+    Entries with other names are ignored, such as versions that are being written. So are directories such as
+    lost+found, which have no model's name and cannot be read.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    models: dict[str, list[int]] = {}
+    passed_over: dict[Path, str] = {}
+    with suppress(FileNotFoundError, NotADirectoryError):
+        for home in _directories(artifacts):
+            named = re.fullmatch(NAME_PATTERN, home.name)
+            try:
+                numbers, others = _entries(home)
+            except OSError as error:
+                if named and not isinstance(error, FileNotFoundError):  # it may be deleted right now
+                    passed_over[home] = f"it cannot be read: {error.strerror}"
+                continue
+            if not named:
+                if numbers:
+                    passed_over[home] = "a model's name has only letters, digits, '.', '_' and '-'"
+                continue
+            passed_over |= others
+            if numbers:
+                models[home.name] = numbers
+    return Folder(models, passed_over)
 
 
 def versions_of(home: Path) -> list[int]:
@@ -56,7 +81,74 @@ def versions_of(home: Path) -> list[int]:
     Raises:
         OSError: the directory cannot be read.
     """
-    return sorted(int(path.name) for path in home.iterdir() if VERSION_PATTERN.fullmatch(path.name) and path.is_dir())
+    return _entries(home)[0]
+
+
+def why_no_model(artifacts: Path) -> str:
+    """Return why a folder has no model, and what to do: the reason for each entry, or the folder that was meant.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    advice = f"train one with `python -m training --artifacts {artifacts}`, or point --artifacts elsewhere"
+    if not artifacts.is_dir():
+        return f"{'it is no directory' if artifacts.exists() else 'there is no such directory'}: {advice}"
+    if meant := _folder_meant(artifacts.resolve()):
+        return meant
+    if passed_over := discover(artifacts).passed_over:
+        return _listed(f"{path} is passed over: {reason}" for path, reason in passed_over.items())
+    names = [one.name for one in _directories(artifacts)]
+    if not names:
+        return f"it has no directories: {advice}"
+    return f"it has {_listed(map(repr, names))} without a version such as {artifacts / names[0] / '1'}: {advice}"
+
+
+def _folder_meant(path: Path) -> str | None:
+    """Return which folder was meant instead of a path, if that is a version or a model, or holds the folder."""
+    if _is_version(path):
+        return f"it is itself a version: use --artifacts {path.parent.parent}"
+    directories = _directories(path)
+    if any(_MEANT_AS_VERSION.fullmatch(one.name) and _is_version(one) for one in directories):
+        return f"it is itself the directory of a model: use --artifacts {path.parent}"
+    for directory in directories:
+        with suppress(OSError):
+            if models := discover(directory).models:
+                return f"{directory.name} in it has {_listed(models)}: use --artifacts {directory}"
+    return None
+
+
+def _directories(folder: Path) -> list[Path]:
+    """Return the directories in a folder that are not hidden, in alphabetical order."""
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".") and path.is_dir()]
+
+
+def _entries(home: Path) -> tuple[list[int], dict[Path, str]]:
+    """Return the version numbers in a model's directory, and the reasons why other entries are not versions."""
+    numbers, others = [], {}
+    for path in home.iterdir():
+        if VERSION_PATTERN.fullmatch(path.name):
+            if path.is_dir():
+                numbers.append(int(path.name))
+            else:
+                others[path] = "it is not a directory"
+        elif path.name == SAVED_MODEL:
+            others[path] = f"the files of a version belong in a directory such as {home / '1'}"
+        elif (meant := _MEANT_AS_VERSION.fullmatch(path.name)) and path.is_dir():
+            number = str(int(meant[1]))
+            expected = number if VERSION_PATTERN.fullmatch(number) else "1, 2 and so on"
+            others[path] = f"the name of a version is a number without leading zeros, expected {expected}"
+    return sorted(numbers), others
+
+
+def _is_version(path: Path) -> bool:
+    return (path / SAVED_MODEL).exists() or (path / EXTRA).exists()
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """Return the first texts as a list."""
+    first = list(texts)
+    more = len(first) - MOST_LISTED
+    return ", ".join(first[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def pinned_version(home: Path) -> int | None:
@@ -66,8 +158,7 @@ def pinned_version(home: Path) -> int | None:
         ArtifactError: the file cannot be read, or it does not hold a number.
     """
     try:
-        # A link could lead to any file, and a pipe could block for ever.
-        with open(home / PIN, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        with open(home / PIN, opener=open_itself) as file:
             text = file.read(LONGEST_PIN).strip()
     except FileNotFoundError:
         return None
@@ -76,3 +167,8 @@ def pinned_version(home: Path) -> int | None:
     if not text.isascii() or not text.isdecimal():
         raise ArtifactError(f"{home / PIN}: expected the number of a version, got {text!r}")
     return int(text)
+
+
+def open_itself(path: str, flags: int) -> int:
+    """Open a file, for `open`'s `opener`. A link could lead to any file, and a pipe could block for ever."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)

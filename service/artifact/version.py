@@ -4,8 +4,11 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -13,7 +16,7 @@ from pydantic import ValidationError
 
 from service.artifact.card import ModelCard
 from service.artifact.golden import Golden
-from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES
+from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES, open_itself
 from service.errors import ArtifactError
 
 #: Limits that keep a hostile version from exhausting memory: the number of files and directories, the bytes of all
@@ -21,6 +24,9 @@ from service.errors import ArtifactError
 MOST_FILES: Final = 1000
 MOST_BYTES: Final = 2**30
 MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23}
+
+#: Kubernetes' volumes keep their files in directories of such names; the others are links to these files.
+HIDDEN: Final = ".."
 
 _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -35,6 +41,18 @@ class Stamp(NamedTuple):
 
     directory: object
     files: object
+
+
+class _Entry(NamedTuple):
+    """A file or directory of a version.
+
+    Attributes:
+        path: its path, without links.
+        status: its metadata.
+    """
+
+    path: str
+    status: os.stat_result
 
 
 @dataclass(frozen=True)
@@ -156,9 +174,9 @@ class Artifact:
             if name not in files:
                 raise ArtifactError(f"{self.directory / name} is missing: {self.sums_path} lists it")
             if name.startswith(VARIABLES):  # only TensorFlow reads them, and they may be large
-                digests[name] = self._digest(name)
+                digests[name] = self._digest(name, files[name])
             else:
-                contents[name] = self._read(name)
+                contents[name] = self._read(name, files[name])
                 digests[name] = hashlib.sha256(contents[name]).hexdigest()
             if digests[name] != expected:
                 raise ArtifactError(
@@ -167,9 +185,10 @@ class Artifact:
                 )
         # People may add files to assets.extra, such as TensorFlow Serving's warm-up requests. Elsewhere TensorFlow
         # might read them.
-        unknown = next((name for name in files if name not in published and not name.startswith(f"{EXTRA}/")), None)
-        if unknown is not None:
-            raise ArtifactError(f"{self.directory / unknown} was not published: {self.sums_path} does not list it")
+        unknown = files.keys() - published.keys() - self._targets(files, published)
+        for name in sorted(unknown):
+            if not name.startswith(f"{EXTRA}/"):
+                raise ArtifactError(f"{self.directory / name} was not published: {self.sums_path} does not list it")
         return Contents(self.directory, contents, digests)
 
     def digests(self, known: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -179,7 +198,7 @@ class Artifact:
             ArtifactError: a file cannot be read, is not a plain file or lies elsewhere.
         """
         known = known or {}
-        return {name: known.get(name) or self._digest(name) for name in sorted(self._files())}
+        return {name: known.get(name) or self._digest(name, entry) for name, entry in sorted(self._files().items())}
 
     def write_sums(self, known: Mapping[str, str] | None = None) -> None:
         """List the SHA-256 of each file, as `sha256sum --check` reads it. This is the last step before publishing."""
@@ -190,7 +209,7 @@ class Artifact:
         """Return a stamp of the files without reading them."""
         try:
             directory = self.directory.stat()
-            statuses = {name: entry.stat() for name, entry in self._files().items()}
+            statuses = {name: entry.status for name, entry in self._files().items()}
         except (ArtifactError, OSError) as error:
             return Stamp(None, str(error))
         files = frozenset(
@@ -199,60 +218,100 @@ class Artifact:
         )
         return Stamp((directory.st_dev, directory.st_ino), files)
 
-    def _sums(self, files: Mapping[str, object]) -> dict[str, str]:
+    def _sums(self, files: Mapping[str, _Entry]) -> dict[str, str]:
         """Return the published SHA-256 of each file, by name."""
         if SUMS not in files:
             raise ArtifactError(
                 f"{self.sums_path} is missing: the version is not complete, or was not written by `python -m training`"
             )
         sums = {}
-        for number, line in enumerate(self._read(SUMS).decode(errors="replace").removesuffix("\n").split("\n"), 1):
+        text = self._read(SUMS, files[SUMS]).decode(errors="replace")
+        for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
             match = _SUM.fullmatch(line)
             if match is None:
                 raise ArtifactError(f"{self.sums_path} line {number}: expected '<SHA-256>  <file>', got {line[:80]!r}")
             sums[match[2]] = match[1]
         return sums
 
-    def _files(self) -> "dict[str, os.DirEntry[str]]":
-        """Return the files by name. The name of a file is its path within the version."""
-        root = os.path.realpath(self.directory)
-        files: dict[str, os.DirEntry[str]] = {}
+    def _files(self) -> dict[str, _Entry]:
+        """Return the files by name. The name of a file is its path within the version, which may have links."""
+        files: dict[str, _Entry] = {}
         size = 0
         try:
-            for number, entry in enumerate(_walk(self.directory)):
-                if number == MOST_FILES:
-                    raise ArtifactError(f"{self.directory} has more than {MOST_FILES} files and directories")
-                if entry.is_dir(follow_symlinks=False):
+            for name, entry in self._walk():
+                if stat.S_ISDIR(entry.status.st_mode):
                     continue
-                name = Path(entry.path).relative_to(self.directory).as_posix()
-                if entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
-                    raise ArtifactError(f"{entry.path} is a link that leads out of the version")
-                if not entry.is_file():
-                    raise ArtifactError(f"{entry.path} is not a file")
+                if not stat.S_ISREG(entry.status.st_mode):
+                    raise ArtifactError(f"{self.directory / name} is not a file")
                 files[name] = entry
-                size += entry.stat().st_size
+                size += entry.status.st_size
                 if size > MOST_BYTES:
                     raise ArtifactError(f"{self.directory} is too large: expected at most {MOST_BYTES} bytes")
         except OSError as error:
             raise ArtifactError(f"{error.filename or self.directory} cannot be read: {error.strerror}") from error
         return files
 
-    def _read(self, name: str) -> bytes:
-        path, most = self.directory / name, MOST_BYTES_OF.get(name, MOST_BYTES)
+    def _walk(self) -> Iterator[tuple[str, _Entry]]:
+        """Yield each file and directory with its name. A link has the name of the link and the path of its target."""
+        root = os.path.realpath(self.directory)
+        number = 0
+        # Directories: the start of their entries' names; their own path and those of the directories above.
+        waiting: list[tuple[str, tuple[str, ...]]] = [("", (root,))]
+        while waiting:
+            start, above = waiting.pop()
+            with os.scandir(above[0]) as entries:
+                for one in entries:
+                    number += 1
+                    if number > MOST_FILES:
+                        raise ArtifactError(f"{self.directory} has more than {MOST_FILES} files and directories")
+                    if one.name.startswith(HIDDEN):
+                        continue
+                    name = start + one.name
+                    entry = self._resolved(root, name, one)
+                    if stat.S_ISDIR(entry.status.st_mode):
+                        if entry.path in above:
+                            raise ArtifactError(f"{self.directory / name} is a link to a directory that it lies in")
+                        waiting.append((f"{name}/", (entry.path, *above)))
+                    yield name, entry
+
+    def _resolved(self, root: str, name: str, one: "os.DirEntry[str]") -> _Entry:
+        if not one.is_symlink():
+            return _Entry(one.path, one.stat(follow_symlinks=False))
+        path = os.path.realpath(one.path)
+        if not Path(path).is_relative_to(root):
+            raise ArtifactError(f"{self.directory / name} is a link that leads out of the version")
         try:
-            with path.open("rb") as file:
-                content = file.read(most + 1)
-        except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+            return _Entry(path, os.lstat(path))
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{self.directory / name} is not a file: its link leads to nothing") from error
+
+    def _targets(self, files: Mapping[str, _Entry], published: Collection[str]) -> set[str]:
+        """Return the names of the files that lie in the version under another name than the published link to them."""
+        paths = {files[name].path for name in published}
+        root = os.path.realpath(self.directory)
+        return {name for name, entry in files.items() if entry.path in paths and entry.path == f"{root}/{name}"}
+
+    def _read(self, name: str, entry: _Entry) -> bytes:
+        most = MOST_BYTES_OF.get(name, MOST_BYTES)
+        with self._opened(name, entry) as file:
+            content = file.read(most + 1)
         if len(content) > most:
-            raise ArtifactError(f"{path} is too large: expected at most {most} bytes")
+            raise ArtifactError(f"{self.directory / name} is too large: expected at most {most} bytes")
         return content
 
-    def _digest(self, name: str) -> str:
+    def _digest(self, name: str, entry: _Entry) -> str:
+        with self._opened(name, entry) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @contextmanager
+    def _opened(self, name: str, entry: _Entry) -> Iterator[BufferedReader]:
+        """Open a file for reading, unless another entry has replaced it."""
         path = self.directory / name
         try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+            with open(entry.path, "rb", opener=open_itself) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise ArtifactError(f"{path} is not a file")
+                yield file
         except OSError as error:
             raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -270,14 +329,3 @@ def saved_model_digest(digests: Mapping[str, str]) -> str:
         digest.update(f"{name}\0".encode())
         digest.update(bytes.fromhex(digests[name]))
     return digest.hexdigest()
-
-
-def _walk(directory: Path) -> "Iterator[os.DirEntry[str]]":
-    """Yield the entries of a directory and of those in it, without following links to directories."""
-    waiting = [str(directory)]
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
-                yield entry

@@ -27,15 +27,22 @@ class ModelLoader:
     limits: Limits
     shared: Path | None = None
 
-    def load(self, artifact: Artifact) -> Model:
+    def load(self, artifact: Artifact, loaded: Model | None = None) -> Model:
         """Return the model of a verified version, ready to answer.
+
+        Args:
+            artifact: the version.
+            loaded: a model that was loaded from it. It is returned if the published files are the same.
 
         Raises:
             ArtifactError: the version must not be served.
         """
         start = time.perf_counter()
         name, version = artifact.directory.parent.name, int(artifact.directory.name)
-        verified = open_verified(artifact.read(), self.open_engine)
+        contents = artifact.read()
+        if loaded is not None and loaded.digests == contents.digests:
+            return loaded
+        verified = open_verified(contents, self.open_engine)
         if verified.card.name != name:
             raise ArtifactError(
                 f"{artifact.card_path} names the model {verified.card.name!r}, its folder {name!r}: rename one"

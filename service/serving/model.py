@@ -56,6 +56,7 @@ class Model:
         self.charts = verified.charts
         self.golden = verified.golden
         self.signatures = verified.signatures
+        self.digests = verified.digests
         self.baseline = None if card.baseline is None else np.array(card.baseline, np.float32)
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"

@@ -5,18 +5,17 @@ import gc
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from service.artifact.layout import discover, versions_of
-from service.artifact.version import Artifact
+from service.artifact.layout import discover, versions_of, why_no_model
 from service.errors import ArtifactError, DeadlineExceeded, Unavailable, UnknownModel
 from service.serving.cpus import lower_priority
 from service.serving.model import Model
 from service.serving.unloaded import Unloaded
-from service.serving.versions import Versions
+from service.serving.versions import Load, Versions
 
 #: Niceness of the thread that loads versions. A greater one disturbs requests less, but loading then takes longer on a
 #: busy processor: with 10, TensorFlow's models take 2 s.
@@ -32,7 +31,7 @@ class Repository:
 
     Args:
         artifacts: the folder.
-        load: returns a verified model of a version, or raises ArtifactError.
+        load: loads a version.
         default: the model of requests that name none; may be None if there is only one model.
         pins: versions that answer instead of the newest, by model.
         keep: most served versions of a model.
@@ -46,7 +45,7 @@ class Repository:
     def __init__(  # noqa: PLR0913 - passed by name; they are the settings of a folder
         self,
         artifacts: Path,
-        load: Callable[[Artifact], Model],
+        load: Load,
         *,
         default: str | None,
         pins: Mapping[str, int],
@@ -60,7 +59,9 @@ class Repository:
         self._pins = pins
         self._keep = keep
         self._unloaded = unloaded
-        self._emptied = False
+        self._default_is_chosen = default is not None
+        self._warnings: list[str] = []
+        self._reported: frozenset[str] = frozenset()
         self._executor = ThreadPoolExecutor(1, "repository", lower_priority, (NICENESS,))
 
     def get(self, name: str | None = None, version: int | None = None) -> Model:
@@ -87,12 +88,14 @@ class Repository:
         Raises:
             ArtifactError: the default model cannot be served or is ambiguous, or a pinned version does not exist.
         """
-        found = discover(self._artifacts)
-        if not found:
-            raise ArtifactError(
-                f"no model in {self._artifacts}: train one with `python -m training --artifacts {self._artifacts}`, "
-                "or point --artifacts elsewhere"
-            )
+        try:
+            found, passed_over = discover(self._artifacts)
+            if not found:
+                raise ArtifactError(f"no model in {self._artifacts}: {why_no_model(self._artifacts)}")
+        except OSError as error:
+            raise ArtifactError(f"{self._artifacts} cannot be read: {error.strerror}") from error
+        self._warnings = _warnings(passed_over)
+        self._report(())
         if self.default is None and len(found) > 1:
             raise ArtifactError(f"{self._artifacts} has {_list(found)}: choose the default with --model")
         self.default = self.default or next(iter(found))
@@ -102,7 +105,7 @@ class Repository:
             if number not in found.get(name, ()):
                 expected = f"{name} has {_list(found[name])}" if name in found else f"expected one of {_list(found)}"
                 raise ArtifactError(f"no version to pin in {self._artifacts / name / str(number)}: {expected}")
-        self._serve(found, keep=1)
+        self._report(self._serve(found, keep=1))
         if self.models[self.default].current is None and self.default not in self._unloaded:  # the log says why
             raise ArtifactError(f"no version of {self.default!r} in {self._artifacts} can be served")
 
@@ -117,37 +120,52 @@ class Repository:
 
     def update(self) -> None:
         """Serve the models that are in the folder now. Only one thread at a time may call this."""
-        found = discover(self._artifacts)
-        # An empty folder is more likely an unmounted volume than a wish to stop serving.
-        emptied = bool(self.models) and not found
-        if emptied and not self._emptied:
-            logger.error("no model in %s any more: all stay as they are", self._artifacts)
-        self._emptied = emptied
-        if not emptied:
-            self._serve(found, self._keep)
-            return
-        for name, versions in self.models.items():
-            if name in self._unloaded:
-                versions.unload([status.version for status in versions.statuses()])
+        found: Mapping[str, list[int]] = {}
+        try:
+            found, passed_over = discover(self._artifacts)
+            self._warnings = _warnings(passed_over)
+        except OSError as error:
+            errors = [f"{self._artifacts} cannot be read: {error.strerror}: all models stay as they are"]
+        else:
+            # An empty folder is more likely an unmounted volume than a wish to stop serving.
+            emptied = self.models and not found
+            errors = [f"no model in {self._artifacts} any more: all stay as they are"] if emptied else []
+        if errors:
+            for name, versions in self.models.items():
+                if name in self._unloaded:
+                    versions.unload([status.version for status in versions.statuses()])
+        else:
+            errors = self._serve(found, self._keep)
+        if len(found) > 1 and not self._default_is_chosen:
+            self._warnings.append(
+                f"{self._artifacts} has {_list(found)}: {self.default!r} answers requests that name no model, "
+                "but the next start fails without --model"
+            )
+        self._report(errors)
 
     async def load(self, name: str, timeout: float) -> None:
         """Serve the newest versions of a model now, in all processes, even if it was unloaded.
 
         Raises:
             UnknownModel: there is no such model.
-            Unavailable: none of its versions can be served.
+            Unavailable: none of its versions can be served, or not the one that should answer, as its files are now.
             DeadlineExceeded: loading takes longer than `timeout` seconds. It goes on.
         """
         loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(None, discover, self._artifacts)
+        try:
+            found = (await loop.run_in_executor(None, discover, self._artifacts)).models
+        except OSError as error:
+            raise Unavailable(f"{self._artifacts} cannot be read: {error.strerror}") from error
         if name not in found:
             raise _unknown(name, found)
         self._unloaded.discard(name)
         async with _within(timeout):
             await asyncio.shield(self._update_in_thread())
             self.get(name)
+            versions = self.models[name]
             while self._unloaded.is_unloaded_elsewhere(name):
                 await asyncio.sleep(CONTROL_SECONDS / 10)
+        versions.check()
 
     async def unload(self, name: str, timeout: float) -> None:
         """Stop serving a model, in all processes, until it is loaded again. Accepted requests are finished.
@@ -170,8 +188,9 @@ class Repository:
         for versions in models.values():
             await versions.close()
 
-    def _serve(self, found: Mapping[str, list[int]], keep: int) -> None:
-        """Serve the models found, drop those whose directory is gone, and free memory."""
+    def _serve(self, found: Mapping[str, list[int]], keep: int) -> list[str]:
+        """Serve the models found, drop those whose directory is gone, and free memory. Return errors for the log."""
+        errors = []
         models = dict(self.models)
         for name in found:
             if name not in models:
@@ -191,9 +210,18 @@ class Repository:
                 freed |= versions.unload(numbers) if unloaded else versions.update(numbers, keep)
                 self._unloaded.acknowledge(name, unloaded=unloaded)
             except OSError as error:
-                logger.error("%s stays as it is: %s", name, error)
+                errors.append(f"{name} stays as it is: {error}")
         if freed:
             gc.collect()  # TensorFlow's models are full of cycles
+        return errors
+
+    def _report(self, errors: Collection[str]) -> None:
+        """Log the warnings and errors that the last look at the folder did not find."""
+        for level, texts in ((logging.WARNING, self._warnings), (logging.ERROR, errors)):
+            for text in texts:
+                if text not in self._reported:
+                    logger.log(level, "%s", text)
+        self._reported = frozenset((*self._warnings, *errors))
 
     async def _update_in_thread(self) -> None:
         await asyncio.get_running_loop().run_in_executor(self._executor, self.update)
@@ -214,6 +242,10 @@ async def _within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise DeadlineExceeded(f"not done within {seconds:g} s, and going on") from None
+
+
+def _warnings(passed_over: Mapping[Path, str]) -> list[str]:
+    return [f"{str(path)!r} is passed over: {reason}" for path, reason in passed_over.items()]
 
 
 def _unknown(name: str | None, known: Iterable[str]) -> UnknownModel:

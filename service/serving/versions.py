@@ -1,5 +1,6 @@
 """The versions of one model: loads them, decides which one answers, and retires the others."""
 
+import errno
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from service.artifact.version import Artifact, Stamp
 from service.errors import ArtifactError, Unavailable, UnknownModel
 from service.serving.model import Model
 
+#: Loads a version: returns its verified model, or raises ArtifactError. The second argument is the model that was
+#: loaded from the directory before. It is returned if the files are the same.
+Load = Callable[[Artifact, Model | None], Model]
 State = Literal["loading", "live", "rejected", "retired", "unloaded"]
 
 logger = logging.getLogger(__name__)
@@ -64,7 +68,7 @@ class Versions:
 
     Args:
         home: the directory of the versions.
-        load: returns a verified model of a version, or raises ArtifactError.
+        load: loads a version.
         pin: number of the version that answers; if None, the file `pin` may name one.
 
     Attributes:
@@ -74,7 +78,7 @@ class Versions:
         unloaded: whether the model is unloaded.
     """
 
-    def __init__(self, home: Path, load: Callable[[Artifact], Model], *, pin: int | None) -> None:
+    def __init__(self, home: Path, load: Load, *, pin: int | None) -> None:
         self.current: Model | None = None
         self.served: Mapping[int, Model] = {}
         self.problem: str | None = None
@@ -108,6 +112,22 @@ class Versions:
     def statuses(self) -> list[Status]:
         """Return the status of each version, newest first."""
         return [status for _, status in sorted(self._statuses.items(), reverse=True)]
+
+    def check(self) -> None:
+        """Check that the version that should answer is served, as its files are now, and that no newer one is broken.
+
+        Raises:
+            Unavailable: the message has the version and the reason.
+        """
+        current = self.get()
+        for status in self.statuses():
+            if status.version >= current.version and status.reason is not None:
+                raise Unavailable(
+                    f"model {self._home.name!r}: version {status.version} cannot be loaded: {status.reason}; "
+                    f"version {current.version} answers"
+                )
+        if self.problem is not None:
+            raise Unavailable(f"model {self._home.name!r}: {self.problem}; version {current.version} answers")
 
     def update(self, numbers: Collection[int], keep: int) -> bool:
         """Serve the versions on disk, at most `keep` of them. Return whether a model was retired."""
@@ -182,9 +202,11 @@ class Versions:
             self._report(Status(number, "loading"))
         model, reason = loaded, None
         try:
-            model = self._load(artifact)
+            model = self._load(artifact, last.model)
         except Exception as error:  # noqa: BLE001 - runtimes raise anything; the other versions must stay served
             reason = _printable(str(error) if isinstance(error, ArtifactError) else repr(error))
+            if _out_of_descriptors(error):
+                stamp = Stamp(None, None)  # try again at the next update
             if reason != last.reason:
                 outcome = "is rejected" if loaded is None else "stays as it was loaded"
                 logger.error("%s version %d %s: %s", self._home.name, number, outcome, reason)
@@ -242,6 +264,15 @@ class Versions:
         if newest is None:
             return "there is none"
         return f"version {newest.version} is {newest.state}" + (f": {newest.reason}" if newest.reason else "")
+
+
+def _out_of_descriptors(error: BaseException | None) -> bool:
+    """Return whether too many open files are among the causes of an error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _printable(text: str) -> str:
