@@ -57,8 +57,8 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "log_level": settings.log_level,
         "log_config": log_config(settings.log_level),
         "access_log": settings.access_log,
-        # Only the access log shows the client's address and scheme, which a proxy forwards.
-        "proxy_headers": settings.access_log,
+        # `create_app` adds the middleware for them itself.
+        "proxy_headers": False,
         "server_header": False,
         # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
         "timeout_graceful_shutdown": math.ceil(settings.timeout),

@@ -148,21 +148,22 @@ async def test_an_error_names_the_wrong_element_and_the_expected_one(
     [
         ({}, "expected either 'sequence' or 'sequences', got neither"),
         ({"sequence": SEQUENCE, "sequences": [SEQUENCE]}, "expected either 'sequence' or 'sequences', got both"),
-        ({"sequence": SEQUENCE, "attention": "some"}, "Input should be 'mean', 'full' or 'none'"),
+        ({"sequence": SEQUENCE, "attention": "some"}, "attention: expected 'mean', 'full' or 'none', got \"some\""),
         (
             {"sequence": SEQUENCE, "atention": "full"},
             "expected no other field than sequence, sequences, attention, importance, got 'atention'",
         ),
-        ([SEQUENCE], "Input should be a valid dictionary"),
+        ([SEQUENCE], "body: expected an object, got a list"),
+        ("text", 'body: expected an object, got "text"'),
+        (1, "body: expected an object, got 1"),
+        ({"sequence": SEQUENCE, "importance": 7}, "importance: expected true or false, got 7"),
+        ({"sequence": SEQUENCE, "importance": [[1.0]]}, "importance: expected true or false, got a list"),
     ],
 )
 async def test_an_error_names_the_expected_body(client: httpx.AsyncClient, body: Any, message: str) -> None:
-    """The answer has FastAPI's shape of a validation error, without the body."""
+    """The message is in plain words, without the body."""
     response = await client.post("/predict", json=body)
-    assert response.status_code == 422
-    (detail,) = response.json()["detail"]
-    assert message in detail["msg"]
-    assert set(detail) == {"type", "loc", "msg"}
+    assert (response.status_code, response.json()) == (422, {"detail": message})
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"sequence": [[NaN]]}', '{"sequence": [[-Infinity]]}', "[" * 2000, "\xff"])
@@ -172,15 +173,14 @@ async def test_malformed_json_is_refused(client: httpx.AsyncClient, text: str) -
         "/predict", content=text.encode("latin-1"), headers={"Content-Type": "application/json"}
     )
     assert response.status_code == 422
-    (detail,) = response.json()["detail"]
-    assert detail["loc"][0] == "body"
+    assert re.match(r"position \d+: expected JSON \(", response.json()["detail"])
 
 
 async def test_nan_is_answered_with_the_reason(client: httpx.AsyncClient) -> None:
     """The message says that JSON has no NaN, which Python's encoder writes."""
     content = json.dumps({"sequence": with_value(float("nan"), at=(0, 0))})
     response = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
-    assert "expected JSON (which has no NaN and no Infinity)" in response.json()["detail"][0]["msg"]
+    assert "expected JSON (which has no NaN and no Infinity)" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -226,14 +226,6 @@ async def test_a_large_body_does_not_block_the_event_loop(artifacts: Path, engin
         assert len(response.json()["predictions"]) == 8000
     else:
         assert response.json()["detail"].startswith("sequences[7999]")
-
-
-async def test_an_encoded_body_is_refused(client: httpx.AsyncClient) -> None:
-    """It is answered 415, not as malformed JSON."""
-    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    response = await client.post("/predict", content=b"\x1f\x8b", headers=headers)
-    assert response.status_code == 415
-    assert response.json() == {"detail": "expected no content encoding, got gzip"}
 
 
 @pytest.mark.parametrize("depth", [4, 64, 65, 2000, 100_000])

@@ -11,11 +11,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from service.api.codecs.array_reader import loads
+from service.api.content_encoding import decoder_of
 from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
 
 JSON: Final = "application/json"
+#: The UTF-8 byte order mark, which some editors and clients write before JSON.
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 #: Bodies of more bytes are decoded in a thread.
 LARGE_BODY: Final = 256 * 2**10
 #: Lists, objects and fields that a body may have in addition to those of its sequences.
@@ -64,13 +67,13 @@ def parse_sequences(text: bytes, expected: type[M], most_sequences: int, timeste
 
 
 def parse_json(text: bytes) -> Any:
-    """Parse JSON as `array_reader.loads` does.
+    """Parse JSON as `array_reader.loads` does; a byte order mark may come first.
 
     Raises:
         RequestValidationError: the text is not JSON.
     """
     try:
-        return loads(text)
+        return loads(text.removeprefix(BYTE_ORDER_MARK))
     except orjson.JSONDecodeError as error:
         message = f"expected JSON (which has no NaN and no Infinity), got: {error.msg}"
         problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": message}
@@ -105,32 +108,40 @@ def require_json(request: Request) -> None:
 async def read_body(request: Request, limit: int, timeout: float) -> RequestBody:
     """Read a body of at most `limit` bytes, whose last piece arrives within `timeout` seconds of the first.
 
+    A compressed body is decoded; the limit holds for both of its sizes.
+
     Raises:
-        UnsupportedMediaType: the body is compressed.
+        UnsupportedEncoding: the body has a content encoding that is not decoded, or several.
         TooLarge: the body has, or declares, more than `limit` bytes.
+        InvalidInput: the body is not what its content encoding says.
         UnfinishedBody: the body stops arriving.
         ClientDisconnect: the client disconnects before the end of the body.
     """
     headers: dict[bytes, bytes] = dict(request.scope["headers"])
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    if encoding != b"identity":
-        raise UnsupportedMediaType(f"expected no content encoding, got {encoding.decode('latin-1')}")
+    decoder = decoder_of(request.scope["headers"], limit) if b"content-encoding" in headers else None
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"expected a body of at most {limit} bytes, got {int(declared)}")
     chunks: list[bytes] = []
     more = await _receive(request, chunks)
     size = len(chunks[0])
-    if more:
+    if more or decoder:
         try:
             async with asyncio.timeout(timeout):
+                if decoder:
+                    chunks = await decoder.decode(chunks[0])
                 while more and size <= limit:
-                    more = await _receive(request, chunks)
-                    size += len(chunks[-1])
+                    arrived: list[bytes] = []
+                    more = await _receive(request, arrived)
+                    size += len(arrived[0])
+                    chunks += await decoder.decode(arrived[0]) if decoder else arrived
         except TimeoutError:
             raise UnfinishedBody(f"expected all of the body within {timeout:g} s, got {size} bytes") from None
     if size > limit:
         raise TooLarge(f"expected a body of at most {limit} bytes, got more")
+    if decoder:
+        decoder.end()
+        size = sum(map(len, chunks))
     return RequestBody(chunks, size, request.scope["headers"], time.perf_counter())
 
 

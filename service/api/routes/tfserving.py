@@ -13,7 +13,7 @@ from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, Protoc
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody, validated
-from service.api.selection import Selection
+from service.api.selection import Selection, Version
 from service.artifact.signatures import SignatureDefinition, TensorInfo
 from service.artifact.tensors import SIGNATURES
 from service.errors import InvalidInput, UnknownModel
@@ -213,7 +213,7 @@ async def status(model: Annotated[str, Path(description="Name of the model.")], 
 )
 async def version_status(
     model: Annotated[str, Path(description="Name of the model.")],
-    version: Annotated[int, Path(lt=10**18, description="Version of the model.")],
+    version: Annotated[Version, Path(lt=10**18, description="Version of the model.")],
     request: Request,
 ) -> GetModelStatusResponse:
     """The state of one version of a model."""
