@@ -90,7 +90,8 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     """Answer the first problem in plain words. A version in a path that is no number is an unknown one."""
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    return _answer(request, 404 if problem["loc"][0] == "path" else 422, in_plain_words(problem))
+    where, *place = problem["loc"]
+    return _answer(request, 404 if where == "path" else 422, in_plain_words({**problem, "loc": place}, where))
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

@@ -7,8 +7,6 @@ import numpy as np
 
 from service.api.codecs.sequences import shown
 
-#: The type of a syntax error of JSON. Its place is a position in the text, in characters.
-SYNTAX: Final = "json_invalid"
 #: The expected value of each type of error, with the fields of its context.
 EXPECTED: Final[Mapping[str, str]] = {
     "missing": "a value",
@@ -36,24 +34,25 @@ EXPECTED: Final[Mapping[str, str]] = {
 }
 
 
-def in_plain_words(problem: Mapping[str, Any]) -> str:
-    """Return the message for one of Pydantic's errors, such as `attention: expected 'mean' or 'full', got "x"`."""
-    kind, context = problem["type"], problem.get("ctx", {})
-    place = _place(problem["loc"])
-    if kind == SYNTAX:
-        return f"position {place}: {problem['msg']}"
+def in_plain_words(problem: Mapping[str, Any], where: str) -> str:
+    """Return the message for one of Pydantic's errors, such as `attention: expected 'mean' or 'full', got "x"`.
+
+    Args:
+        problem: the error.
+        where: the part of the request that has it, named where nothing more is known.
+    """
+    kind, context, place = problem["type"], problem.get("ctx", {}), _place(problem["loc"])
     if kind == "value_error":  # of a validator of our own, which gives all but the place
         return f"{place}: {context['error']}" if place else str(context["error"])
     expected = EXPECTED.get(kind)
     expected = expected.format_map(context) if expected else problem["msg"].removeprefix("Input should be ")
-    return f"{place or 'body'}: expected {expected}, got {_received(kind, context, problem.get('input'))}"
+    return f"{place or where}: expected {expected}, got {_received(kind, context, problem.get('input'))}"
 
 
 def _place(parts: Sequence[str | int]) -> str:
-    """Return a place as in `inputs[0].shape`, without the part of the request that it is in."""
-    names = [f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in parts[1:]]
-    place = "".join(names).removeprefix(".")
-    return place.strip("[]") if len(names) == 1 else place
+    """Return a place as in `inputs[0].shape`."""
+    names = (f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in parts)
+    return "".join(names).removeprefix(".")
 
 
 def _received(kind: str, context: Mapping[str, Any], value: object) -> str:

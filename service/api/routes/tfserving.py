@@ -151,7 +151,7 @@ async def predict(request: Request) -> Response:
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(PredictBody, most, model.card.timesteps)
+    fields = body.parse(PredictBody, most, model.card)
     outputs, sequences = fields.outputs, fields.decode(model.card, most)
     return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
 
