@@ -125,7 +125,7 @@ async def test_the_documented_example_is_answered(client: httpx.AsyncClient, doc
         ("/Predict", "POST /predict"),
         ("/v2/models/three/infre", "POST /v2/models/{model}/infer"),
         ("/v1/model/three:predict", "POST /v1/models/{model}:predict"),
-        ("/models/three", "GET /v1/models/{model}"),
+        ("/models/three", "GET /models"),
     ],
 )
 async def test_an_unknown_path_is_answered_with_the_routes_near_it(

@@ -1,6 +1,7 @@
 """`POST /predict`: its answers, and its errors for bad input; on both engines."""
 
 import asyncio
+import gc
 import json
 import re
 from collections.abc import AsyncIterator
@@ -251,6 +252,38 @@ async def test_too_many_lists_are_refused_before_they_are_parsed(client: httpx.A
     response = await client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 413
     assert "expected at most 189416 lists, objects and fields in the body, got 300004" in response.json()["detail"]
+
+
+async def test_too_many_values_are_refused_before_they_are_parsed(artifacts: Path) -> None:
+    """Parsed values take many times the memory of their text. These texts are not even JSON."""
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm", max_sequences=1000))
+    async with connect(app) as client:
+        for start in (b'{"sequences": [', b'{"other": ['):
+            for unit in (b"null,", b'"ab",', b"1.5,", b'"\\u00e9",'):
+                response = await client.post(
+                    "/predict", content=start + unit * 100_000 + b"!", headers={"Content-Type": "application/json"}
+                )
+                assert response.status_code == 413
+                message = "expected at most 41000 values in the body, got 100000"
+                assert response.json() == {"detail": message}
+        full = {"sequences": [SEQUENCE] * 1000, "importance": False}
+        assert (await client.post("/predict", json=full)).status_code == 200
+
+
+async def test_a_refused_body_is_not_kept(client: httpx.AsyncClient) -> None:
+    """No reference cycle holds its values until the next garbage collection."""
+    content = json.dumps({"other": [[f"value {index}"] for index in range(20_000)]})
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(3):
+            response = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
+            assert response.status_code == 422
+        await asyncio.sleep(0)  # the event loop forgets the error of the thread
+        assert len(gc.get_objects()) - before < 10_000
+    finally:
+        gc.enable()
 
 
 async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.AsyncClient) -> None:
