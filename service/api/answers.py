@@ -1,6 +1,7 @@
 """Middleware for the answers to all requests: HEAD, caching and compression."""
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Final
 
 from starlette.datastructures import MutableHeaders
@@ -23,7 +24,8 @@ class Answers:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Return the awaitable of the app, without a coroutine of its own around it: most requests need none."""
         if scope["type"] == "http":
             method = scope["method"]
             accepted = [value for name, value in scope["headers"] if name == b"accept-encoding"]
@@ -31,7 +33,7 @@ class Answers:
                 send = Answer(send, method, accepts_gzip(b",".join(accepted)[:1000])).send
                 if method == "HEAD":
                     scope = {**scope, "method": "GET"}
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)
 
 
 class Answer:
