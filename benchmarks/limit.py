@@ -3,10 +3,10 @@
 import sys
 
 import numpy as np
-import uvicorn
 
-from service.__main__ import server_options
+from service.__main__ import server_config
 from service.app import create_app_or_exit
+from service.server import listen, serve
 from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
 from service.serving.request_queue import Result
@@ -36,7 +36,7 @@ def main() -> None:
         app.state.repository, max_sequences=settings.max_sequences, max_values=settings.max_body
     )
     plane.prepare(settings.max_sequences)
-    uvicorn.run(lambda: app, **server_options(settings))
+    serve(server_config(lambda: app, settings), listen(settings))
 
 
 if __name__ == "__main__":

@@ -63,8 +63,7 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         log_level=settings.log_level,
         log_config=log_config(settings.log_level),
         access_log=settings.access_log,
-        # Only the access log shows the client's address and scheme, which a proxy forwards.
-        proxy_headers=settings.access_log,
+        proxy_headers=False,  # `create_app` adds the middleware for them
         server_header=False,
         head_timeout=settings.head_timeout,
         timeout_keep_alive=settings.keep_alive,

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
 from service import __version__
 from service.api import error_answers, openapi
+from service.api.answers import Answers
 from service.api.inference import add_inference_routes
+from service.api.prefix import ForwardedClient
 from service.api.routes import (
     attention,
     documentation,
@@ -39,7 +42,7 @@ from service.serving.loading import ModelLoader
 from service.serving.model import Limits
 from service.serving.repository import Repository
 from service.serving.unloaded import Unloaded
-from service.settings import Settings
+from service.settings import Settings, listed
 
 logger = logging.getLogger(__name__)
 
@@ -121,8 +124,25 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
     app.state.plane = DataPlane(
         repository, max_sequences=settings.max_sequences, max_values=settings.max_body // BYTES_OF_VALUE
     )
+    app.root_path = settings.root_path
+    add_middleware(app, settings)
     add_routes(app)
     return app
+
+
+def add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Add the middleware that the settings ask for. The last one is the outermost."""
+    app.add_middleware(Answers)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=listed(settings.cors_origins),
+            allow_methods=("GET", "HEAD", "POST", "OPTIONS"),
+            allow_headers=("*",),
+            expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After"),
+        )
+    if settings.access_log:
+        app.add_middleware(ForwardedClient, trusted_hosts=list(listed(settings.trusted_proxies)))
 
 
 def add_routes(app: FastAPI) -> None:

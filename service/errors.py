@@ -57,6 +57,12 @@ class UnsupportedMediaType(ServiceError):
     status = 415
 
 
+class UnsupportedEncoding(UnsupportedMediaType):
+    """The service does not decode bodies of this content encoding."""
+
+    headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "gzip, deflate"}
+
+
 class QueueFull(ServiceError):
     """The queue of sequences is full; the client may try again after `Retry-After` seconds."""
 

@@ -1,13 +1,20 @@
 """Every setting of the service: its name, default and help, for flags and environment variables."""
 
+import ipaddress
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
 from service.engines import EngineChoice
+
+#: A path prefix: segments of characters that HTML, headers and URLs take as they are. `.` and `..` are no segments.
+PATH_PREFIX: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~%@:+-]+)+")
+#: An origin as browsers send it.
+ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/,*?#@]+")
 
 
 class Settings(BaseSettings):
@@ -41,7 +48,7 @@ class Settings(BaseSettings):
         description="versions of a model that can be asked at a time: the one that answers, and the newest others",
     )
     poll_interval: float = Field(0.5, gt=0, description="time from one look for new versions to the next, in seconds")
-    model_control: bool = Field(default=True, description="let clients load and unload models, by /v2/repository")
+    model_control: bool = Field(default=False, description="let clients load and unload models, by /v2/repository")
     host: str = Field(
         "127.0.0.1", description="address or name to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6"
     )
@@ -58,6 +65,19 @@ class Settings(BaseSettings):
     )
     head_timeout: float = Field(
         10, gt=0, description="longest time that the head of a request may take to arrive, in seconds"
+    )
+    root_path: str = Field(
+        "", description="path prefix below which a proxy serves the service, such as /attention; the proxy may strip it"
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="proxies whose X-Forwarded-Prefix is used, and with --access-log X-Forwarded-For and "
+        "X-Forwarded-Proto: addresses and networks, separated by commas; * for all",
+    )
+    cors_origins: str = Field(
+        "",
+        description="origins of other web pages that may use the service, such as https://example.org, separated by "
+        "commas; * for all; none by default",
     )
     engine: EngineChoice = Field(
         "auto",
@@ -87,6 +107,30 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level to log")
     access_log: bool = Field(default=False, description="log a line for every request")
 
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_prefix(cls, value: str) -> str:
+        prefix = value.rstrip("/")
+        if prefix and not PATH_PREFIX.fullmatch(prefix):
+            raise ValueError("expected a path such as /attention")
+        return prefix
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        for proxy in listed(value):
+            if proxy != "*":
+                ipaddress.ip_network(proxy)  # its message names the wrong one
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        for origin in listed(value):
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"expected origins such as https://example.org, or *; {origin!r} is none")
+        return value
+
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:
         if self.max_sequences > self.max_queue:
@@ -112,3 +156,8 @@ class Settings(BaseSettings):
             raise SystemExit(f"error: {'; '.join(problems)} (see python -m service --help)") from error
         except SettingsError as error:
             raise SystemExit(f"error: {error} (see python -m service --help)") from error
+
+
+def listed(setting: str) -> tuple[str, ...]:
+    """Return the entries of a setting that are separated by commas."""
+    return tuple(entry for entry in map(str.strip, setting.split(",")) if entry)

@@ -210,7 +210,7 @@ def engine(request: pytest.FixtureRequest) -> EngineChoice:
 def app(artifacts: Path, engine: EngineChoice) -> FastAPI:
     """The real app over the session's artifacts."""
     return create_app(
-        Settings(artifacts=artifacts, model="after-lstm", engine=engine, max_body=2**20),
+        Settings(artifacts=artifacts, model="after-lstm", engine=engine, max_body=2**20, model_control=True),
         open_engine=interceptable(engine),
     )
 

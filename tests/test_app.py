@@ -1,5 +1,6 @@
 """The app documents itself: every route, parameter and field."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,7 +117,32 @@ async def test_the_documented_example_is_answered(client: httpx.AsyncClient, doc
     assert (await client.post("/predict", json=example)).status_code == 200
 
 
-async def test_an_unknown_path_is_not_found(client: httpx.AsyncClient) -> None:
-    """The answer has FastAPI's shape."""
-    response = await client.get("/nowhere")
-    assert (response.status_code, response.json()) == (404, {"detail": "Not Found"})
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("/predictions", "POST /predict, POST /invocations"),
+        ("/attention/", "GET /attention"),
+        ("/Predict", "POST /predict"),
+        ("/v2/models/three/infre", "POST /v2/models/{model}/infer"),
+        ("/v1/model/three:predict", "POST /v1/models/{model}:predict"),
+        ("/models/three", "GET /models"),
+    ],
+)
+async def test_an_unknown_path_is_answered_with_the_routes_near_it(
+    client: httpx.AsyncClient, path: str, near: str
+) -> None:
+    """The answer names the documentation, too."""
+    response = await client.get(path)
+    (message,) = response.json().values()
+    assert response.status_code == 404
+    assert f"no route {path!r}; near it: " in message
+    assert near in message
+    assert message.endswith("; all routes: GET /docs")
+
+
+@pytest.mark.parametrize("path", ["/zzzzzzzzzz", "/" + "predict" * 100, "/%0d%0aSet-Cookie:x"])
+async def test_nothing_is_near_some_paths(client: httpx.AsyncClient, path: str) -> None:
+    """The answer is short."""
+    response = await client.get(path)
+    assert response.status_code == 404
+    assert re.fullmatch(r"no route '.{1,110}'; all routes: GET /docs", response.json()["detail"])

@@ -1,6 +1,7 @@
 """Tests of `GET /attention`: the profiles of training and of the traffic, as numbers or as a chart."""
 
 import io
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -123,7 +124,8 @@ async def test_an_unknown_chart_is_refused(client: httpx.AsyncClient, query: str
     """The answer lists the charts."""
     response = await client.get(f"/attention?{query}")
     assert response.status_code == 422
-    assert "Input should be " in response.json()["detail"][0]["msg"]
+    place, received = query.split("=")
+    assert re.fullmatch(rf"{place}: expected '.*' or '.*', got \"{received}\"", response.json()["detail"])
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ async def test_accept_chooses_between_numbers_and_chart(
     response = await client.get("/attention", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.headers["Content-Type"] == media_type
-    assert response.headers["Vary"] == "Accept"
+    assert response.headers["Vary"].startswith("Accept")
     assert response.content.startswith(start)
 
 

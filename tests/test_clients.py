@@ -39,7 +39,8 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module")
 def served(artifacts: Path, engine: EngineChoice) -> Iterator[Served]:
     sequences = Artifact(artifacts / MODEL / "1").read().golden().sequence[:7]
-    with serving("--artifacts", str(artifacts), "--model", MODEL, "--engine", engine) as (url, _):
+    arguments = ("--artifacts", str(artifacts), "--model", MODEL, "--engine", engine, "--model-control")
+    with serving(*arguments) as (url, _):
         answer = post(f"{url}/predict", json={"sequences": sequences.tolist()}).json()["predictions"]
         prediction = np.array([[row["prediction"]] for row in answer], dtype=np.float32)
         yield Served(url, sequences, prediction, np.array([row["attention"] for row in answer], dtype=np.float32))
@@ -82,6 +83,21 @@ def test_tritons_client_with_json(served: Served) -> None:
     answer = result.get_response()
     assert [output["name"] for output in answer["outputs"]] == ["attention", "prediction"]
     assert (answer["id"], answer["model_name"], answer["model_version"]) == ("forty-two", MODEL, "1")
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_tritons_client_with_compression(served: Served, algorithm: str) -> None:
+    """It compresses the request, and reads the answer, which is gzip if it is large."""
+    many = np.tile(served.sequences, (10, 1, 1))
+    with triton.InferenceServerClient(served.url.removeprefix("http://")) as client:
+        result = client.infer(
+            MODEL,
+            [tensor(triton, many)],
+            request_compression_algorithm=algorithm,
+            response_compression_algorithm=algorithm,
+        )
+    assert_same(result.as_numpy("prediction"), np.tile(served.prediction, (10, 1)))
+    assert_same(result.as_numpy("attention"), np.tile(served.attention, (10, 1)))
 
 
 def test_tritons_asynchronous_client(served: Served) -> None:

@@ -43,7 +43,9 @@ def every_route(app: FastAPI) -> list[tuple[str, str]]:
 @pytest.fixture
 def app(artifacts: Path) -> FastAPI:
     """Return an app whose queue has room for one sequence, and whose engine a test can hold."""
-    settings = Settings(artifacts=artifacts, model="after-lstm", max_queue=1, max_sequences=1, max_body=2**20)
+    settings = Settings(
+        artifacts=artifacts, model="after-lstm", max_queue=1, max_sequences=1, max_body=2**20, model_control=True
+    )
     return create_app(settings, open_engine=interceptable(seconds=IN_THREAD))
 
 

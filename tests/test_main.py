@@ -158,7 +158,17 @@ def test_several_workers_serve_one_port(artifacts: Path) -> None:
         return {(answer.status_code, answer.content) for answer in asked}
 
     # The poll interval is long: the workers must be notified.
-    arguments = ("--artifacts", str(artifacts), "--model", "three", "--workers", "3", "--poll-interval", "60")
+    arguments = (
+        "--artifacts",
+        str(artifacts),
+        "--model",
+        "three",
+        "--workers",
+        "3",
+        "--poll-interval",
+        "60",
+        "--model-control",
+    )
     with serving(*arguments) as (url, process):
         deadline = time.monotonic() + 60
         while {status for status, _ in answers(url)} != {200}:  # a worker loads its default model before the others

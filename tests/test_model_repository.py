@@ -26,7 +26,7 @@ BODY = as_json(np.zeros((1, 20, 2)))
 @pytest.fixture
 def app(artifacts: Path, tmp_path: Path) -> FastAPI:
     home = Path(shutil.copytree(artifacts, tmp_path / "artifacts"))
-    return create_app(Settings(artifacts=home, model="after-lstm"), open_engine=interceptable())
+    return create_app(Settings(artifacts=home, model="after-lstm", model_control=True), open_engine=interceptable())
 
 
 def entry(name: str, state: str = "READY", reason: str = "") -> dict[str, str]:
@@ -170,9 +170,57 @@ async def test_a_model_cannot_be_sent(client: httpx.AsyncClient) -> None:
     assert "expected no parameters, as models are loaded as they were published" in response.json()["error"]
 
 
-async def test_control_can_be_denied(artifacts: Path) -> None:
-    """A setting forbids it. Models are still listed and served."""
-    app = create_app(Settings(artifacts=artifacts, model="after-lstm", model_control=False))
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},  # as a form with enctype=text/plain
+        {"Content-Type": "application/x-www-form-urlencoded"},
+        {"Content-Type": "multipart/form-data; boundary=x"},
+        {"Content-Type": "text/plain; charset=application/json"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Content-Type": "application/json"},
+        {"Origin": "https://other.example"},
+        {"Origin": "http://test:81"},
+        {"Origin": "null", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "https://viewer.example", "Content-Type": "text/plain"},
+    ],
+)
+async def test_another_site_cannot_control_models(
+    client: httpx.AsyncClient, app: FastAPI, headers: dict[str, str]
+) -> None:
+    """A page that an operator visits can make the browser post; the answer is 403, and the model stays."""
+    app.state.settings = app.state.settings.model_copy(update={"cors_origins": "https://viewer.example,*"})
+    for action in ("unload", "load"):
+        response = await client.post(
+            f"/v2/repository/models/three/{action}", content='{"parameters": {"a": "="}}', headers=headers
+        )
+        assert response.status_code == 403
+        assert "expected " in response.json()["error"]
+    assert (await client.get("/v2/models/three/ready")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "application/json; charset=utf-8"},
+        {"Origin": "http://test", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": "https://viewer.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "application/json"},
+    ],
+)
+async def test_programs_and_allowed_sites_control_models(
+    client: httpx.AsyncClient, app: FastAPI, headers: dict[str, str]
+) -> None:
+    """Programs send no such headers; this host and the origins in `cors_origins` may do it."""
+    app.state.settings = app.state.settings.model_copy(update={"cors_origins": "https://viewer.example"})
+    for action in ("unload", "load"):
+        response = await client.post(f"/v2/repository/models/three/{action}", content="{}", headers=headers)
+        assert response.status_code == 200
+
+
+async def test_control_is_off_by_default(artifacts: Path) -> None:
+    """A setting allows it. Models are still listed and served."""
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm"))
     async with connect(app) as client:
         for action in ("load", "unload"):
             response = await client.post(f"/v2/repository/models/three/{action}")

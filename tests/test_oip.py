@@ -230,11 +230,11 @@ SEQUENCES = np.zeros((1, 20, 2))
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({}, "inputs: Field required"),
-        ({"inputs": []}, "inputs: List should have at least 1 item"),
-        ({"inputs": [1]}, "inputs.0: Input should be a valid dictionary"),
-        (as_json(SEQUENCES, id=42), "id: Input should be a valid string, got 42"),
-        (as_json(SEQUENCES, tensor={"shape": [1, 20.5, 2]}), "inputs.0.shape.1: Input should be a valid integer"),
+        ({}, "inputs: expected a value, got none"),
+        ({"inputs": []}, "inputs: expected at least 1 entries, got 0"),
+        ({"inputs": [1]}, "inputs[0]: expected an object, got 1.0"),
+        (as_json(SEQUENCES, id=42), "id: expected a string, got 42"),
+        (as_json(SEQUENCES, tensor={"shape": [1, 20.5, 2]}), "inputs[0].shape[1]: expected an integer, got 20.5"),
         (as_json(SEQUENCES, tensor={"name": "x"}), "inputs[0].name: expected 'sequence', got 'x'"),
         (
             as_json(SEQUENCES, outputs=[{"name": "x"}]),
@@ -432,7 +432,7 @@ async def test_unknown_names_are_answered_in_the_protocols_shape(client: httpx.A
     for path, message in (
         ("/v2/models/four", "no model 'four': expected one of after-lstm, before-lstm, three"),
         (f"{URL}/versions/7", "model 'after-lstm' has no version 7: expected 1"),
-        ("/v2/nowhere", "Not Found"),
+        ("/v2/zzzzzzzz", "no route '/v2/zzzzzzzz'; all routes: GET /docs"),
     ):
         response = await client.get(path)
         conforms(response.json(), "metadata_model_error_response")

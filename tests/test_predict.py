@@ -1,6 +1,7 @@
 """`POST /predict`: its answers, and its errors for bad input; on both engines."""
 
 import asyncio
+import gc
 import json
 import re
 from collections.abc import AsyncIterator
@@ -148,21 +149,22 @@ async def test_an_error_names_the_wrong_element_and_the_expected_one(
     [
         ({}, "expected either 'sequence' or 'sequences', got neither"),
         ({"sequence": SEQUENCE, "sequences": [SEQUENCE]}, "expected either 'sequence' or 'sequences', got both"),
-        ({"sequence": SEQUENCE, "attention": "some"}, "Input should be 'mean', 'full' or 'none'"),
+        ({"sequence": SEQUENCE, "attention": "some"}, "attention: expected 'mean', 'full' or 'none', got \"some\""),
         (
             {"sequence": SEQUENCE, "atention": "full"},
             "expected no other field than sequence, sequences, attention, importance, got 'atention'",
         ),
-        ([SEQUENCE], "Input should be a valid dictionary"),
+        ([SEQUENCE], "body: expected an object, got a list"),
+        ("text", 'body: expected an object, got "text"'),
+        (1, "body: expected an object, got 1"),
+        ({"sequence": SEQUENCE, "importance": 7}, "importance: expected true or false, got 7"),
+        ({"sequence": SEQUENCE, "importance": [[1.0]]}, "importance: expected true or false, got a list"),
     ],
 )
 async def test_an_error_names_the_expected_body(client: httpx.AsyncClient, body: Any, message: str) -> None:
-    """The answer has FastAPI's shape of a validation error, without the body."""
+    """The message is in plain words, without the body."""
     response = await client.post("/predict", json=body)
-    assert response.status_code == 422
-    (detail,) = response.json()["detail"]
-    assert message in detail["msg"]
-    assert set(detail) == {"type", "loc", "msg"}
+    assert (response.status_code, response.json()) == (422, {"detail": message})
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"sequence": [[NaN]]}', '{"sequence": [[-Infinity]]}', "[" * 2000, "\xff"])
@@ -172,15 +174,14 @@ async def test_malformed_json_is_refused(client: httpx.AsyncClient, text: str) -
         "/predict", content=text.encode("latin-1"), headers={"Content-Type": "application/json"}
     )
     assert response.status_code == 422
-    (detail,) = response.json()["detail"]
-    assert detail["loc"][0] == "body"
+    assert re.match(r"position \d+: expected JSON \(", response.json()["detail"])
 
 
 async def test_nan_is_answered_with_the_reason(client: httpx.AsyncClient) -> None:
     """The message says that JSON has no NaN, which Python's encoder writes."""
     content = json.dumps({"sequence": with_value(float("nan"), at=(0, 0))})
     response = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
-    assert "expected JSON (which has no NaN and no Infinity)" in response.json()["detail"][0]["msg"]
+    assert "expected JSON (which has no NaN and no Infinity)" in response.json()["detail"]
 
 
 @pytest.mark.parametrize(
@@ -228,14 +229,6 @@ async def test_a_large_body_does_not_block_the_event_loop(artifacts: Path, engin
         assert response.json()["detail"].startswith("sequences[7999]")
 
 
-async def test_an_encoded_body_is_refused(client: httpx.AsyncClient) -> None:
-    """It is answered 415, not as malformed JSON."""
-    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    response = await client.post("/predict", content=b"\x1f\x8b", headers=headers)
-    assert response.status_code == 415
-    assert response.json() == {"detail": "expected no content encoding, got gzip"}
-
-
 @pytest.mark.parametrize("depth", [4, 64, 65, 2000, 100_000])
 async def test_deep_nesting_is_refused_at_once(client: httpx.AsyncClient, depth: int) -> None:
     """The answer is short at any depth."""
@@ -259,6 +252,38 @@ async def test_too_many_lists_are_refused_before_they_are_parsed(client: httpx.A
     response = await client.post("/predict", content=body, headers={"Content-Type": "application/json"})
     assert response.status_code == 413
     assert "expected at most 189416 lists, objects and fields in the body, got 300004" in response.json()["detail"]
+
+
+async def test_too_many_values_are_refused_before_they_are_parsed(artifacts: Path) -> None:
+    """Parsed values take many times the memory of their text. These texts are not even JSON."""
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm", max_sequences=1000))
+    async with connect(app) as client:
+        for start in (b'{"sequences": [', b'{"other": ['):
+            for unit in (b"null,", b'"ab",', b"1.5,", b'"\\u00e9",'):
+                response = await client.post(
+                    "/predict", content=start + unit * 100_000 + b"!", headers={"Content-Type": "application/json"}
+                )
+                assert response.status_code == 413
+                message = "expected at most 41000 values in the body, got 100000"
+                assert response.json() == {"detail": message}
+        full = {"sequences": [SEQUENCE] * 1000, "importance": False}
+        assert (await client.post("/predict", json=full)).status_code == 200
+
+
+async def test_a_refused_body_is_not_kept(client: httpx.AsyncClient) -> None:
+    """No reference cycle holds its lists until the next garbage collection; at most the last body is still held."""
+    lists = 20_000
+    content = json.dumps({"other": [[f"value {index}"] for index in range(lists)]})
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        for _ in range(3):
+            response = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
+            assert response.status_code == 422
+        assert len(gc.get_objects()) - before < 2 * lists
+    finally:
+        gc.enable()
 
 
 async def test_millions_of_unknown_fields_are_refused_as_one(client: httpx.AsyncClient) -> None:

@@ -21,7 +21,7 @@ NOT_SUPPORTED = re.compile(r"/labels/|:classify|:regress")
 
 @pytest.fixture(scope="module")
 def url(artifacts: Path) -> Iterator[str]:
-    with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (url, _):
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--model-control") as (url, _):
         yield url
 
 

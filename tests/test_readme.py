@@ -131,7 +131,7 @@ def table(model: type[BaseModel]) -> str:
     """Return README's table of settings, generated from their declaration."""
     lines = ["| flag | default | |", "|---|---|---|"]
     for name, field in model.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default in (None, "") else f"`{field.default}`"
         lines.append(f"| `--{name.replace('_', '-')}` | {default} | {field.description} |")
     return "\n".join(lines)
 

@@ -1,37 +1,35 @@
-"""Errors as answers: in FastAPI's shape, or in the shape of the protocol that the path belongs to."""
+"""Errors as answers: in the shape of the native API, or of the protocol that the path belongs to."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service import errors
-from service.api.codecs.sequences import shown
+from service.api.directory import allowed_methods, not_found
+from service.api.prefix import root_path, route_path
+from service.api.problems import in_plain_words
 from service.api.request_body import JSON
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
 
-
-class Problem(BaseModel):
-    """One problem of the form of a request, in FastAPI's shape."""
-
-    type: str = Field(description="Kind of problem.", examples=["json_invalid"])
-    loc: list[str | int] = Field(description="Where in the request it is.", examples=[["body", 14]])
-    msg: str = Field(description="The expected value.", examples=["Input should be 'mean', 'full' or 'none'"])
+#: What Starlette raises for an unknown method and for an unknown path.
+NO_METHOD: Final = "Method Not Allowed"
+NO_PATH: Final = "Not Found"
 
 
 class ErrorAnswer(BaseModel):
-    """An error of the native API, in FastAPI's shape."""
+    """An error of the native API."""
 
-    detail: str | list[Problem] = Field(
-        description="The expected and the actual value; a list if the form of the request is wrong.",
+    detail: str = Field(
+        description="The place, the expected and the received value.",
         examples=["sequence[3][1]: expected a finite number, got null"],
     )
 
@@ -89,24 +87,28 @@ async def _handle_service_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_validation_error(request: Request, error: Exception) -> Response:
-    """Answer as FastAPI does, but without the input: a body may be megabytes of numbers."""
+    """Answer the first problem in plain words. A version in a path that is no number is an unknown one."""
     assert isinstance(error, RequestValidationError)
-    problems = error.errors()
-    if in_protocol(request.scope["path"]):
-        first = problems[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in ("body", "path"))
-        if first["type"] == "json_invalid":
-            place = f"position {place}"
-        got = f", got {shown(first['input'])}" if isinstance(first.get("input", {}), str | int | float | None) else ""
-        return _answer(request, 400, (f"{place}: " if place else "") + first["msg"] + got)
-    detail = [{key: item[key] for key in ("type", "loc", "msg")} for item in problems]
-    return _answer(request, 422, jsonable_encoder(detail))
+    problem = error.errors()[0]
+    where, *place = problem["loc"]
+    return _answer(request, 404 if where == "path" else 422, in_plain_words({**problem, "loc": place}, where))
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
-    """Answer an unknown path or method."""
+    """Answer an unknown path or method, and OPTIONS, which no route has."""
     assert isinstance(error, HTTPException)
-    return _answer(request, error.status_code, error.detail, error.headers)
+    method, path = request.method, route_path(request.scope)
+    if error.status_code == 405 or (method == "OPTIONS" and path == "*"):
+        allow = {"Allow": allowed_methods(request)}
+        return (
+            Response(status_code=204, headers=allow) if method == "OPTIONS" else _answer(request, 405, NO_METHOD, allow)
+        )
+    if (error.status_code, error.detail) != (404, NO_PATH):
+        return _answer(request, error.status_code, error.detail, error.headers)
+    if not path:  # the prefix alone; the page's links are relative to the slash
+        query = request.scope["query_string"].decode("latin-1")
+        return RedirectResponse(f"{root_path(request)}/{'?' if query else ''}{query}")
+    return _answer(request, 404, not_found(request))
 
 
 async def _handle_disconnect(_: Request, __: Exception) -> Response:
@@ -119,14 +121,14 @@ async def _answer_unexpected_error(request: Request, _: Exception) -> Response:
     return _answer(request, 500, "internal error")
 
 
-def _answer(request: Request, status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
+def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error in the shape of the protocol that the path belongs to."""
     scope = request.scope
-    if in_protocol(scope["path"]):
+    if in_protocol(route_path(scope)):
         field, status = "error", _protocol_status(status)
     else:
         field = "detail"
-    response = Response(orjson.dumps({field: content}), status, headers, JSON)
+    response = Response(orjson.dumps({field: message}), status, headers, JSON)
     if any(name == b"expect" for name, _ in scope["headers"]):
         # After refusing `Expect: 100-continue`, close the connection: the client may or may not send the body.
         response.headers["Connection"] = "close"

@@ -7,7 +7,7 @@ const TIMEOUT = 60_000;
 export class Problem extends Error {
   /**
    * @param {string} message
-   * @param {string|Array|undefined} detail the service's description of the error in the request
+   * @param {string|undefined} detail the service's description of the error in the request
    */
   constructor(message, detail) {
     super(message);
@@ -57,8 +57,7 @@ export async function ask(url, { body, signal } = {}) {
 }
 
 function messageOf(response, detail) {
-  const text = Array.isArray(detail) ? detail.map((problem) => problem.msg).join("; ") : detail;
-  const reason = text ? `: ${text}` : ".";
+  const reason = detail ? `: ${detail}` : ".";
   switch (response.status) {
     case 429: {
       const seconds = response.headers.get("Retry-After");
@@ -69,6 +68,7 @@ function messageOf(response, detail) {
     case 504:
       return `The answer took too long${reason}`;
     default:
-      return text ?? `The service answered with status ${response.status}.`;
+      // A position is one in the body that the page sent; the page marks it in the typed text.
+      return detail?.replace(/^position \d+: /, "") ?? `The service answered with status ${response.status}.`;
   }
 }

@@ -16,7 +16,7 @@ const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
  * @property {string} body JSON
  * @property {number[][][]|null} sequences the sequences in the body, null if it is not valid JSON
  * @property {string|null} [header] the line of CSV that was read as a header
- * @property {(detail: unknown) => [number, number]|null} find start and end of the place in the
+ * @property {(detail: string|undefined) => [number, number]|null} find start and end of the place in the
  *   text that an error of the service is about
  */
 
@@ -69,8 +69,8 @@ function sequencesIn(body) {
 
 /** Return the position of a JSON syntax error, in characters, or null. */
 function jsonPosition(detail) {
-  const problem = Array.isArray(detail) ? detail.find(({ type }) => type === "json_invalid") : null;
-  return problem ? Number(problem.loc[1]) : null;
+  const [, position] = /^position (\d+): /.exec(detail ?? "") ?? [];
+  return position === undefined ? null : Number(position);
 }
 
 /** Turn an offset in characters, as the service counts, into one in UTF-16 code units, as JavaScript counts. */
@@ -82,7 +82,7 @@ function utf16(text, characters) {
 
 /** Return the path in an error: ["sequences", 2, 3] for `sequences[2][3]: expected …`. */
 function pathIn(detail) {
-  const [, name, indices] = /^(sequences?)((?:\[\d+\])*)/.exec(typeof detail === "string" ? detail : "") ?? [];
+  const [, name, indices] = /^(sequences?)((?:\[\d+\])*)/.exec(detail ?? "") ?? [];
   return name ? [name, ...[...indices.matchAll(/\d+/g)].map(Number)] : null;
 }
 

@@ -11,7 +11,7 @@ from service import errors
 from service.api.bar_chart import Series, bar_chart
 from service.api.error_answers import SELECTION_ERRORS, documented
 from service.api.request_body import JSON
-from service.api.selection import SelectedModel
+from service.api.selection import SelectedModel, only
 from service.artifact.card import Agreement, AttentionProfile, Importance
 from service.serving.model import Model
 from service.serving.tally import Totals, Window
@@ -118,6 +118,7 @@ class AttentionAnswer(AttentionProfile):
         200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in CHARTS}},
         **documented(*SELECTION_ERRORS, errors.NotAcceptable),
     },
+    dependencies=[only("model", "version", "chart", "window")],
 )
 async def attention(
     model: SelectedModel,

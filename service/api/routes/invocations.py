@@ -62,7 +62,7 @@ async def invocations(request: Request) -> Response:
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(Invocation, most, model.card.timesteps)
+    fields = body.parse(Invocation, most, model.card)
     outputs, sequences = fields.params.outputs, fields.decode(model.card, most)
     return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
 

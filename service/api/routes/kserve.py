@@ -63,7 +63,7 @@ async def explain(request: Request) -> Response:
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(ExplainBody, most, model.card.timesteps)
+    fields = body.parse(ExplainBody, most, model.card)
     sequences = fields.decode(model.card, most)
     question = Question(sequences.array, (PREDICTION, ATTENTION), fields.importance)
     return question, partial(encode, model.card.target, sequences.lengths)

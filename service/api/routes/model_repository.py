@@ -13,11 +13,11 @@ from service import errors
 from service.api.codecs.tensors import Parameters
 from service.api.error_answers import SELECTION_ERRORS, documented_in_protocol
 from service.api.openapi import takes
-from service.api.request_body import M, parse_json, read_body, validated
+from service.api.request_body import JSON, M, parse_json, read_body, validated
 from service.errors import Forbidden, InvalidInput
 from service.serving.repository import Repository
 from service.serving.versions import State
-from service.settings import Settings
+from service.settings import Settings, listed
 
 #: Largest request body.
 MOST_BYTES: Final = 64 * 2**10
@@ -117,11 +117,38 @@ async def unload(model: Annotated[str, Path(description="Name of the model.")], 
 
 
 async def _controllable(request: Request) -> Settings:
-    """Return the settings, if they allow clients to load and unload models."""
+    """Return the settings, if they allow clients to load and unload models, and no other site sends the request.
+
+    Raises:
+        Forbidden: the settings, or what the browser says about the sender, forbid it.
+    """
     settings: Settings = request.app.state.settings
     if not settings.model_control:
         raise Forbidden("models are loaded and unloaded by what is in their folder alone: see --model-control")
+    require_same_site(request, settings.cors_origins)
     return settings
+
+
+def require_same_site(request: Request, allowed_origins: str) -> None:
+    """Refuse a request that a page of another site can make a browser send.
+
+    Args:
+        request: the request.
+        allowed_origins: the setting `cors_origins`. `*` allows no origin here: it is for reading.
+
+    Raises:
+        Forbidden: the request comes from another site, or could be a form of it.
+    """
+    headers = request.headers
+    site, origin, content_type = (headers.get(name) for name in ("sec-fetch-site", "origin", "content-type"))
+    if content_type is not None and content_type.partition(";")[0].strip().lower() != JSON:
+        raise Forbidden(f"expected content type {JSON} or none, got {content_type[:80]}")
+    if origin in listed(allowed_origins):
+        return
+    if site not in (None, "same-origin", "none"):
+        raise Forbidden(f"expected a request of this site, got Sec-Fetch-Site: {site[:80]}")
+    if origin is not None and origin.partition("://")[2] != headers.get("host", "").lower():
+        raise Forbidden(f"expected a request of this host or of one of --cors-origins, got Origin: {origin[:80]}")
 
 
 async def _optional_body(request: Request, expected: type[M]) -> M:

@@ -1,15 +1,16 @@
 """The native routes for operators: health, the models with their versions, and the model card."""
 
 import asyncio
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from service import errors
 from service.api.error_answers import SELECTION_ERRORS, documented
 from service.api.request_body import JSON
-from service.api.selection import SelectedModel
+from service.api.selection import SelectedModel, only
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.artifact.tensors import Array
@@ -97,13 +98,22 @@ async def live() -> Live:
     return Live()
 
 
-@router.get("/health/ready", summary="Can the model answer?", responses=documented(*SELECTION_ERRORS))
+#: A model is selected by the query string, and nothing else is.
+SELECTED: Any = {"responses": documented(*SELECTION_ERRORS), "dependencies": [only("model", "version")]}
+
+
+@router.get("/health/ready", summary="Can the model answer?", **SELECTED)
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
 
 
-@router.get("/models", summary="The models and their versions")
+@router.get(
+    "/models",
+    summary="The models and their versions",
+    responses=documented(errors.InvalidInput),
+    dependencies=[only()],
+)
 async def models(request: Request) -> ModelsAnswer:
     """Answers every model, and the state of each version on disk."""
     repository: Repository = request.app.state.repository
@@ -121,7 +131,7 @@ async def models(request: Request) -> ModelsAnswer:
     )
 
 
-@router.get("/model", summary="The model card", responses=documented(*SELECTION_ERRORS))
+@router.get("/model", summary="The model card", **SELECTED)
 async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     """Answers shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
     repository: Repository = request.app.state.repository
@@ -130,9 +140,7 @@ async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     return ModelAnswer(**dict(model.card), version=model.version, engine=model.engine.name, rejected=rejected)
 
 
-@router.get(
-    "/model/example", summary="Sequences to try", response_model=ExampleAnswer, responses=documented(*SELECTION_ERRORS)
-)
+@router.get("/model/example", summary="Sequences to try", response_model=ExampleAnswer, **SELECTED)
 async def example(model: SelectedModel) -> Response:
     """Answers some sequences that were held out from training, as `POST /predict` takes them."""
     content = await asyncio.to_thread(dumps_sequences, model.golden.sequence, model.card)

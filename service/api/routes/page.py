@@ -1,14 +1,15 @@
 """`GET /`: the page for browsers, and KServe's liveness for other clients; `GET /page/…`: the files of the page."""
 
 import hashlib
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
 import mimeparse
-from fastapi import APIRouter, Header, HTTPException, Response
+from fastapi import APIRouter, Header, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
+from service.api.prefix import root_path
 from service.api.request_body import JSON
 
 router = APIRouter()
@@ -47,15 +48,16 @@ class Asset(NamedTuple):
     headers: dict[str, str]
 
     @classmethod
-    def of(cls, file: Path) -> "Asset":
-        """Return the asset of a file."""
-        content = file.read_bytes()
+    def of(cls, content: bytes, suffix: str, policy: str = POLICY) -> "Asset":
+        """Return the asset of a file's content."""
         headers = {
-            "Content-Type": MEDIA_TYPES[file.suffix],
+            "Content-Type": MEDIA_TYPES[suffix],
             # Files import each other by name, so browsers must check each for changes.
             "Cache-Control": "no-cache",
-            "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-            "Content-Security-Policy": POLICY,
+            # It is weak, as a compressed copy of the file has the same.
+            "ETag": f'W/"{hashlib.sha256(content).hexdigest()[:32]}"',
+            "Vary": "Accept-Encoding",
+            "Content-Security-Policy": policy,
             "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
         }
@@ -64,7 +66,7 @@ class Asset(NamedTuple):
     def answer(self, known: str | None) -> Response:
         """Return the file, or 304 if one of the entity tags in `If-None-Match` is the file's."""
         tags = {tag.strip().removeprefix("W/") for tag in (known or "").split(",")}
-        if self.headers["ETag"] in tags or "*" in tags:
+        if self.headers["ETag"].removeprefix("W/") in tags or "*" in tags:
             headers = {name: value for name, value in self.headers.items() if name != "Content-Type"}
             return Response(status_code=304, headers=headers)
         return Response(self.content, headers=self.headers)
@@ -73,7 +75,23 @@ class Asset(NamedTuple):
 @cache
 def assets() -> dict[str, Asset]:
     """Return the files of the page by name."""
-    return {file.name: Asset.of(file) for file in sorted(FOLDER.iterdir()) if file.suffix in MEDIA_TYPES}
+    files = (file for file in sorted(FOLDER.iterdir()) if file.suffix in MEDIA_TYPES)
+    return {file.name: Asset.of(file.read_bytes(), file.suffix) for file in files}
+
+
+@lru_cache(16)
+def index(prefix: str) -> Asset:
+    """Return the page below a path prefix.
+
+    Its links are relative. With a prefix they need a base, as a proxy may serve the page without the final slash.
+    """
+    page = assets()[INDEX]
+    if not prefix:
+        return page
+    base = f'<head>\n<base href="{prefix}/">'.encode()
+    return Asset.of(
+        page.content.replace(b"<head>", base, 1), ".html", POLICY.replace("base-uri 'none'", "base-uri 'self'")
+    )
 
 
 Known = Annotated[
@@ -92,6 +110,7 @@ Known = Annotated[
     },
 )
 async def root(
+    request: Request,
     response: Response,
     known: Known = None,
     accept: Annotated[str, Header(description=f"`{HTML}` for the page.", examples=[HTML])] = JSON,
@@ -101,8 +120,8 @@ async def root(
         wants_page = mimeparse.best_match([HTML, JSON], accept.lower() or "*/*") == HTML  # the last of equals
     except mimeparse.MimeTypeParseException:
         wants_page = False
-    answer = assets()[INDEX].answer(known) if wants_page else response
-    answer.headers["Vary"] = "Accept"
+    answer = index(root_path(request)).answer(known) if wants_page else response
+    answer.headers["Vary"] = "Accept, Accept-Encoding"
     return answer if wants_page else Alive()
 
 

@@ -105,7 +105,7 @@ async def predict(request: Request) -> Response:
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(PredictRequest, most, model.card.timesteps)
+    fields = body.parse(PredictRequest, most, model.card)
     if fields.sequences is not None:
         sequences = decode_sequences(fields.sequences, model.card, most, "sequences[{}]")
     else:

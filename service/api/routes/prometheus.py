@@ -34,7 +34,7 @@ async def metrics(
     models = [model for versions in repository.models.values() for model in versions.served.values()]
     measured = [(model, await model.live_profile.totals()) for model in models]
     content, content_type = await asyncio.to_thread(_encoded, measured, accept)
-    return Response(content, headers={"Content-Type": content_type})
+    return Response(content, headers={"Content-Type": content_type, "Vary": "Accept"})
 
 
 def _encoded(measured: Iterable[tuple[Model, Mapping[Window, Totals]]], accept: str) -> tuple[bytes, str]:

@@ -13,7 +13,7 @@ from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, Protoc
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody, validated
-from service.api.selection import Selection
+from service.api.selection import Selection, Version
 from service.artifact.signatures import SignatureDefinition, TensorInfo
 from service.artifact.tensors import SIGNATURES
 from service.errors import InvalidInput, Unavailable, UnknownModel
@@ -154,7 +154,7 @@ async def predict(request: Request) -> Response:
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(PredictBody, most, model.card.timesteps)
+    fields = body.parse(PredictBody, most, model.card)
     outputs, sequences = fields.outputs, fields.decode(model.card, most)
     return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
 
@@ -242,7 +242,7 @@ async def status(
 )
 async def version_status(
     model: Annotated[str, Path(description="Name of the model.")],
-    version: Annotated[int, Path(lt=10**18, description="Version of the model.")],
+    version: Annotated[Version, Path(lt=10**18, description="Version of the model.")],
     request: Request,
 ) -> GetModelStatusResponse:
     """The state of one version of a model."""

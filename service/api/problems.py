@@ -1,0 +1,66 @@
+"""Pydantic's validation errors in plain words: the place, the expected value and the received one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from service.api.codecs.sequences import shown
+
+#: The expected value of each type of error, with the fields of its context.
+EXPECTED: Final[Mapping[str, str]] = {
+    "missing": "a value",
+    "string_type": "a string",
+    "int_type": "an integer",
+    "int_parsing": "an integer",
+    "int_parsing_size": "an integer",
+    "int_from_float": "an integer",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "dict_type": "an object",
+    "model_type": "an object",
+    "model_attributes_type": "an object",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "too_short": "at least {min_length} entries",
+    "too_long": "at most {max_length} entries",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+}
+
+
+def in_plain_words(problem: Mapping[str, Any], where: str) -> str:
+    """Return the message for one of Pydantic's errors, such as `attention: expected 'mean' or 'full', got "x"`.
+
+    Args:
+        problem: the error.
+        where: the part of the request that has it, named where nothing more is known.
+    """
+    kind, context, place = problem["type"], problem.get("ctx", {}), _place(problem["loc"])
+    if kind == "value_error":  # of a validator of our own, which gives all but the place
+        return f"{place}: {context['error']}" if place else str(context["error"])
+    expected = EXPECTED.get(kind)
+    expected = expected.format_map(context) if expected else problem["msg"].removeprefix("Input should be ")
+    return f"{place or where}: expected {expected}, got {_received(kind, context, problem.get('input'))}"
+
+
+def _place(parts: Sequence[str | int]) -> str:
+    """Return a place as in `inputs[0].shape`."""
+    names = (f"[{part}]" if isinstance(part, int) else f".{part[:80]}" for part in parts)
+    return "".join(names).removeprefix(".")
+
+
+def _received(kind: str, context: Mapping[str, Any], value: object) -> str:
+    if kind == "missing":
+        return "none"
+    if "actual_length" in context:
+        return str(context["actual_length"])
+    if isinstance(value, np.generic):
+        value = value.item()
+    # An array is a list to the client.
+    return shown(value) if isinstance(value, str | int | float | dict | None) else "a list"
