@@ -91,5 +91,5 @@ def test_the_page_names_no_other_host_and_has_nothing_inline() -> None:
         content = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
         assert not re.search(r"https?:|//\w+\.\w|innerHTML|\bstyle=|\bon\w+=", content), name
     html = (FOLDER / "index.html").read_text()
-    assert re.findall(r'(?:src|href)="(?!page/|#)', html) == []
+    assert re.findall(r'(?:src|href)="(?!page/|docs"|#)', html) == []
     assert re.findall(r"<script(?![^>]*src=)|<style", html) == []

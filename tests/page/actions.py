@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.server import post
 
@@ -21,6 +21,19 @@ VIEWS: dict[str, Any] = {
 SEQUENCE = [[round(0.1 * t, 1), -1.5] for t in range(20)]
 CSV = "\n".join(f"{a},{b}" for a, b in SEQUENCE)
 TEXT = "[" + ",\n".join(json.dumps(step) for step in SEQUENCE) + "]"
+
+
+#: The prefix that `behind_a_prefix` puts before all addresses.
+PREFIX = "/some/where"
+
+
+def behind_a_prefix(page: Page) -> None:
+    """Serve the page as a proxy does that takes a prefix away from each address."""
+
+    def behind(route: Route) -> None:
+        route.fulfill(response=route.fetch(url=route.request.url.replace(f"{PREFIX}/", "/")))
+
+    page.route(f"**{PREFIX}/**", behind)
 
 
 def button(page: Page, name: str) -> Locator:

@@ -91,19 +91,19 @@ class ExampleAnswer(BaseModel):
     )
 
 
-@router.get("/health/live", summary="Is the process alive?")
+@router.get("/health/live", name="get_live", summary="Is the process alive?")
 async def live() -> Live:
     """Answers 200 as long as the process runs, even if the queue is full."""
     return Live()
 
 
-@router.get("/health/ready", summary="Can the model answer?", responses=documented(*SELECTION_ERRORS))
+@router.get("/health/ready", name="get_ready", summary="Can the model answer?", responses=documented(*SELECTION_ERRORS))
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
 
 
-@router.get("/models", summary="The models and their versions")
+@router.get("/models", name="list_models", summary="The models and their versions")
 async def models(request: Request) -> ModelsAnswer:
     """Answers every model, and the state of each version on disk."""
     repository: Repository = request.app.state.repository
@@ -121,7 +121,7 @@ async def models(request: Request) -> ModelsAnswer:
     )
 
 
-@router.get("/model", summary="The model card", responses=documented(*SELECTION_ERRORS))
+@router.get("/model", name="get_model", summary="The model card", responses=documented(*SELECTION_ERRORS))
 async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     """Answers shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
     repository: Repository = request.app.state.repository
@@ -131,7 +131,11 @@ async def model(model: SelectedModel, request: Request) -> ModelAnswer:
 
 
 @router.get(
-    "/model/example", summary="Sequences to try", response_model=ExampleAnswer, responses=documented(*SELECTION_ERRORS)
+    "/model/example",
+    name="get_example",
+    summary="Sequences to try",
+    response_model=ExampleAnswer,
+    responses=documented(*SELECTION_ERRORS),
 )
 async def example(model: SelectedModel) -> Response:
     """Answers some sequences that were held out from training, as `POST /predict` takes them."""

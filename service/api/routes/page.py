@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
@@ -47,11 +48,11 @@ class Asset(NamedTuple):
     headers: dict[str, str]
 
     @classmethod
-    def of(cls, file: Path) -> "Asset":
+    def of(cls, file: Traversable) -> "Asset":
         """Return the asset of a file."""
         content = file.read_bytes()
         headers = {
-            "Content-Type": MEDIA_TYPES[file.suffix],
+            "Content-Type": MEDIA_TYPES[Path(file.name).suffix],
             # Files import each other by name, so browsers must check each for changes.
             "Cache-Control": "no-cache",
             "ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
@@ -83,8 +84,9 @@ Known = Annotated[
 
 @router.get(
     "/",
+    name="get_root",
     summary="The page; KServe: is the process alive?",
-    tags=["operations", "KServe V1"],
+    tags=["operations"],
     response_model=Alive,
     responses={
         200: {"content": {HTML: {"schema": {"type": "string"}}}},
@@ -94,7 +96,7 @@ Known = Annotated[
 async def root(
     response: Response,
     known: Known = None,
-    accept: Annotated[str, Header(description=f"`{HTML}` for the page.", examples=[HTML])] = JSON,
+    accept: Annotated[str, Header(include_in_schema=False)] = JSON,
 ) -> Alive | Response:
     """Answers the page if the client prefers HTML, and otherwise 200 as long as the process runs."""
     try:
