@@ -60,13 +60,6 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             yield f"{method.upper()} {path}", operation
 
 
-async def test_there_is_a_page_of_documentation(client: httpx.AsyncClient) -> None:
-    """The page is for people."""
-    response = await client.get("/docs")
-    assert response.status_code == 200
-    assert response.headers["Content-Type"].startswith("text/html")
-
-
 async def test_every_route_and_parameter_is_described(document: dict[str, Any]) -> None:
     """Every route has a summary and a description."""
     assert {name for name, _ in operations(document)} == ROUTES

@@ -36,8 +36,8 @@ DATATYPE: Final = "FP32"
 #: Most axes of a shape that is read.
 MOST_AXES: Final = 32
 
-#: Elements row by row, flat or nested as the shape.
-Data = list[float | None] | list[list[float | None]] | list[list[list[float | None]]]
+#: Elements row by row: flat, or nested as the shape.
+Data = list[float | None] | list[list[list[float | None]]]
 
 Parameters = dict[str, Any]
 
