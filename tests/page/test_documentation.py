@@ -12,9 +12,9 @@ def test_a_request_can_be_tried(open_page: OpenPage, served: str) -> None:
     page.get_by_role("link", name="Documentation").click()
     expect(page).to_have_url(f"{served}{PREFIX}/docs")
     operation = page.locator("#operations-predict-predict")
-    expect(operation).to_be_visible()
+    expect(operation).to_be_visible(timeout=30_000)  # Swagger UI is large
     paths = get(f"{served}/openapi.json").json()["paths"]
-    assert page.locator(".opblock").count() == sum(map(len, paths.values()))
+    expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))
     operation.get_by_role("button", name="/predict").first.click()
     button(page, "Try it out").click()
     button(page, "Execute").click()
