@@ -34,11 +34,11 @@ train: install
 # An idle worker takes over tests of another worker.
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
-test: lint .venv/kserve_client/installed .venv/perf_analyzer/installed
+test: lint .venv/kserve_client/installed .venv/perf_analyzer/installed .venv/generated_clients/installed
 	$(PYTEST)
 
 # All but the slow kinds of tests, which tests/conftest.py lists.
-test-fast: .venv/kserve_client/installed .venv/perf_analyzer/installed
+test-fast: .venv/kserve_client/installed
 	$(PYTEST) --fast
 
 # KServe's client has its own environment, as it needs older versions of packages that the service and training use.
@@ -51,11 +51,18 @@ test-fast: .venv/kserve_client/installed .venv/perf_analyzer/installed
 	tests/perf_analyzer/install.sh $(BIN)/uv $(@D)
 	touch $@
 
+# Generators of TypeScript clients. A program of a package that npm installs runs only when a test starts it.
+.venv/generated_clients/installed: tests/generated_clients/package-lock.json .venv/installed
+	mkdir -p $(@D)
+	cp $(addprefix $(<D)/,.npmrc package.json package-lock.json) $(@D)
+	$(BIN)/npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/oxlint service/api/page
+	$(BIN)/oxlint service/api/page service/api/documentation
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest --quiet tests/test_private_names.py
 
@@ -69,6 +76,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 lock: install
 	$(LOCK) pyproject.toml --all-extras --output-file requirements.lock
 	$(LOCK) tests/kserve_client/requirements.in --output-file tests/kserve_client/requirements.txt
+	$(BIN)/npm update --package-lock-only --prefix tests/generated_clients
 
 # Needs wrk and util-linux' taskset; installs the peers below .venv/peers.
 bench: install

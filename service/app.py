@@ -110,6 +110,9 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         title="Attention service",
         version=__version__,
         description=DESCRIPTION,
+        license_info={"name": "MIT", "identifier": "MIT"},
+        openapi_tags=openapi.TAGS,
+        generate_unique_id_function=openapi.operation_id,
         lifespan=lifespan,
         redirect_slashes=False,
         # `routes.documentation` adds these routes.

@@ -31,6 +31,7 @@ TESTS = Path(__file__).parent
 SLOW = {
     "browser": ("page/*",),
     "benchmark": ("test_benchmarks.py",),
+    "client": ("test_generated_clients.py",),
     "document": ("test_*_doc.py", "test_deploy.py", "test_openapi.py", "test_readme.py"),
     "package": ("test_package.py",),
     "training": (

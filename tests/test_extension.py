@@ -26,8 +26,22 @@ pytestmark = pytest.mark.anyio
 
 SEQUENCE = [[0.1, -0.2]] * 20
 #: Routes that the OpenAPI document leaves out.
-HIDDEN = [("get", "/docs"), ("get", "/openapi.json"), ("get", "/page/page.js"), ("get", "/redoc"), ("get", "/v2/")]
-VALUES = {"model": "after-lstm", "version": "1", "label": "stable", "method": "predict"}
+HIDDEN = [
+    ("get", "/docs"),
+    ("get", "/docs/swagger-ui.css"),
+    ("get", "/openapi.json"),
+    ("get", "/page/page.js"),
+    ("get", "/redoc"),
+    ("get", "/v1/models/after-lstm/labels/stable"),
+    ("get", "/v1/models/after-lstm/labels/stable/metadata"),
+    ("get", "/v2/"),
+    ("post", "/v1/models/after-lstm/labels/stable:predict"),
+    ("post", "/v1/models/after-lstm/versions/1:classify"),
+    ("post", "/v1/models/after-lstm/versions/1:regress"),
+    ("post", "/v1/models/after-lstm:classify"),
+    ("post", "/v1/models/after-lstm:regress"),
+]
+VALUES = {"model": "after-lstm", "version": "1"}
 
 
 def every_route(app: FastAPI) -> list[tuple[str, str]]:

@@ -86,6 +86,7 @@ def test_the_base_dependencies_serve_like_tensorflow(artifacts: Path, scripts: P
     with running(command, cwd=tmp_path) as process, serving(*arguments, "--engine", "tensorflow") as (heavy, _):
         wait_until_ready(light, process)
         assert get(f"{light}/").status_code == 200
+        assert get(f"{light}/docs/swagger-ui.css").status_code == 200
         body = {"sequence": [[0.1, -0.2]] * 20}
         one, other = (post(f"{url}/predict", json=body).json()["predictions"][0] for url in (light, heavy))
     assert one["prediction"] == pytest.approx(other["prediction"], abs=1e-6)

@@ -1,4 +1,4 @@
-"""The routes that serve the page and its files."""
+"""The routes that serve the page, the documentation, and their files."""
 
 import re
 from collections.abc import AsyncIterator
@@ -7,7 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.api.routes import page
+from service.api.routes import documentation, page
 from tests.conftest import connect
 from tests.server import ROOT
 
@@ -15,14 +15,20 @@ pytestmark = pytest.mark.anyio
 
 FOLDER = ROOT / "service" / "api" / "page"
 FILES = sorted(file.name for file in FOLDER.iterdir())
+DOCUMENTATION = ROOT / "service" / "api" / "documentation"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    """A client of an app that serves only the page."""
-    app = FastAPI()
+    """A client of an app that serves only the page and the documentation."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(page.router)
+    app.include_router(documentation.router)
     async with connect(app) as client:
         yield client
 
@@ -36,10 +42,7 @@ async def test_accept_html_returns_the_page(client: httpx.AsyncClient, accept: s
     assert response.headers["Vary"] == "Accept, Accept-Encoding"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Referrer-Policy"] == "no-referrer"
-    assert response.headers["Content-Security-Policy"] == (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
+    assert response.headers["Content-Security-Policy"] == POLICY
     assert "<h1>" in response.text
 
 
@@ -78,6 +81,8 @@ async def test_files_have_a_type_and_an_entity_tag(client: httpx.AsyncClient, na
         "page/..%2f__init__.py",
         "page/%2e%2e/__init__.py",
         "page/a/b",
+        "docs/index.html",
+        "docs/none.js",
     ],
 )
 async def test_other_paths_are_not_found(client: httpx.AsyncClient, path: str) -> None:
@@ -85,11 +90,28 @@ async def test_other_paths_are_not_found(client: httpx.AsyncClient, path: str) -
     assert (await client.get(f"/{path}")).status_code == 404
 
 
+@pytest.mark.parametrize("name", ["", "/start.js", "/swagger-ui-bundle.js", "/swagger-ui.css"])
+async def test_the_documentation_and_its_files_obey_the_policy(client: httpx.AsyncClient, name: str) -> None:
+    """They come from the installed packages; browsers check each for changes and show none in a frame."""
+    response = await client.get(f"/docs{name}")
+    assert (response.status_code, response.headers["Cache-Control"]) == (200, "no-cache")
+    assert response.headers["Content-Security-Policy"] == POLICY
+    known = {"If-None-Match": response.headers["ETag"]}
+    assert (await client.get(f"/docs{name}", headers=known)).status_code == 304
+
+
+async def test_the_address_of_redoc_leads_to_the_documentation(client: httpx.AsyncClient) -> None:
+    """The new address is relative, so that a prefix stays."""
+    response = await client.get("/redoc")
+    assert (response.status_code, response.headers["Location"]) == (307, "docs")
+
+
 def test_the_page_names_no_other_host_and_has_nothing_inline() -> None:
     """Addresses are relative, so that a proxy can put a prefix before them."""
-    for name in FILES:
-        content = (FOLDER / name).read_text().replace("http://www.w3.org/2000/svg", "")
-        assert not re.search(r"https?:|//\w+\.\w|innerHTML|\bstyle=|\bon\w+=", content), name
-    html = (FOLDER / "index.html").read_text()
-    assert re.findall(r'(?:src|href)="(?!page/|#)', html) == []
-    assert re.findall(r"<script(?![^>]*src=)|<style", html) == []
+    for file in [*FOLDER.iterdir(), *DOCUMENTATION.iterdir()]:
+        content = file.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//\w+\.\w|innerHTML|\bstyle=|\bon\w+=", content), file
+    for folder in (FOLDER, DOCUMENTATION):
+        html = (folder / "index.html").read_text()
+        assert re.findall(r'(?:src|href)="(?!page/|docs[/"]|openapi.json"|#)', html) == []
+        assert re.findall(r"<script(?![^>]*src=)|<style", html) == []

@@ -15,8 +15,6 @@ TEXT = (ROOT / "docs" / "protocols.md").read_text()
 #: The definitions. The commands are in the last column of the tables, where Markdown escapes bars.
 (DEFINITIONS,) = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line.replace(r"\|", "|") for line in re.findall(r"^\|.*\| `(.*)` \|$", TEXT, re.MULTILINE)]
-#: Routes that answer 400, because the service does not support them.
-NOT_SUPPORTED = re.compile(r"/labels/|:classify|:regress")
 
 
 @pytest.fixture(scope="module")
@@ -51,5 +49,5 @@ def test_every_route_is_there(artifacts: Path) -> None:
     }
     requested = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
     for path in paths.keys() - native:
-        if not NOT_SUPPORTED.search(path) and "/versions/{version}" not in path:
+        if "/versions/{version}" not in path:
             assert path.replace("{model}", "after-lstm") in requested

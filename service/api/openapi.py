@@ -1,34 +1,53 @@
 """The OpenAPI document: FastAPI's, with the bodies and paths that the inference routes read themselves."""
 
 import re
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api.error_answers import in_protocol
+from service.api.error_answers import ErrorAnswer, in_protocol
 from service.api.request_body import JSON
+from service.errors import InvalidInput
 
 REFERENCE = "#/components/schemas/{model}"
+#: Generators of clients make a module of each tag.
+TAGS: Final = [
+    {"name": "predict", "description": "Predictions, each with the attention of the same forward pass."},
+    {"name": "attention", "description": "The timesteps that a model looks at, in training and in the traffic."},
+    {"name": "operations", "description": "Health, models, model cards and metrics."},
+    {"name": "tensorflow_serving", "description": "TensorFlow Serving's REST API."},
+    {"name": "kserve_v1", "description": "The routes that KServe's V1 protocol adds to TensorFlow Serving's."},
+    {"name": "open_inference", "description": "The Open Inference Protocol, which is KServe's V2 protocol."},
+    {"name": "model_repository", "description": "Triton's extension to list, load and unload models."},
+    {"name": "mlflow", "description": "The routes of MLflow's and SageMaker's clients, for the default model."},
+]
 #: The parameters of paths whose endpoints do not declare them.
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "model": {"description": "Name of the model.", "schema": {"type": "string"}},
     "version": {"description": "Version of the model.", "schema": {"type": "integer", "exclusiveMaximum": 10**18}},
-    "method": {"description": "Method to call: `predict`, `classify` or `regress`.", "schema": {"type": "string"}},
 }
-
+#: The answer of native routes to a request of the wrong form, in place of the one that FastAPI adds.
+INVALID_INPUT: Final = {
+    "description": InvalidInput.__doc__,
+    "content": {JSON: {"schema": {"$ref": REFERENCE.format(model=ErrorAnswer.__name__)}}},
+}
 
 #: The types of the bodies that routes read themselves, by name.
 BODIES: dict[str, type[BaseModel]] = {}
 
 
-def takes(body: type[BaseModel], *, required: bool = True, **more: Any) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route that reads a JSON body itself, or a body of `more` media types."""
+def operation_id(route: APIRoute) -> str:
+    """Return the operation id of a route: its name, which generators of clients take for a function."""
+    return route.name
+
+
+def takes(body: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that reads a JSON body itself."""
     BODIES[body.__name__] = body
-    content = {JSON: {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}, **more}
+    content = {JSON: {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}}
     return {"requestBody": {"required": required, "content": content}}
 
 
@@ -43,23 +62,51 @@ def query_parameters(parameters: type[BaseModel]) -> list[dict[str, Any]]:
 
 def complete(app: FastAPI) -> None:
     """Complete the OpenAPI document of an app."""
-    app.openapi = partial(_document, app.openapi)  # type: ignore[method-assign] # as FastAPI documents it
+    original = app.openapi
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(original())  # FastAPI keeps it as `openapi_schema`
+        return original()
+
+    app.openapi = document  # type: ignore[method-assign] # as FastAPI documents it
 
 
-def _document(original: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    document = original()
+def _complete(document: dict[str, Any]) -> None:
+    document["security"] = []  # no route needs a key
     schemas = document["components"]["schemas"]
     _, of_bodies = models_json_schema([(body, "validation") for body in BODIES.values()], ref_template=REFERENCE)
     schemas |= of_bodies["$defs"]
+    for replaced in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(replaced, None)
+    for schema in schemas.values():
+        for field in schema.get("properties", {}).values():
+            _drop_null_default(field)
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            if in_protocol(path):  # these answer 400 instead of the 422 that FastAPI adds
-                operation["responses"].pop("422", None)
-            parameters = operation.setdefault("parameters", [])
-            declared = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
-            for name in re.findall(r"\{(\w+)\}", path):
-                if name not in declared:
-                    parameters.append({"name": name, "in": "path", "required": True, **PATH_PARAMETERS[name]})
-    for schema in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(schema, None)
-    return document
+            _complete_operation(path, operation)
+
+
+def _complete_operation(path: str, operation: dict[str, Any]) -> None:
+    if in_protocol(path):  # these answer 400
+        operation["responses"].pop("422", None)
+    elif "422" in operation["responses"]:
+        operation["responses"]["422"] = INVALID_INPUT
+    parameters = operation.setdefault("parameters", [])
+    declared = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
+    for name in re.findall(r"\{(\w+)\}", path):
+        if name not in declared:
+            parameters.append({"name": name, "in": "path", "required": True, **PATH_PARAMETERS[name]})
+    for parameter in parameters:
+        schema = parameter["schema"]
+        _drop_null_default(schema)
+        match schema.get("anyOf"):
+            case [{"type": str()} as kind, {"type": "null"}]:  # neither an address nor a header can have null
+                del schema["anyOf"]
+                schema |= kind
+
+
+def _drop_null_default(schema: dict[str, Any]) -> None:
+    """Drop a default of null, which stands for an absent field and need not fit the schema."""
+    if "default" in schema and schema["default"] is None:
+        del schema["default"]

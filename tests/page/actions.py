@@ -23,6 +23,15 @@ CSV = "\n".join(f"{a},{b}" for a, b in SEQUENCE)
 TEXT = "[" + ",\n".join(json.dumps(step) for step in SEQUENCE) + "]"
 
 
+#: The prefix that `behind_a_prefix` puts before all addresses.
+PREFIX = "/some/where"
+
+
+def behind_a_prefix(page: Page) -> None:
+    """Serve the page as a proxy does that takes a prefix away from each address."""
+    page.route(f"**{PREFIX}/**", lambda route: route.continue_(url=route.request.url.replace(f"{PREFIX}/", "/", 1)))
+
+
 def button(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=name, exact=True)
 

@@ -1,24 +1,19 @@
 """The page behind a reverse proxy."""
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
-from tests.page.actions import TEXT, OpenPage, ask, button, take, text
+from tests.page.actions import PREFIX, TEXT, OpenPage, ask, behind_a_prefix, button, take, text
 
 
 def test_it_works_behind_a_prefix(open_page: OpenPage, served: str) -> None:
     """No address of the page begins at the root of the host."""
-
-    def behind(route: Route) -> None:
-        url = route.request.url.replace("/some/where/", "/")
-        route.fulfill(response=route.fetch(url=url))
-
-    page = open_page("/some/where/", prepare=lambda page: page.route("**/some/where/**", behind))
+    page = open_page(f"{PREFIX}/", prepare=behind_a_prefix)
     requested: list[str] = []
     page.on("request", lambda request: requested.append(request.url))
     take(page, "Example")
     ask(page)
-    expect(page.locator("#curl-line")).to_contain_text(f"{served}/some/where/predict?")
-    assert all(url.startswith((f"{served}/some/where/", "data:")) for url in requested)
+    expect(page.locator("#curl-line")).to_contain_text(f"{served}{PREFIX}/predict?")
+    assert all(url.startswith((f"{served}{PREFIX}/", "data:")) for url in requested)
 
 
 def test_an_error_page_of_the_proxy_is_reported(page: Page) -> None:

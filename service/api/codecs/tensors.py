@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import numpy as np
-from pydantic import BaseModel, FailFast, Field, StrictInt, WithJsonSchema
+from pydantic import BaseModel, FailFast, Field, StrictInt, TypeAdapter, WithJsonSchema
 
 from service.api.codecs.padding import padded
 from service.api.codecs.sequences import decode_sequences, kind_of, shown, value_types
@@ -36,7 +36,8 @@ DATATYPE: Final = "FP32"
 #: Most axes of a shape that is read.
 MOST_AXES: Final = 32
 
-DATA_SCHEMA: dict[str, Any] = {"type": "array", "items": {"anyOf": [{"type": ["number", "null"]}, {"type": "array"}]}}
+#: Elements row by row: flat, or nested as the shape.
+Data = list[float | None] | list[list[list[float | None]]]
 
 Parameters = dict[str, Any]
 
@@ -57,7 +58,7 @@ class RequestInput(BaseModel):
     parameters: Parameters | None = Field(
         None, description="`binary_data_size`: bytes of it after the JSON.", examples=[{}]
     )
-    data: Annotated[Any, WithJsonSchema(DATA_SCHEMA)] = Field(
+    data: Annotated[Any, WithJsonSchema(TypeAdapter(Data).json_schema())] = Field(
         None,
         description="Its elements, row by row, flat or nested; absent where they are binary. `null` is a missing "
         "value, if the model's card says `missing_values`.",

@@ -112,6 +112,7 @@ class AttentionAnswer(AttentionProfile):
 
 @router.get(
     "/attention",
+    name="get_attention",
     summary="Which timesteps the model looks at",
     response_model=AttentionAnswer,
     responses={
@@ -123,9 +124,7 @@ class AttentionAnswer(AttentionProfile):
 async def attention(
     model: SelectedModel,
     response: Response,
-    accept: Annotated[
-        str, Header(description=f"`{JSON}`, `image/svg+xml` or `image/png`.", examples=["image/svg+xml"])
-    ] = JSON,
+    accept: Annotated[str, Header(include_in_schema=False)] = JSON,
     chart: Annotated[
         Chart,
         Query(

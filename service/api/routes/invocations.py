@@ -22,7 +22,7 @@ from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 
-inference_router, router = APIRouter(tags=["MLflow"]), APIRouter(tags=["MLflow"])
+inference_router, router = APIRouter(tags=["mlflow"]), APIRouter(tags=["mlflow"])
 
 
 class Params(SignatureChoice):

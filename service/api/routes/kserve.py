@@ -24,7 +24,7 @@ from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 
-inference_router, router = APIRouter(tags=["KServe V1"]), APIRouter(tags=["KServe V1"])
+inference_router, router = APIRouter(tags=["kserve_v1"]), APIRouter(tags=["kserve_v1"])
 
 
 class ModelList(BaseModel):
@@ -54,8 +54,8 @@ EXPLAIN: Any = {
 }
 
 
-@inference_router.post("/v1/models/{model}:explain", **EXPLAIN)
-@inference_router.post("/v1/models/{model}/versions/{version}:explain", **EXPLAIN)
+@inference_router.post("/v1/models/{model}:explain", name="explain_v1", **EXPLAIN)
+@inference_router.post("/v1/models/{model}/versions/{version}:explain", name="explain_v1_version", **EXPLAIN)
 async def explain(request: Request) -> Response:
     """Predictions, each with the attention of the same forward pass, and importance on request."""
     return await infer(request, model_in_path(request), decode)
@@ -75,7 +75,7 @@ def encode(target: Target, lengths: Lengths, outputs: Outputs) -> JsonResponse:
     return JsonResponse(b'{"explanations":[%b]}' % b",".join(explanations))
 
 
-@router.get("/v1/models", summary="KServe: models")
+@router.get("/v1/models", name="list_models_v1", summary="KServe: models")
 async def models(request: Request) -> ModelList:
     """The names of all models, loaded or not."""
     repository: Repository = request.app.state.repository

@@ -22,7 +22,7 @@ from service.settings import Settings, listed
 #: Largest request body.
 MOST_BYTES: Final = 64 * 2**10
 
-router = APIRouter(prefix="/v2/repository", tags=["Model repository"])
+router = APIRouter(prefix="/v2/repository", tags=["model_repository"])
 
 #: Triton's names for the states of a version.
 STATES: Mapping[State, Literal["READY", "LOADING", "UNAVAILABLE"]] = {
@@ -65,6 +65,7 @@ class Controlled(BaseModel):
 
 @router.post(
     "/index",
+    name="list_repository",
     summary="Model repository: list",
     openapi_extra=takes(IndexRequest, required=False),
     responses=documented_in_protocol(
@@ -96,7 +97,7 @@ CONTROL: Any = {
 }
 
 
-@router.post("/models/{model}/load", summary="Model repository: load", **CONTROL)
+@router.post("/models/{model}/load", name="load_model", summary="Model repository: load", **CONTROL)
 async def load(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> Controlled:
     """Serves the versions that are in the model's directory now, even if it was unloaded; answers when it is done."""
     settings = await _controllable(request)
@@ -107,7 +108,7 @@ async def load(model: Annotated[str, Path(description="Name of the model.")], re
     return Controlled(name=model)
 
 
-@router.post("/models/{model}/unload", summary="Model repository: unload", **CONTROL)
+@router.post("/models/{model}/unload", name="unload_model", summary="Model repository: unload", **CONTROL)
 async def unload(model: Annotated[str, Path(description="Name of the model.")], request: Request) -> Controlled:
     """Stops serving the model in all worker processes until it is loaded again; accepted requests are answered."""
     settings = await _controllable(request)

@@ -168,35 +168,26 @@ class TensorResponse(Response):
         await send({"type": "http.response.body", "body": self.parts[-1]})
 
 
-inference_router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-
-BINARY: Any = {"schema": {"type": "string", "format": "binary"}}
-
+inference_router = APIRouter(prefix="/v2", tags=["open_inference"])
+router = APIRouter(prefix="/v2", tags=["open_inference"])
 
 INFER: Any = {
     "summary": "Open Inference Protocol: infer",
     "response_model": InferResponse,
     "response_model_exclude_none": True,
-    "responses": {200: {"content": {"application/octet-stream": BINARY}}, **documented_in_protocol(*INFERENCE_ERRORS)},
-    "openapi_extra": {
-        "parameters": [
-            {
-                "name": LENGTH_HEADER,
-                "in": "header",
-                "description": "Bytes of the JSON, where tensors follow it.",
-                "schema": {"type": "integer", "minimum": 0},
-            }
-        ],
-        **takes(InferRequest, **{"application/octet-stream": BINARY}),
-    },
+    "responses": documented_in_protocol(*INFERENCE_ERRORS),
+    # JSON alone: generators of clients do not cope with an operation that takes or answers either JSON or bytes.
+    "openapi_extra": takes(InferRequest),
 }
 
 
-@inference_router.post("/models/{model}/infer", **INFER)
-@inference_router.post("/models/{model}/versions/{version}/infer", **INFER)
+@inference_router.post("/models/{model}/infer", name="infer_v2", **INFER)
+@inference_router.post("/models/{model}/versions/{version}/infer", name="infer_v2_version", **INFER)
 async def infer_v2(request: Request) -> Response:
-    """Outputs of the model, all from the same forward pass; tensors are JSON, or bytes after it."""
+    """Outputs of the model, all from the same forward pass.
+
+    Tensors may also be bytes after the JSON, as Triton's extension for binary tensor data says.
+    """
     return await infer(request, model_in_path(request), decode)
 
 
@@ -397,14 +388,14 @@ def dumps_list(names: tuple[str, ...]) -> str:
     return orjson.dumps(names).decode()
 
 
-@router.get("", summary="Open Inference Protocol: server")
+@router.get("", name="get_server_v2", summary="Open Inference Protocol: server")
 @router.get("/", include_in_schema=False)
 async def server_metadata() -> ServerMetadata:
     """Name, version and extensions of the server."""
     return ServerMetadata()
 
 
-@router.get("/health/live", summary="Open Inference Protocol: is the process alive?")
+@router.get("/health/live", name="get_live_v2", summary="Open Inference Protocol: is the process alive?")
 async def live() -> ServerLive:
     """Answer 200 while the process is alive."""
     return ServerLive()
@@ -412,6 +403,7 @@ async def live() -> ServerLive:
 
 @router.get(
     "/health/ready",
+    name="get_ready_v2",
     summary="Open Inference Protocol: can the service be asked?",
     responses=documented_in_protocol(errors.Unavailable),
 )
@@ -428,8 +420,8 @@ READY: Any = {
 }
 
 
-@router.get("/models/{model}/ready", **READY)
-@router.get("/models/{model}/versions/{version}/ready", **READY)
+@router.get("/models/{model}/ready", name="get_model_ready_v2", **READY)
+@router.get("/models/{model}/versions/{version}/ready", name="get_model_ready_v2_version", **READY)
 async def model_ready(request: Request) -> ModelReady:
     """Answer 200 while the model is loaded, else 503; 404 if it is unknown."""
     return ModelReady(name=model_in_path(request).card.name)
@@ -438,8 +430,8 @@ async def model_ready(request: Request) -> ModelReady:
 METADATA: Any = {"summary": "Open Inference Protocol: model", "responses": documented_in_protocol(*SELECTION_ERRORS)}
 
 
-@router.get("/models/{model}", **METADATA)
-@router.get("/models/{model}/versions/{version}", **METADATA)
+@router.get("/models/{model}", name="get_model_v2", **METADATA)
+@router.get("/models/{model}/versions/{version}", name="get_model_v2_version", **METADATA)
 async def model_metadata(request: Request) -> ModelMetadata:
     """The inputs and outputs of a model."""
     model = model_in_path(request)

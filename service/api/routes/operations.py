@@ -92,7 +92,7 @@ class ExampleAnswer(BaseModel):
     )
 
 
-@router.get("/health/live", summary="Is the process alive?")
+@router.get("/health/live", name="get_live", summary="Is the process alive?")
 async def live() -> Live:
     """Answers 200 as long as the process runs, even if the queue is full."""
     return Live()
@@ -102,7 +102,7 @@ async def live() -> Live:
 SELECTED: Any = {"responses": documented(*SELECTION_ERRORS), "dependencies": [only("model", "version")]}
 
 
-@router.get("/health/ready", summary="Can the model answer?", **SELECTED)
+@router.get("/health/ready", name="get_ready", summary="Can the model answer?", **SELECTED)
 async def ready(model: SelectedModel) -> Ready:
     """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
     return Ready(model=model.card.name, version=model.version)
@@ -110,6 +110,7 @@ async def ready(model: SelectedModel) -> Ready:
 
 @router.get(
     "/models",
+    name="list_models",
     summary="The models and their versions",
     responses=documented(errors.InvalidInput),
     dependencies=[only()],
@@ -131,7 +132,7 @@ async def models(request: Request) -> ModelsAnswer:
     )
 
 
-@router.get("/model", summary="The model card", **SELECTED)
+@router.get("/model", name="get_model", summary="The model card", **SELECTED)
 async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     """Answers shapes, labels, classes, held-out metrics, attention profile, and how the version was trained."""
     repository: Repository = request.app.state.repository
@@ -140,7 +141,7 @@ async def model(model: SelectedModel, request: Request) -> ModelAnswer:
     return ModelAnswer(**dict(model.card), version=model.version, engine=model.engine.name, rejected=rejected)
 
 
-@router.get("/model/example", summary="Sequences to try", response_model=ExampleAnswer, **SELECTED)
+@router.get("/model/example", name="get_example", summary="Sequences to try", response_model=ExampleAnswer, **SELECTED)
 async def example(model: SelectedModel) -> Response:
     """Answers some sequences that were held out from training, as `POST /predict` takes them."""
     content = await asyncio.to_thread(dumps_sequences, model.golden.sequence, model.card)

@@ -101,8 +101,9 @@ Known = Annotated[
 
 @router.get(
     "/",
+    name="get_root",
     summary="The page; KServe: is the process alive?",
-    tags=["operations", "KServe V1"],
+    tags=["operations"],
     response_model=Alive,
     responses={
         200: {"content": {HTML: {"schema": {"type": "string"}}}},
@@ -113,7 +114,7 @@ async def root(
     request: Request,
     response: Response,
     known: Known = None,
-    accept: Annotated[str, Header(description=f"`{HTML}` for the page.", examples=[HTML])] = JSON,
+    accept: Annotated[str, Header(include_in_schema=False)] = JSON,
 ) -> Alive | Response:
     """Answers the page if the client prefers HTML, and otherwise 200 as long as the process runs."""
     try:

@@ -21,13 +21,14 @@ TIMESTEP: Final = (*VERSION, "timestep", "label")
 
 @router.get(
     "/metrics",
+    name="get_metrics",
     summary="Where the models look, as metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def metrics(
     request: Request,
-    accept: Annotated[str, Header(description="`text/plain`, or `application/openmetrics-text`.")] = "text/plain",
+    accept: Annotated[str, Header(include_in_schema=False)] = "text/plain",
 ) -> Response:
     """Answers attention of the traffic and of training, for every served version, over all worker processes."""
     repository: Repository = request.app.state.repository

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances, SignatureChoice
 from service.api.codecs.padding import Lengths
-from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, ProtocolErrorAnswer, documented_in_protocol
+from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody, validated
@@ -118,8 +118,8 @@ class GetModelMetadataResponse(BaseModel):
     )
 
 
-inference_router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
-router = APIRouter(prefix="/v1/models", tags=["TensorFlow Serving"])
+inference_router = APIRouter(prefix="/v1/models", tags=["tensorflow_serving"])
+router = APIRouter(prefix="/v1/models", tags=["tensorflow_serving"])
 
 
 def find(request: Request) -> Model:
@@ -145,8 +145,8 @@ PREDICT: Any = {
 }
 
 
-@inference_router.post("/{model}:predict", **PREDICT)
-@inference_router.post("/{model}/versions/{version}:predict", **PREDICT)
+@inference_router.post("/{model}:predict", name="predict_v1", **PREDICT)
+@inference_router.post("/{model}/versions/{version}:predict", name="predict_v1_version", **PREDICT)
 async def predict(request: Request) -> Response:
     """Predictions of a signature: `serving_default`, or `attention` for the attention of the same forward pass."""
     return await infer(request, find(request), decode)
@@ -165,14 +165,14 @@ def encode(body: PredictBody, lengths: Lengths, outputs: Outputs) -> JsonRespons
     return JsonResponse(b'{"%b":%b}' % (field.encode(), body.encode(lengths, outputs)))
 
 
-UNSUPPORTED: Any = {"status_code": 400, "response_model": ProtocolErrorAnswer}
-EXAMPLES: Any = {**UNSUPPORTED, "responses": documented_in_protocol(*SELECTION_ERRORS)}
+#: Routes that only refuse have no place in a generated client.
+UNSUPPORTED: Any = {"response_model": None, "include_in_schema": False}
 
 
-@router.post("/{model}:classify", summary="TensorFlow Serving: classify", **EXAMPLES)
-@router.post("/{model}:regress", summary="TensorFlow Serving: regress", **EXAMPLES)
-@router.post("/{model}/versions/{version}:classify", summary="TensorFlow Serving: classify", **EXAMPLES)
-@router.post("/{model}/versions/{version}:regress", summary="TensorFlow Serving: regress", **EXAMPLES)
+@router.post("/{model}:classify", **UNSUPPORTED)
+@router.post("/{model}:regress", **UNSUPPORTED)
+@router.post("/{model}/versions/{version}:classify", **UNSUPPORTED)
+@router.post("/{model}/versions/{version}:regress", **UNSUPPORTED)
 async def refuse_examples(request: Request) -> NoReturn:
     """Answer 400: the method takes Example protos, for which no model here has a signature. Use `:predict`."""
     find(request)
@@ -183,14 +183,9 @@ async def refuse_examples(request: Request) -> NoReturn:
     )
 
 
-@router.get("/{model}/labels/{label}", summary="TensorFlow Serving: status of a label", **UNSUPPORTED)
-@router.get("/{model}/labels/{label}/metadata", summary="TensorFlow Serving: signatures of a label", **UNSUPPORTED)
-@router.post(
-    "/{model}/labels/{label}:{method}",
-    summary="TensorFlow Serving: ask a label",
-    responses=documented_in_protocol(UnknownModel),
-    **UNSUPPORTED,
-)
+@router.get("/{model}/labels/{label}", **UNSUPPORTED)
+@router.get("/{model}/labels/{label}/metadata", **UNSUPPORTED)
+@router.post("/{model}/labels/{label}:{method}", **UNSUPPORTED)
 async def refuse_label(label: Annotated[str, Path(description="Label of a version.")], request: Request) -> NoReturn:
     """Answer 400: versions have numbers, not labels."""
     verb = request.path_params.get("method")
@@ -199,8 +194,8 @@ async def refuse_label(label: Annotated[str, Path(description="Label of a versio
     raise InvalidInput(f"Unrecognized servable version label: {label}")
 
 
-@router.post("/{model}:{method:path}", response_model=None, include_in_schema=False)
-@router.post("/{model}/versions/{version}:{method:path}", response_model=None, include_in_schema=False)
+@router.post("/{model}:{method:path}", **UNSUPPORTED)
+@router.post("/{model}/versions/{version}:{method:path}", **UNSUPPORTED)
 async def refuse_verb(request: Request) -> NoReturn:
     """Answer 404: there is no such verb."""
     raise _unknown_verb(request.path_params["method"])
@@ -212,6 +207,7 @@ def _unknown_verb(verb: str) -> HTTPException:
 
 @router.get(
     "/{model}",
+    name="get_model_status_v1",
     summary="TensorFlow Serving and KServe: status of a model",
     responses={
         **documented_in_protocol(*SELECTION_ERRORS),
@@ -237,6 +233,7 @@ async def status(
 
 @router.get(
     "/{model}/versions/{version}",
+    name="get_model_status_v1_version",
     summary="TensorFlow Serving: status of a version",
     responses=documented_in_protocol(*SELECTION_ERRORS),
 )
@@ -261,8 +258,8 @@ def _statuses(model: str, request: Request) -> list[Status]:
 METADATA: Any = {"summary": "TensorFlow Serving: signatures", "responses": documented_in_protocol(*SELECTION_ERRORS)}
 
 
-@router.get("/{model}/metadata", **METADATA)
-@router.get("/{model}/versions/{version}/metadata", **METADATA)
+@router.get("/{model}/metadata", name="get_model_metadata_v1", **METADATA)
+@router.get("/{model}/versions/{version}/metadata", name="get_model_metadata_v1_version", **METADATA)
 async def metadata(request: Request) -> GetModelMetadataResponse:
     """The signatures of the SavedModel."""
     model = find(request)
