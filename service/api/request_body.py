@@ -1,23 +1,35 @@
 """Reading a request body, under a size limit and a deadline, and parsing it."""
 
 import asyncio
+import json
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
-import orjson
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from service.api.codecs.array_reader import loads
+from service.api.codecs.padding import PaddedSequences
+from service.api.codecs.records import loads_records
+from service.api.codecs.sequences import NamedFeatures, SequenceFields
+from service.artifact.card import ModelCard
 from service.errors import TooLarge, UnfinishedBody, UnsupportedMediaType
 
 M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S", bound=SequenceFields)
+Loads = Callable[[bytes], Any]
 
 JSON: Final = "application/json"
+CSV: Final = "text/csv"
+#: The OpenAPI content of a body of CSV.
+CSV_BODY: Final[dict[str, Any]] = {CSV: {"schema": {"type": "string"}}}
 #: Bodies of more bytes are decoded in a thread.
 LARGE_BODY: Final = 256 * 2**10
+#: The same for tables and for named features, which take longer.
+LARGE_TABLE: Final = 8 * 2**10
 #: Lists, objects and fields that a body may have in addition to those of its sequences.
 LARGE_STRUCTURE: Final = 1000
 
@@ -42,36 +54,83 @@ class RequestBody(NamedTuple):
         """Whether decoding it belongs in a thread."""
         return self.size > LARGE_BODY
 
-    def parse(self, expected: type[M], most_sequences: int, timesteps: int) -> M:
-        """Parse the body as JSON that describes sequences, at most `most_sequences` of so many timesteps.
+    @property
+    def large_by_name(self) -> bool:
+        """Whether decoding it belongs in a thread, because it seems to be a table or to name features."""
+        return self.size > LARGE_TABLE and any(
+            b'"dataframe_' in chunk or chunk.count(b"{") >= chunk.count(b"[") for chunk in self.chunks
+        )
+
+    def decode(self, expected: type[S], card: ModelCard, most: int) -> tuple[S, PaddedSequences]:
+        """Return the fields of the body, and the sequences in them.
+
+        Args:
+            expected: the type of the fields.
+            card: the card of the model.
+            most: most sequences.
 
         Raises:
-            TooLarge: the body has more lists, objects and fields than those sequences could have.
+            TooLarge: there are more sequences, or more lists, objects and fields than those could have.
+            InvalidInput: an element is wrong.
             RequestValidationError: the body is not JSON, or is not of the type.
         """
-        return parse_sequences(b"".join(self.chunks), expected, most_sequences, timesteps)
+        text = b"".join(self.chunks)
+        fields = parse_sequences(text, expected, most, card)
+        try:
+            return fields, fields.decode(card, most)
+        except NamedFeatures:
+            fields = parse_sequences(text, expected, most, card, loads_records)
+            return fields, fields.decode(card, most)
 
 
-def parse_sequences(text: bytes, expected: type[M], most_sequences: int, timesteps: int) -> M:
-    """Parse JSON that describes sequences, as `RequestBody.parse` does."""
+def parse_sequences(text: bytes, expected: type[M], most_sequences: int, card: ModelCard, load: Loads = loads) -> M:
+    """Parse JSON that describes sequences.
+
+    Args:
+        text: the JSON.
+        expected: the type of its fields.
+        most_sequences: most sequences.
+        card: the card of the model.
+        load: parses the text.
+
+    Raises:
+        TooLarge: the text has more lists, objects and fields than those sequences could have.
+        RequestValidationError: the text is not JSON, or is not of the type.
+    """
+    require_structure(text, most_sequences, card, card.features)
+    return validated(expected, parse_json(text, load), "body")
+
+
+def require_structure(text: bytes, most_sequences: int, card: ModelCard, names: int) -> None:
+    """Refuse JSON of more lists, objects and fields than some sequences could have, before it is parsed.
+
+    Args:
+        text: the JSON.
+        most_sequences: most sequences.
+        card: the card of the model.
+        names: most fields of an object.
+
+    Raises:
+        TooLarge: it has more.
+    """
     if len(text) > LARGE_BODY:
         # Each list or field becomes an object while no other thread has the interpreter. Counting takes far less time.
-        most = most_sequences * (timesteps + 3) + LARGE_STRUCTURE
-        count = len(text) - len(text.translate(None, b"[{:"))
-        if count > most:
+        most = most_sequences * (card.timesteps + 3) + LARGE_STRUCTURE
+        lists, objects, fields = map(text.count, (b"[", b"{", b":"))
+        if lists + objects > most or fields > most + objects * names:
+            count = lists + objects + fields
             raise TooLarge(f"expected at most {most} lists, objects and fields in the body, got {count}")
-    return validated(expected, parse_json(text), "body")
 
 
-def parse_json(text: bytes) -> Any:
-    """Parse JSON as `array_reader.loads` does.
+def parse_json(text: bytes, load: Loads = loads) -> Any:
+    """Parse JSON as `array_reader.loads` does, or as `load`.
 
     Raises:
         RequestValidationError: the text is not JSON.
     """
     try:
-        return loads(text)
-    except orjson.JSONDecodeError as error:
+        return load(text)
+    except json.JSONDecodeError as error:  # orjson's is a subclass
         message = f"expected JSON (which has no NaN and no Infinity), got: {error.msg}"
         problem = {"type": "json_invalid", "loc": ("body", error.pos), "msg": message}
         raise RequestValidationError([problem]) from error
@@ -90,16 +149,10 @@ def validated(expected: type[M], value: object, where: str) -> M:
         raise RequestValidationError([{**problem, "loc": (where, *problem["loc"])} for problem in problems]) from error
 
 
-def require_json(request: Request) -> None:
-    """Refuse a body that is not declared to be JSON.
-
-    Raises:
-        UnsupportedMediaType: the content type is another.
-    """
-    declared = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"none")
-    media_type = declared.partition(b";")[0].strip().lower()
-    if media_type != JSON.encode():
-        raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type.decode('latin-1')}")
+def media_type_of(request: Request) -> str:
+    """Return the media type that a body is declared to have, without parameters; `none` if it is not declared."""
+    declared: bytes = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"none")
+    return declared.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> RequestBody:

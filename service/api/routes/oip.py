@@ -203,7 +203,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     """
     text, binary = split_body(body)
     if text or not body.size:
-        fields = parse_sequences(text, InferRequest, most, model.card.timesteps)
+        fields = parse_sequences(text, InferRequest, most, model.card)
     else:
         fields = raw_request(model.card, len(binary))
     wanted = requested_outputs(fields)
