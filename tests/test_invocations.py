@@ -91,11 +91,10 @@ async def test_the_table_of_the_training_is_answered(tabular: Path, name: str) -
         native = (await client.post("/predict", content=text, headers=CSV)).json()["predictions"]
         assert len(native) == 40
         wanted = [row["prediction"] for row in native]
-        asked: list[dict[str, Any]] = [{"content": text, "headers": CSV}]
-        for body in ({"dataframe_split": split}, {"dataframe_split": mirrored}, {"dataframe_records": records}):
-            asked.append({"content": json.dumps(body)})
-        for arguments in asked:
-            answer = (await client.post("/invocations", **arguments)).json()["predictions"]
+        bodies = ({"dataframe_split": split}, {"dataframe_split": mirrored}, {"dataframe_records": records})
+        for content in (text, *map(json.dumps, bodies)):
+            headers = CSV if content is text else {}
+            answer = (await client.post("/invocations", content=content, headers=headers)).json()["predictions"]
             assert [row[0] for row in answer] == pytest.approx(wanted, abs=1e-6)
         answer = await client.post("/invocations", content=json.dumps({"dataframe_split": split, **ATTENTION}))
         for row, expected in zip(answer.json()["predictions"], native, strict=True):
