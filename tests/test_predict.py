@@ -12,14 +12,17 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from service.api.request_body import RequestBody, require_structure
 from service.app import create_app
 from service.artifact.golden import Golden
 from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
+from service.errors import TooLarge
 from service.settings import Settings
 from tests.conftest import connect
 from tests.fakes import IN_THREAD, answer_nan, engine_of, held, interceptable, until
+from tests.samples import card
 
 pytestmark = pytest.mark.anyio
 
@@ -297,6 +300,30 @@ async def test_a_large_body_does_not_block_the_event_loop(artifacts: Path, engin
         assert len(response.json()["predictions"]) == 8000
     else:
         assert response.json()["detail"].startswith("sequences[7999]")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"[[[0.5,1.5]]]," * 1000, False),
+        (b'{"sequence":[[0.5,1.5],[0.5,1.5]]},' * 1000, False),
+        (b'{"sequence":[{"0":0.5,"1":1.5},{"0":0.5,"1":1.5}]},' * 1000, True),
+        (b'{"dataframe_split":{"columns":["0","1"],"data":[' + b"[0.5,1.5]," * 1000, True),
+        (b"0,1\n" * 3000, True),
+        (b"0,1\n" * 30, False),
+    ],
+)
+def test_what_takes_longer_is_decoded_in_a_thread(text: bytes, expected: bool) -> None:  # noqa: FBT001
+    """Tables and named features take ten times as long as lists."""
+    assert RequestBody([text], len(text), [], 0.0).large_by_name is expected
+
+
+def test_named_features_may_be_as_many_as_lists() -> None:
+    """The limit of fields allows one for each feature."""
+    described, step = card(), b'{"feature 0":1.5,"feature 1":2.5},'
+    require_structure(b"[" + step * 20 * 400, 400, described, described.features)
+    with pytest.raises(TooLarge, match="expected at most 10200 lists, objects and fields in the body"):
+        require_structure(b"[" + step * 20 * 600, 400, described, described.features)
 
 
 async def test_an_encoded_body_is_refused(client: httpx.AsyncClient) -> None:

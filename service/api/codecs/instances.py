@@ -22,7 +22,8 @@ class Instances(SequenceFields):
 
     instances: Any = Field(
         None,
-        description='One entry a sequence: the sequence, as `POST /predict` takes it, or `{"sequence": …}`.',
+        description="One entry a sequence: the sequence, as `POST /predict` takes it, its features by name or not, or "
+        '`{"sequence": …}`.',
         examples=[[[[0.1, -0.2]] * 20]],
     )
     inputs: Any = Field(
