@@ -42,8 +42,11 @@ ENTRYPOINT ["python", "-m", "training", "--artifacts", "/artifacts"]
 FROM base AS service
 COPY --from=service-installer /opt/venv /opt/venv
 USER 10001:10001
-ENV SERVICE_HOST=0.0.0.0 SERVICE_PORT=8000 SERVICE_ARTIFACTS=/artifacts
-EXPOSE 8000
+# The variables of SageMaker and Vertex AI win over these, and SERVICE_… over both.
+ENV SERVICE_DEFAULT_HOST=0.0.0.0 SERVICE_DEFAULT_PORT=8000 SERVICE_DEFAULT_ARTIFACTS=/artifacts
+EXPOSE 8000 8080
+# SageMaker reads it: the image listens on SAGEMAKER_BIND_TO_PORT.
+LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ['SERVICE_PORT']}/health/ready\", timeout=2)"]
-CMD ["python", "-m", "service"]
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen(f\"http://127.0.0.1:{os.environ.get('SERVICE_PORT', 8000)}/health/ready\", timeout=2)"]
+ENTRYPOINT ["python", "-m", "service"]

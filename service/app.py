@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
-from service import __version__
+from service import __version__, platforms
 from service.api import error_answers, openapi
 from service.api.answers import Answers
 from service.api.inference import add_inference_routes
@@ -152,7 +152,11 @@ def add_routes(app: FastAPI) -> None:
     """Add all routes to an app, and the answers to its errors."""
     error_answers.add_handlers(app)
     protocols = (tfserving, kserve, oip, invocations)
-    add_inference_routes(app, [module.inference_router for module in (predict, *protocols)])
+    settings: Settings = app.state.settings
+    # Before all others, as Vertex AI may choose the path of another route.
+    vertex = invocations.routes_of_vertex(settings.vertex_predict_route, settings.vertex_health_route)
+    app.include_router(vertex[1])
+    add_inference_routes(app, [vertex[0], *(module.inference_router for module in (predict, *protocols))])
     # `triton` before `oip`, as `stats` is no model's name in `/v2/models/stats`.
     for module in (attention, operations, prometheus, page, documentation, triton, *protocols, model_repository):
         app.include_router(module.router)
@@ -167,6 +171,8 @@ def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAP
         return create_app(settings, shared)
     except ArtifactError as error:
         logger.critical("%s", error)
+        if (advice := platforms.advice()) is not None:
+            logger.critical("%s", advice)
         if shared is not None:
             (shared / FAILED).touch()
             # Without a clean-up, in which uvicorn would wait for the answer to a health check until that times out.

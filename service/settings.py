@@ -7,9 +7,20 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from service.engines import EngineChoice
+from service.platforms import PlatformSettings, without_serve
+
+#: A path without parameters.
+ROUTE: Final = r"^/[^{}?#]*$"
 
 #: A path prefix: segments of characters that HTML, headers and URLs take as they are. `.` and `..` are no segments.
 PATH_PREFIX: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~%@:+-]+)+")
@@ -20,7 +31,8 @@ ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/,*?#@]+")
 class Settings(BaseSettings):
     """Serve the models in an artifacts folder over HTTP: predictions, and the attention behind each.
 
-    Every flag is also an environment variable: --max-batch is SERVICE_MAX_BATCH. Flags win.
+    Every flag is also an environment variable: --max-batch is SERVICE_MAX_BATCH. Flags win. The word serve before the
+    flags, as SageMaker gives it, stands for --host 0.0.0.0 --port 8080 --artifacts /opt/ml/model, below both.
     """
 
     model_config = SettingsConfigDict(
@@ -104,6 +116,16 @@ class Settings(BaseSettings):
         gt=0,
         description="longest time that sequences wait for their outputs, in seconds; later ones are answered 504",
     )
+    vertex_predict_route: str | None = Field(
+        None,
+        pattern=ROUTE,
+        description="path that answers predictions in the form of Vertex AI; AIP_PREDICT_ROUTE names it, too",
+    )
+    vertex_health_route: str | None = Field(
+        None,
+        pattern=ROUTE,
+        description="path that answers 200 while the default model is loaded; AIP_HEALTH_ROUTE names it, too",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level to log")
     access_log: bool = Field(default=False, description="log a line for every request")
 
@@ -138,14 +160,28 @@ class Settings(BaseSettings):
         return self
 
     @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # An image sets its own defaults by SERVICE_DEFAULT_…, so that a platform's variables win over them.
+        defaults = EnvSettingsSource(settings_cls, env_prefix="SERVICE_DEFAULT_")
+        own = (init_settings, env_settings, dotenv_settings, file_secret_settings)
+        return (*own, PlatformSettings(settings_cls), defaults)
+
+    @classmethod
     def from_command_line(cls, arguments: Sequence[str]) -> Self:
-        """Read flags, then the environment, then the defaults.
+        """Read flags, then the environment, then the variables of a platform, then the defaults.
 
         Raises:
             SystemExit: a setting is wrong. The message names it and the expected value.
         """
         try:
-            return CliApp.run(cls, cli_args=list(arguments))
+            return CliApp.run(cls, cli_args=list(without_serve(arguments)))
         except ValidationError as error:
             problems = [
                 f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}, got {item['input']!r}"

@@ -200,6 +200,18 @@ def masked(made_once: Callable[[str, Make], Path]) -> Path:
     return made_once("masked", publish)
 
 
+@pytest.fixture(scope="session")
+def tabular(made_once: Callable[[str, Make], Path]) -> Path:
+    """A folder with the tables of `tests.tables`, and in `models` the models that were trained on them."""
+
+    def make(folder: Path) -> None:
+        from tests.tables import train_on_tables
+
+        train_on_tables(folder)
+
+    return made_once("tabular", make)
+
+
 @pytest.fixture(params=["onnx", "tensorflow"], scope="session")
 def engine(request: pytest.FixtureRequest) -> EngineChoice:
     """Return each engine in turn, so that a test with this fixture runs on both."""

@@ -13,14 +13,17 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
+from service.api.request_body import RequestBody, require_structure
 from service.app import create_app
 from service.artifact.golden import Golden
 from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
+from service.errors import TooLarge
 from service.settings import Settings
 from tests.conftest import connect
 from tests.fakes import IN_THREAD, answer_nan, engine_of, held, interceptable, until
+from tests.samples import card
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +147,75 @@ async def test_an_error_names_the_wrong_element_and_the_expected_one(
     assert response.json() == {"detail": message}
 
 
+def named(**changes: Any) -> list[Any]:
+    """Return `SEQUENCE` with names; timestep 3 has these features instead."""
+    steps: list[Any] = [{"1": second, "0": first} for first, second in SEQUENCE]
+    return [*steps[:3], changes, *steps[4:]] if changes else steps
+
+
+async def test_features_may_be_named_in_any_order(client: httpx.AsyncClient) -> None:
+    """A timestep may be an object or a list, on every route that takes sequences."""
+    mixed = [*SEQUENCE[:7], *named()[7:]]
+    (expected,) = (await client.post("/predict", json={"sequence": SEQUENCE})).json()["predictions"]
+    for body in ({"sequence": named()}, {"sequence": mixed}, {"sequences": [named(), SEQUENCE, mixed]}):
+        for row in (await client.post("/predict", json=body)).json()["predictions"]:
+            assert row["prediction"] == pytest.approx(expected["prediction"], abs=1e-6)
+    for path, field in (
+        ("/v1/models/after-lstm:predict", "predictions"),
+        ("/v1/models/after-lstm:explain", "explanations"),
+        ("/invocations", "predictions"),
+    ):
+        for row in (named(), {"sequence": named()}):
+            (answer,) = (await client.post(path, json={"instances": [row]})).json()[field]
+            prediction = answer["prediction"] if isinstance(answer, dict) else answer[0]
+            assert prediction == pytest.approx(expected["prediction"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"sequence": named(**{"0": 1})}, "sequence[3]: missing feature '1'"),
+        ({"sequence": named(**{"0": 1, "1": 2, "2": 3})}, "sequence[3]: unknown feature '2'"),
+        ({"sequence": named(a=1, b=2)}, "sequence[3]: missing features '0', '1'; unknown features 'a', 'b'"),
+        ({"sequence": named(**{"1": 2, "0": "x"})}, "sequence[3]['0']: expected a finite number, got a string"),
+        ({"sequence": named(**{"1": 1e39, "0": 1})}, "sequence[3]['1']: expected a finite float32, got 1e+39"),
+        ({"sequences": [SEQUENCE, named(**{"0": 1})]}, "sequences[1][3]: missing feature '1'"),
+    ],
+)
+async def test_an_error_names_the_feature(client: httpx.AsyncClient, body: dict[str, Any], message: str) -> None:
+    """A missing or unknown name is answered 422."""
+    response = await client.post("/predict", json=body)
+    assert (response.status_code, response.json()) == (422, {"detail": message})
+
+
+@pytest.mark.parametrize("value", ["7", '"seven"', "[]"])
+async def test_a_repeated_feature_is_refused(client: httpx.AsyncClient, value: str) -> None:
+    """Most parsers of JSON keep the last of equal names."""
+    text = json.dumps({"sequence": named()}).replace('"0":', f'"0": {value}, "0":', 1)
+    response = await client.post("/predict", content=text, headers={"Content-Type": "application/json"})
+    assert (response.status_code, response.json()) == (422, {"detail": "sequence[0]: repeated feature '0'"})
+    text = json.dumps({"instances": [named()]}).replace('"0":', f'"0": {value}, "0":', 1)
+    response = await client.post("/v1/models/after-lstm:predict", content=text)
+    assert (response.status_code, response.json()) == (400, {"error": "instances[0][0]: repeated feature '0'"})
+
+
+async def test_probabilities_are_named_by_class(client: httpx.AsyncClient) -> None:
+    """On request, each class has its probability; of two, `prediction` is that of the second."""
+    for path, field, sequences in (
+        ("/predict", "predictions", "sequences"),
+        ("/v1/models/after-lstm:explain", "explanations", "instances"),
+    ):
+        body = {sequences: [SEQUENCE, np.ones((20, 2)).tolist()]}
+        plain = (await client.post(path, json=body)).json()[field]
+        assert all("probabilities" not in row for row in plain)
+        for row in (await client.post(path, json={**body, "probabilities": True})).json()[field]:
+            probabilities = row["probabilities"]
+            assert list(probabilities) == ["0", "1"]
+            assert probabilities["1"] == row["prediction"]
+            assert sum(probabilities.values()) == pytest.approx(1, abs=1e-7)
+            assert probabilities[row["label"]] == max(probabilities.values())
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -152,7 +224,7 @@ async def test_an_error_names_the_wrong_element_and_the_expected_one(
         ({"sequence": SEQUENCE, "attention": "some"}, "attention: expected 'mean', 'full' or 'none', got \"some\""),
         (
             {"sequence": SEQUENCE, "atention": "full"},
-            "expected no other field than sequence, sequences, attention, importance, got 'atention'",
+            "expected no other field than sequence, sequences, attention, importance, probabilities, got 'atention'",
         ),
         ([SEQUENCE], "body: expected an object, got a list"),
         ("text", 'body: expected an object, got "text"'),
@@ -192,7 +264,9 @@ async def test_another_content_type_is_refused(client: httpx.AsyncClient, conten
     headers = {"Content-Type": content_type} if content_type else {}
     response = await client.post("/predict", content=json.dumps({"sequence": SEQUENCE}), headers=headers)
     assert response.status_code == 415
-    assert response.json() == {"detail": f"expected content type application/json, got {content_type or 'none'}"}
+    assert response.json() == {
+        "detail": f"expected content type application/json or text/csv, got {content_type or 'none'}"
+    }
 
 
 async def test_json_with_a_charset_is_json(client: httpx.AsyncClient) -> None:
@@ -227,6 +301,30 @@ async def test_a_large_body_does_not_block_the_event_loop(artifacts: Path, engin
         assert len(response.json()["predictions"]) == 8000
     else:
         assert response.json()["detail"].startswith("sequences[7999]")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b"[[[0.5,1.5]]]," * 1000, False),
+        (b'{"sequence":[[0.5,1.5],[0.5,1.5]]},' * 1000, False),
+        (b'{"sequence":[{"0":0.5,"1":1.5},{"0":0.5,"1":1.5}]},' * 1000, True),
+        (b'{"dataframe_split":{"columns":["0","1"],"data":[' + b"[0.5,1.5]," * 1000, True),
+        (b"0,1\n" * 3000, True),
+        (b"0,1\n" * 30, False),
+    ],
+)
+def test_what_takes_longer_is_decoded_in_a_thread(text: bytes, expected: bool) -> None:  # noqa: FBT001
+    """Tables and named features take ten times as long as lists."""
+    assert RequestBody([text], len(text), [], 0.0).large_by_name is expected
+
+
+def test_named_features_may_be_as_many_as_lists() -> None:
+    """The limit of fields allows one for each feature."""
+    described, step = card(), b'{"feature 0":1.5,"feature 1":2.5},'
+    require_structure(b"[" + step * 20 * 400, 400, described, described.features)
+    with pytest.raises(TooLarge, match="expected at most 10200 lists, objects and fields in the body"):
+        require_structure(b"[" + step * 20 * 600, 400, described, described.features)
 
 
 @pytest.mark.parametrize("depth", [4, 64, 65, 2000, 100_000])

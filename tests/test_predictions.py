@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import encode_predictions
+from service.api.codecs.predictions import encode_predictions, require_classes
 from service.artifact.card import Target
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION
 from service.errors import InvalidInput
@@ -33,18 +33,35 @@ THREE = Target(task="multiclass", classes=("a", "b", "c"))
 def test_one_prediction_is_written_as_it_is_among_others(
     target: Target, predicted: int, attention: str | None, lengths: Lengths, *, explained: bool
 ) -> None:
-    """The bytes are the same."""
+    """The bytes are the same, with the probabilities of classes, too."""
     rng = np.random.default_rng(0)
     shapes = {PREDICTION: (predicted,), ATTENTION: (4,), ATTENTION_VEC: (4, 2)}
     outputs = {name: rng.random((3, *shape), dtype=np.float32) for name, shape in shapes.items()}
     if explained:
         outputs[IMPORTANCE] = rng.random((3, 4), dtype=np.float32)
         outputs[RANK_CORRELATION] = np.array([0.5, np.nan, -1.0])
-    together = encode_predictions(outputs, attention, target, lengths)
+    named = explained and target.classes is not None
+    together = encode_predictions(outputs, attention, target, lengths, probabilities=named)
     for index, expected in enumerate(together):
         one = {name: output[index : index + 1] for name, output in outputs.items()}
         length = lengths[index : index + 1] if isinstance(lengths, np.ndarray) else lengths
-        assert encode_predictions(one, attention, target, length) == [expected]
+        assert encode_predictions(one, attention, target, length, probabilities=named) == [expected]
+
+
+def test_each_class_has_its_probability() -> None:
+    """Names may have any characters."""
+    target = Target(task="multiclass", classes=('a "b"', "100 %", "null"))
+    outputs = {PREDICTION: np.array([[0.25, 0.5, 0.25], [0.1, 0.2, 0.7]], dtype=np.float32)}
+    first, second = map(json.loads, encode_predictions(outputs, None, target, probabilities=True))
+    assert first["probabilities"] == {'a "b"': 0.25, "100 %": 0.5, "null": 0.25}
+    assert second["probabilities"] == {'a "b"': 0.1, "100 %": 0.2, "null": 0.7}
+
+
+def test_a_regression_has_no_probabilities() -> None:
+    """Asking for them is an error."""
+    require_classes(BINARY)
+    with pytest.raises(InvalidInput, match="probabilities: expected a model of classes, got a regression"):
+        require_classes(Target(task="regression"))
 
 
 @pytest.mark.parametrize("name", [PREDICTION, ATTENTION])

@@ -161,7 +161,7 @@ async def test_each_served_version_has_its_statistics(artifacts: Path, tmp_path:
     """A model that is unloaded has none."""
     home = Path(shutil.copytree(artifacts / "three", tmp_path / "artifacts" / "three")).parent
     shutil.copytree(home / "three" / "1", home / "three" / "2")
-    app = create_app(Settings(artifacts=home))
+    app = create_app(Settings(artifacts=home, model_control=True))
     app.state.repository.update()
     async with connect(app) as client:
         await client.post("/v2/models/three/versions/1/infer", json=as_json(np.zeros((1, 6, 3))))

@@ -72,22 +72,29 @@ class JsonResponse(Response):
     media_type = JSON
 
 
-async def infer(request: Request, model: Model, decode: Decoder) -> Response:
-    """Answer a posted body with the outputs of a model, in the form of a protocol."""
+async def infer(request: Request, model: Model, decode: Decoder, *, by_name: bool = False) -> Response:
+    """Answer a posted body with the outputs of a model, in the form of a protocol.
+
+    Args:
+        request: the request.
+        model: the model to ask.
+        decode: decodes the body.
+        by_name: whether the body may be a table, or name features, which take longer to decode.
+    """
     try:
-        return await _infer(request, model, decode)
+        return await _infer(request, model, decode, by_name)
     except ServiceError as error:  # here, as an exception takes long to pass the layers of the framework
         return answer_service_error(request, error)
 
 
-async def _infer(request: Request, model: Model, decode: Decoder) -> Response:
+async def _infer(request: Request, model: Model, decode: Decoder, by_name: bool) -> Response:  # noqa: FBT001
     settings: Settings = request.app.state.settings
     plane: DataPlane = request.app.state.plane
     with plane.admit(model):  # before the body is read
         body = await read_body(request, settings.max_body, settings.timeout)
         most = plane.most_sequences(model.card)
         # Large data are decoded and encoded in a thread, so that other requests proceed.
-        if body.large:
+        if body.large or (by_name and body.large_by_name):
             question, encode = await asyncio.to_thread(decode, body, model, most)
         else:
             question, encode = decode(body, model, most)

@@ -1,27 +1,38 @@
 """Reading a request body, under a size limit and a deadline, and parsing it."""
 
 import asyncio
+import json
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
-import orjson
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect
 
 from service.api.codecs.array_reader import loads
+from service.api.codecs.padding import PaddedSequences
+from service.api.codecs.records import loads_records
+from service.api.codecs.sequences import NamedFeatures, SequenceFields
 from service.api.content_encoding import decoder_of
 from service.api.problems import in_plain_words
 from service.artifact.card import ModelCard
-from service.errors import InvalidInput, TooLarge, UnfinishedBody, UnknownModel, UnsupportedMediaType
+from service.errors import InvalidInput, TooLarge, UnfinishedBody, UnknownModel
 
 M = TypeVar("M", bound=BaseModel)
+S = TypeVar("S", bound=SequenceFields)
+Loads = Callable[[bytes], Any]
 
 JSON: Final = "application/json"
 #: The UTF-8 byte order mark, which some editors and clients write before JSON.
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+CSV: Final = "text/csv"
+#: The OpenAPI content of a body of CSV.
+CSV_BODY: Final[dict[str, Any]] = {CSV: {"schema": {"type": "string"}}}
 #: Bodies of more bytes are decoded in a thread.
 LARGE_BODY: Final = 256 * 2**10
+#: The same for tables and for named features, which take longer.
+LARGE_TABLE: Final = 8 * 2**10
 #: Lists, objects and fields that a body may have in addition to those of its sequences.
 LARGE_STRUCTURE: Final = 1000
 
@@ -46,43 +57,87 @@ class RequestBody(NamedTuple):
         """Whether decoding it belongs in a thread."""
         return self.size > LARGE_BODY
 
-    def parse(self, expected: type[M], most_sequences: int, card: ModelCard) -> M:
-        """Parse the body as JSON that describes sequences, at most `most_sequences` that fit a card.
+    @property
+    def large_by_name(self) -> bool:
+        """Whether decoding it belongs in a thread, because it seems to be a table or to name features."""
+        return self.size > LARGE_TABLE and any(
+            b'"dataframe_' in chunk or chunk.count(b"{") >= chunk.count(b"[") for chunk in self.chunks
+        )
+
+    def decode(self, expected: type[S], card: ModelCard, most: int) -> tuple[S, PaddedSequences]:
+        """Return the fields of the body, and the sequences in them.
+
+        Args:
+            expected: the type of the fields.
+            card: the card of the model.
+            most: most sequences.
 
         Raises:
-            TooLarge: the body has more lists, objects, fields or values than those sequences could have.
-            InvalidInput: the body is not JSON, or is not of the type.
+            TooLarge: there are more sequences, or more lists, objects, fields or values than those could have.
+            InvalidInput: the body is not JSON or not of the type, or an element is wrong.
         """
-        return parse_sequences(b"".join(self.chunks), expected, most_sequences, card)
+        text = b"".join(self.chunks)
+        fields = parse_sequences(text, expected, most, card)
+        try:
+            return fields, fields.decode(card, most)
+        except NamedFeatures:
+            fields = parse_sequences(text, expected, most, card, loads_records)
+            return fields, fields.decode(card, most)
 
 
-def parse_sequences(text: bytes, expected: type[M], most_sequences: int, card: ModelCard) -> M:
-    """Parse JSON that describes sequences, as `RequestBody.parse` does."""
+def parse_sequences(text: bytes, expected: type[M], most_sequences: int, card: ModelCard, load: Loads = loads) -> M:
+    """Parse JSON that describes sequences.
+
+    Args:
+        text: the JSON.
+        expected: the type of its fields.
+        most_sequences: most sequences.
+        card: the card of the model.
+        load: parses the text.
+
+    Raises:
+        TooLarge: the text has more lists, objects, fields or values than those sequences could have.
+        InvalidInput: the text is not JSON, or is not of the type.
+    """
+    require_structure(text, most_sequences, card, card.features)
+    if len(text) > LARGE_BODY:
+        most = most_sequences * card.timesteps * card.features + LARGE_STRUCTURE
+        if (count := text.count(b",")) > most:
+            raise TooLarge(f"expected at most {most} values in the body, got {count}")
+    return validated(expected, parse_json(text, load), "body")
+
+
+def require_structure(text: bytes, most_sequences: int, card: ModelCard, names: int) -> None:
+    """Refuse JSON of more lists, objects and fields than some sequences could have, before it is parsed.
+
+    Args:
+        text: the JSON.
+        most_sequences: most sequences.
+        card: the card of the model.
+        names: most fields of an object.
+
+    Raises:
+        TooLarge: it has more.
+    """
     if len(text) > LARGE_BODY:
         # Each list, field or value becomes an object while no other thread has the interpreter, and takes up to twenty
         # times the memory of its text. Counting takes far less time.
         most = most_sequences * (card.timesteps + 3) + LARGE_STRUCTURE
-        _require_few(text, b"[{:", most, "lists, objects and fields")
-        most = most_sequences * card.timesteps * card.features + LARGE_STRUCTURE
-        _require_few(text, b",", most, "values")
-    return validated(expected, parse_json(text), "body")
+        lists, objects, fields = map(text.count, (b"[", b"{", b":"))
+        if lists + objects > most or fields > most + objects * names:
+            count = lists + objects + fields
+            raise TooLarge(f"expected at most {most} lists, objects and fields in the body, got {count}")
 
 
-def _require_few(text: bytes, characters: bytes, most: int, name: str) -> None:
-    count = len(text) - len(text.translate(None, characters))
-    if count > most:
-        raise TooLarge(f"expected at most {most} {name} in the body, got {count}")
-
-
-def parse_json(text: bytes) -> Any:
-    """Parse JSON as `array_reader.loads` does; a byte order mark may come first.
+def parse_json(text: bytes, load: Loads = loads) -> Any:
+    """Parse JSON as `array_reader.loads` does, or as `load`; a byte order mark may come first.
 
     Raises:
         InvalidInput: the text is not JSON.
     """
     try:
-        return loads(text.removeprefix(BYTE_ORDER_MARK))
-    except orjson.JSONDecodeError as error:
+        return load(text.removeprefix(BYTE_ORDER_MARK))
+    except json.JSONDecodeError as error:  # orjson's is a subclass
         message = f"position {error.pos}: expected JSON (which has no NaN and no Infinity), got: {error.msg}"
     raise InvalidInput(message)  # outside of the block above: the error there holds the text
 
@@ -102,16 +157,10 @@ def validated(expected: type[M], value: object, where: str) -> M:
     raise (UnknownModel if where == "path" else InvalidInput)(message)
 
 
-def require_json(request: Request) -> None:
-    """Refuse a body that is not declared to be JSON.
-
-    Raises:
-        UnsupportedMediaType: the content type is another.
-    """
-    declared = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"none")
-    media_type = declared.partition(b";")[0].strip().lower()
-    if media_type != JSON.encode():
-        raise UnsupportedMediaType(f"expected content type {JSON}, got {media_type.decode('latin-1')}")
+def media_type_of(request: Request) -> str:
+    """Return the media type that a body is declared to have, without parameters; `none` if it is not declared."""
+    declared: bytes = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"none")
+    return declared.partition(b";")[0].strip().lower().decode("latin-1")
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> RequestBody:

@@ -16,10 +16,10 @@ from tests.server import serving
 
 
 @pytest.fixture(scope="session")
-def served(artifacts: Path, masked: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a service with binary, multiclass and regression models, and one for sequences of any length."""
+def served(artifacts: Path, masked: Path, tabular: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a service with models of each task, one for sequences of any length, and those of tables."""
     folder = tmp_path_factory.mktemp("served")
-    for model in (*artifacts.iterdir(), masked / "both"):
+    for model in (*artifacts.iterdir(), masked / "both", *(tabular / "models").iterdir()):
         shutil.copytree(model, folder / model.name)
     trained(data="add-two-numbers", name="sums", sequences=200, timesteps=8, epochs=1, artifacts=folder)
     with serving("--artifacts", str(folder), "--model", "after-lstm") as (url, _):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from service.api.codecs.array_writer import dumps, dumps_rows
 from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.codecs.predictions import row_template
-from service.api.codecs.sequences import decode_sequences, kind_of
+from service.api.codecs.sequences import SequenceFields, decode_sequences, kind_of
 from service.artifact.card import ModelCard
 from service.artifact.tensors import OVER_TIME, SEQUENCE, SIGNATURES, Array
 from service.errors import InvalidInput
@@ -17,12 +17,13 @@ from service.errors import InvalidInput
 DEFAULT_SIGNATURE: Final = "serving_default"
 
 
-class Instances(BaseModel):
+class Instances(SequenceFields):
     """Sequences in rows (`instances`) or in columns (`inputs`), not both."""
 
     instances: Any = Field(
         None,
-        description='One entry a sequence: the sequence, as `POST /predict` takes it, or `{"sequence": …}`.',
+        description="One entry a sequence: the sequence, as `POST /predict` takes it, its features by name or not, or "
+        '`{"sequence": …}`.',
         examples=[[[[0.1, -0.2]] * 20]],
     )
     inputs: Any = Field(
@@ -32,12 +33,7 @@ class Instances(BaseModel):
     )
 
     def decode(self, card: ModelCard, limit: int) -> PaddedSequences:
-        """Return the sequences.
-
-        Raises:
-            TooLarge: more than `limit` sequences.
-            InvalidInput: the body has both forms or neither, or an element is wrong. The message names the first.
-        """
+        """Return the sequences, as `SequenceFields.decode` says; the body has one of the two forms."""
         instances, inputs = self.instances, self.inputs
         if instances is None and inputs is None:
             raise InvalidInput("Missing 'inputs' or 'instances' key")
@@ -62,7 +58,7 @@ class Instances(BaseModel):
         if len(columns) == 1:
             return dumps(*columns[0])
         template = row_template(*outputs)
-        if self.instances is None:
+        if self.inputs is not None:
             return template % tuple(starmap(dumps, columns))
         rows = zip(*starmap(dumps_rows, columns), strict=True)
         return b"[%b]" % b",".join(template % values for values in rows)

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field
 from service.api.codecs.array_writer import dumps_rows, require_finite
 from service.api.codecs.padding import Lengths
 from service.artifact.card import Target
-from service.artifact.tensors import IMPORTANCE, PREDICTION, RANK_CORRELATION
+from service.artifact.tensors import IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
+from service.errors import InvalidInput
 from service.serving.request_queue import Outputs
 
 
@@ -18,11 +19,14 @@ class Prediction(BaseModel):
     """The prediction for one sequence, and its attention."""
 
     prediction: float | list[float] = Field(
-        description="Probability of the second class (binary), one probability per class (multiclass), or the number "
-        "predicted (regression; a list where there are several).",
+        description="Of two classes, the probability of the second in the card's `classes`; of more, one probability "
+        "per class in that order; for regression, the number predicted (a list where there are several).",
         examples=[0.98],
     )
     label: str | None = Field(None, description="The likeliest class; absent for regression.", examples=["1"])
+    probabilities: dict[str, float] | None = Field(
+        None, description="On request: the probability of each class, by its name.", examples=[{"0": 0.02, "1": 0.98}]
+    )
     attention: list[float] | list[list[float]] | None = Field(
         None,
         description="Weight of each posted timestep, `(timesteps)`; with `full`, `(timesteps, units)`; absent "
@@ -44,7 +48,19 @@ class Prediction(BaseModel):
     )
 
 
-def encode_predictions(outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None) -> list[bytes]:
+def require_classes(target: Target) -> None:
+    """Check that a model can answer probabilities.
+
+    Raises:
+        InvalidInput: it predicts numbers.
+    """
+    if target.classes is None:
+        raise InvalidInput("probabilities: expected a model of classes, got a regression")
+
+
+def encode_predictions(
+    outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None, *, probabilities: bool = False
+) -> list[bytes]:
     """Return the JSON of a `Prediction` for each sequence, without a Python object for each number.
 
     Args:
@@ -52,13 +68,15 @@ def encode_predictions(outputs: Outputs, attention: str | None, target: Target, 
         attention: the output to answer as attention; None for none.
         target: the target of the model.
         lengths: how many timesteps each sequence was posted with.
+        probabilities: whether to answer the probability of each class.
 
     Raises:
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     predictions = outputs[PREDICTION]
     if len(predictions) == 1:
-        return [_row(outputs, attention, target, lengths[0] if isinstance(lengths, np.ndarray) else lengths)]
+        length = lengths[0] if isinstance(lengths, np.ndarray) else lengths
+        return [_row(outputs, attention, target, length, probabilities=probabilities)]
     columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
         labels = dumps_each(target.classes)
@@ -66,6 +84,10 @@ def encode_predictions(outputs: Outputs, attention: str | None, target: Target, 
             columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
         else:
             columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
+        if probabilities:
+            columns["probabilities"] = [
+                orjson.dumps(_by_class(row, target.classes), option=orjson.OPT_SERIALIZE_NUMPY) for row in predictions
+            ]
     if attention is not None:
         columns["attention"] = dumps_rows(outputs[attention], lengths)
     if IMPORTANCE in outputs:
@@ -75,13 +97,15 @@ def encode_predictions(outputs: Outputs, attention: str | None, target: Target, 
     return [template % values for values in zip(*columns.values(), strict=True)]
 
 
-def _row(outputs: Outputs, attention: str | None, target: Target, length: int | None) -> bytes:
+def _row(outputs: Outputs, attention: str | None, target: Target, length: int | None, *, probabilities: bool) -> bytes:
     """Return the JSON of one sequence, as `encode_predictions` does, in half of the time."""
     prediction = outputs[PREDICTION][0]
     row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
     if target.classes is not None:
         index = prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax()
         row["label"] = target.classes[int(index)]
+        if probabilities:
+            row["probabilities"] = _by_class(prediction, target.classes)
     if attention is not None:
         row["attention"] = outputs[attention][0, :length]
     if IMPORTANCE in outputs:
@@ -92,6 +116,13 @@ def _row(outputs: Outputs, attention: str | None, target: Target, length: int | 
         for name in outputs.keys() - {RANK_CORRELATION}:
             require_finite(outputs[name])
     return text
+
+
+def _by_class(prediction: Array, classes: tuple[str, ...]) -> dict[str, np.float32]:
+    """Return the probability of each class, given a prediction `(outputs,)`."""
+    if len(classes) == 2:
+        return {classes[0]: np.float32(1) - prediction[0], classes[1]: prediction[0]}
+    return dict(zip(classes, prediction, strict=True))
 
 
 @cache

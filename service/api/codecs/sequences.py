@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from pydantic import BaseModel
 
 from service.api.codecs.padding import PaddedSequences, padded, padded_each
+from service.api.codecs.records import Record, first_repeated, name_problem
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.errors import InvalidInput, TooLarge
@@ -17,14 +19,32 @@ NUMBERS = frozenset({int, float})
 NUMBERS_OR_NULL = NUMBERS | {type(None)}
 
 
+class NamedFeatures(InvalidInput):
+    """A timestep is an object whose repeated names are lost: the body must be parsed by `loads_records`."""
+
+
+class SequenceFields(BaseModel):
+    """Fields of a body that has sequences."""
+
+    def decode(self, card: ModelCard, limit: int) -> PaddedSequences:
+        """Return the sequences.
+
+        Raises:
+            TooLarge: more than `limit` sequences.
+            NamedFeatures: a timestep is an object, but not a record.
+            InvalidInput: an element is wrong. The message names the first.
+        """
+        raise NotImplementedError
+
+
 def decode_sequences(
     sequences: object, card: ModelCard, limit: int, where: str, dtype: DTypeLike = np.float32
 ) -> PaddedSequences:
     """Turn parsed JSON into sequences that a model can run.
 
     Args:
-        sequences: a list of sequences, each a list of timesteps, each a list of numbers; or the array that
-            `array_reader.loads` made of it.
+        sequences: a list of sequences, each a list of timesteps, each a list of numbers, or a record of numbers by
+            the names of the features; or the array that `array_reader.loads` made of it.
         card: the card of the model.
         limit: most sequences.
         where: the name of a sequence in messages, with `{}` for its index: `sequences[{}]`.
@@ -32,6 +52,7 @@ def decode_sequences(
 
     Raises:
         TooLarge: more than `limit` sequences.
+        NamedFeatures: a timestep is an object, but not a record.
         InvalidInput: there are no sequences, or an element is wrong. The message names the first.
     """
     if isinstance(sequences, np.ndarray):
@@ -46,7 +67,9 @@ def decode_sequences(
         raise InvalidInput("expected at least one sequence, got none")
     decoded = _read(sequences, card, dtype)
     if decoded is None:
-        raise InvalidInput(_first_problem(sequences, card, where))
+        decoded = _read([_without_names(sequence, card) for sequence in sequences], card, dtype)
+    if decoded is None:
+        raise _first_problem(sequences, card, where)
     return decoded
 
 
@@ -84,10 +107,34 @@ def _fits(sequences: Sequence[Any], card: ModelCard) -> bool:
     )
 
 
-def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> str:
+def _without_names(sequence: Any, card: ModelCard) -> Any:
+    """Return a sequence with lists instead of its records. What does not fit the card stays as it is."""
+    if type(sequence) is not list or not any(type(step) is Record for step in sequence):
+        return sequence
+    labels = card.feature_labels
+    return [
+        [step[label] for label in labels] if type(step) is Record and _problem_of_names(step, card) is None else step
+        for step in sequence
+    ]
+
+
+def _problem_of_names(step: Record, card: ModelCard) -> str | None:
+    labels = card.feature_labels
+    if step.repeated is None and len(step) == len(labels) and step.keys() == set(labels):
+        return None
+    if (twice := first_repeated(labels)) is not None:
+        return f"expected a list of {card.features} features, as two of them are named {twice!r}, got an object"
+    if step.repeated is not None:
+        return f"repeated feature {step.repeated[:80]!r}"
+    return name_problem("feature", step, labels)
+
+
+def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> InvalidInput:
     for i, sequence in enumerate(sequences):
-        if _read([sequence], card) is None:
-            return where.format(i) + _problem(sequence, card)
+        if _read([_without_names(sequence, card)], card) is None:
+            problem = where.format(i) + _problem(sequence, card)
+            named = isinstance(sequence, list) and any(type(step) is dict for step in sequence)
+            return NamedFeatures(problem) if named else InvalidInput(problem)
     raise AssertionError("all sequences fit the card")
 
 
@@ -98,14 +145,23 @@ def _problem(sequence: object, card: ModelCard) -> str:
     if not card.fewest_timesteps <= len(sequence) <= card.timesteps:
         return f": expected {timesteps}, got {len(sequence)}"
     for t, step in enumerate(sequence):
-        if not isinstance(step, list):
-            return f"[{t}]: expected a list of {card.features} features, got {kind_of(step)}"
-        if len(step) != card.features:
-            return f"[{t}]: expected {card.features} features, got {len(step)}"
-        for f, value in enumerate(step):
-            if problem := _problem_of_value(value, card):
-                return f"[{t}][{f}]: {problem}"
+        if problem := _problem_of_step(step, card):
+            return f"[{t}]{problem}"
     return ": expected at least one value that is not null, got none"
+
+
+def _problem_of_step(step: object, card: ModelCard) -> str | None:
+    if isinstance(step, Record):
+        if problem := _problem_of_names(step, card):
+            return f": {problem}"
+    elif not isinstance(step, list):
+        return f": expected a list of {card.features} features, got {kind_of(step)}"
+    elif len(step) != card.features:
+        return f": expected {card.features} features, got {len(step)}"
+    for f, value in step.items() if isinstance(step, Record) else enumerate(step):
+        if problem := _problem_of_value(value, card):
+            return f"[{f!r}]: {problem}"
+    return None
 
 
 def _problem_of_value(value: Any, card: ModelCard) -> str | None:

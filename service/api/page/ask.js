@@ -2,7 +2,7 @@
 
 import { Problem, address, ask } from "./api.js";
 import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
-import { byId, count, counted, html, number, percent, shortened } from "./dom.js";
+import { byId, count, counted, html, number, percent } from "./dom.js";
 import { timestepName } from "./figure.js";
 import { random, read, write } from "./input.js";
 
@@ -116,7 +116,8 @@ export class Ask {
       this.#showProblem("There is nothing to ask yet: take an example, or type a sequence.");
       return;
     }
-    const typed = read(text, byId("importance").checked);
+    const typed = this.#read(text);
+    if (!typed) return;
     const request = new AbortController();
     this.request = request;
     this.#setBusy(true);
@@ -133,6 +134,17 @@ export class Ask {
       this.#showCurl(url, typed.body);
     } finally {
       this.#setBusy(false);
+    }
+  }
+
+  /** Return the typed text as a request; show what is wrong with its columns. */
+  #read(text) {
+    try {
+      return read(text, byId("importance").checked, this.card);
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      this.#showProblem(error.message, error.detail);
+      return null;
     }
   }
 
@@ -189,7 +201,7 @@ export class Ask {
   #show(typed, answer) {
     this.answer = answer;
     this.sequences = typed.sequences;
-    this.header = typed.header;
+    this.note = typed.note ?? "";
     this.hidden = new Set();
     const many = answer.predictions.length > 1;
     byId("result").hidden = false;
@@ -257,8 +269,7 @@ export class Ask {
     const answered = many
       ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${text}.`
       : `Answered by ${model}, version ${version}: ${text}.`;
-    const header = this.header ? ` The first line, ${shortened(this.header, 40)}, was read as a header.` : "";
-    byId("summary").textContent = answered + header;
+    byId("summary").textContent = answered + this.note;
     byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);

@@ -281,7 +281,9 @@ export class HeatMap {
     this.element = html("div", { class: "plot heat-map" }, this.svg, this.list, this.tooltip);
     host.append(this.element);
     new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.#draw()).observe(this.element);
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.data && this.#draw());
+    for (const media of ["(prefers-color-scheme: dark)", "print"]) {
+      matchMedia(media).addEventListener("change", () => this.data && this.#draw());
+    }
   }
 
   /**

@@ -1,5 +1,8 @@
 /** Turn the typed text into a request body, and find the place in the text that an error is about. */
 
+import { Problem } from "./api.js";
+import { counted, shortened } from "./dom.js";
+
 /** Cells that mean a missing value. Training reads tables in the same way. */
 const MISSING = new Set(["", "NA", "N/A", "NaN", "nan", "null", "NULL"]);
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
@@ -15,23 +18,25 @@ const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
  * @typedef {object} Typed
  * @property {string} body JSON
  * @property {number[][][]|null} sequences the sequences in the body, null if it is not valid JSON
- * @property {string|null} [header] the line of CSV that was read as a header
+ * @property {string} [note] how the first line of CSV was read, for people
  * @property {(detail: string|undefined) => [number, number]|null} find start and end of the place in the
  *   text that an error of the service is about
  */
 
 /**
- * Read text as a request body. Only the service validates it.
+ * Read text as a request body. The service validates it, except for the columns of a table.
  * @param {string} text JSON or CSV
  * @param {boolean} importance whether to request importance
+ * @param {object} card the model card, whose labels are the names of columns
  * @returns {Typed}
+ * @throws {Problem} a table has wrong columns; its detail is their place in the text
  */
-export function read(text, importance) {
+export function read(text, importance, card) {
   const asked = importance ? '"importance":true,' : "";
   const start = text.trimStart()[0];
   if (start === "{") return readJson(text, text.indexOf("{") + 1, asked);
   if (start === "[") return readJson(text, 0, `{${asked}"${SEQUENCES.test(text) ? "sequences" : "sequence"}":`, "}");
-  return readCsv(text, `{${asked}`);
+  return readCsv(text, `{${asked}`, card);
 }
 
 /** Send JSON unchanged but for a text inserted at an offset, so that positions in the body map to the typed text. */
@@ -160,15 +165,15 @@ function placeInJson(text, path) {
   return [start, at];
 }
 
-/** One row per timestep, one column per feature, a blank line between sequences; a header may come first. */
-function readCsv(text, opening) {
-  const { sequences, header } = rowsOf(text);
+/** A table with the columns of training; or one row per timestep, and a blank line between sequences. */
+function readCsv(text, opening, card) {
+  const { sequences, note } = sequencesOf(rowsOf(text), card);
   const written = sequences.map((rows) => `[${rows.map((row) => `[${row.cells.map(asJson).join(",")}]`).join(",")}]`);
   const many = sequences.length !== 1;
   const body = many ? `${opening}"sequences":[${written.join(",")}]}` : `${opening}"sequence":${written[0]}}`;
   return {
     body,
-    header,
+    note,
     sequences: sequencesIn(body),
     find(detail) {
       const path = pathIn(detail);
@@ -184,30 +189,108 @@ function readCsv(text, opening) {
   };
 }
 
+/** Return the blocks of rows between blank lines; a row has cells, and start and end in the text. */
 function rowsOf(text) {
   const separator = ["\t", ";"].find((one) => text.includes(one)) ?? ",";
-  const sequences = [];
+  const blocks = [];
   let current = null;
-  let first = true;
-  let header = null;
   for (const { 0: withEnd, index } of text.matchAll(/[^\r\n]*(\r\n|\r|\n|$)/g)) {
     const line = withEnd.replace(/[\r\n]+$/, "");
     if (!line.trim()) {
       current = null;
       continue;
     }
-    const cells = cellsOf(line, index, separator);
-    const isHeader = first && cells.every((cell) => LETTER.test(cell.text) && !NO_NAME.test(cell.text));
-    first = false;
-    if (isHeader) {
-      header = line.trim();
-      continue;
-    }
-    if (!current) sequences.push((current = []));
-    current.push({ start: index, end: index + line.length, cells });
+    if (!current) blocks.push((current = []));
+    current.push({ start: index, end: index + line.length, cells: cellsOf(line, index, separator), line: line.trim() });
   }
-  return { sequences, header };
+  return blocks;
 }
+
+/** Return the sequences in blocks of rows: lists of rows, whose cells are the features. */
+function sequencesOf(blocks, card) {
+  const [head] = blocks[0];
+  const names = head.cells.map((cell) => cell.text);
+  const header = names.every((name) => LETTER.test(name) && !NO_NAME.test(name));
+  const layout = layoutOf(names, card);
+  const below = [blocks[0].slice(1), ...blocks.slice(1)].filter((block) => block.length > 0);
+  if (layout.named || (header && card.feature_labels.some((label, f) => label !== String(f)))) {
+    const leftOut = checkColumns(head, names, layout);
+    return { sequences: readTable(below, names, layout, card), note: leftOut };
+  }
+  if (!header) return { sequences: blocks, note: "" };
+  return { sequences: below, note: ` The first line, ${shortened(head.line, 40)}, was read as a header.` };
+}
+
+/** Return the layout whose columns fit best, as the service chooses it. A row of numbers names none. */
+function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, training: { options } }) {
+  const there = new Set(names);
+  const layouts = [
+    ...(features.length === 1 ? [{ wide: true, columns: timesteps }] : []),
+    { wide: true, columns: timesteps.flatMap((step) => features.map((feature) => `${feature}@${step}`)) },
+    { wide: false, columns: features },
+  ];
+  if (options.sequence_column) layouts.reverse();
+  for (const layout of layouts) {
+    layout.found = layout.columns.filter((column) => there.has(column));
+    layout.complete = layout.found.length === layout.columns.length;
+  }
+  const fit = ({ complete, found }) => found.length + (complete ? names.length + 1 : 0);
+  const best = layouts.reduce((a, b) => (fit(b) > fit(a) ? b : a));
+  const { target_column: targets, drop_columns: dropped, sequence_column: sequence, timestep_column: timestep } = options;
+  const others = [targets, dropped, sequence, timestep].flat().filter(Boolean);
+  const words = names.filter((name) => !NUMBER.test(name) && !MISSING.has(name));
+  const named = words.some((word) => best.complete || best.columns.includes(word) || others.includes(word));
+  return { ...best, named, others, any: Boolean(options.feature_columns), sequence, timestep };
+}
+
+/** Return which columns are left out, for people. */
+function checkColumns(head, names, { columns, others, any, wide, sequence, timestep }) {
+  const expected = new Set(columns);
+  const unknown = names.filter((name) => !expected.has(name) && !others.includes(name));
+  const problems = [
+    ["missing", columns.filter((column) => !names.includes(column))],
+    ["unknown", any ? [] : unknown],
+    ["repeated", names.filter((name, i) => names.indexOf(name) < i)],
+  ].filter(([, wrong]) => wrong.length > 0);
+  if (problems.length > 0) {
+    const list = problems.map(([kind, wrong]) => `${kind} ${wrong.slice(0, 5).map((name) => `“${name}”`).join(", ")}`);
+    throw new Problem(`The columns in the first line do not fit the model: ${list.join("; ")}.`, [head.start, head.end]);
+  }
+  const used = wide ? [] : [sequence, timestep];
+  const leftOut = names.filter((name) => !expected.has(name) && !used.includes(name));
+  return leftOut.length > 0 ? ` Columns left out: ${shortened(leftOut.join(", "), 80)}.` : "";
+}
+
+/** Return the sequences of a table: each row is one (wide), or a timestep of one (long). */
+function readTable(blocks, names, { wide, columns, sequence, timestep }, card) {
+  for (const { cells, start, end } of blocks.flat()) {
+    if (cells.length !== names.length) {
+      throw new Problem(`Expected ${counted(names.length, "cell")} in a row, got ${cells.length}.`, [start, end]);
+    }
+  }
+  const at = columns.map((column) => names.indexOf(column));
+  const step = (row, first) => ({ ...row, cells: at.slice(first, first + card.features).map((i) => row.cells[i]) });
+  const sequences = wide
+    ? blocks.flat().map((row) => card.timestep_labels.map((_, t) => step(row, t * card.features)))
+    : grouped(blocks, names.indexOf(sequence), names.indexOf(timestep)).map((rows) => rows.map((row) => step(row, 0)));
+  if (!card.variable_length) return sequences;
+  const isThere = ({ cells }) => cells.some((cell) => !MISSING.has(cell.text));
+  return sequences.map((steps) => steps.slice(0, Math.max(1, steps.findLastIndex(isThere) + 1)));
+}
+
+/** Return rows by the sequence that they name, or by blocks, in the order of their times. */
+function grouped(blocks, sequence, timestep) {
+  const groups = sequence < 0 ? blocks : [...Map.groupBy(blocks.flat(), ({ cells }) => cells[sequence].text).values()];
+  if (timestep < 0) return groups;
+  const texts = blocks.flat().map(({ cells }) => cells[timestep].text);
+  const time = [integer, Number, Date.parse].find((of) => texts.every((text) => text && !Number.isNaN(of(text))));
+  if (!time) return groups;
+  const keyed = groups.map((rows) => rows.map((row) => [time(row.cells[timestep].text), row]));
+  return keyed.map((rows) => rows.toSorted(([a], [b]) => (a < b ? -1 : Number(a > b))).map(([, row]) => row));
+}
+
+/** An integer of any size; NaN for other text. */
+const integer = (text) => (/^-?\d+$/.test(text) ? BigInt(text) : NaN);
 
 /** Return the cells of a line, without the quotes around them. */
 function cellsOf(line, offset, separator) {

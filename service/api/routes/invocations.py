@@ -1,22 +1,37 @@
-"""`/invocations` and `/ping`: the routes of MLflow's and SageMaker's clients, for the default model.
+"""The routes of the clients of MLflow, SageMaker and Vertex AI, for the default model.
 
-See https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally.
+See
+https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally,
+https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html and
+https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements.
 """
 
 from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel, Field, model_validator
 
-from service import errors
+from service import __version__, errors
 from service.api.codecs.instances import Instances, SignatureChoice
-from service.api.codecs.padding import Lengths
-from service.api.error_answers import INFERENCE_ERRORS, documented_in_protocol
+from service.api.codecs.padding import Lengths, PaddedSequences
+from service.api.codecs.records import loads_records
+from service.api.codecs.tables import (
+    MORE_COLUMNS,
+    decode_csv_table,
+    decode_table,
+    require_size,
+    table_of_records,
+    table_of_split,
+)
+from service.api.error_answers import INFERENCE_ERRORS, documented, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
-from service.api.request_body import RequestBody
+from service.api.request_body import CSV, CSV_BODY, RequestBody, media_type_of, parse_json, require_structure, validated
 from service.api.selection import NO_SELECTION
+from service.artifact.card import ModelCard
+from service.errors import InvalidInput
 from service.serving.dataplane import Question
 from service.serving.model import Model
 from service.serving.repository import Repository
@@ -28,18 +43,56 @@ inference_router, router = APIRouter(tags=["mlflow"]), APIRouter(tags=["mlflow"]
 class Params(SignatureChoice):
     """The parameters of the answer."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _no_others(cls, value: object) -> object:
+        if isinstance(value, dict) and not value.keys() <= cls.model_fields.keys():
+            unknown = next(name for name in value if name not in cls.model_fields)
+            raise ValueError(f"expected no other parameter than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
+        return value
+
 
 class Invocation(Instances):
-    """Sequences, and the parameters of the answer."""
+    """Sequences or a table, and the parameters of the answer."""
 
-    params: Params = Field(default_factory=Params, description="Parameters of the answer.")
+    dataframe_split: Any = Field(
+        None,
+        description="A table: its `columns`, and the rows of its `data`. Columns are matched with the labels of the "
+        "card by name.",
+    )
+    dataframe_records: Any = Field(None, description="A table: one object a row.")
+    params: Params | None = Field(None, description="Parameters of the answer.")
+    parameters: Params | None = Field(None, description="Vertex AI: the same as `params`.")
+
+    def decode(self, card: ModelCard, limit: int) -> PaddedSequences:
+        _ = self.outputs  # an unknown signature is refused first
+        forms = ("instances", "inputs", "dataframe_split", "dataframe_records")
+        given = [form for form in forms if getattr(self, form) is not None]
+        if len(given) != 1:
+            raise InvalidInput(f"expected one of {', '.join(forms)}, got {' and '.join(given) or 'none'}")
+        if self.dataframe_split is not None:
+            return decode_table(table_of_split(self.dataframe_split), card, limit)
+        if self.dataframe_records is not None:
+            return decode_table(table_of_records(self.dataframe_records), card, limit)
+        return super().decode(card, limit)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs of the signature that the parameters name.
+
+        Raises:
+            InvalidInput: there is no such signature, or the parameters are there twice.
+        """
+        if self.params is not None and self.parameters is not None:
+            raise InvalidInput("expected either 'params' or 'parameters', got both")
+        return (self.params or self.parameters or Params()).outputs
 
 
 class Predictions(BaseModel):
     """The outputs of the model."""
 
     predictions: Any = Field(
-        description="One entry a sequence for `instances`; all entries of an output for `inputs`.",
+        description="All entries of an output for `inputs`; else one entry a sequence.",
         examples=[[[0.98]]],
     )
 
@@ -53,18 +106,31 @@ class Pong(BaseModel):
     summary="MLflow and SageMaker: predict",
     response_model=Predictions,
     responses=documented_in_protocol(*INFERENCE_ERRORS),
-    openapi_extra=takes(Invocation),
+    openapi_extra=takes(Invocation, **CSV_BODY),
 )
 async def invocations(request: Request) -> Response:
     """Predictions of the default model; with `{"params": {"signature_name": "attention"}}` the attention, too."""
-    return await infer(request, NO_SELECTION.of(request), decode)
+    read = decode_csv if media_type_of(request) == CSV else decode
+    return await infer(request, NO_SELECTION.of(request), read, by_name=True)
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(Invocation, most, model.card)
-    outputs, sequences = fields.params.outputs, fields.decode(model.card, most)
-    return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
+    text = b"".join(body.chunks)
+    if b'"dataframe_' in text:
+        require_size(text, model.card, most)
+        require_structure(text, most, model.card, model.card.timesteps * model.card.features + MORE_COLUMNS)
+        fields = validated(Invocation, parse_json(text, loads_records), "body")
+        sequences = fields.decode(model.card, most)
+    else:
+        fields, sequences = body.decode(Invocation, model.card, most)
+    return Question(sequences.array, fields.outputs), partial(encode, fields, sequences.lengths)
+
+
+def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
+    """Turn CSV of at most `most` sequences into a question and the encoder of its answer, as `decode` does."""
+    fields, sequences = Invocation(), decode_csv_table(b"".join(body.chunks), model.card, most)
+    return Question(sequences.array, fields.outputs), partial(encode, fields, sequences.lengths)
 
 
 def encode(body: Invocation, lengths: Lengths, outputs: Outputs) -> JsonResponse:
@@ -80,3 +146,29 @@ async def ping(request: Request) -> Pong:
     repository: Repository = request.app.state.repository
     repository.get()
     return Pong()
+
+
+router.add_api_route(
+    "/health",
+    ping,
+    name="get_health",
+    methods=["GET"],
+    summary="MLflow: can it be asked?",
+    responses=documented(errors.Unavailable),
+)
+
+
+@router.get("/version", name="get_version", summary="MLflow: version of the server", response_class=PlainTextResponse)
+async def version() -> str:
+    """The version of this service, as text."""
+    return __version__
+
+
+def routes_of_vertex(predict: str | None, health: str | None) -> list[APIRouter]:
+    """Return the routes of Vertex AI, at the paths that it names; they are in no document."""
+    inference, others = APIRouter(include_in_schema=False), APIRouter(include_in_schema=False)
+    if predict is not None:
+        inference.add_api_route(predict, invocations, methods=["POST"], name="vertex_predict")
+    if health is not None:
+        others.add_api_route(health, ping, methods=["GET"], name="vertex_health")
+    return [inference, others]

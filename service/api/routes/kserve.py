@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances
 from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import Prediction, encode_predictions
+from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
 from service.api.error_answers import INFERENCE_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
@@ -37,6 +37,7 @@ class ExplainBody(Instances):
     """Sequences, and whether to answer importance."""
 
     importance: bool = Field(default=False, description="As of `POST /predict`.", examples=[False])
+    probabilities: bool = Field(default=False, description="As of `POST /predict`.", examples=[False])
 
 
 class Explanations(BaseModel):
@@ -58,20 +59,21 @@ EXPLAIN: Any = {
 @inference_router.post("/v1/models/{model}/versions/{version}:explain", name="explain_v1_version", **EXPLAIN)
 async def explain(request: Request) -> Response:
     """Predictions, each with the attention of the same forward pass, and importance on request."""
-    return await infer(request, model_in_path(request), decode)
+    return await infer(request, model_in_path(request), decode, by_name=True)
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(ExplainBody, most, model.card)
-    sequences = fields.decode(model.card, most)
+    fields, sequences = body.decode(ExplainBody, model.card, most)
+    if fields.probabilities:
+        require_classes(model.card.target)
     question = Question(sequences.array, (PREDICTION, ATTENTION), fields.importance)
-    return question, partial(encode, model.card.target, sequences.lengths)
+    return question, partial(encode, model.card.target, sequences.lengths, probabilities=fields.probabilities)
 
 
-def encode(target: Target, lengths: Lengths, outputs: Outputs) -> JsonResponse:
+def encode(target: Target, lengths: Lengths, outputs: Outputs, *, probabilities: bool) -> JsonResponse:
     """Return the answer, from outputs `(n, …)`."""
-    explanations = encode_predictions(outputs, ATTENTION, target, lengths)
+    explanations = encode_predictions(outputs, ATTENTION, target, lengths, probabilities=probabilities)
     return JsonResponse(b'{"explanations":[%b]}' % b",".join(explanations))
 
 

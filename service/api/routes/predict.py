@@ -9,15 +9,18 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
-from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import Prediction, encode_predictions
-from service.api.codecs.sequences import decode_sequences
+from service.api.codecs.padding import Lengths, PaddedSequences
+from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
+from service.api.codecs.sequences import SequenceFields, decode_sequences
+from service.api.codecs.tables import decode_csv_table
 from service.api.error_answers import INFERENCE_ERRORS, documented
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import query_parameters, takes
-from service.api.request_body import RequestBody, require_json
+from service.api.request_body import CSV, CSV_BODY, JSON, RequestBody, media_type_of
 from service.api.selection import Selection, model_in_query
+from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION
+from service.errors import UnsupportedMediaType
 from service.serving.dataplane import Question
 from service.serving.model import Model
 from service.serving.request_queue import Outputs
@@ -26,11 +29,17 @@ Detail = Literal["mean", "full", "none"]
 #: The output that each detail of attention takes.
 OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC, "none": None}
 
-SEQUENCE_SCHEMA: dict[str, Any] = {"type": "array", "items": {"type": "array", "items": {"type": ["number", "null"]}}}
+VALUE_SCHEMA = {"type": ["number", "null"]}
+SEQUENCE_SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "items": {
+        "anyOf": [{"type": "array", "items": VALUE_SCHEMA}, {"type": "object", "additionalProperties": VALUE_SCHEMA}]
+    },
+}
 EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
 
 
-class PredictRequest(BaseModel):
+class PredictRequest(SequenceFields):
     """One sequence or many. The decoder checks their elements against the model's card."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
@@ -39,7 +48,8 @@ class PredictRequest(BaseModel):
         Any,
         WithJsonSchema(SEQUENCE_SCHEMA),
         Field(
-            description="One sequence: a list of timesteps, each a list of features, in raw units. It has the "
+            description="One sequence: a list of timesteps, each a list of features in the order of the card's "
+            "`feature_labels`, or an object with each of them by its name, in raw units. It has the "
             "`timesteps` of the model's card, or fewer if that says `variable_length`. `null` is a missing value, if "
             "the card says `missing_values`; a timestep without any value gets no attention.",
             examples=[EXAMPLE_SEQUENCE],
@@ -62,6 +72,9 @@ class PredictRequest(BaseModel):
         "model for each timestep.",
         examples=[False],
     )
+    probabilities: bool = Field(
+        default=False, description="Whether to answer the probability of each class by its name.", examples=[False]
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -76,6 +89,12 @@ class PredictRequest(BaseModel):
         if one == many:
             raise ValueError(f"expected either 'sequence' or 'sequences', got {'both' if one else 'neither'}")
         return body
+
+    def decode(self, card: ModelCard, limit: int) -> PaddedSequences:
+        if self.sequences is not None:
+            return decode_sequences(self.sequences, card, limit, "sequences[{}]")
+        one = self.sequence[np.newaxis] if isinstance(self.sequence, np.ndarray) else [self.sequence]
+        return decode_sequences(one, card, limit, "sequence")
 
 
 class PredictResponse(BaseModel):
@@ -95,39 +114,48 @@ inference_router = APIRouter(tags=["predict"])
     response_model=PredictResponse,
     response_model_exclude_none=True,
     responses=documented(*INFERENCE_ERRORS),
-    openapi_extra={**takes(PredictRequest), "parameters": query_parameters(Selection)},
+    openapi_extra={**takes(PredictRequest, **CSV_BODY), "parameters": query_parameters(Selection)},
 )
 async def predict(request: Request) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention."""
-    require_json(request)
-    return await infer(request, model_in_query(request), decode)
+    media_type = media_type_of(request)
+    if media_type not in (JSON, CSV):
+        raise UnsupportedMediaType(f"expected content type {JSON} or {CSV}, got {media_type}")
+    return await infer(request, model_in_query(request), decode if media_type == JSON else decode_csv, by_name=True)
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(PredictRequest, most, model.card)
-    if fields.sequences is not None:
-        sequences = decode_sequences(fields.sequences, model.card, most, "sequences[{}]")
-    else:
-        one = fields.sequence[np.newaxis] if isinstance(fields.sequence, np.ndarray) else [fields.sequence]
-        sequences = decode_sequences(one, model.card, most, "sequence")
+    fields, sequences = body.decode(PredictRequest, model.card, most)
+    if fields.probabilities:
+        require_classes(model.card.target)
     attention = OUTPUTS[fields.attention]
     outputs = (PREDICTION, attention) if attention else (PREDICTION,)
-    return Question(sequences.array, outputs, fields.importance), partial(encode, model, attention, sequences.lengths)
+    question = Question(sequences.array, outputs, fields.importance)
+    return question, partial(encode, model, attention, sequences.lengths, probabilities=fields.probabilities)
 
 
-def encode(model: Model, attention: str | None, lengths: Lengths, outputs: Outputs) -> JsonResponse:
+def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
+    """Turn CSV of at most `most` sequences into a question and the encoder of its answer."""
+    sequences = decode_csv_table(b"".join(body.chunks), model.card, most)
+    return Question(sequences.array, (PREDICTION, ATTENTION)), partial(encode, model, ATTENTION, sequences.lengths)
+
+
+def encode(
+    model: Model, attention: str | None, lengths: Lengths, outputs: Outputs, *, probabilities: bool = False
+) -> JsonResponse:
     """Return the answer.
 
     Args:
         model: the model that answered.
         attention: the output to answer as attention; None for none.
         lengths: how many timesteps each sequence was posted with.
+        probabilities: whether to answer the probability of each class.
         outputs: `(n, …)` each.
 
     Raises:
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     head = orjson.dumps({"model": model.card.name, "version": model.version})
-    predictions = encode_predictions(outputs, attention, model.card.target, lengths)
+    predictions = encode_predictions(outputs, attention, model.card.target, lengths, probabilities=probabilities)
     return JsonResponse(b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions)))

@@ -8,12 +8,13 @@ from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.codecs.instances import Instances, SignatureChoice
-from service.api.codecs.padding import Lengths
+from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody, validated
 from service.api.selection import Selection, Version
+from service.artifact.card import ModelCard
 from service.artifact.signatures import SignatureDefinition, TensorInfo
 from service.artifact.tensors import SIGNATURES
 from service.errors import InvalidInput, Unavailable, UnknownModel
@@ -38,6 +39,10 @@ VERBS = ("predict", "explain", "classify", "regress")
 
 class PredictBody(Instances, SignatureChoice):
     """Sequences, and the signature to answer."""
+
+    def decode(self, card: ModelCard, limit: int) -> PaddedSequences:
+        _ = self.outputs  # an unknown signature is refused first
+        return super().decode(card, limit)
 
 
 class PredictRows(BaseModel):
@@ -149,14 +154,13 @@ PREDICT: Any = {
 @inference_router.post("/{model}/versions/{version}:predict", name="predict_v1_version", **PREDICT)
 async def predict(request: Request) -> Response:
     """Predictions of a signature: `serving_default`, or `attention` for the attention of the same forward pass."""
-    return await infer(request, find(request), decode)
+    return await infer(request, find(request), decode, by_name=True)
 
 
 def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn a body of at most `most` sequences into a question and the encoder of its answer."""
-    fields = body.parse(PredictBody, most, model.card)
-    outputs, sequences = fields.outputs, fields.decode(model.card, most)
-    return Question(sequences.array, outputs), partial(encode, fields, sequences.lengths)
+    fields, sequences = body.decode(PredictBody, model.card, most)
+    return Question(sequences.array, fields.outputs), partial(encode, fields, sequences.lengths)
 
 
 def encode(body: PredictBody, lengths: Lengths, outputs: Outputs) -> JsonResponse:

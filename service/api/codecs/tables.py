@@ -1,0 +1,410 @@
+"""Tables to sequences, by the names of their columns: MLflow's data frames, and CSV.
+
+A wide table has one row a sequence, and a column for each feature at each timestep, as training names them:
+`feature@timestep`, or `timestep` where there is one feature. A long table has one row a timestep and a column for each
+feature; the training's identifier tells the sequences apart, and its timestep column orders their rows.
+"""
+
+import csv
+import io
+import math
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.api.codecs.padding import PaddedSequences, padded_each
+from service.api.codecs.records import Record, first_repeated, name_problem
+from service.api.codecs.sequences import NUMBERS_OR_NULL, kind_of, shown
+from service.artifact.card import ModelCard
+from service.artifact.missing import absent, refused
+from service.errors import InvalidInput, TooLarge
+
+#: Text in a cell that means a missing value, as training reads it.
+MISSING: Final = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL"))
+#: Most columns that a table may have beside those of the model.
+MORE_COLUMNS: Final = 1000
+
+
+class Table(NamedTuple):
+    """A table whose rows are read one by one.
+
+    Attributes:
+        columns: the names of its columns.
+        rows: the number of each row and its cells, as many as there are columns.
+        head: where the names are, for messages.
+        place: where the row of a number is, for messages.
+        numbers: the values of cells, NaN where one is missing; a ValueError where one is not a number.
+    """
+
+    columns: Sequence[str]
+    rows: Iterable[tuple[int, Sequence[Any]]]
+    head: str
+    place: Callable[[int], str]
+    numbers: Callable[[Sequence[Any]], list[float]]
+
+
+def require_size(text: bytes, card: ModelCard, limit: int) -> None:
+    """Refuse a table of more rows or values than `limit` sequences could have, before it is parsed.
+
+    Raises:
+        TooLarge: it has more.
+    """
+    rows = limit * card.timesteps
+    others = MORE_COLUMNS if card.training.options.get("feature_columns") else len(_left_out(card))
+    sizes = {
+        "lines": (2 * rows, max(text.count(b"\n"), text.count(b"\r"))),  # some are blank
+        "values": (rows * (card.features + others), text.count(b",")),
+    }
+    for noun, (most, count) in sizes.items():
+        if count > most + MORE_COLUMNS:
+            raise TooLarge(f"expected at most {most + MORE_COLUMNS} {noun} in the table, got {count}")
+
+
+def table_of_split(split: object) -> Table:
+    """Return the table of MLflow's `dataframe_split`.
+
+    Raises:
+        InvalidInput: it has another form.
+    """
+    where = "dataframe_split"
+    if not isinstance(split, dict) or not {"columns", "data"} <= split.keys() <= {"columns", "data", "index"}:
+        got = f"the keys {', '.join(map(repr, split))[:80]}" if isinstance(split, dict) else kind_of(split)
+        raise InvalidInput(f"{where}: expected an object with 'columns' and 'data', got {got}")
+    names, data = split["columns"], split["data"]
+    for name, value in (("columns", names), ("data", data)):
+        if not isinstance(value, list):
+            raise InvalidInput(f"{where}.{name}: expected a list, got {kind_of(value)}")
+    for index, name in enumerate(names):
+        if type(name) not in (str, int, float):  # pandas numbers columns that have no names
+            raise InvalidInput(f"{where}.columns[{index}]: expected a name, got {kind_of(name)}")
+
+    def rows() -> Iterator[tuple[int, list[Any]]]:
+        for number, row in enumerate(data):
+            if not isinstance(row, list) or len(row) != len(names):
+                got = len(row) if isinstance(row, list) else kind_of(row)
+                raise InvalidInput(f"{where}.data[{number}]: expected a list of {len(names)} values, got {got}")
+            yield number, row
+
+    return Table(list(map(str, names)), rows(), f"{where}.columns", f"{where}.data[{{}}]".format, _json_numbers)
+
+
+def table_of_records(records: object) -> Table:
+    """Return the table of MLflow's `dataframe_records`: one object a row, all with the same names.
+
+    Raises:
+        InvalidInput: it has another form.
+    """
+    where = "dataframe_records"
+    if not isinstance(records, list) or not records or not isinstance(records[0], dict):
+        raise InvalidInput(f"{where}: expected a list of objects, got {kind_of(records)}")
+    columns = list(records[0])
+
+    def rows() -> Iterator[tuple[int, list[Any]]]:
+        for number, row in enumerate(records):
+            place = f"{where}[{number}]"
+            if not isinstance(row, dict):
+                raise InvalidInput(f"{place}: expected an object, got {kind_of(row)}")
+            if isinstance(row, Record) and row.repeated is not None:
+                raise InvalidInput(f"{place}: repeated column {row.repeated[:80]!r}")
+            if row.keys() != records[0].keys():
+                raise InvalidInput(f"{place}: {name_problem('column', row, columns)}")
+            yield number, [row[column] for column in columns]
+
+    return Table(columns, rows(), f"{where}[0]", f"{where}[{{}}]".format, _json_numbers)
+
+
+def table_of_csv(text: bytes, card: ModelCard) -> Table:
+    """Return the table of a CSV file in UTF-8, whose first line has the names of its columns.
+
+    Raises:
+        InvalidInput: it is not such a file.
+    """
+    rows = _csv_rows(text, card.timesteps * card.features + MORE_COLUMNS)
+    _, names = next(rows, (0, []))
+    if not names:
+        raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
+    columns = [name.strip() for name in names]
+
+    def checked() -> Iterator[tuple[int, list[str]]]:
+        for line, cells in rows:
+            if len(cells) != len(columns):
+                raise InvalidInput(f"line {line}: expected {len(columns)} cells, got {len(cells)}")
+            yield line, cells
+
+    return Table(columns, checked(), "line 1", "line {}".format, _text_numbers)
+
+
+def decode_csv_table(text: bytes, card: ModelCard, limit: int) -> PaddedSequences:
+    """Return the sequences of a CSV file, as `decode_table` does."""
+    require_size(text, card, limit)
+    return decode_table(table_of_csv(text, card), card, limit)
+
+
+def _csv_rows(text: bytes, most: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row that has any, with the number of its first line."""
+
+    def lines() -> Iterator[str]:
+        for line in io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""):
+            if line.count(",") > most:  # before it becomes a list
+                raise InvalidInput(f"line {reader.line_num + 1}: expected at most {most} cells in a row, got more")
+            yield line
+
+    reader = csv.reader(lines(), skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise InvalidInput(f"expected CSV in UTF-8, got {error.object[error.start : error.end]!r}") from error
+    except csv.Error as error:
+        raise InvalidInput(f"line {line}: expected CSV, got an error: {error}") from error
+
+
+def _json_numbers(cells: Sequence[Any]) -> list[float]:
+    if not set(map(type, cells)) <= NUMBERS_OR_NULL:
+        raise ValueError
+    return [math.nan if cell is None else float(cell) for cell in cells]
+
+
+def _text_numbers(cells: Sequence[str]) -> list[float]:
+    if any("_" in cell for cell in cells):  # Python's own notation
+        raise ValueError
+    try:
+        return list(map(float, cells))
+    except ValueError:
+        return [math.nan if cell.strip() in MISSING else float(cell) for cell in cells]
+
+
+class Layout(NamedTuple):
+    """How the columns of a table are read.
+
+    Attributes:
+        values: the columns of the values, in the order of the card's features (long) or of its timesteps and the
+            features of each (wide).
+        wide: whether a row is a sequence.
+        sequence: the column that identifies the sequence of a row, if there is one; of long tables.
+        timestep: the column that orders the rows of a sequence, if there is one; of long tables.
+    """
+
+    values: Sequence[str]
+    wide: bool
+    sequence: str | None
+    timestep: str | None
+
+    @classmethod
+    def of(cls, table: Table, card: ModelCard) -> "Layout":
+        """Return the layout of a table.
+
+        Raises:
+            InvalidInput: a column is missing, unknown or repeated.
+        """
+        options = card.training.options
+        sequence, timestep = options.get("sequence_column"), options.get("timestep_column")
+        names = set(table.columns)
+        plain = card.timestep_labels if card.features == 1 else ()
+        pairs = [f"{feature}@{timestep}" for timestep in card.timestep_labels for feature in card.feature_labels]
+        layouts = [
+            *([cls(plain, wide=True, sequence=None, timestep=None)] if plain else []),
+            cls(pairs, wide=True, sequence=None, timestep=None),
+            cls(
+                card.feature_labels,
+                wide=False,
+                sequence=str(sequence) if sequence in names else None,
+                timestep=str(timestep) if timestep in names else None,
+            ),
+        ]
+        if sequence is not None:  # the model was trained with a long table
+            layouts.reverse()
+        found = max(layouts, key=lambda one: (names.issuperset(one.values), len(names.intersection(one.values))))
+        left_out = _left_out(card)
+        if options.get("feature_columns"):  # training ignored all others
+            left_out |= names
+        if (twice := first_repeated(found.values)) is not None:
+            raise InvalidInput(f"expected sequences, as two columns of a table would be named {twice!r}")
+        if (twice := first_repeated(table.columns)) is not None:
+            raise InvalidInput(f"{table.head}: repeated column {twice[:80]!r}")
+        if problem := name_problem("column", table.columns, found.values, left_out):
+            raise InvalidInput(f"{table.head}: {problem}")
+        return found
+
+
+def _left_out(card: ModelCard) -> set[str]:
+    """Return the columns of the training table that have no values of sequences."""
+    options = card.training.options
+    named = [options.get(option) for option in ("target_column", "drop_columns", "sequence_column", "timestep_column")]
+    return {str(name) for names in named if names for name in (names if isinstance(names, list) else [names])}
+
+
+class Rows(NamedTuple):
+    """The rows of a table.
+
+    Attributes:
+        numbers: the number of each row, for messages.
+        values: `(rows, columns)`, the values; NaN where one is missing.
+        sequences: the sequence of each row of a long table, counted from 0 in the order of their first rows.
+        times: the cell of each row that orders it; empty where there is no such column.
+    """
+
+    numbers: Sequence[int]
+    values: NDArray[np.float64]
+    sequences: Sequence[int]
+    times: Sequence[Any]
+
+
+def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
+    """Return the sequences of a table, those of a long one in the order of their first rows.
+
+    Raises:
+        TooLarge: more than `limit` sequences.
+        InvalidInput: a column or a cell is wrong, or a sequence has a wrong number of timesteps.
+    """
+    layout = Layout.of(table, card)
+    rows = _read(table, layout, card, limit)
+    if layout.wide:
+        row_of = np.arange(len(rows.numbers)).repeat(card.timesteps)  # of each timestep
+        steps = rows.values.reshape(-1, card.features)
+        lengths = np.full(len(rows.numbers), card.timesteps)
+    else:
+        row_of = _order(table, layout, rows)
+        steps = rows.values[row_of]
+        lengths = np.bincount(rows.sequences)
+    starts = np.cumsum(lengths) - lengths
+    first_rows = row_of[starts]
+    if card.variable_length:  # a sequence ends with its last value
+        present = np.where(np.isnan(steps).all(axis=1), -1, np.arange(len(steps)))
+        last = np.maximum.reduceat(present, starts)
+        kept = np.arange(len(steps)) <= last.repeat(lengths)
+        steps, row_of, lengths = steps[kept], row_of[kept], np.maximum(last - starts + 1, 0)
+        starts = np.cumsum(lengths) - lengths
+    wrong = (lengths < card.fewest_timesteps) | (lengths > card.timesteps)
+    if wrong.any():
+        first, got = rows.numbers[first_rows[wrong.argmax()]], lengths[wrong.argmax()]
+        expected = f"1 to {card.timesteps}" if card.variable_length else card.timesteps
+        raise InvalidInput(f"{table.place(first)}: expected a sequence of {expected} timesteps, got {got}")
+    with np.errstate(over="ignore"):  # too large values become infinite, and are refused
+        padded = padded_each(steps.astype(np.float32), lengths, card.timesteps)
+    if (places := refused(padded.array, card)).any():
+        i, t, f = np.argwhere(places)[0].tolist()
+        step = starts[i] + t
+        column = layout.values[t * card.features + f if layout.wide else f]
+        raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f])
+    if (empty := absent(padded.array).all(axis=1)).any():
+        first = rows.numbers[first_rows[empty.argmax()]]
+        raise InvalidInput(f"{table.place(first)}: expected a sequence of at least one value, got none")
+    return padded
+
+
+def _wrong_cell(table: Table, number: int, column: str, card: ModelCard, got: float | str) -> InvalidInput:
+    expected = "a number or no value" if card.missing_values else "a number"
+    if isinstance(got, float):
+        expected, got = (expected, "no value") if math.isnan(got) else ("a finite float32", f"{got:g}")
+    return InvalidInput(f"{table.place(number)}, column {column[:80]!r}: expected {expected}, got {got}")
+
+
+def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
+    """Read all rows.
+
+    Raises:
+        TooLarge: there are more sequences than `limit`, or more rows than those could have.
+        InvalidInput: there are no rows, or a cell is no number or no identifier.
+    """
+    position = {name: index for index, name in enumerate(table.columns)}
+    indices = [position[name] for name in layout.values]
+    numbers, values, codes, times = array("q"), array("d"), array("q"), list[Any]()
+    sequences: dict[object, int] = {}
+    most_rows = limit if layout.wide else limit * card.timesteps
+    for number, cells in table.rows:
+        if len(numbers) == most_rows:
+            raise TooLarge(f"expected at most {most_rows} rows, got more")
+        numbers.append(number)
+        try:
+            values.extend(table.numbers([cells[index] for index in indices]))
+        except ValueError:
+            raise _not_a_number(table, layout, number, [cells[index] for index in indices], card) from None
+        if layout.wide:
+            continue
+        if layout.timestep is not None:
+            times.append(cells[position[layout.timestep]])
+        name = cells[position[layout.sequence]] if layout.sequence is not None else 0
+        codes.append(sequences.setdefault(_identifier(table, layout, number, name), len(sequences)))
+        if len(sequences) > limit:
+            raise TooLarge(f"expected at most {limit} sequences, got more")
+    if not numbers:
+        raise InvalidInput("expected at least one row, got none")
+    return Rows(numbers, np.array(values).reshape(len(numbers), -1), codes, times)
+
+
+def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[object], card: ModelCard) -> InvalidInput:
+    for column, cell in zip(layout.values, cells, strict=True):
+        if not _is(table.numbers, [cell]):
+            return _wrong_cell(table, number, column, card, shown(cell))
+    raise AssertionError("all cells are numbers")
+
+
+def _identifier(table: Table, layout: Layout, number: int, cell: object) -> object:
+    name = cell.strip() if isinstance(cell, str) else cell
+    if type(name) not in (str, int, float) or name in MISSING or str(name) == "nan":
+        place = f"{table.place(number)}, column {layout.sequence!r}"
+        raise InvalidInput(f"{place}: expected the identifier of a sequence, got {shown(cell)}")
+    return name
+
+
+def _order(table: Table, layout: Layout, rows: Rows) -> NDArray[np.intp]:
+    """Return the order in which the rows of a sequence stand together, by time where the table has times."""
+    if layout.timestep is None:
+        return np.argsort(rows.sequences, kind="stable")
+    times = _times(table, layout.timestep, rows)
+    order = sorted(range(len(times)), key=lambda row: (rows.sequences[row], times[row]))
+    for before, row in pairwise(order):
+        if rows.sequences[before] == rows.sequences[row] and times[before] == times[row]:
+            place = f"{table.place(max(rows.numbers[before], rows.numbers[row]))}, column {layout.timestep!r}"
+            raise InvalidInput(
+                f"{place}: expected each timestep of a sequence once, got {shown(rows.times[row])} twice"
+            )
+    return np.array(order)
+
+
+def _times(table: Table, column: str, rows: Rows) -> list[Any]:
+    """Return times that can be compared: integers, else numbers, else points in time."""
+    for read in (_integer, _finite, _point_in_time):
+        with suppress(ValueError, TypeError):
+            return list(map(read, rows.times))
+    read = _finite if _is(_finite, rows.times[0]) else _point_in_time  # as the first, so must be all
+    row = next(row for row, cell in enumerate(rows.times) if not _is(read, cell))
+    raise InvalidInput(
+        f"{table.place(rows.numbers[row])}, column {column!r}: expected a number or a time such as 2024-01-31 12:00, "
+        f"as in the rows before, got {shown(rows.times[row])}"
+    )
+
+
+def _is(read: Callable[[Any], Any], cell: object) -> bool:
+    with suppress(ValueError, TypeError):
+        read(cell)
+        return True
+    return False
+
+
+def _integer(cell: Any) -> int:
+    if isinstance(cell, bool | float):
+        raise TypeError
+    return int(cell)
+
+
+def _finite(cell: Any) -> float:
+    number = float(cell)
+    if isinstance(cell, bool) or not math.isfinite(number):
+        raise ValueError(cell)
+    return number
+
+
+def _point_in_time(cell: Any) -> datetime:
+    point = datetime.fromisoformat(cell.strip())
+    return point if point.tzinfo else point.replace(tzinfo=UTC)
