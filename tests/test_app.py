@@ -19,7 +19,12 @@ PROTOCOL_ROUTES = {
     "GET /v2",
     "GET /v2/health/live",
     "GET /v2/health/ready",
+    "GET /v2/models/stats",
     "GET /v2/models/{model}",
+    "GET /v2/models/{model}/config",
+    "GET /v2/models/{model}/stats",
+    "GET /v2/models/{model}/versions/{version}/config",
+    "GET /v2/models/{model}/versions/{version}/stats",
     "GET /v2/models/{model}/ready",
     "GET /v2/models/{model}/versions/{version}",
     "GET /v2/models/{model}/versions/{version}/ready",
@@ -38,12 +43,14 @@ PROTOCOL_ROUTES = {
 ROUTES = PROTOCOL_ROUTES | {
     "GET /",
     "GET /attention",
+    "GET /health",
     "GET /health/live",
     "GET /health/ready",
     "GET /metrics",
     "GET /model",
     "GET /model/example",
     "GET /models",
+    "GET /version",
     "POST /predict",
 }
 

@@ -110,6 +110,7 @@ async def test_other_encodings_are_refused(client: httpx.AsyncClient, encoding: 
         (gzip.compress(BODY) + b"more", "body: expected gzip data, got other bytes: "),
         (gzip.compress(b"") * 1001, "body: expected gzip data of at most 1000 members, got more"),
     ],
+    ids=["end", "most", "all", "plain", "deflate", "checksum", "more", "members"],
 )
 async def test_wrong_data_are_refused(client: httpx.AsyncClient, content: bytes, message: str, size: int) -> None:
     """The answer says what is wrong, in the shape of each protocol."""

@@ -251,7 +251,7 @@ SEQUENCES = np.zeros((1, 20, 2))
         ),
         (as_json(SEQUENCES, parameters={"binary_data_output": "yes"}), 'expected true or false, got "yes"'),
         (as_json(SEQUENCES, parameters={"labels": 1}), "parameters.labels: expected true or false, got 1"),
-        (as_json(SEQUENCES, parameters=[]), "parameters: Input should be a valid dictionary"),
+        (as_json(SEQUENCES, parameters=[]), "parameters: expected an object, got a list"),
         *(
             (
                 as_json(SEQUENCES, parameters={name: value}),

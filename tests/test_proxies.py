@@ -22,7 +22,9 @@ JAVA = ROOT / "tests" / "programs" / "Predict.java"
 BODY = {"sequence": [[0.1, -0.2]] * 20}
 MANY = {"sequences": [[[0.1, -0.2]] * 20] * 200, "attention": "full"}
 
+# Its workers may then read the folder of the test; only root can set it, and others need not.
 NGINX = """
+user root root;
 daemon off; pid {folder}/pid; error_log {folder}/error.log;
 events {{}}
 http {{

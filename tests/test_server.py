@@ -1,12 +1,14 @@
 """The sockets of the server, its signals and its deadlines, in a process of its own."""
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -115,14 +117,16 @@ def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int
     """New processes load everything again. Requests wait meanwhile, and all are answered."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", str(workers)) as (url, process):
         for _ in range(3 - workers):
-            before, started = workers_of(process), get(f"{url}/attention").json()["live"]["start"]["seconds"]
+            before = workers_of(process)
+            posted = itertools.count(get(f"{url}/attention").json()["live"]["start"]["sequences"] + 1)
             process.send_signal(signal.SIGHUP)
 
-            def restarted(before: list[int] = before, started: float = started) -> bool:
+            def restarted(before: list[int] = before, posted: Iterator[int] = posted) -> bool:
                 assert post(f"{url}/predict", json=BODY, timeout=30).status_code == 200
                 if workers > 1:
                     return len(workers_of(process)) == workers and not set(before) & set(workers_of(process))
-                return bool(get(f"{url}/attention", timeout=30).json()["live"]["start"]["seconds"] < started)
+                counted = get(f"{url}/attention", timeout=30).json()["live"]["start"]["sequences"]
+                return bool(counted < next(posted))  # it counts from 0 again
 
             until(restarted, process)
         process.send_signal(signal.SIGTERM)
@@ -134,13 +138,13 @@ def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int
 def test_connections_stay_open_between_requests_as_long_as_is_set(artifacts: Path) -> None:
     """A load balancer keeps idle connections, by default for a minute or so."""
     arguments = ("--artifacts", str(artifacts), "--model", "after-lstm", "--keep-alive", "1")
-    with serving(*arguments) as (url, _), socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as idle:
-        idle.settimeout(20)
+    with serving(*arguments) as (url, _):
+        idle = HTTPConnection(url.removeprefix("http://"), timeout=20)
         for _ in range(2):
-            idle.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert idle.recv(4096).startswith(b"HTTP/1.1 200")
-            time.sleep(0.3)
-        assert idle.recv(4096) == b""
+            idle.request("GET", "/health/live")
+            assert idle.getresponse().read() == b'{"status":"live"}'
+        assert idle.sock.recv(1) == b""
+        idle.close()
 
 
 def test_idle_clients_do_not_use_up_all_descriptors(artifacts: Path) -> None:

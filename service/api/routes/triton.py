@@ -66,7 +66,7 @@ class QueuePolicy(BaseModel):
 class DynamicBatching(BaseModel):
     """How requests are joined into calls."""
 
-    preferred_batch_size: list[int] = Field([], description="Always empty.")
+    preferred_batch_size: list[int] = Field([], description="Always empty.", examples=[[]])
     max_queue_delay_microseconds: Literal[0] = Field(0, description="Always 0: an idle engine waits for no requests.")
     default_queue_policy: QueuePolicy = Field(description="What happens to requests that wait.")
 
@@ -149,7 +149,7 @@ class ModelStatistics(BaseModel):
     inference_stats: InferStatistics = Field(description="Where the time of the requests went.")
     response_stats: dict[str, Any] = Field({}, description="Always empty: each request has one answer.")
     batch_stats: list[BatchStatistics] = Field(description="The calls of the engine, by their number of sequences.")
-    memory_usage: list[Any] = Field([], description="Always empty: it is not measured.")
+    memory_usage: list[Any] = Field([], description="Always empty: it is not measured.", examples=[[]])
 
 
 class ModelStatisticsResponse(BaseModel):
