@@ -153,10 +153,8 @@ def add_routes(app: FastAPI) -> None:
     error_answers.add_handlers(app)
     protocols = (tfserving, kserve, oip, invocations)
     settings: Settings = app.state.settings
-    # Before all others, as Vertex AI may choose the path of another route.
-    vertex = invocations.routes_of_vertex(settings.vertex_predict_route, settings.vertex_health_route)
-    app.include_router(vertex[1])
-    add_inference_routes(app, [vertex[0], *(module.inference_router for module in (predict, *protocols))])
+    invocations.add_routes_of_vertex(app, settings.vertex_predict_route, settings.vertex_health_route)
+    add_inference_routes(app, [module.inference_router for module in (predict, *protocols)])
     # `triton` before `oip`, as `stats` is no model's name in `/v2/models/stats`.
     for module in (attention, operations, prometheus, page, documentation, triton, *protocols, model_repository):
         app.include_router(module.router)

@@ -1,7 +1,6 @@
 """The HTTP/1.1 protocol of a connection: uvicorn's, with stricter limits and better answers to unusual clients."""
 
 import asyncio
-from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
@@ -20,14 +19,6 @@ HEAD_TOO_LARGE: Final = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"expected a head of at most {MOST_HEAD_BYTES} bytes",
 )
-
-
-class Stage(Enum):
-    """The part of a message that a connection reads next."""
-
-    START = auto()
-    HEAD = auto()
-    BODY = auto()
 
 
 class ServerConfig(uvicorn.Config):
@@ -56,14 +47,15 @@ class Http11Protocol(HttpToolsProtocol):
     def __init__(self, config: ServerConfig, **more: Any) -> None:
         super().__init__(config=config, **more)
         self._head_timeout = config.head_timeout
-        self._stage = Stage.START
         self._read = 0  # bytes of the latest read
         self._head = 0  # bytes of the head that later reads than its first had
+        self._parsed = self.scope  # the scope of the latest complete head
+        self._partial = self.scope  # the scope of the head that the read before did not complete
+        self._earlier = self.cycle
         self._problem: tuple[HTTPStatus, str] | None = None  # a problem that httptools does not see
         self._deadline: asyncio.TimerHandle | None = None
         self._ended = False
         self._stopping = False
-        self._earlier = self.cycle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type] # as uvicorn's own class narrows it
@@ -85,30 +77,26 @@ class Http11Protocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = None
         self._read = len(data)
         try:
-            self._feed(data)
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                self._ignore_upgrades(memoryview(data)[offer.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(*(self._problem or (HTTPStatus.BAD_REQUEST, str(error))))
             return
-        if self._stage is Stage.HEAD:
-            if self._deadline is None:
-                self._start_deadline(self._head_timeout)
-            self._head += self._read
-            if self._head > MOST_HEAD_BYTES:
-                self._refuse(*HEAD_TOO_LARGE)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._stage = Stage.HEAD
-        self._head = -self._read  # `data_received` adds this read, which may begin with another message
+        if self.scope is not self._parsed:  # `on_message_begin` made it, but its head is not complete
+            self._await_rest_of_head()
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
-            return  # `_feed` parses the head again
-        self._stage = Stage.BODY
-        self._stop_deadline()
-        if (self._head >= 0 or self._read > MOST_HEAD_BYTES) and self._head_size() > MOST_HEAD_BYTES:
-            self._stage = Stage.HEAD
-            self._stop(*HEAD_TOO_LARGE)
+            return  # `_ignore_upgrades` parses the head again
+        if self._read > MOST_HEAD_BYTES or self.scope is self._partial:
+            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+            if size > MOST_HEAD_BYTES:
+                self._stop(*HEAD_TOO_LARGE)
+        self._parsed = self.scope
+        if self._deadline is not None:
+            self._stop_deadline()
         if not self.url.startswith(b"/"):
             target = httptools.parse_url(self.url)
             if target.path is None:
@@ -125,13 +113,7 @@ class Http11Protocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
-            self._stage = Stage.START
             super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._ended and self.cycle.response_complete:
-            self.transport.close()
 
     def shutdown(self) -> None:
         self._stopping = True
@@ -148,59 +130,66 @@ class Http11Protocol(HttpToolsProtocol):
         # There is no cycle before the first request.
         return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
-    def _feed(self, data: bytes) -> None:
-        """Parse data. Parse the head of a request that offers an upgrade again, without the offer.
+    def _ignore_upgrades(self, rest: memoryview) -> None:
+        """Parse the latest head again, without its offer to upgrade, and the data that follow it.
 
         Raises:
             HttpParserError: the data are malformed.
         """
-        rest = memoryview(data)
         while True:
+            method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+            if method == b"CONNECT":
+                self._stop(HTTPStatus.BAD_REQUEST, "there are no tunnels")
+            headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
+            self.parser.feed_data(b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(headers)))
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as offer:
                 rest = rest[offer.args[0] :]
-                self._ignore_upgrade()
             else:
                 return
 
-    def _ignore_upgrade(self) -> None:
-        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
-        if method == b"CONNECT":
-            raise httptools.HttpParserError("there are no tunnels")
-        headers = [b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade"]
-        head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(headers))
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
-        self.parser.feed_data(head)
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+    def _await_rest_of_head(self) -> None:
+        """Start the deadline of a head that is not complete, or check its size so far."""
+        if self.scope is not self._partial:
+            self._partial, self._head = self.scope, 0
+            if self._deadline is None:
+                self._start_deadline(self._head_timeout)
+            return
+        self._head += self._read
+        if self._head > MOST_HEAD_BYTES:
+            self._refuse(*HEAD_TOO_LARGE)
 
     def _end(self) -> bool:
         """Read no more. Return whether there are complete requests to answer; the connection closes after them."""
         self._ended = True
         self._stop_deadline()
-        if self._stage is Stage.BODY:  # the latest request can never be complete
+        if self._reads_body():  # the latest request can never be complete
             if not (self.pipeline and self.pipeline[0][0] is self.cycle):
                 return False
             self.pipeline.popleft()
             self.cycle = self._earlier
-            self._stage = Stage.START
-        # There is no cycle before the first request.
-        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
+        if not self._waits_for_answer():
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def _reads_body(self) -> bool:
+        return self.cycle is not None and self.cycle.more_body and self.scope is self._parsed  # type: ignore[redundant-expr]
 
     def _stop(self, status: HTTPStatus, reason: str) -> NoReturn:
-        """Stop the parser, in one of its callbacks."""
+        """Stop the parser, if this is one of its callbacks."""
         self._problem = status, reason
-        raise ValueError(reason)
+        raise httptools.HttpParserError(reason)
 
     def _refuse(self, status: HTTPStatus, reason: str) -> None:
         """Close the connection after malformed data."""
         if self._end():
             return
         first = self.cycle is None
-        if first or (self._stage is Stage.BODY and not self.cycle.response_started):
+        if first or (self._reads_body() and not self.cycle.response_started):
             text = f"malformed request: {reason}".encode()
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
