@@ -30,6 +30,15 @@ class ServerConfig(uvicorn.Config):
         self.head_timeout = head_timeout
 
 
+class NoRequest:
+    """Stands for the request before the first: it is complete and answered."""
+
+    more_body = False
+    response_started = True
+    response_complete = True
+    message_event = asyncio.Event()
+
+
 class Http11Protocol(HttpToolsProtocol):
     """uvicorn's protocol, which parses with httptools, with these differences.
 
@@ -46,6 +55,7 @@ class Http11Protocol(HttpToolsProtocol):
 
     def __init__(self, config: ServerConfig, **more: Any) -> None:
         super().__init__(config=config, **more)
+        self.cycle = NoRequest()  # type: ignore[assignment] # instead of None
         self._head_timeout = config.head_timeout
         self._read = 0  # bytes of the latest read
         self._head = 0  # bytes of the head that later reads than its first had
@@ -111,24 +121,16 @@ class Http11Protocol(HttpToolsProtocol):
         if codings != [b"chunked"]:
             self._stop(HTTPStatus.BAD_REQUEST, "expected no transfer coding but chunked, once")
 
-    def on_message_complete(self) -> None:
-        if not self.parser.should_upgrade():
-            super().on_message_complete()
-
     def shutdown(self) -> None:
         self._stopping = True
-        if self._waits_for_answer():
+        if not self.cycle.response_complete:
             super().shutdown()
         else:
             self.loop.call_later(GRACE_SECONDS, self._close_if_idle)
 
     def _close_if_idle(self) -> None:
-        if not self._waits_for_answer():
+        if self.cycle.response_complete:
             self.transport.close()
-
-    def _waits_for_answer(self) -> bool:
-        # There is no cycle before the first request.
-        return self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]
 
     def _ignore_upgrades(self, rest: memoryview) -> None:
         """Parse the latest head again, without its offer to upgrade, and the data that follow it.
@@ -171,13 +173,13 @@ class Http11Protocol(HttpToolsProtocol):
                 return False
             self.pipeline.popleft()
             self.cycle = self._earlier
-        if not self._waits_for_answer():
+        if self.cycle.response_complete:
             return False
         self.cycle.keep_alive = False
         return True
 
     def _reads_body(self) -> bool:
-        return self.cycle is not None and self.cycle.more_body and self.scope is self._parsed  # type: ignore[redundant-expr]
+        return self.cycle.more_body and self.scope is self._parsed
 
     def _stop(self, status: HTTPStatus, reason: str) -> NoReturn:
         """Stop the parser, if this is one of its callbacks."""
@@ -188,7 +190,7 @@ class Http11Protocol(HttpToolsProtocol):
         """Close the connection after malformed data."""
         if self._end():
             return
-        first = self.cycle is None
+        first = isinstance(self.cycle, NoRequest)
         if first or (self._reads_body() and not self.cycle.response_started):
             text = f"malformed request: {reason}".encode()
             self.transport.write(

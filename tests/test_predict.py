@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from service.api.request_body import RequestBody, require_structure
+from service.api.request_body import SLOW_BODY, RequestBody, require_structure
 from service.app import create_app
 from service.artifact.golden import Golden
 from service.artifact.tensors import Array
@@ -316,7 +316,9 @@ async def test_a_large_body_does_not_block_the_event_loop(artifacts: Path, engin
 )
 def test_what_takes_longer_is_decoded_in_a_thread(text: bytes, expected: bool) -> None:  # noqa: FBT001
     """Tables and named features take ten times as long as lists."""
-    assert RequestBody([text], len(text), [], 0.0).large_by_name is expected
+    body = RequestBody([text], len(text), [], 0.0)
+    assert (body.size > SLOW_BODY and body.is_slow(by_name=True)) is expected
+    assert not body.is_slow(by_name=False)
 
 
 def test_named_features_may_be_as_many_as_lists() -> None:

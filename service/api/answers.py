@@ -27,10 +27,12 @@ class Answers:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the awaitable of the app, without a coroutine of its own around it: most requests need none."""
         if scope["type"] == "http":
-            method = scope["method"]
-            accepted = [value for name, value in scope["headers"] if name == b"accept-encoding"]
+            method, accepted = scope["method"], b""
+            for name, value in scope["headers"]:
+                if name == b"accept-encoding":
+                    accepted += value + b","
             if accepted or method != "POST":
-                send = Answer(send, method, accepts_gzip(b",".join(accepted)[:1000])).send
+                send = Answer(send, method, accepts_gzip(accepted[:1000])).send
                 if method == "HEAD":
                     scope = {**scope, "method": "GET"}
         return self.app(scope, receive, send)

@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import Receive, Scope, Send
 
 from service.api.error_answers import answer_service_error
-from service.api.request_body import JSON, RequestBody, read_body
+from service.api.request_body import JSON, SLOW_BODY, RequestBody, read_body
 from service.errors import ServiceError
 from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
@@ -94,7 +94,7 @@ async def _infer(request: Request, model: Model, decode: Decoder, by_name: bool)
         body = await read_body(request, settings.max_body, settings.timeout)
         most = plane.most_sequences(model.card)
         # Large data are decoded and encoded in a thread, so that other requests proceed.
-        if body.large or (by_name and body.large_by_name):
+        if body.size > SLOW_BODY and body.is_slow(by_name=by_name):
             question, encode = await asyncio.to_thread(decode, body, model, most)
         else:
             question, encode = decode(body, model, most)

@@ -31,8 +31,8 @@ CSV: Final = "text/csv"
 CSV_BODY: Final[dict[str, Any]] = {CSV: {"schema": {"type": "string"}}}
 #: Bodies of more bytes are decoded in a thread.
 LARGE_BODY: Final = 256 * 2**10
-#: The same for tables and for named features, which take longer.
-LARGE_TABLE: Final = 8 * 2**10
+#: Bodies of more bytes are decoded in a thread if they are tables or name features, which takes longer.
+SLOW_BODY: Final = 8 * 2**10
 #: Lists, objects and fields that a body may have in addition to those of its sequences.
 LARGE_STRUCTURE: Final = 1000
 
@@ -52,16 +52,14 @@ class RequestBody(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     received: float
 
-    @property
-    def large(self) -> bool:
-        """Whether decoding it belongs in a thread."""
-        return self.size > LARGE_BODY
+    def is_slow(self, *, by_name: bool) -> bool:
+        """Return whether decoding it belongs in a thread.
 
-    @property
-    def large_by_name(self) -> bool:
-        """Whether decoding it belongs in a thread, because it seems to be a table or to name features."""
-        return self.size > LARGE_TABLE and any(
-            b'"dataframe_' in chunk or chunk.count(b"{") >= chunk.count(b"[") for chunk in self.chunks
+        Args:
+            by_name: whether it may be a table or name features. Both take longer.
+        """
+        return self.size > LARGE_BODY or (
+            by_name and any(b'"dataframe_' in chunk or chunk.count(b"{") >= chunk.count(b"[") for chunk in self.chunks)
         )
 
     def decode(self, expected: type[S], card: ModelCard, most: int) -> tuple[S, PaddedSequences]:
@@ -99,8 +97,8 @@ def parse_sequences(text: bytes, expected: type[M], most_sequences: int, card: M
         TooLarge: the text has more lists, objects, fields or values than those sequences could have.
         InvalidInput: the text is not JSON, or is not of the type.
     """
-    require_structure(text, most_sequences, card, card.features)
     if len(text) > LARGE_BODY:
+        require_structure(text, most_sequences, card, card.features)
         most = most_sequences * card.timesteps * card.features + LARGE_STRUCTURE
         if (count := text.count(b",")) > most:
             raise TooLarge(f"expected at most {most} values in the body, got {count}")
@@ -119,14 +117,13 @@ def require_structure(text: bytes, most_sequences: int, card: ModelCard, names: 
     Raises:
         TooLarge: it has more.
     """
-    if len(text) > LARGE_BODY:
-        # Each list, field or value becomes an object while no other thread has the interpreter, and takes up to twenty
-        # times the memory of its text. Counting takes far less time.
-        most = most_sequences * (card.timesteps + 3) + LARGE_STRUCTURE
-        lists, objects, fields = map(text.count, (b"[", b"{", b":"))
-        if lists + objects > most or fields > most + objects * names:
-            count = lists + objects + fields
-            raise TooLarge(f"expected at most {most} lists, objects and fields in the body, got {count}")
+    # Each list, field or value becomes an object while no other thread has the interpreter, and takes up to twenty
+    # times the memory of its text. Counting takes far less time.
+    most = most_sequences * (card.timesteps + 3) + LARGE_STRUCTURE
+    lists, objects, fields = map(text.count, (b"[", b"{", b":"))
+    if lists + objects > most or fields > most + objects * names:
+        count = lists + objects + fields
+        raise TooLarge(f"expected at most {most} lists, objects and fields in the body, got {count}")
 
 
 def parse_json(text: bytes, load: Loads = loads) -> Any:

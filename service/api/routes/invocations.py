@@ -28,7 +28,16 @@ from service.api.codecs.tables import (
 from service.api.error_answers import INFERENCE_ERRORS, documented, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, add_inference_routes, infer
 from service.api.openapi import takes
-from service.api.request_body import CSV, CSV_BODY, RequestBody, media_type_of, parse_json, require_structure, validated
+from service.api.request_body import (
+    CSV,
+    CSV_BODY,
+    LARGE_BODY,
+    RequestBody,
+    media_type_of,
+    parse_json,
+    require_structure,
+    validated,
+)
 from service.api.selection import NO_SELECTION
 from service.artifact.card import ModelCard
 from service.errors import InvalidInput
@@ -119,7 +128,8 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     text = b"".join(body.chunks)
     if b'"dataframe_' in text:
         require_size(text, model.card, most)
-        require_structure(text, most, model.card, model.card.timesteps * model.card.features + MORE_COLUMNS)
+        if body.size > LARGE_BODY:
+            require_structure(text, most, model.card, model.card.timesteps * model.card.features + MORE_COLUMNS)
         fields = validated(Invocation, parse_json(text, loads_records), "body")
         sequences = fields.decode(model.card, most)
     else:
