@@ -111,7 +111,8 @@ class Http11Protocol(HttpToolsProtocol):
             target = httptools.parse_url(self.url)
             if target.path is None:
                 self.url = b"/" if target.query is None else b"/?" + target.query
-        self._earlier = self.cycle
+        if not self.cycle.response_complete:  # else it should be freed
+            self._earlier = self.cycle
         super().on_headers_complete()
         if self._stopping:
             self.cycle.keep_alive = False
