@@ -128,8 +128,8 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         repository, max_sequences=settings.max_sequences, max_values=settings.max_body // BYTES_OF_VALUE
     )
     app.root_path = settings.root_path
-    add_middleware(app, settings)
     add_routes(app)
+    add_middleware(app, settings)
     return app
 
 
@@ -152,12 +152,19 @@ def add_routes(app: FastAPI) -> None:
     """Add all routes to an app, and the answers to its errors."""
     error_answers.add_handlers(app)
     protocols = (tfserving, kserve, oip, invocations)
-    settings: Settings = app.state.settings
-    invocations.add_routes_of_vertex(app, settings.vertex_predict_route, settings.vertex_health_route)
-    add_inference_routes(app, [module.inference_router for module in (predict, *protocols)])
+    inference_routers = [module.inference_router for module in (predict, *protocols)]
     # `triton` before `oip`, as `stats` is no model's name in `/v2/models/stats`.
-    for module in (attention, operations, prometheus, page, documentation, triton, *protocols, model_repository):
-        app.include_router(module.router)
+    modules = (attention, operations, prometheus, page, documentation, triton, *protocols, model_repository)
+    routers = [module.router for module in modules]
+    settings: Settings = app.state.settings
+    # Before all others, as their paths may be those of other routes.
+    if settings.vertex_predict_route is not None:
+        inference_routers.insert(0, invocations.inference_router_of_vertex(settings.vertex_predict_route))
+    if settings.vertex_health_route is not None:
+        routers.insert(0, invocations.router_of_vertex(settings.vertex_health_route))
+    add_inference_routes(app, inference_routers)
+    for router in routers:
+        app.include_router(router)
     openapi.complete(app)
 
 

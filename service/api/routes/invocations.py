@@ -9,7 +9,7 @@ https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirement
 from functools import partial
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import BaseModel, Field, model_validator
 
@@ -26,7 +26,7 @@ from service.api.codecs.tables import (
     table_of_split,
 )
 from service.api.error_answers import INFERENCE_ERRORS, documented, documented_in_protocol
-from service.api.inference import Encoder, JsonResponse, add_inference_routes, infer
+from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import (
     CSV,
@@ -174,14 +174,15 @@ async def version() -> str:
     return __version__
 
 
-def add_routes_of_vertex(app: FastAPI, predict: str | None, health: str | None) -> None:
-    """Add the routes of Vertex AI, at the paths that it names; they are in no document.
+def inference_router_of_vertex(path: str) -> APIRouter:
+    """Return the router of Vertex AI's route for predictions, which is in no document."""
+    router = APIRouter(include_in_schema=False)
+    router.add_api_route(path, invocations, methods=["POST"], name="vertex_predict")
+    return router
 
-    They come before all others, as a path may be that of another route.
-    """
-    if predict is not None:
-        inference = APIRouter(include_in_schema=False)
-        inference.add_api_route(predict, invocations, methods=["POST"], name="vertex_predict")
-        add_inference_routes(app, [inference])
-    if health is not None:
-        app.add_api_route(health, ping, methods=["GET"], name="vertex_health", include_in_schema=False)
+
+def router_of_vertex(path: str) -> APIRouter:
+    """Return the router of Vertex AI's route for health, which is in no document."""
+    router = APIRouter(include_in_schema=False)
+    router.add_api_route(path, ping, methods=["GET"], name="vertex_health")
+    return router

@@ -147,7 +147,7 @@ class ModelStatistics(BaseModel):
     inference_count: int = Field(description="Sequences of the answered requests.", examples=[42])
     execution_count: int = Field(description="Calls of the engine.", examples=[7])
     inference_stats: InferStatistics = Field(description="Where the time of the requests went.")
-    response_stats: dict[str, Any] = Field({}, description="Always empty: each request has one answer.")
+    response_stats: dict[str, Any] = Field({}, description="Always empty: each request has one answer.", examples=[{}])
     batch_stats: list[BatchStatistics] = Field(description="The calls of the engine, by their number of sequences.")
     memory_usage: list[Any] = Field([], description="Always empty: it is not measured.", examples=[[]])
 
