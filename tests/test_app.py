@@ -92,7 +92,8 @@ async def test_every_field_has_a_description_and_an_example(document: dict[str, 
         assert schema["description"], name
         for field, content in schema["properties"].items():
             assert content.get("description") or "$ref" in content, f"{name}.{field}"
-            kinds = [content, *content.get("anyOf", ()), content.get("items", {})]
+            kinds = [content, *content.get("anyOf", ())]
+            kinds += [kind.get("items", {}) for kind in kinds]
             says_all = any(kind.keys() & {"$ref", "const", "format", "pattern"} for kind in kinds)
             assert says_all or "examples" in content, f"{name}.{field}"
 

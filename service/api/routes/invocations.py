@@ -68,8 +68,11 @@ class Invocation(Instances):
         None,
         description="A table: its `columns`, and the rows of its `data`. Columns are matched with the labels of the "
         "card by name.",
+        examples=[{"columns": ["0", "1"], "data": [[0.1, -0.2]] * 20}],
     )
-    dataframe_records: Any = Field(None, description="A table: one object a row.")
+    dataframe_records: Any = Field(
+        None, description="A table: one object a row.", examples=[[{"0": 0.1, "1": -0.2}] * 20]
+    )
     params: Params | None = Field(None, description="Parameters of the answer.")
     parameters: Params | None = Field(None, description="Vertex AI: the same as `params`.")
 
