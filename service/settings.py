@@ -79,7 +79,9 @@ class Settings(BaseSettings):
         10, gt=0, description="longest time that the head of a request may take to arrive, in seconds"
     )
     root_path: str = Field(
-        "", description="path prefix below which a proxy serves the service, such as /attention; the proxy may strip it"
+        "",
+        description="path prefix below which a proxy serves the service, such as /models-of-ours; the proxy may strip "
+        "it",
     )
     trusted_proxies: str = Field(
         "127.0.0.1,::1",

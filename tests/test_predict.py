@@ -364,7 +364,9 @@ async def test_too_many_values_are_refused_before_they_are_parsed(artifacts: Pat
                     "/predict", content=start + unit * 100_000 + b"!", headers={"Content-Type": "application/json"}
                 )
                 assert response.status_code == 413
-                message = "expected at most 41000 values in the body, got 100000"
+                message = (
+                    "expected at most 1000 sequences of 20 times 2 values in the body, got more than 100000 values"
+                )
                 assert response.json() == {"detail": message}
         full = {"sequences": [SEQUENCE] * 1000, "importance": False}
         assert (await client.post("/predict", json=full)).status_code == 200

@@ -138,7 +138,8 @@ def test_all_columns_may_be_there_where_training_chose_some() -> None:
         ('9:00,10:00,11:00\n"1"2,2,3\n', ONE, "line 2: expected CSV, got an error: "),
         ("9:00,10:00,11:00\n", ONE, "expected at least one row, got none"),
         ("\n", ONE, "expected CSV with the names of columns in its first line, got no text"),
-        ("," * 1020, ONE, "line 1: expected at most 1003 cells in a row, got more"),
+        ("9:00;10:00;11:00\n1;2;3\n", ONE, "line 1: expected commas between the columns, got ';'"),
+        ("," * 1020, ONE, "line 1: expected at most 1003 cells in a row, got more: are the line ends"),
     ],
 )
 def test_an_error_names_the_column_and_the_row(text: str, described: ModelCard, message: str) -> None:

@@ -167,7 +167,7 @@ PAIRS: list[tuple[str, str | None, int, Any]] = [
         404,
         {"error": 'version: expected the number of a version, in digits, got "latest"'},
     ),
-    (f"POST {URL}/versions/1", "{}", 405, {"error": "Method Not Allowed"}),
+    (f"POST {URL}/versions/1", "{}", 405, {"error": "expected one of the methods GET, HEAD, OPTIONS, got POST"}),
     (f"POST {URL}:", "{}", 404, {"error": f"{VERBS}, got :"}),
     *(
         (f"POST {URL}{place}:{verb}", "{}", 404, {"error": f"{VERBS}, got :{verb}"})

@@ -21,7 +21,6 @@ from service.api.request_body import JSON
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
 
 #: What Starlette raises for an unknown method and for an unknown path.
-NO_METHOD: Final = "Method Not Allowed"
 NO_PATH: Final = "Not Found"
 
 
@@ -101,7 +100,9 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405 or (method == "OPTIONS" and path == "*"):
         allow = {"Allow": allowed_methods(request)}
         return (
-            Response(status_code=204, headers=allow) if method == "OPTIONS" else _answer(request, 405, NO_METHOD, allow)
+            Response(status_code=204, headers=allow)
+            if method == "OPTIONS"
+            else _answer(request, 405, f"expected one of the methods {allow['Allow']}, got {method}", allow)
         )
     if (error.status_code, error.detail) != (404, NO_PATH):
         return _answer(request, error.status_code, error.detail, error.headers)

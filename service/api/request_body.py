@@ -101,7 +101,10 @@ def parse_sequences(text: bytes, expected: type[M], most_sequences: int, card: M
         require_structure(text, most_sequences, card, card.features)
         most = most_sequences * card.timesteps * card.features + LARGE_STRUCTURE
         if (count := text.count(b",")) > most:
-            raise TooLarge(f"expected at most {most} values in the body, got {count}")
+            raise TooLarge(
+                f"expected at most {most_sequences} sequences of {card.timesteps} times {card.features} values in the "
+                f"body, got more than {count} values"
+            )
     return validated(expected, parse_json(text, load), "body")
 
 
@@ -135,7 +138,8 @@ def parse_json(text: bytes, load: Loads = loads) -> Any:
     try:
         return load(text.removeprefix(BYTE_ORDER_MARK))
     except json.JSONDecodeError as error:  # orjson's is a subclass
-        message = f"position {error.pos}: expected JSON (which has no NaN and no Infinity), got: {error.msg}"
+        got = f"got: {error.msg}" if text else "got an empty body"
+        message = f"position {error.pos}: expected JSON (which has no NaN and no Infinity), {got}"
     raise InvalidInput(message)  # outside of the block above: the error there holds the text
 
 

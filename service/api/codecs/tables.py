@@ -101,7 +101,9 @@ def table_of_records(records: object) -> Table:
         InvalidInput: it has another form.
     """
     where = "dataframe_records"
-    if not isinstance(records, list) or not records or not isinstance(records[0], dict):
+    if records == []:
+        raise InvalidInput("expected at least one row, got none")
+    if not isinstance(records, list) or not isinstance(records[0], dict):
         raise InvalidInput(f"{where}: expected a list of objects, got {kind_of(records)}")
     columns = list(records[0])
 
@@ -130,6 +132,8 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
     columns = [name.strip() for name in names]
+    if other := next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None):
+        raise InvalidInput(f"line 1: expected commas between the columns, got {other!r}")
 
     def checked() -> Iterator[tuple[int, list[str]]]:
         for line, cells in rows:
@@ -152,7 +156,10 @@ def _csv_rows(text: bytes, most: int) -> Iterator[tuple[int, list[str]]]:
     def lines() -> Iterator[str]:
         for line in io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""):
             if line.count(",") > most:  # before it becomes a list
-                raise InvalidInput(f"line {reader.line_num + 1}: expected at most {most} cells in a row, got more")
+                raise InvalidInput(
+                    f"line {reader.line_num + 1}: expected at most {most} cells in a row, got more: are the line ends "
+                    "missing? curl keeps them with --data-binary"
+                )
             yield line
 
     reader = csv.reader(lines(), skipinitialspace=True, strict=True)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 
 from service.api.codecs.instances import Instances
 from service.api.codecs.padding import Lengths
@@ -36,8 +36,8 @@ class ModelList(BaseModel):
 class ExplainBody(Instances):
     """Sequences, and whether to answer importance."""
 
-    importance: bool = Field(default=False, description="As of `POST /predict`.", examples=[False])
-    probabilities: bool = Field(default=False, description="As of `POST /predict`.", examples=[False])
+    importance: StrictBool = Field(default=False, description="As of `POST /predict`.", examples=[False])
+    probabilities: StrictBool = Field(default=False, description="As of `POST /predict`.", examples=[False])
 
 
 class Explanations(BaseModel):

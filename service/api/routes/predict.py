@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, model_validator
 
 from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
@@ -66,13 +66,13 @@ class PredictRequest(SequenceFields):
         "timesteps per unit. `none`: predictions alone.",
         examples=["mean"],
     )
-    importance: bool = Field(
+    importance: StrictBool = Field(
         default=False,
         description="Whether to answer how much each prediction depends on each timestep. It takes one more run of the "
         "model for each timestep.",
         examples=[False],
     )
-    probabilities: bool = Field(
+    probabilities: StrictBool = Field(
         default=False, description="Whether to answer the probability of each class by its name.", examples=[False]
     )
 
