@@ -30,9 +30,16 @@ class ServerConfig(uvicorn.Config):
         self.head_timeout = head_timeout
 
 
+class NoTrailers(list[tuple[bytes, bytes]]):
+    """Takes the trailers after a body, which httptools reports as headers, and drops them."""
+
+    def append(self, header: tuple[bytes, bytes]) -> None: ...
+
+
 class NoRequest:
     """Stands for the request before the first: it is complete and answered."""
 
+    disconnected = False
     more_body = False
     response_started = True
     response_complete = True
@@ -47,6 +54,7 @@ class Http11Protocol(HttpToolsProtocol):
     * A head must be complete within the configuration's `head_timeout` seconds, and has at most `MOST_HEAD_BYTES`.
     * After malformed bytes, the requests before them are answered, and the connection closes. The bytes themselves get
       an answer only if nothing came before them: they may be the rest of a body that was longer than declared.
+    * Trailers are dropped: they must not be taken for headers.
     * The only transfer coding is `chunked`. httptools would pass on a body that is compressed as well.
     * A server that stops answers the requests that are on their way to it.
     * A client that closes its side of the connection is still answered.
@@ -59,6 +67,7 @@ class Http11Protocol(HttpToolsProtocol):
         self._head_timeout = config.head_timeout
         self._read = 0  # bytes of the latest read
         self._head = 0  # bytes of the head that later reads than its first had
+        self._framing = 0  # bytes since the head, or the last chunk's size, that belong to no body
         self._parsed = self.scope  # the scope of the latest complete head
         self._partial = self.scope  # the scope of the head that the read before did not complete
         self._earlier = self.cycle
@@ -82,10 +91,9 @@ class Http11Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._ended:
             return
-        if self.timeout_keep_alive_task is not None:
-            self.timeout_keep_alive_task.cancel()
-            self.timeout_keep_alive_task = None
+        before = self.scope
         self._read = len(data)
+        self._framing += self._read
         try:
             try:
                 self.parser.feed_data(data)
@@ -94,8 +102,14 @@ class Http11Protocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(*(self._problem or (HTTPStatus.BAD_REQUEST, str(error))))
             return
-        if self.scope is not self._parsed:  # `on_message_begin` made it, but its head is not complete
+        # `on_message_begin` makes a scope. Other data, such as the rest of an answered body, do not prolong a deadline.
+        if self.timeout_keep_alive_task is not None and self.scope is not before:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        if self.scope is not self._parsed:  # its head is not complete
             self._await_rest_of_head()
+        elif self._framing > MOST_HEAD_BYTES:
+            self._refuse(*HEAD_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -114,11 +128,18 @@ class Http11Protocol(HttpToolsProtocol):
         if not self.cycle.response_complete:  # else it should be freed
             self._earlier = self.cycle
         super().on_headers_complete()
+        self.headers = NoTrailers()  # the scope keeps the list of headers
+        self._framing = 0
         if self._stopping:
             self.cycle.keep_alive = False
 
+    def on_body(self, body: bytes) -> None:
+        self._framing -= len(body)
+        super().on_body(body)
+
     def on_chunk_header(self) -> None:
-        codings = [value.lower() for name, value in self.headers if name == b"transfer-encoding"]
+        self._framing = 0
+        codings = [value.lower() for name, value in self.scope["headers"] if name == b"transfer-encoding"]
         if codings != [b"chunked"]:
             self._stop(HTTPStatus.BAD_REQUEST, "expected no transfer coding but chunked, once")
 
@@ -192,13 +213,16 @@ class Http11Protocol(HttpToolsProtocol):
         if self._end():
             return
         first = isinstance(self.cycle, NoRequest)
-        if first or (self._reads_body() and not self.cycle.response_started):
+        answers = first or (self._reads_body() and not self.cycle.response_started)
+        if answers:
             text = f"malformed request: {reason}".encode()
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
                 b"connection: close\r\n\r\n%b" % (status, status.phrase.encode(), len(text), text)
             )
-        if first and self.transport.can_write_eof():
+        if answers and self.transport.can_write_eof():
+            self.cycle.disconnected = True  # it must not answer as well
+            self.cycle.message_event.set()
             self.transport.write_eof()
             self._start_deadline(LINGER_SECONDS)
         else:

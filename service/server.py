@@ -1,5 +1,6 @@
 """The server: its sockets, its worker processes, and its restart on SIGHUP."""
 
+import errno
 import logging
 import os
 import signal
@@ -29,10 +30,10 @@ def listen(settings: Settings) -> list[socket.socket]:
         SystemExit: the address is not free, or there is no such socket.
     """
     try:
-        if settings.fd is not None:
-            return [socket.socket(fileno=settings.fd)]
         if handed_over := _handed_over():
             return handed_over
+        if settings.fd is not None:
+            return [socket.socket(fileno=settings.fd)]
         if settings.uds is not None:
             return [_listen_on_path(settings.uds)]
         return _listen_on_host(settings.host, settings.port)
@@ -65,6 +66,7 @@ def serve(config: ServerConfig, sockets: Sequence[socket.socket]) -> None:
     if server.restarts:
         for number, descriptor in enumerate(sorted(one.fileno() for one in kept), FIRST_DESCRIPTOR):
             os.dup2(descriptor, number)
+            os.set_inheritable(number, True)  # noqa: FBT003
         os.environ |= {"LISTEN_FDS": str(len(kept)), "LISTEN_PID": str(os.getpid())}
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same command
 
@@ -111,11 +113,12 @@ def _handed_over() -> list[socket.socket]:
 
 def _listen_on_path(path: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
-    with suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:  # left behind by a service that was killed
-            path.unlink()
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:  # left behind by a service that was killed
+                path.unlink()
     listener.bind(str(path))
     path.chmod(0o666)  # the proxy runs as another user; the directory limits the access
     return listener
@@ -124,6 +127,7 @@ def _listen_on_path(path: Path) -> socket.socket:
 def _listen_on_host(host: str, port: int) -> list[socket.socket]:
     """Return a socket for each address of a host. They do not accept connections yet."""
     listeners: list[socket.socket] = []
+    problem: OSError | None = None
     for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -131,8 +135,17 @@ def _listen_on_host(host: str, port: int) -> list[socket.socket]:
             # `::` stands for IPv4 as well. Other addresses have a socket of their own for each family.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
         # All addresses share the port of the first.
-        listener.bind((address[0], listeners[0].getsockname()[1] if listeners else port, *address[2:]))
-        listeners.append(listener)
+        try:
+            listener.bind((address[0], listeners[0].getsockname()[1] if listeners else port, *address[2:]))
+        except OSError as error:
+            listener.close()
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            problem = error  # of `localhost`, say, where IPv6 is off
+        else:
+            listeners.append(listener)
+    if problem is not None and not listeners:
+        raise problem
     return listeners
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ LENGTH = b"Content-Length: 4\r\n\r\nbody"
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer the method, the target and the body; wait first if the target says so."""
-    body, more = b"", True
+    body, more = b"", scope["path"] != "/early"
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
@@ -34,6 +35,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/slow":
         await asyncio.sleep(0.1)
     content = b"%b %b?%b %b" % (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
+    content += b"".join(value for name, value in scope["headers"] if name == b"shown")
     headers = [(b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": content})
@@ -75,19 +77,11 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "asyncio", {"use_uvloop": True}
 
 
-@pytest.fixture(scope="module")
-async def port() -> AsyncIterator[int]:
-    """Serve the app, with short deadlines, and return the port."""
+@asynccontextmanager
+async def served(**deadlines: float) -> AsyncIterator[int]:
+    """Serve the app, and yield the port."""
     number = free_port()
-    config = ServerConfig(
-        echo,
-        port=number,
-        head_timeout=HEAD_SECONDS,
-        timeout_keep_alive=10,
-        lifespan="off",
-        ws="none",
-        log_level="error",
-    )
+    config = ServerConfig(echo, port=number, lifespan="off", ws="none", log_level="error", **deadlines)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -95,6 +89,19 @@ async def port() -> AsyncIterator[int]:
     yield number
     server.should_exit = True
     await serving
+
+
+@pytest.fixture(scope="module")
+async def port() -> AsyncIterator[int]:
+    async with served(head_timeout=60, timeout_keep_alive=60) as number:
+        yield number
+
+
+@pytest.fixture(scope="module")
+async def hasty_port() -> AsyncIterator[int]:
+    """The port of a server with short deadlines."""
+    async with served(head_timeout=HEAD_SECONDS, timeout_keep_alive=1) as number:
+        yield number
 
 
 ANSWER = (200, b"POST /a? body")
@@ -196,10 +203,10 @@ async def test_a_head_has_a_limit(port: int, head: bytes) -> None:
 @pytest.mark.parametrize(
     "pieces", [[], [GET[:9]], [GET, GET[:9]]], ids=["nothing", "half a head", "half of the second"]
 )
-async def test_a_head_has_a_deadline(port: int, pieces: list[bytes]) -> None:
+async def test_a_head_has_a_deadline(hasty_port: int, pieces: list[bytes]) -> None:
     """The connection is closed after it. A connection between two requests is not."""
-    assert await talk(port, *pieces) == [GET_ANSWER][: len(pieces) - 1]
-    assert await talk(port, GET, patience=2 * HEAD_SECONDS) == [GET_ANSWER, None]
+    assert await talk(hasty_port, *pieces) == [GET_ANSWER][: len(pieces) - 1]
+    assert await talk(hasty_port, GET, patience=2 * HEAD_SECONDS) == [GET_ANSWER, None]
 
 
 async def test_a_client_that_closes_its_side_is_answered(port: int) -> None:
@@ -222,3 +229,34 @@ async def test_a_client_that_closes_its_side_is_answered(port: int) -> None:
 async def test_a_target_may_be_a_url(port: int, target: bytes, answer: bytes) -> None:
     """Its path may be missing."""
     assert await talk(port, b"GET %b HTTP/1.1\r\nConnection: close\r\n\r\n" % target) == [(200, answer)]
+
+
+async def test_trailers_are_no_headers(port: int) -> None:
+    """They are dropped, and limited like a head, also after the answer."""
+    trailer = CHUNKED.removesuffix(b"\r\n") + b"Shown: trailer\r\n\r\n"
+    assert await talk(port, POST + trailer, LAST) == [ANSWER, LAST_ANSWER]
+    assert await talk(port, POST + b"Shown: !\r\n" + trailer, LAST) == [(200, ANSWER[1] + b"!"), LAST_ANSWER]
+    for trailers in (b"a:b\r\n" * MOST_HEAD_BYTES, b"a:" + b"b" * 4 * MOST_HEAD_BYTES):
+        [answer] = await talk(port, POST + CHUNKED.removesuffix(b"\r\n"), trailers)
+        assert answer is not None
+        assert answer[0] == 431
+    body = b"b" * 4 * MOST_HEAD_BYTES
+    chunks = b"%x\r\n%b\r\n" % (len(body), body) * 4 + b"0\r\n\r\n"
+    request = POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunks
+    assert await talk(port, request[:99], request[99:], LAST) == [(200, b"POST /a? " + body * 4), LAST_ANSWER]
+
+
+@pytest.mark.parametrize("piece", [b"\r\n", b"x"], ids=["empty lines", "a body"])
+async def test_other_data_do_not_keep_a_connection_open(hasty_port: int, piece: bytes) -> None:
+    """A connection between two requests is closed after `timeout_keep_alive` seconds unless a request begins."""
+    head = GET if piece == b"\r\n" else b"GET /early HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", hasty_port)
+    writer.write(head)
+    assert (await reader.readuntil(b" ")).startswith(b"HTTP/1.1")
+    closed = asyncio.create_task(reader.read())
+    async with asyncio.timeout(20):
+        while not closed.done():
+            writer.write(piece)
+            await asyncio.sleep(0.05)
+    closed.exception()  # the connection may be reset
+    writer.close()

@@ -65,9 +65,20 @@ def test_a_unix_socket(artifacts: Path, tmp_path: Path, workers: str) -> None:
     assert outcome.stderr == f"error: cannot listen on {path}: choose another --uds (Address already in use)\n"
 
 
+def test_another_file_is_no_socket(artifacts: Path, tmp_path: Path) -> None:
+    """It is not replaced."""
+    path = tmp_path / "data.txt"
+    path.write_text("precious")
+    outcome = subprocess.run(
+        command(artifacts, "--uds", str(path)), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert outcome.returncode == 1
+    assert path.read_text() == "precious"
+
+
 @pytest.mark.parametrize("by", ["--fd", "LISTEN_FDS"])
 def test_an_inherited_socket(artifacts: Path, by: str) -> None:
-    """A service manager opens the socket, as systemd does."""
+    """A service manager opens the socket, as systemd does. The service keeps it when it restarts."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         serve = command(artifacts, *(["--fd", "3"] if by == "--fd" else []))
@@ -88,6 +99,8 @@ def test_an_inherited_socket(artifacts: Path, by: str) -> None:
         try:
             wait_until_ready(url, process)
             assert post(f"{url}/predict", json=BODY).status_code == 200
+            process.send_signal(signal.SIGHUP)
+            until(lambda: get(f"{url}/attention", timeout=30).json()["live"]["start"]["sequences"] == 0, process)
         finally:
             process.terminate()
             process.communicate(timeout=30)

@@ -44,10 +44,13 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def takes(body: type[BaseModel], *, required: bool = True, **more: Any) -> dict[str, Any]:
-    """Return the `openapi_extra` of a route that reads a JSON body itself, or a body of `more` media types."""
+def takes(body: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """Return the `openapi_extra` of a route that reads a JSON body itself.
+
+    Other media types are left out: generators of clients warn of `text/csv`, or leave out the route.
+    """
     BODIES[body.__name__] = body
-    content = {JSON: {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}, **more}
+    content = {JSON: {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}}
     return {"requestBody": {"required": required, "content": content}}
 
 

@@ -27,8 +27,6 @@ JSON: Final = "application/json"
 #: The UTF-8 byte order mark, which some editors and clients write before JSON.
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 CSV: Final = "text/csv"
-#: The OpenAPI content of a body of CSV.
-CSV_BODY: Final[dict[str, Any]] = {CSV: {"schema": {"type": "string"}}}
 #: Bodies of more bytes are decoded in a thread.
 LARGE_BODY: Final = 256 * 2**10
 #: Bodies of more bytes are decoded in a thread if they are tables or name features, which takes longer.

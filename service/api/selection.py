@@ -1,5 +1,6 @@
 """Selecting the model of a request: by `?model=` and `?version=`, or by the path of a protocol."""
 
+import re
 from typing import Annotated, Any
 
 from fastapi import Depends, Query, Request
@@ -13,8 +14,8 @@ from service.serving.model import Model
 
 
 def _plain_digits(value: Any) -> Any:
-    """Refuse what Python reads as a number, but is not the name of a version: `1_0`, `+1`, ` 1`, `1.0`."""
-    if isinstance(value, str) and not (value.isascii() and value.isdigit()):
+    """Refuse what Python reads as a number, but is not the name of a version: `1_0`, `+1`, ` 1`, `1.0`, `01`."""
+    if isinstance(value, str) and not re.fullmatch("0|[1-9][0-9]*", value):
         raise ValueError(f"expected the number of a version, in digits, got {shown(value)}")
     return value
 

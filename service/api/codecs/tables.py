@@ -154,10 +154,11 @@ def _csv_rows(text: bytes, most: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each row that has any, with the number of its first line."""
 
     def lines() -> Iterator[str]:
-        for line in io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""):
+        # Not `reader.line_num`: the reader holds this generator, and the cycle would keep the text.
+        for number, line in enumerate(io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""), 1):
             if line.count(",") > most:  # before it becomes a list
                 raise InvalidInput(
-                    f"line {reader.line_num + 1}: expected at most {most} cells in a row, got more: are the line ends "
+                    f"line {number}: expected at most {most} cells in a row, got more: are the line ends "
                     "missing? curl keeps them with --data-binary"
                 )
             yield line

@@ -17,6 +17,7 @@ from service import __version__, errors
 from service.api.codecs.instances import Instances, SignatureChoice
 from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.codecs.records import loads_records
+from service.api.codecs.sequences import NamedFeatures
 from service.api.codecs.tables import (
     MORE_COLUMNS,
     decode_csv_table,
@@ -30,7 +31,6 @@ from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import (
     CSV,
-    CSV_BODY,
     LARGE_BODY,
     RequestBody,
     media_type_of,
@@ -85,6 +85,10 @@ class Invocation(Instances):
         if self.dataframe_split is not None:
             return decode_table(table_of_split(self.dataframe_split), card, limit)
         if self.dataframe_records is not None:
+            if isinstance(self.dataframe_records, list) and any(
+                type(row) is dict for row in self.dataframe_records[:1]
+            ):
+                raise NamedFeatures("dataframe_records: expected rows whose repeated names are known")
             return decode_table(table_of_records(self.dataframe_records), card, limit)
         return super().decode(card, limit)
 
@@ -118,10 +122,13 @@ class Pong(BaseModel):
     summary="MLflow and SageMaker: predict",
     response_model=Predictions,
     responses=documented_in_protocol(*INFERENCE_ERRORS),
-    openapi_extra=takes(Invocation, **CSV_BODY),
+    openapi_extra=takes(Invocation),
 )
 async def invocations(request: Request) -> Response:
-    """Predictions of the default model; with `{"params": {"signature_name": "attention"}}` the attention, too."""
+    """Predictions of the default model; with `{"params": {"signature_name": "attention"}}` the attention, too.
+
+    The body may also be a table as `text/csv`, whose columns have the names of the card's features.
+    """
     read = decode_csv if media_type_of(request) == CSV else decode
     return await infer(request, NO_SELECTION.of(request), read, by_name=True)
 

@@ -141,6 +141,9 @@ def require_same_site(request: Request, allowed_origins: str) -> None:
         Forbidden: the request comes from another site, or could be a form of it.
     """
     headers = request.headers
+    for name in ("origin", "content-type"):
+        if len(headers.getlist(name)) > 1:
+            raise Forbidden(f"expected one header {name}, got several")
     site, origin, content_type = (headers.get(name) for name in ("sec-fetch-site", "origin", "content-type"))
     if content_type is not None and content_type.partition(";")[0].strip().lower() != JSON:
         raise Forbidden(f"expected content type {JSON} or none, got {content_type[:80]}")

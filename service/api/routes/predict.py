@@ -16,7 +16,7 @@ from service.api.codecs.tables import decode_csv_table
 from service.api.error_answers import INFERENCE_ERRORS, documented
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import query_parameters, takes
-from service.api.request_body import CSV, CSV_BODY, JSON, RequestBody, media_type_of
+from service.api.request_body import CSV, JSON, RequestBody, media_type_of
 from service.api.selection import Selection, model_in_query
 from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION
@@ -114,10 +114,13 @@ inference_router = APIRouter(tags=["predict"])
     response_model=PredictResponse,
     response_model_exclude_none=True,
     responses=documented(*INFERENCE_ERRORS),
-    openapi_extra={**takes(PredictRequest, **CSV_BODY), "parameters": query_parameters(Selection)},
+    openapi_extra={**takes(PredictRequest), "parameters": query_parameters(Selection)},
 )
 async def predict(request: Request) -> Response:
-    """Answer each sequence with its prediction and, from the same forward pass, its attention."""
+    """Answer each sequence with its prediction and, from the same forward pass, its attention.
+
+    The body may also be a table as `text/csv`, whose columns have the names of the card's features.
+    """
     media_type = media_type_of(request)
     if media_type not in (JSON, CSV):
         raise UnsupportedMediaType(f"expected content type {JSON} or {CSV}, got {media_type}")
