@@ -40,6 +40,7 @@ class NoRequest:
     """Stands for the request before the first: it is complete and answered."""
 
     disconnected = False
+    waiting_for_100_continue = False
     more_body = False
     response_started = True
     response_complete = True
@@ -221,7 +222,8 @@ class Http11Protocol(HttpToolsProtocol):
                 b"connection: close\r\n\r\n%b" % (status, status.phrase.encode(), len(text), text)
             )
         if answers and self.transport.can_write_eof():
-            self.cycle.disconnected = True  # it must not answer as well
+            self.cycle.disconnected = True  # it must not answer as well, nor continue
+            self.cycle.waiting_for_100_continue = False
             self.cycle.message_event.set()
             self.transport.write_eof()
             self._start_deadline(LINGER_SECONDS)
