@@ -6,6 +6,7 @@ from typing import Any, Final, NoReturn
 
 import httptools
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 #: Most bytes of a request line and its headers.
@@ -34,6 +35,9 @@ class NoTrailers(list[tuple[bytes, bytes]]):
     """Takes the trailers after a body, which httptools reports as headers, and drops them."""
 
     def append(self, header: tuple[bytes, bytes]) -> None: ...
+
+
+NO_TRAILERS: Final = NoTrailers()
 
 
 class NoRequest:
@@ -129,14 +133,20 @@ class Http11Protocol(HttpToolsProtocol):
         if not self.cycle.response_complete:  # else it should be freed
             self._earlier = self.cycle
         super().on_headers_complete()
-        self.headers = NoTrailers()  # the scope keeps the list of headers
+        self.headers = NO_TRAILERS  # the scope keeps the list of headers
         self._framing = 0
         if self._stopping:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
+        # As uvicorn, but for the count. Calling uvicorn's own takes a hundredth of the time of a small request.
         self._framing -= len(body)
-        super().on_body(body)
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.body += body
+            if len(cycle.body) > HIGH_WATER_LIMIT:
+                self.flow.pause_reading()
+            cycle.message_event.set()
 
     def on_chunk_header(self) -> None:
         self._framing = 0
