@@ -177,7 +177,10 @@ async def test_no_stream_gets_a_wrong_answer(artifacts: Path) -> None:
             for number in numbers:
                 ids = requests_of(streams[number])
                 answers = await answers_to(port, streams[number], cuts[number])
-                assert len(answers) <= max(1, len(ids)), number
+                # h11 reads no request with another coding than `chunked`; the service answers it 400.
+                coded = any(coding in streams[number] for coding in (b"identity", b"gzip, chunked"))
+                refused = [status for status, _ in answers[len(ids) :]]
+                assert refused in ([], [400]) if coded else len(answers) <= max(1, len(ids)), number
                 statuses.update(status for status, _ in answers)
                 for expected, (status, content) in zip(ids, answers, strict=False):
                     assert status < 500 or status in (503, 504), number
