@@ -109,9 +109,7 @@ def proxied(command: list[str], url: str, verify: ssl.SSLContext | None = None) 
 
 def test_javas_client(served: str) -> None:
     """It offers an upgrade to HTTP/2 with each request."""
-    printed = execute(
-        [program("java", "openjdk-17-jdk-headless"), str(JAVA), f"{served}/predict", json.dumps(BODY)], ROOT
-    )
+    printed = execute([program("java", "default-jdk-headless"), str(JAVA), f"{served}/predict", json.dumps(BODY)], ROOT)
     statuses, answer = printed.splitlines()
     assert statuses == "200 200 HTTP_1_1"
     assert json.loads(answer) == post(f"{served}/predict", json=BODY).json()
@@ -157,7 +155,7 @@ def test_nginx_below_a_prefix(served: str, tmp_path: Path) -> None:
     configuration.write_text(NGINX.format(folder=tmp_path, port=port, upstream=served.removeprefix("http://")))
     url = f"https://127.0.0.1:{port}/models-of-ours"
     context = ssl.create_default_context(cafile=tmp_path / "authority.pem")
-    with proxied([program("nginx", "nginx-light"), "-c", str(configuration)], url, context) as client:
+    with proxied([program("nginx", "nginx"), "-c", str(configuration)], url, context) as client:
         for body in (BODY, MANY) * 3:
             answer = client.post("predict", json=body)
             assert answer.status_code == 200
