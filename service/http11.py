@@ -139,7 +139,7 @@ class Http11Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
-        # As uvicorn, but for the count. Calling uvicorn's own takes a hundredth of the time of a small request.
+        # As uvicorn does, with a count. It is not called, because every request passes here.
         self._framing -= len(body)
         cycle = self.cycle
         if not cycle.response_complete:

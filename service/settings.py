@@ -136,7 +136,7 @@ class Settings(BaseSettings):
     def _is_a_prefix(cls, value: str) -> str:
         prefix = value.rstrip("/")
         if prefix and not PATH_PREFIX.fullmatch(prefix):
-            raise ValueError("expected a path such as /attention")
+            raise ValueError("expected a path such as /models-of-ours")
         return prefix
 
     @field_validator("trusted_proxies")

@@ -1,6 +1,7 @@
 """Posted sequences to one array that fits the card, with errors that name the wrong element."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -23,9 +24,10 @@ class NamedFeatures(InvalidInput):
     """A timestep is an object whose repeated names are lost: the body must be parsed by `loads_records`."""
 
 
-class SequenceFields(BaseModel):
+class SequenceFields(BaseModel, ABC):
     """Fields of a body that has sequences."""
 
+    @abstractmethod
     def decode(self, card: ModelCard, limit: int) -> PaddedSequences:
         """Return the sequences.
 
@@ -34,7 +36,6 @@ class SequenceFields(BaseModel):
             NamedFeatures: a timestep is an object, but not a record.
             InvalidInput: an element is wrong. The message names the first.
         """
-        raise NotImplementedError
 
 
 def decode_sequences(
