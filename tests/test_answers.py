@@ -65,6 +65,7 @@ async def test_head_is_get_without_a_body(client: httpx.AsyncClient, path: str) 
         ("/predict", "OPTIONS, POST"),
         ("/health/ready", "GET, HEAD, OPTIONS"),
         ("/v1/models/after-lstm", "GET, HEAD, OPTIONS"),
+        ("/v1/models/after-lstm:predict", "OPTIONS, POST"),
         ("/v2/models/after-lstm/infer", "OPTIONS, POST"),
     ],
 )

@@ -53,6 +53,8 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
     assert response.status_code == 503, "probes read the status"
     status = response.json()
     assert (status["ready"], status["model_version_status"][0]["state"]) == (False, "END")
+    response = await client.get("/v1/models/after-lstm/versions/1")
+    assert (response.status_code, response.json()["model_version_status"][0]["state"]) == (503, "END")
     app.state.repository.update()  # the next update changes nothing
     assert (await client.get("/v2/models/after-lstm/ready")).status_code == 503
     response = await client.post("/v2/repository/models/after-lstm/load", content="{}")

@@ -75,7 +75,7 @@ def outputs(golden: Golden) -> dict[str, Any]:
     }
 
 
-VERBS = "expected one of :predict, :explain, :classify, :regress"
+VERBS = "expected one of :predict, :explain"
 
 #: Method and path, body, status and answer: the pairs of TensorFlow Serving's documentation and of its messages.
 PAIRS: list[tuple[str, str | None, int, Any]] = [
@@ -168,6 +168,7 @@ PAIRS: list[tuple[str, str | None, int, Any]] = [
         {"error": 'version: expected the number of a version, in digits, got "latest"'},
     ),
     (f"POST {URL}/versions/1", "{}", 405, {"error": "expected one of the methods GET, HEAD, OPTIONS, got POST"}),
+    (f"GET {URL}:predict", None, 405, {"error": "expected one of the methods OPTIONS, POST, got GET"}),
     (f"POST {URL}:", "{}", 404, {"error": f"{VERBS}, got :"}),
     *(
         (f"POST {URL}{place}:{verb}", "{}", 404, {"error": f"{VERBS}, got :{verb}"})

@@ -26,9 +26,9 @@ def allowed_methods(request: Request) -> str:
     """Return the methods of all routes that match the path, as `Allow` lists them; `*` stands for every path."""
     path = route_path(request.scope)
     methods = {"OPTIONS"}
-    for template, ones in _routes(request):
-        if path == "*" or compile_path(template)[0].match(path):
-            methods |= ones
+    for route in iter_route_contexts(request.app.routes):
+        if route.path is not None and (path == "*" or compile_path(route.path)[0].match(path)):
+            methods |= route.methods or set()
     return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))
 
 
@@ -47,7 +47,7 @@ def _near(request: Request, path: str) -> list[tuple[str, str]]:
     wanted = path.lower().rstrip("/")
     found = {
         (template, "|".join(sorted(methods - {"HEAD"}))): _likeness(template, wanted)
-        for template, methods in _routes(request)
+        for template, methods in _templates(request)
         if "{name}" not in template  # files of the page and of `/docs`
     }
     return [one for one in nlargest(MOST_NEAR, found, key=lambda one: found[one]) if found[one] >= LEAST_LIKENESS]
@@ -66,8 +66,8 @@ def _likeness(template: str, path: str) -> float:
     return compared.ratio() if compared.quick_ratio() >= LEAST_LIKENESS else 0  # a bound that takes far less time
 
 
-def _routes(request: Request) -> Iterator[tuple[str, set[str]]]:
-    """Yield the path and the methods of each route."""
+def _templates(request: Request) -> Iterator[tuple[str, set[str]]]:
+    """Yield the path of each route, with its parameters in braces, and its methods."""
     for route in iter_route_contexts(request.app.routes):
         if route.path_format is not None and route.methods:
             yield route.path_format, route.methods

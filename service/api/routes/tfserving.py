@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, NoReturn
 
 from fastapi import APIRouter, HTTPException, Path, Request, Response
 from pydantic import BaseModel, Field
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from service.api.codecs.instances import Instances, SignatureChoice
 from service.api.codecs.padding import Lengths, PaddedSequences
@@ -33,8 +34,10 @@ STATES: Mapping[State, Literal["LOADING", "AVAILABLE", "END"]] = {
     "unloaded": "END",
 }
 
-#: The verbs of the paths of TensorFlow Serving and KServe.
-VERBS = ("predict", "explain", "classify", "regress")
+#: The verbs that are answered.
+VERBS = ("predict", "explain")
+#: Verbs of TensorFlow Serving that are refused.
+EXAMPLE_VERBS = ("classify", "regress")
 
 
 class PredictBody(Instances, SignatureChoice):
@@ -123,6 +126,14 @@ class GetModelMetadataResponse(BaseModel):
     )
 
 
+class _ModelName(StringConvertor):
+    """The name of a model, without a verb: `/v1/models/m:predict` takes POST alone."""
+
+    regex = "[^/:]+"
+
+
+register_url_convertor("model_name", _ModelName())
+
 inference_router = APIRouter(prefix="/v1/models", tags=["tensorflow_serving"])
 router = APIRouter(prefix="/v1/models", tags=["tensorflow_serving"])
 
@@ -193,7 +204,7 @@ async def refuse_examples(request: Request) -> NoReturn:
 async def refuse_label(label: Annotated[str, Path(description="Label of a version.")], request: Request) -> NoReturn:
     """Answer 400: versions have numbers, not labels."""
     verb = request.path_params.get("method")
-    if verb is not None and verb not in VERBS:
+    if verb is not None and verb not in (*VERBS, *EXAMPLE_VERBS):
         raise _unknown_verb(verb)
     raise InvalidInput(f"Unrecognized servable version label: {label}")
 
@@ -210,7 +221,7 @@ def _unknown_verb(verb: str) -> HTTPException:
 
 
 @router.get(
-    "/{model}",
+    "/{model:model_name}",
     name="get_model_status_v1",
     summary="TensorFlow Serving and KServe: status of a model",
     responses={
@@ -239,17 +250,23 @@ async def status(
     "/{model}/versions/{version}",
     name="get_model_status_v1_version",
     summary="TensorFlow Serving: status of a version",
-    responses=documented_in_protocol(*SELECTION_ERRORS),
+    responses={
+        **documented_in_protocol(*SELECTION_ERRORS),
+        503: {"model": GetModelStatusResponse, "description": "The version cannot be asked."},
+    },
 )
 async def version_status(
     model: Annotated[str, Path(description="Name of the model.")],
     version: Annotated[Version, Path(lt=10**18, description="Version of the model.")],
     request: Request,
+    response: Response,
 ) -> GetModelStatusResponse:
-    """The state of one version of a model."""
+    """The state of one version of a model. Answer 200 if it can be asked, else 503, as probes read it."""
     chosen = [ModelVersionStatus.of(one) for one in _statuses(model, request) if one.version == version]
     if not chosen:
         raise UnknownModel(f"Could not find version {version} of model {model}")
+    if chosen[0].state != "AVAILABLE":
+        response.status_code = Unavailable.status
     return GetModelStatusResponse(model_version_status=chosen)
 
 
