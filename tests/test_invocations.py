@@ -51,6 +51,7 @@ async def test_attention_beside_predictions(client: httpx.AsyncClient) -> None:
             "expected either 'params' or 'parameters', got both",
         ),
         ({"instances": [SEQUENCE], "parameters": {"signature": "x"}}, "than signature_name, got 'signature'"),
+        ({"instances": [SEQUENCE], "signature_name": "attention"}, "params, parameters, got 'signature_name'"),
         ({"instances": [SEQUENCE], "params": {"signature_name": "x"}}, 'Serving signature name: "x" not found'),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 from starlette.requests import ClientDisconnect
 
 from service.api.codecs.array_reader import loads
@@ -15,9 +15,9 @@ from service.api.codecs.padding import PaddedSequences
 from service.api.codecs.records import loads_records
 from service.api.codecs.sequences import NamedFeatures, SequenceFields
 from service.api.content_encoding import decoder_of
-from service.api.problems import in_plain_words
 from service.artifact.card import ModelCard
 from service.errors import InvalidInput, TooLarge, UnfinishedBody, UnknownModel
+from service.problems import in_plain_words
 
 M = TypeVar("M", bound=BaseModel)
 S = TypeVar("S", bound=SequenceFields)
@@ -125,6 +125,19 @@ def require_structure(text: bytes, most_sequences: int, card: ModelCard, names: 
     if lists + objects > most or fields > most + objects * names:
         count = lists + objects + fields
         raise TooLarge(f"expected at most {most} lists, objects and fields in the body, got {count}")
+
+
+class KnownFields(BaseModel):
+    """An object without unknown fields, which would be ignored in silence."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_others(cls, value: object) -> object:
+        # Not extra="forbid", which makes an error of each unknown field: a body may have millions.
+        if isinstance(value, dict) and not value.keys() <= cls.model_fields.keys():
+            unknown = next(name for name in value if name not in cls.model_fields)
+            raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
+        return value
 
 
 def parse_json(text: bytes, load: Loads = loads) -> Any:

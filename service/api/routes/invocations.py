@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from service import __version__, errors
 from service.api.codecs.instances import Instances, SignatureChoice
@@ -32,6 +32,7 @@ from service.api.openapi import takes
 from service.api.request_body import (
     CSV,
     LARGE_BODY,
+    KnownFields,
     RequestBody,
     media_type_of,
     parse_json,
@@ -49,19 +50,11 @@ from service.serving.request_queue import Outputs
 inference_router, router = APIRouter(tags=["mlflow"]), APIRouter(tags=["mlflow"])
 
 
-class Params(SignatureChoice):
+class Params(KnownFields, SignatureChoice):
     """The parameters of the answer."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_others(cls, value: object) -> object:
-        if isinstance(value, dict) and not value.keys() <= cls.model_fields.keys():
-            unknown = next(name for name in value if name not in cls.model_fields)
-            raise ValueError(f"expected no other parameter than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
-        return value
 
-
-class Invocation(Instances):
+class Invocation(KnownFields, Instances):
     """Sequences or a table, and the parameters of the answer."""
 
     dataframe_split: Any = Field(

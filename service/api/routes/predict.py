@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import orjson
@@ -16,7 +16,7 @@ from service.api.codecs.tables import decode_csv_table
 from service.api.error_answers import INFERENCE_ERRORS, documented
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import query_parameters, takes
-from service.api.request_body import CSV, JSON, RequestBody, media_type_of
+from service.api.request_body import CSV, JSON, KnownFields, RequestBody, media_type_of
 from service.api.selection import Selection, model_in_query
 from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION
@@ -39,7 +39,7 @@ SEQUENCE_SCHEMA: dict[str, Any] = {
 EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
 
 
-class PredictRequest(SequenceFields):
+class PredictRequest(KnownFields, SequenceFields):
     """One sequence or many. The decoder checks their elements against the model's card."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
@@ -76,19 +76,12 @@ class PredictRequest(SequenceFields):
         default=False, description="Whether to answer the probability of each class by its name.", examples=[False]
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _known_fields_and_one_of_both(cls, body: object) -> object:
-        if not isinstance(body, dict):
-            return body
-        # Not extra="forbid", which makes an error of each unknown field: a body may have millions.
-        if not body.keys() <= cls.model_fields.keys():
-            unknown = next(name for name in body if name not in cls.model_fields)
-            raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
-        one, many = body.get("sequence") is not None, body.get("sequences") is not None
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        one, many = self.sequence is not None, self.sequences is not None
         if one == many:
             raise ValueError(f"expected either 'sequence' or 'sequences', got {'both' if one else 'neither'}")
-        return body
+        return self
 
     def decode(self, card: ModelCard, limit: int) -> PaddedSequences:
         if self.sequences is not None:
