@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI, Request
+from starlette.types import Receive, Scope, Send
 
 from service.api.prefix import root_path
 from service.app import create_app
@@ -55,9 +56,13 @@ def trusting(artifacts: Path) -> FastAPI:
     return create_app(Settings(artifacts=artifacts, model="after-lstm", trusted_proxies="192.0.2.0/24, 2001:db8::1"))
 
 
-def proxied(app: FastAPI, address: str) -> httpx.AsyncClient:
-    """Return a client whose requests come from an address."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(address, 1)), base_url="http://test")
+def proxied(app: FastAPI, address: str | None) -> httpx.AsyncClient:
+    """Return a client whose requests come from an address; from a Unix socket, which has none, if it is None."""
+
+    async def received(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "client": (address, 1) if address else None}, receive, send)
+
+    return httpx.AsyncClient(transport=httpx.ASGITransport(received), base_url="http://test")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +74,7 @@ def proxied(app: FastAPI, address: str) -> httpx.AsyncClient:
         ("::ffff:192.0.2.7", "/a", "/a"),
         ("192.0.3.7", "/a", ""),
         ("127.0.0.1", "/a", ""),
-        ("", "/a", ""),
+        (None, "/a", ""),
         ("192.0.2.7", "a", ""),
         ("192.0.2.7", "//evil.example", ""),
         ("192.0.2.7", "/a//b", ""),
@@ -83,7 +88,7 @@ def proxied(app: FastAPI, address: str) -> httpx.AsyncClient:
     ],
 )
 async def test_only_a_valid_prefix_of_a_trusted_proxy_is_used(
-    trusting: FastAPI, address: str, forwarded: str, prefix: str
+    trusting: FastAPI, address: str | None, forwarded: str, prefix: str
 ) -> None:
     """It becomes the base of the page's links, which is the only one that the page allows."""
     async with proxied(trusting, address) as client:
@@ -110,9 +115,15 @@ async def test_the_proxy_is_still_trusted_where_the_log_shows_its_client(artifac
             assert (await client.get("/seen", headers=headers)).json() == expected
 
 
-async def test_any_proxy_can_be_trusted(artifacts: Path) -> None:
-    """`*` includes a Unix socket, which has no address."""
-    app = create_app(Settings(artifacts=artifacts, model="after-lstm", trusted_proxies="*"))
-    async with proxied(app, "") as client:
-        page = await client.get("/", headers={**HTML, "X-Forwarded-Prefix": "/a"})
-    assert '<base href="/a/">' in page.text
+@pytest.mark.parametrize(
+    ("trusted", "address"), [("*", "203.0.113.9"), ("*", None), ("127.0.0.1,::1", "127.0.0.1"), ("127.0.0.1", None)]
+)
+async def test_a_proxy_of_this_machine_is_trusted(artifacts: Path, trusted: str, address: str | None) -> None:
+    """The other end of a Unix socket is on this machine. `*` means all machines."""
+    for access_log in (False, True):
+        app = create_app(
+            Settings(artifacts=artifacts, model="after-lstm", trusted_proxies=trusted, access_log=access_log)
+        )
+        async with proxied(app, address) as client:
+            page = await client.get("/", headers={**HTML, "X-Forwarded-Prefix": "/a"})
+        assert '<base href="/a/">' in page.text

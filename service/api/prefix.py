@@ -11,6 +11,8 @@ from service.settings import PATH_PREFIX, Settings, listed
 
 #: Key of the scope with the address of the client or proxy that opened the connection.
 PEER = "attention_service.peer"
+#: The peer of a Unix socket: it has no address, and it is on this machine.
+LOCAL = ("127.0.0.1", 0)
 
 
 def root_path(request: Request) -> str:
@@ -22,9 +24,9 @@ def root_path(request: Request) -> str:
     forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-prefix"]
     if len(forwarded) == 1:
         settings: Settings = request.app.state.settings
-        peer = scope.get(PEER, scope.get("client"))
+        peer, _ = scope.get(PEER) or scope.get("client") or LOCAL
         prefix: str = forwarded[0].decode("latin-1").rstrip("/")
-        if PATH_PREFIX.fullmatch(prefix) and trusts(settings.trusted_proxies, peer[0] if peer else ""):
+        if PATH_PREFIX.fullmatch(prefix) and trusts(settings.trusted_proxies, peer):
             return prefix
     configured: str = scope.get("root_path", "")
     return configured.rstrip("/")
@@ -40,7 +42,7 @@ def route_path(scope: Scope) -> str:
 
 @lru_cache(1024)
 def trusts(proxies: str, peer: str) -> bool:
-    """Return whether the setting `trusted_proxies` contains the address of a peer; only `*` contains a Unix socket."""
+    """Return whether the setting `trusted_proxies` contains the address of a peer."""
     trusted = listed(proxies)
     if "*" in trusted:
         return True
@@ -60,5 +62,5 @@ class ForwardedClient(ProxyHeadersMiddleware):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # type: ignore[override]
-        scope[PEER] = scope.get("client")
+        scope[PEER] = scope["client"] = scope.get("client") or LOCAL
         await super().__call__(scope, receive, send)  # type: ignore[arg-type]
