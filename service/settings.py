@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from service.engines import EngineChoice
 from service.platforms import PlatformSettings, without_serve
+from service.problems import in_plain_words
 
 #: A path without parameters.
 ROUTE: Final = r"^/[^{}?#]*$"
@@ -86,7 +87,7 @@ class Settings(BaseSettings):
     trusted_proxies: str = Field(
         "127.0.0.1,::1",
         description="proxies whose X-Forwarded-Prefix is used, and with --access-log X-Forwarded-For and "
-        "X-Forwarded-Proto: addresses and networks, separated by commas; * for all",
+        "X-Forwarded-Proto: addresses and networks, separated by commas; 127.0.0.1 includes Unix sockets; * for all",
     )
     cors_origins: str = Field(
         "",
@@ -136,7 +137,7 @@ class Settings(BaseSettings):
     def _is_a_prefix(cls, value: str) -> str:
         prefix = value.rstrip("/")
         if prefix and not PATH_PREFIX.fullmatch(prefix):
-            raise ValueError("expected a path such as /models-of-ours")
+            raise ValueError(f"expected a path such as /models-of-ours, got {value!r}")
         return prefix
 
     @field_validator("trusted_proxies")
@@ -144,7 +145,10 @@ class Settings(BaseSettings):
     def _are_networks(cls, value: str) -> str:
         for proxy in listed(value):
             if proxy != "*":
-                ipaddress.ip_network(proxy)  # its message names the wrong one
+                try:
+                    ipaddress.ip_network(proxy)
+                except ValueError:
+                    raise ValueError(f"expected addresses and networks, or *; got {proxy!r}") from None
         return value
 
     @field_validator("cors_origins")
@@ -152,13 +156,13 @@ class Settings(BaseSettings):
     def _are_origins(cls, value: str) -> str:
         for origin in listed(value):
             if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise ValueError(f"expected origins such as https://example.org, or *; {origin!r} is none")
+                raise ValueError(f"expected origins such as https://example.org, or *; got {origin!r}")
         return value
 
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:
         if self.max_sequences > self.max_queue:
-            raise ValueError(f"max_sequences ({self.max_sequences}) must not be more than max_queue ({self.max_queue})")
+            raise ValueError(f"max_sequences: expected at most max_queue ({self.max_queue}), got {self.max_sequences}")
         return self
 
     @classmethod
@@ -185,15 +189,10 @@ class Settings(BaseSettings):
         try:
             return CliApp.run(cls, cli_args=list(without_serve(arguments)))
         except ValidationError as error:
-            problems = [
-                f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}, got {item['input']!r}"
-                if item["loc"]
-                else item["msg"]
-                for item in error.errors()
-            ]
-            raise SystemExit(f"error: {'; '.join(problems)} (see python -m service --help)") from error
-        except SettingsError as error:
-            raise SystemExit(f"error: {error} (see python -m service --help)") from error
+            problems = "; ".join(in_plain_words(problem, "settings") for problem in error.errors())
+        except SettingsError:  # of the only setting that is no single value
+            problems = 'pin: expected MODEL=VERSION, or {"MODEL": VERSION} in SERVICE_PIN'
+        raise SystemExit(f"error: {problems} (see python -m service --help)")
 
 
 def listed(setting: str) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ def test_a_damaged_version_does_not_hide_the_others(
         (("n",), "error: no versions of a model 'n' in "),
         (("m", "--versions", "1,7,8"), "error: no version 7 of model 'm': there are 1, 2, 3, 4, 5, 6"),
         (("m", "--versions", "5"), "version 5 is damaged: "),
-        (("m", "--versions", "0"), "--versions.0: Input should be greater than 0"),
+        (("m", "--versions", "0"), "--versions[0]: expected a number above 0"),
     ],
 )
 def test_a_failed_comparison_ends_in_one_line(

@@ -299,7 +299,7 @@ def test_a_wrong_flag_is_answered_with_one_line(tmp_path: Path) -> None:
     """The line is the same as in the test of settings."""
     outcome = ended("--timeout", "soon", "--artifacts", str(tmp_path))
     assert outcome.returncode == 1
-    assert outcome.stderr.startswith("error: timeout: Input should be a valid number")
+    assert outcome.stderr.startswith('error: timeout: expected a number, got "soon"')
     assert len(outcome.stderr.splitlines()) == 1
 
 

@@ -66,16 +66,17 @@ def test_columns_are_separated_by_commas_or_repeated() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--epochs", "0"], "--epochs: Input should be greater than or equal to 1, got '0'"),
+        (["--epochs", "0"], '--epochs: expected a number of at least 1, got "0"'),
         (
             ["--architecture", "gru"],
-            "--architecture: Input should be 'after_lstm', 'before_lstm', 'additive' or 'multiplicative', got 'gru'",
+            "--architecture: expected 'after_lstm', 'before_lstm', 'additive' or 'multiplicative', got \"gru\"",
         ),
-        (["--name", "../outside"], "--name: String should match pattern"),
-        (["--name", ".hidden"], "--name: String should match pattern"),
-        (["--validation-split", "1"], "--validation-split: Input should be less than 1, got '1'"),
-        (["--target-column", "a,b,a"], "--target-column: Value error, expected each column once"),
-        (["--class-weight", "a=0"], "--class-weight.a: Input should be greater than 0, got '0'"),
+        (["--name", "../outside"], "--name: expected text that matches ^[A-Za-z0-9]"),
+        (["--name", ".hidden"], "--name: expected text that matches ^[A-Za-z0-9]"),
+        (["--validation-split", "1"], '--validation-split: expected a number below 1.0, got "1"'),
+        (["--target-column", "a,b,a"], "--target-column: expected each column once"),
+        (["--class-weight", "a=0"], '--class-weight.a: expected a number above 0.0, got "0"'),
+        (["--class-weight", "a"], "--class-weight: expected CLASS=WEIGHT"),
         (["--patience", "2", "--validation-split", "0"], "--patience needs validation data: expected a --validation"),
     ],
 )

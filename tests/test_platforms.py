@@ -51,7 +51,7 @@ def test_without_a_platform_the_defaults_stay() -> None:
 def test_a_wrong_route_is_refused(route: str) -> None:
     """A route is a path without parameters."""
     os.environ["AIP_PREDICT_ROUTE"] = route
-    with pytest.raises(SystemExit, match="vertex_predict_route: String should match pattern"):
+    with pytest.raises(SystemExit, match="vertex_predict_route: expected text that matches"):
         Settings.from_command_line([])
 
 

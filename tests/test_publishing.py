@@ -289,4 +289,4 @@ def test_pruning_is_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     expected = f"error: {home / 'pin'}: expected the number of a version, got 'latest'"
     assert error_of("m", "--keep", "1", "--artifacts", str(tmp_path)) == expected
     nothing = error_of("m", "--keep", "0", "--artifacts", str(tmp_path))
-    assert "--keep: Input should be greater than or equal to 1, got '0'" in nothing
+    assert '--keep: expected a number of at least 1, got "0"' in nothing

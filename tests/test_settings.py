@@ -27,10 +27,15 @@ def test_settings_do_not_change() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--port", "http"], "error: port: Input should be a valid integer.*, got 'http'"),
-        (["--engine", "onx"], "error: engine: Input should be 'auto', 'onnx' or 'tensorflow', got 'onx'"),
-        (["--workers", "0"], "error: workers: Input should be greater than or equal to 1, got '0'"),
-        (["--max-queue", "5", "--max-sequences", "6"], r"max_sequences \(6\) must not be more than max_queue \(5\)"),
+        (["--port", "http"], 'error: port: expected an integer, got "http"'),
+        (["--engine", "onx"], "error: engine: expected 'auto', 'onnx' or 'tensorflow', got \"onx\""),
+        (["--workers", "0"], 'error: workers: expected a number of at least 1, got "0"'),
+        (["--max-queue", "5", "--max-sequences", "6"], r"max_sequences: expected at most max_queue \(5\), got 6"),
+        (["--pin", "x"], "pin: expected MODEL=VERSION, or"),
+        (["--pin", "x=y"], 'pin.x: expected an integer, got "y"'),
+        (["--root-path", "x"], "error: root_path: expected a path such as /models-of-ours, got 'x'"),
+        (["--trusted-proxies", "::1,1.2"], "trusted_proxies: expected addresses and networks, or \\*; got '1.2'"),
+        (["--cors-origins", "x"], "cors_origins: expected origins such as https://example.org, or \\*; got 'x'"),
     ],
 )
 def test_a_wrong_flag_is_reported_in_one_line(arguments: list[str], message: str) -> None:
@@ -45,7 +50,7 @@ def test_a_wrong_flag_is_reported_in_one_line(arguments: list[str], message: str
 def test_a_wrong_variable_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Environment variables have the same rules."""
     monkeypatch.setenv("SERVICE_TIMEOUT", "-1")
-    with pytest.raises(SystemExit, match="error: timeout: Input should be greater than 0, got '-1'"):
+    with pytest.raises(SystemExit, match='error: timeout: expected a number above 0.0, got "-1"'):
         Settings.from_command_line([])
 
 

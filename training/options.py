@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
-from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict
+from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict, SettingsError
 
 from service.artifact.layout import NAME_PATTERN
+from service.problems import in_plain_words
 
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
 Loss = Literal["mean_squared_error", "mean_absolute_error"]
@@ -35,13 +36,17 @@ class CommandLine(BaseModel):
         try:
             return CliApp.run(cls, cli_args=list(arguments))
         except ValidationError as error:
-            problems = (
-                f"--{'.'.join(map(str, item['loc'])).replace('_', '-')}: {item['msg']}, got {item['input']!r}"
-                for item in error.errors()
+            problems = "; ".join(
+                in_plain_words({**one, "loc": _flag(*one["loc"])}, "options") for one in error.errors()
             )
-            raise SystemExit(
-                f"error: {'; '.join(problems)} (see {cls.model_config['cli_prog_name']} --help)"
-            ) from error
+        except SettingsError:  # of the only option that is no single value
+            problems = "--class-weight: expected CLASS=WEIGHT"
+        raise SystemExit(f"error: {problems} (see {cls.model_config['cli_prog_name']} --help)")
+
+
+def _flag(name: str = "", *rest: str | int) -> tuple[str | int, ...]:
+    """Return the place of a wrong value, with the name of its option as a flag."""
+    return (f"--{name.replace('_', '-')}", *rest) if name else ()
 
 
 class Options(CommandLine):

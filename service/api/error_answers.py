@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect
 from service import errors
 from service.api.directory import allowed_methods, not_found
 from service.api.prefix import root_path, route_path
-from service.api.problems import in_plain_words
 from service.api.request_body import JSON
+from service.problems import in_plain_words
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.api.codecs.sequences import shown
 from service.api.request_body import M, validated
 from service.errors import InvalidInput
+from service.problems import shown
 from service.serving.dataplane import DataPlane
 from service.serving.model import Model
 

@@ -18,6 +18,7 @@ from service.artifact.card import ModelCard
 from service.artifact.golden import Golden
 from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES, open_itself
 from service.errors import ArtifactError
+from service.problems import in_plain_words
 
 #: Limits that keep a hostile version from exhausting memory: the number of files and directories, the bytes of all
 #: files, and the bytes of certain files.
@@ -78,11 +79,8 @@ class Contents:
         try:
             return ModelCard.model_validate_json(self.file(CARD))
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise ArtifactError(
-                f"{self.directory / CARD} is not a valid card: {field or 'card'}: {first['msg']}"
-            ) from error
+            problem = in_plain_words(error.errors()[0], "card")
+            raise ArtifactError(f"{self.directory / CARD} is not a valid card: {problem}") from error
 
     def golden(self) -> Golden:
         """Parse the golden example.

@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field
 from service.api.codecs.array_writer import dumps, dumps_rows
 from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.codecs.predictions import row_template
-from service.api.codecs.sequences import SequenceFields, decode_sequences, kind_of
+from service.api.codecs.sequences import SequenceFields, decode_sequences
 from service.artifact.card import ModelCard
 from service.artifact.tensors import OVER_TIME, SEQUENCE, SIGNATURES, Array
 from service.errors import InvalidInput
+from service.problems import kind_of
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 

@@ -1,6 +1,5 @@
 """Posted sequences to one array that fits the card, with errors that name the wrong element."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import chain
@@ -15,6 +14,7 @@ from service.api.codecs.records import Record, first_repeated, name_problem
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.errors import InvalidInput, TooLarge
+from service.problems import kind_of
 
 NUMBERS = frozenset({int, float})
 NUMBERS_OR_NULL = NUMBERS | {type(None)}
@@ -176,27 +176,3 @@ def _problem_of_value(value: Any, card: ModelCard) -> str | None:
 def _array(values: Any, dtype: DTypeLike) -> NDArray[Any]:
     with np.errstate(over="ignore"):  # too large values become infinite, and are refused
         return np.array(values, dtype)  # null becomes NaN
-
-
-def shown(value: object) -> str:
-    """Return a parsed value as messages show it: short JSON, or the kind of a list or an object."""
-    if isinstance(value, list | dict):
-        return kind_of(value)
-    return json.dumps(value[:80] if isinstance(value, str) else value)
-
-
-def kind_of(value: object) -> str:
-    """Return the kind of a parsed value, as messages name it."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return "a boolean"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case dict():
-            return "an object"
-        case _:
-            return "a number"

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 
 from service.api.codecs.padding import PaddedSequences, padded_each
 from service.api.codecs.records import Record, first_repeated, name_problem
-from service.api.codecs.sequences import NUMBERS_OR_NULL, kind_of, shown
+from service.api.codecs.sequences import NUMBERS_OR_NULL
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent, refused
 from service.errors import InvalidInput, TooLarge
+from service.problems import kind_of, shown
 
 #: Text in a cell that means a missing value, as training reads it.
 MISSING: Final = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL"))

@@ -12,11 +12,12 @@ import numpy as np
 from pydantic import BaseModel, FailFast, Field, StrictInt, TypeAdapter, WithJsonSchema
 
 from service.api.codecs.padding import padded
-from service.api.codecs.sequences import decode_sequences, kind_of, shown, value_types
+from service.api.codecs.sequences import decode_sequences, value_types
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent, refused
 from service.artifact.tensors import SEQUENCE, Array
 from service.errors import InvalidInput, TooLarge
+from service.problems import kind_of, shown
 
 #: The protocol's numeric datatypes. The model computes in FP32; all others are converted.
 DATATYPES: Final[Mapping[str, np.dtype[Any]]] = {

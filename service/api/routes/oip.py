@@ -12,7 +12,6 @@ from starlette.types import Receive, Scope, Send
 
 from service import __version__, errors
 from service.api.codecs.array_writer import require_finite
-from service.api.codecs.sequences import shown
 from service.api.codecs.tensors import DATATYPE, Parameters, RequestInput, decode_tensor
 from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
@@ -22,6 +21,7 @@ from service.api.selection import model_in_path
 from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, IMPORTANCE, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
 from service.errors import InvalidInput
+from service.problems import shown
 from service.serving.dataplane import Question
 from service.serving.model import Model
 from service.serving.repository import Repository

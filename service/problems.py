@@ -1,11 +1,10 @@
-"""Pydantic's validation errors in plain words: the place, the expected value and the received one."""
+"""Wrong values in plain words, Pydantic's errors among them: the place, the expected value and the received one."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-
-from service.api.codecs.sequences import shown
 
 #: The expected value of each type of error, with the fields of its context.
 EXPECTED: Final[Mapping[str, str]] = {
@@ -20,11 +19,13 @@ EXPECTED: Final[Mapping[str, str]] = {
     "finite_number": "a finite number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
+    "json_invalid": "JSON",
     "dict_type": "an object",
     "model_type": "an object",
     "model_attributes_type": "an object",
     "list_type": "a list",
     "literal_error": "{expected}",
+    "string_pattern_mismatch": "text that matches {pattern}",
     "too_short": "at least {min_length} entries",
     "too_long": "at most {max_length} entries",
     "less_than": "a number below {lt}",
@@ -39,7 +40,7 @@ def in_plain_words(problem: Mapping[str, Any], where: str) -> str:
 
     Args:
         problem: the error.
-        where: the part of the request that has it, named where nothing more is known.
+        where: the part of the input that has it, named where nothing more is known.
     """
     kind, context, place = problem["type"], problem.get("ctx", {}), _place(problem["loc"])
     if kind == "value_error":  # of a validator of our own, which gives all but the place
@@ -58,9 +59,35 @@ def _place(parts: Sequence[str | int]) -> str:
 def _received(kind: str, context: Mapping[str, Any], value: object) -> str:
     if kind == "missing":
         return "none"
+    if kind == "json_invalid":
+        return str(context["error"])
     if "actual_length" in context:
         return str(context["actual_length"])
     if isinstance(value, np.generic):
         value = value.item()
     # An array is a list to the client.
     return shown(value) if isinstance(value, str | int | float | dict | None) else "a list"
+
+
+def shown(value: object) -> str:
+    """Return a parsed value as messages show it: short JSON, or the kind of a list or an object."""
+    if isinstance(value, list | dict):
+        return kind_of(value)
+    return json.dumps(value[:80] if isinstance(value, str) else value)
+
+
+def kind_of(value: object) -> str:
+    """Return the kind of a parsed value, as messages name it."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return "a number"
