@@ -50,7 +50,7 @@ def test_a_wrong_flag_is_reported_in_one_line(arguments: list[str], message: str
 def test_a_wrong_variable_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """Environment variables have the same rules."""
     monkeypatch.setenv("SERVICE_TIMEOUT", "-1")
-    with pytest.raises(SystemExit, match='error: timeout: expected a number above 0.0, got "-1"'):
+    with pytest.raises(SystemExit, match=r'error: timeout: expected a number above 0\.0, got "-1"'):
         Settings.from_command_line([])
 
 
