@@ -37,16 +37,16 @@ class CommandLine(BaseModel):
             return CliApp.run(cls, cli_args=list(arguments))
         except ValidationError as error:
             problems = "; ".join(
-                in_plain_words({**one, "loc": _flag(*one["loc"])}, "options") for one in error.errors()
+                in_plain_words({**one, "loc": _as_flag(one["loc"])}, "options") for one in error.errors()
             )
         except SettingsError:  # of the only option that is no single value
             problems = "--class-weight: expected CLASS=WEIGHT"
         raise SystemExit(f"error: {problems} (see {cls.model_config['cli_prog_name']} --help)")
 
 
-def _flag(name: str = "", *rest: str | int) -> tuple[str | int, ...]:
+def _as_flag(place: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """Return the place of a wrong value, with the name of its option as a flag."""
-    return (f"--{name.replace('_', '-')}", *rest) if name else ()
+    return (f"--{str(place[0]).replace('_', '-')}", *place[1:]) if place else ()
 
 
 class Options(CommandLine):
