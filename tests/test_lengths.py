@@ -108,7 +108,9 @@ async def test_rows_and_columns_have_the_attention_of_the_posted_timesteps(
 ) -> None:
     """It is the same as that of `/predict`."""
     mean, full = await posted(varying, SEQUENCES), await posted(varying, SEQUENCES, "full")
-    signature = {"signature_name": "attention", "params": {"signature_name": "attention"}}
+    signature: dict[str, Any] = {"signature_name": "attention"}
+    if url == "/invocations":
+        signature = {"params": signature}
     answers = []
     for sent in (
         {"instances": SEQUENCES},

@@ -23,6 +23,8 @@ from service.app import create_app
 from service.settings import Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
+#: Longest wait for an answer, in seconds.
+PATIENCE = 100
 UNLOAD = "POST /v2/repository/models/{model}/unload"
 #: Some of the requests name an existing model.
 NAMED = st.sampled_from([{}, {"model": "three"}, {"model": "three", "version": "1"}])
@@ -115,7 +117,8 @@ async def test_the_server_is_where_the_service_is(app: FastAPI, prefix: str) -> 
 @pytest.mark.parametrize("mode", list(GenerationMode))
 def test_every_answer_is_documented(artifacts: Path, mode: GenerationMode) -> None:
     """There is no 5xx, and each status and answer is in the document."""
-    app = create_app(Settings(artifacts=artifacts, model="after-lstm", model_control=True))
+    # A thread of low priority loads models. It may wait long while other tests run.
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm", model_control=True, timeout=PATIENCE))
     asked = set()
     for result in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
         operation: Any = result.ok()  # type: ignore[union-attr] # it raises where the document is wrong
@@ -126,7 +129,7 @@ def test_every_answer_is_documented(artifacts: Path, mode: GenerationMode) -> No
             case.path_parameters.update(named)
             if case.operation.label == UNLOAD:  # without its own model, /ping answers 503, as it should
                 assume(case.path_parameters["model"] != "after-lstm")
-            case.call_and_validate(checks=CHECKS)
+            case.call_and_validate(checks=CHECKS, timeout=2 * PATIENCE)
 
         with suppress(Unsatisfiable):  # an operation without input, or with any text as input, has no invalid request
             ask()
