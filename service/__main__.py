@@ -2,13 +2,17 @@
 
 # ruff: noqa: E402
 import gc
+import signal
+import sys
 
 gc.disable()  # collections during the imports find no garbage and take a tenth of the start
+if __name__ == "__main__" and sys.platform != "win32":
+    # Without a handler, SIGHUP would end the process. It waits until `serve` has one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 import copy
 import math
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +23,7 @@ from uvicorn.config import LOGGING_CONFIG
 
 from service import __version__
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
+from service.artifact.layout import discover
 from service.http11 import ServerConfig
 from service.server import listen, serve
 from service.settings import Settings
@@ -38,14 +43,23 @@ def main() -> None:
         return
     settings = Settings.from_command_line(sys.argv[1:])
     sockets = listen(settings)  # before the models are loaded
+    check = partial(why_no_restart, settings.artifacts)
     if settings.workers == 1:
-        serve(server_config(partial(create_app_or_exit, settings), settings), sockets)
+        serve(server_config(partial(create_app_or_exit, settings), settings), sockets, check)
         return
     with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
         os.environ[SHARED_FOLDER] = shared
-        serve(server_config(f"{create_worker_app.__module__}:{create_worker_app.__name__}", settings), sockets)
-        if (Path(shared) / FAILED).exists():
+        config = server_config(f"{create_worker_app.__module__}:{create_worker_app.__name__}", settings)
+        if not serve(config, sockets, check) and (Path(shared) / FAILED).exists():
             raise SystemExit(STARTUP_FAILURE)
+
+
+def why_no_restart(artifacts: Path) -> str | None:
+    """Return why the service could not start again with this folder; None if nothing is known against it."""
+    try:
+        return None if discover(artifacts).models else f"no model in {artifacts}"
+    except OSError as error:
+        return f"{artifacts} cannot be read: {error.strerror}"
 
 
 def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerConfig:

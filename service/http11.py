@@ -127,7 +127,10 @@ class Http11Protocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._stop_deadline()
         if not self.url.startswith(b"/"):
-            target = httptools.parse_url(self.url)
+            try:
+                target = httptools.parse_url(self.url)
+            except httptools.HttpParserInvalidURLError:
+                self._stop(HTTPStatus.BAD_REQUEST, "expected a target such as /predict")
             if target.path is None:
                 self.url = b"/" if target.query is None else b"/?" + target.query
         if not self.cycle.response_complete:  # else it should be freed

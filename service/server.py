@@ -6,10 +6,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
@@ -18,6 +18,9 @@ from service.http11 import ServerConfig
 from service.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: Returns why a restart would fail; None if nothing is known against it.
+WhyNoRestart = Callable[[], str | None]
 
 #: The first descriptor that a service manager hands over, as sd_listen_fds(3) says.
 FIRST_DESCRIPTOR: Final = 3
@@ -47,60 +50,113 @@ def listen(settings: Settings) -> list[socket.socket]:
         raise SystemExit(f"error: cannot listen on {advice} ({error.strerror or error})") from error
 
 
-def serve(config: ServerConfig, sockets: Sequence[socket.socket]) -> None:
+def serve(config: ServerConfig, sockets: Sequence[socket.socket], why_no_restart: WhyNoRestart) -> bool:
     """Serve an app on sockets until a signal stops the service.
 
     On SIGHUP, the worker processes are replaced, each as soon as its successor is ready; a single process executes
-    itself again, while new connections wait.
+    itself again, while new connections wait. Without a prospect of success, the service goes on as it is.
+
+    Args:
+        config: the configuration.
+        sockets: the sockets to listen on.
+        why_no_restart: returns the reason against a restart.
+
+    Returns:
+        Whether a signal stopped the service; else a worker process could not start.
     """
+    hangups = _Hangups(why_no_restart)
     if config.workers > 1:
         _announce(sockets)
-        _Supervisor(config, list(sockets)).run()
-        return
-    server = _Server(config)
+        supervisor = _Supervisor(config, list(sockets), hangups)
+        _block_hangups(block=False)
+        supervisor.run()
+        return supervisor.stopped
+    server = _Server(config, hangups)
     kept = [one.dup() for one in sockets]  # the server closes its own
     if sys.platform != "win32":
         signal.signal(signal.SIGHUP, server.handle_hangup)
+    _block_hangups(block=False)
     with suppress(KeyboardInterrupt):
         server.run(list(sockets))
     if server.restarts:
+        _block_hangups(block=True)  # until the successor has a handler
         for number, descriptor in enumerate(sorted(one.fileno() for one in kept), FIRST_DESCRIPTOR):
             os.dup2(descriptor, number)
             os.set_inheritable(number, True)  # noqa: FBT003
         os.environ |= {"LISTEN_FDS": str(len(kept)), "LISTEN_PID": str(os.getpid())}
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the same command
+    return True
+
+
+def _block_hangups(*, block: bool) -> None:
+    """Let SIGHUP wait, or handle one that waits. The mask stays when a process executes another program."""
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+class _Hangups:
+    """Decides what SIGHUP means: the end if the terminal has hung up, else a restart if one can succeed."""
+
+    def __init__(self, why_no_restart: WhyNoRestart) -> None:
+        self._why_no_restart = why_no_restart
+        self._in_terminal = os.isatty(0)
+
+    def meaning(self) -> Literal["stop", "restart", "nothing"]:
+        """Return the meaning of a signal that came now, and log it."""
+        if self._in_terminal and not os.isatty(0):
+            logger.info("SIGHUP: stopping")
+            return "stop"
+        if (reason := self._why_no_restart()) is not None:
+            logger.error("SIGHUP: no restart, as it would fail: %s", reason)
+            return "nothing"
+        logger.info("SIGHUP: restarting")
+        return "restart"
 
 
 class _Server(uvicorn.Server):
-    """A server that says where it listens, and restarts on SIGHUP unless its terminal has hung up."""
+    """A server that logs where it listens, and handles SIGHUP."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, hangups: _Hangups) -> None:
         super().__init__(config)
         self.restarts = False
-        self._in_terminal = os.isatty(0)
+        self._hangups = hangups
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         _announce(sockets or [])
 
     def handle_hangup(self, *_: object) -> None:
-        self.restarts = not self._in_terminal or os.isatty(0)
-        logger.info("SIGHUP: %s", "restarting" if self.restarts else "stopping")
-        self.should_exit = True
+        meaning = self._hangups.meaning()
+        if meaning != "nothing":
+            self.restarts, self.should_exit = meaning == "restart", True
 
 
 class _Supervisor(Multiprocess):
-    """A supervisor that stops if its terminal has hung up."""
+    """A supervisor of worker processes that handles SIGHUP.
 
-    def __init__(self, config: ServerConfig, sockets: list[socket.socket]) -> None:
+    Attributes:
+        stopped: whether a signal stopped it.
+    """
+
+    def __init__(self, config: ServerConfig, sockets: list[socket.socket], hangups: _Hangups) -> None:
         super().__init__(config, sockets)
-        self._in_terminal = os.isatty(0)
+        self.stopped = False
+        self._hangups = hangups
+
+    def handle_int(self) -> None:
+        self.stopped = True
+        super().handle_int()
+
+    def handle_term(self) -> None:
+        self.stopped = True
+        super().handle_term()
 
     def handle_hup(self) -> None:
-        if self._in_terminal and not os.isatty(0):
-            self.handle_term()
-        else:
-            super().handle_hup()
+        match self._hangups.meaning():
+            case "stop":
+                self.handle_term()
+            case "restart":
+                super().handle_hup()
 
 
 def _handed_over() -> list[socket.socket]:

@@ -16,6 +16,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from service.artifact.layout import VERSION_PATTERN
 from service.engines import EngineChoice
 from service.platforms import PlatformSettings, without_serve
 from service.problems import in_plain_words
@@ -60,7 +61,9 @@ class Settings(BaseSettings):
         ge=1,
         description="versions of a model that can be asked at a time: the one that answers, and the newest others",
     )
-    poll_interval: float = Field(0.5, gt=0, description="time from one look for new versions to the next, in seconds")
+    poll_interval: float = Field(
+        0.5, gt=0, allow_inf_nan=False, description="time from one look for new versions to the next, in seconds"
+    )
     model_control: bool = Field(default=False, description="let clients load and unload models, by /v2/repository")
     host: str = Field(
         "127.0.0.1", description="address or name to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6"
@@ -77,7 +80,10 @@ class Settings(BaseSettings):
         75, ge=1, description="longest time that a connection waits for the next request, in seconds"
     )
     head_timeout: float = Field(
-        10, gt=0, description="longest time that the head of a request may take to arrive, in seconds"
+        10,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest time that the head of a request may take to arrive, in seconds",
     )
     root_path: str = Field(
         "",
@@ -117,6 +123,7 @@ class Settings(BaseSettings):
     timeout: float = Field(
         30,
         gt=0,
+        allow_inf_nan=False,
         description="longest time that sequences wait for their outputs, in seconds; later ones are answered 504",
     )
     vertex_predict_route: str | None = Field(
@@ -132,12 +139,22 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level to log")
     access_log: bool = Field(default=False, description="log a line for every request")
 
+    @field_validator("pin", mode="before")
+    @classmethod
+    def _are_versions(cls, value: object) -> object:
+        for model, number in value.items() if isinstance(value, dict) else ():
+            if not VERSION_PATTERN.fullmatch(str(number)):  # int() reads 1_0 as 10
+                raise ValueError(f"expected MODEL=VERSION, such as {model}=3, got {model}={number}")
+        return value
+
     @field_validator("root_path")
     @classmethod
     def _is_a_prefix(cls, value: str) -> str:
         prefix = value.rstrip("/")
         if prefix and not PATH_PREFIX.fullmatch(prefix):
             raise ValueError(f"expected a path such as /models-of-ours, got {value!r}")
+        if prefix.split("/")[1:2] in (["v1"], ["v2"]):
+            raise ValueError(f"expected a path that does not begin as those of the protocols, got {value!r}")
         return prefix
 
     @field_validator("trusted_proxies")

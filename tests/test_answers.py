@@ -58,6 +58,12 @@ async def test_head_is_get_without_a_body(client: httpx.AsyncClient, path: str) 
         assert head.headers.get("Content-Encoding", "identity") in (encoding, "identity")
 
 
+async def test_several_lines_of_accept_are_one_list(client: httpx.AsyncClient) -> None:
+    """RFC 9110, section 5.3."""
+    response = await client.get("/attention", headers=[("Accept", "text/html"), ("Accept", "image/svg+xml")])
+    assert response.headers["Content-Type"] == "image/svg+xml"
+
+
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
@@ -88,6 +94,7 @@ async def test_several_routes_of_a_path_share_the_allowed_methods() -> None:
     from service.api import error_answers
 
     app = FastAPI()
+    app.state.settings = Settings()
     error_answers.add_handlers(app)
     app.get("/{name}")(lambda name: name)
     app.post("/one")(lambda: 1)

@@ -99,7 +99,7 @@ async def test_other_encodings_are_refused(client: httpx.AsyncClient, encoding: 
     response = await post(client, BODY, encoding)
     assert response.status_code == 415
     assert response.headers["Accept-Encoding"] == "gzip, deflate"
-    assert response.json() == {"detail": f"expected content encoding gzip or deflate, or none, got {got}"}
+    assert response.json() == {"detail": f"expected the content encoding gzip or deflate, or no such header, got {got}"}
 
 
 @pytest.mark.parametrize("size", [0, 100])
@@ -109,10 +109,10 @@ async def test_other_encodings_are_refused(client: httpx.AsyncClient, encoding: 
         (gzipped(BODY)[:-1], "body: expected complete gzip data, got only their beginning"),
         (gzipped(BODY)[:20], "body: expected complete gzip data, got only their beginning"),
         (b"", "body: expected complete gzip data, got only their beginning"),
-        (BODY, "body: expected gzip data, got other bytes: "),
-        (zlib.compress(BODY), "body: expected gzip data, got other bytes: "),
-        (gzipped(BODY)[:-8] + b"\0" * 8, "body: expected gzip data, got other bytes: "),
-        (gzipped(BODY) + b"more", "body: expected gzip data, got other bytes: "),
+        (BODY, "body: expected gzip data, got other bytes"),
+        (zlib.compress(BODY), "body: expected gzip data, got other bytes"),
+        (gzipped(BODY)[:-8] + b"\0" * 8, "body: expected gzip data, got other bytes"),
+        (gzipped(BODY) + b"more", "body: expected gzip data, got other bytes"),
         (gzipped(b"") * 1001, "body: expected gzip data of at most 1000 members, got more"),
     ],
     ids=["end", "most", "all", "plain", "deflate", "checksum", "more", "members"],

@@ -118,6 +118,8 @@ async def test_vertex_ai_names_the_routes(artifacts: Path) -> None:
     async with connect(create_app(settings)) as client:
         assert (await client.get("/v1/models/x")).status_code == 200
         assert (await client.get("/v1/models/y")).status_code == 404
+        wrong = await client.post("/predict", json={"instances": []})
+        assert (wrong.status_code, wrong.json().keys()) == (400, {"error"})
         body = {"instances": [SEQUENCE], "parameters": {"signature_name": "attention"}}
         (row,) = (await client.post("/predict", json=body)).json()["predictions"]
         assert set(row) == {"prediction", "attention", "attention_vec"}

@@ -57,7 +57,7 @@ async def test_an_unloaded_model_is_not_served_until_it_is_loaded(client: httpx.
     assert (response.status_code, response.json()["model_version_status"][0]["state"]) == (503, "END")
     app.state.repository.update()  # the next update changes nothing
     assert (await client.get("/v2/models/after-lstm/ready")).status_code == 503
-    response = await client.post("/v2/repository/models/after-lstm/load", content="{}")
+    response = await client.post("/v2/repository/models/after-lstm/load", json={"parameters": None})
     assert (response.status_code, response.json()) == (200, {"name": "after-lstm"})
     assert (await client.post("/v2/models/after-lstm/infer", json=BODY)).status_code == 200
 

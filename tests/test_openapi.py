@@ -21,6 +21,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance, statu
 
 from service.app import create_app
 from service.settings import Settings
+from tests.conftest import connect
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 #: Longest wait for an answer, in seconds.
@@ -80,6 +81,24 @@ def test_examples_and_defaults_are_valid(document: dict[str, Any]) -> None:
             assert [error.message for error in Draft202012Validator(schema).iter_errors(value)] == [], place
         checked += len(values)
     assert checked > 100
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("model", ["after-lstm", "three"])
+async def test_examples_of_inference_are_answered(artifacts: Path, model: str) -> None:
+    """They fit the default model, so that `/docs` has a request to send. The other models are of other sizes."""
+    app = create_app(Settings(artifacts=artifacts, model=model))
+    sent = 0
+    async with connect(app) as client:
+        document = (await client.get("/openapi.json")).json()
+        for path, operation in operations(document):
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            if "example" in content:
+                address = path.replace("{model}", model).replace("{version}", "1")
+                response = await client.post(address.removeprefix("POST "), json=content["example"])
+                assert response.status_code == 200, response.text
+                sent += 1
+    assert sent == 8
 
 
 def test_names_suit_generated_clients(document: dict[str, Any]) -> None:

@@ -229,6 +229,7 @@ async def test_probabilities_are_named_by_class(client: httpx.AsyncClient) -> No
         ([SEQUENCE], "body: expected an object, got a list"),
         ("text", 'body: expected an object, got "text"'),
         (1, "body: expected an object, got 1"),
+        ({"sequence": None, "attention": None}, "expected either 'sequence' or 'sequences', got neither"),
         ({"sequence": SEQUENCE, "importance": 7}, "importance: expected true or false, got 7"),
         ({"sequence": SEQUENCE, "importance": [[1.0]]}, "importance: expected true or false, got a list"),
     ],

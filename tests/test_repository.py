@@ -96,10 +96,12 @@ def saved(home: Path, *parts: str) -> None:
         ("m/v1", "m/v1 is passed over: .* expected 1"),
         ("m/Version-2", "m/Version-2 is passed over: .* expected 2"),
         ("m/٣", "m/٣ is passed over: .* expected 3"),
+        ("m/latest", "m/latest is passed over: .* expected 1, 2 and so on"),
+        ("m/1.0", "m/1.0 is passed over: .* expected 1, 2 and so on"),
         ("m/0", "m/0 is passed over: .* expected 1, 2 and so on"),
         ("m", r"m/saved_model\.pb is passed over: the files of a version belong in a directory such as .*/m/1"),
         ("a model/1", "a model is passed over: a model's name has only letters, digits"),
-        ("m/latest", "it has 'm' without a version such as .*/m/1: train one with"),
+        ("m/latest.part", "it has 'm' without a version such as .*/m/1: train one with"),
         ("m/.staging-1", "it has 'm' without a version such as .*/m/1: train one with"),
     ],
 )
@@ -111,7 +113,7 @@ def test_the_error_without_a_model_says_what_was_passed_over(tmp_path: Path, ver
 
 
 @pytest.mark.parametrize("version", ["1", "0001", "v1"])
-@pytest.mark.parametrize("kind", ["version", "model", "parent"])
+@pytest.mark.parametrize("kind", ["version", "file", "model", "parent"])
 def test_the_error_names_the_folder_that_was_meant(tmp_path: Path, version: str, kind: str) -> None:
     """`--artifacts` may point at a model, at a version, or a level too high."""
     folder = tmp_path / "data" / "artifacts"
@@ -120,6 +122,7 @@ def test_the_error_names_the_folder_that_was_meant(tmp_path: Path, version: str,
         add(folder, "other", 1)
     wrong, expected = {
         "version": (folder / "m" / version, "it is itself a version"),
+        "file": (folder / "m" / version / "saved_model.pb", "it is a part of a version"),
         "model": (folder / "m", "it is itself the directory of a model"),
         "parent": (folder.parent, "artifacts in it has .*other"),
     }[kind]

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -146,6 +147,25 @@ def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int
         process.wait(timeout=30)
         assert process.stdout is not None
         assert "Traceback" not in process.stdout.read()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_never_ends_it(artifacts: Path, tmp_path: Path, workers: int) -> None:
+    """Signals may come while it starts again. Without models to start with, it goes on as it is."""
+    folder = tmp_path / "artifacts"
+    shutil.copytree(artifacts / "after-lstm", folder / "after-lstm")
+    with serving("--artifacts", str(folder), "--workers", str(workers)) as (url, process):
+        for _ in range(3):
+            process.send_signal(signal.SIGHUP)
+            time.sleep(0.4)  # signals come at different stages of the start
+        until(lambda: get(f"{url}/health/ready", timeout=60).status_code == 200, process)
+        folder.rename(tmp_path / "gone")
+        process.send_signal(signal.SIGHUP)
+        assert post(f"{url}/predict", json=BODY, timeout=60).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)
+        assert process.stdout is not None
+        assert "SIGHUP: no restart, as it would fail: no model in" in process.stdout.read()
 
 
 def test_connections_stay_open_between_requests_as_long_as_is_set(artifacts: Path) -> None:

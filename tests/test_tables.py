@@ -157,7 +157,7 @@ def test_an_error_names_the_column_and_the_row(text: str, described: ModelCard, 
         ('[{"pulse": 1, "warmth": 2, "pulse": 3}]', "dataframe_records[0]: repeated column 'pulse'"),
         ('[{"pulse": "1", "warmth": 2}]', "dataframe_records[0], column 'pulse': expected a number or no value, got"),
         ('[{"pulse": true, "warmth": 2}]', "dataframe_records[0], column 'pulse': expected a number or no value, got"),
-        ("[[1, 2]]", "dataframe_records: expected a list of objects"),
+        ("[[1, 2]]", "dataframe_records[0]: expected an object, got a list"),
     ],
 )
 def test_an_error_names_the_record(records: str, message: str) -> None:

@@ -175,6 +175,8 @@ PAIRS: list[tuple[str, str | None, int, Any]] = [
         for place in ("", "/versions/1", "/labels/stable")
         for verb in ("Predict", "PREDICT", "predictions")
     ),
+    (f"GET {URL}:Predict", None, 404, {"error": f"{VERBS}, got :Predict"}),
+    (f"OPTIONS {URL}/versions/1:predictions", None, 404, {"error": f"{VERBS}, got :predictions"}),
     ("GET /v1/zzzzzzzz", None, 404, {"error": "no route '/v1/zzzzzzzz'; all routes: GET /docs"}),
 ]
 

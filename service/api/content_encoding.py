@@ -34,7 +34,7 @@ def decoder_of(headers: Sequence[tuple[bytes, bytes]], limit: int) -> "Decoder |
         return None
     if len(applied) > 1 or applied[0] not in WBITS:
         got = b", ".join(applied)[:80].decode("latin-1")
-        raise UnsupportedEncoding(f"expected content encoding gzip or deflate, or none, got {got}")
+        raise UnsupportedEncoding(f"expected the content encoding gzip or deflate, or no such header, got {got}")
     return Decoder(applied[0], limit)
 
 
@@ -91,8 +91,8 @@ class Decoder:
     def _decompress(self, piece: bytes, most: int) -> bytes:
         try:
             decoded = self._stream.decompress(piece, most)
-        except zlib.error as error:
-            raise InvalidInput(f"body: expected {self._name} data, got other bytes: {error}") from None
+        except zlib.error:
+            raise InvalidInput(f"body: expected {self._name} data, got other bytes") from None
         self._size += len(decoded)
         if self._size > self._limit:
             raise TooLarge(f"expected a body of at most {self._limit} bytes when decoded, got more")

@@ -20,6 +20,8 @@ LEAST_LIKENESS: Final = 0.6
 #: Most routes that are named.
 MOST_NEAR: Final = 3
 DOCUMENTATION: Final = "/docs"
+#: Files of the page and of `/docs`, and routes that only refuse, are not named.
+NOT_NAMED: Final = re.compile("{name}|{label}|{method}|:(classify|regress)$")
 
 
 def allowed_methods(request: Request) -> str:
@@ -48,7 +50,7 @@ def _near(request: Request, path: str) -> list[tuple[str, str]]:
     found = {
         (template, "|".join(sorted(methods - {"HEAD"}))): _likeness(template, wanted)
         for template, methods in _templates(request)
-        if "{name}" not in template  # files of the page and of `/docs`
+        if not NOT_NAMED.search(template)
     }
     return [one for one in nlargest(MOST_NEAR, found, key=lambda one: found[one]) if found[one] >= LEAST_LIKENESS]
 

@@ -16,6 +16,7 @@ from service.api.directory import allowed_methods, not_found
 from service.api.prefix import root_path, route_path
 from service.api.request_body import JSON
 from service.problems import in_plain_words
+from service.settings import Settings
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
@@ -124,8 +125,9 @@ async def _answer_unexpected_error(request: Request, _: Exception) -> Response:
 
 def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     """Return an error in the shape of the protocol that the path belongs to."""
-    scope = request.scope
-    if in_protocol(route_path(scope)):
+    scope, path = request.scope, route_path(request.scope)
+    settings: Settings = request.app.state.settings
+    if in_protocol(path) or path in (settings.vertex_predict_route, settings.vertex_health_route):
         field, status = "error", _protocol_status(status)
     else:
         field = "detail"

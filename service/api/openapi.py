@@ -1,6 +1,7 @@
 """The OpenAPI document: FastAPI's, with the bodies and paths that the inference routes read themselves."""
 
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -10,7 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.error_answers import ErrorAnswer, in_protocol
 from service.api.request_body import JSON
-from service.errors import InvalidInput
+from service.errors import InvalidInput, ServiceError
+from service.serving.repository import Repository
 
 REFERENCE = "#/components/schemas/{model}"
 #: Generators of clients make a module of each tag.
@@ -37,6 +39,12 @@ INVALID_INPUT: Final = {
 
 #: The types of the bodies that routes read themselves, by name.
 BODIES: dict[str, type[BaseModel]] = {}
+#: Makes an example of a body from a sequence in JSON.
+Example = Callable[[list[list[float]]], Any]
+#: The makers of examples, by the name of the body's type.
+EXAMPLES: dict[str, Example] = {}
+#: Longer sequences have no example.
+MOST_NUMBERS: Final = 10_000
 
 
 def operation_id(route: APIRoute) -> str:
@@ -44,12 +52,19 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def takes(body: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+def takes(body: type[BaseModel], example: Example | None = None, *, required: bool = True) -> dict[str, Any]:
     """Return the `openapi_extra` of a route that reads a JSON body itself.
 
     Other media types are left out: generators of clients warn of `text/csv`, or leave out the route.
+
+    Args:
+        body: the type of the body.
+        example: makes an example that fits the default model, which `/docs` offers to send.
+        required: whether the body may not be empty.
     """
     BODIES[body.__name__] = body
+    if example is not None:
+        EXAMPLES[body.__name__] = example
     content = {JSON: {"schema": {"$ref": REFERENCE.format(model=body.__name__)}}}
     return {"requestBody": {"required": required, "content": content}}
 
@@ -70,9 +85,27 @@ def complete(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             _complete(original())  # FastAPI keeps it as `openapi_schema`
+        _add_examples(original(), app.state.repository)
         return original()
 
     app.openapi = document  # type: ignore[method-assign] # as FastAPI documents it
+
+
+def _add_examples(document: dict[str, Any], repository: Repository) -> None:
+    """Add examples of bodies that fit the default model. It may be another one each time."""
+    try:
+        card = repository.get().card
+    except ServiceError:
+        return
+    if card.timesteps * card.features > MOST_NUMBERS:
+        return
+    sequence = ([0.1, -0.2] * card.features)[: card.features]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            content = operation.get("requestBody", {}).get("content", {}).get(JSON, {})
+            body = content.get("schema", {}).get("$ref", "").rpartition("/")[2]
+            if body in EXAMPLES:
+                content["example"] = EXAMPLES[body]([sequence] * card.timesteps)
 
 
 def _complete(document: dict[str, Any]) -> None:

@@ -157,10 +157,14 @@ def parse_json(text: bytes, load: Loads = loads) -> Any:
 def validated(expected: type[M], value: object, where: str) -> M:
     """Return a value as an instance of a type; `where` names the part of the request that it is, for errors.
 
+    A field of null is as if absent.
+
     Raises:
         InvalidInput: the value is not of that type.
         UnknownModel: the same, where it is the path.
     """
+    if isinstance(value, dict) and any(field is None for field in value.values()):
+        value = {name: field for name, field in value.items() if field is not None}
     try:
         return expected.model_validate(value)
     except ValidationError as error:
@@ -176,7 +180,7 @@ def media_type_of(request: Request) -> str:
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> RequestBody:
-    """Read a body of at most `limit` bytes, whose last piece arrives within `timeout` seconds of the first.
+    """Read a body of at most `limit` bytes, whose last piece arrives within `timeout` seconds.
 
     A compressed body is decoded; the limit holds for both of its sizes.
 
@@ -193,20 +197,15 @@ async def read_body(request: Request, limit: int, timeout: float) -> RequestBody
     if declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"expected a body of at most {limit} bytes, got {int(declared)}")
     chunks: list[bytes] = []
-    more = await _receive(request, chunks)
-    size = len(chunks[0])
-    if more or decoder:
-        try:
-            async with asyncio.timeout(timeout):
-                if decoder:
-                    chunks = await decoder.decode(chunks[0])
-                while more and size <= limit:
-                    arrived: list[bytes] = []
-                    more = await _receive(request, arrived)
-                    size += len(arrived[0])
-                    chunks += await decoder.decode(arrived[0]) if decoder else arrived
-        except TimeoutError:
-            raise UnfinishedBody(f"expected all of the body within {timeout:g} s, got {size} bytes") from None
+    size, more = 0, True
+    try:
+        async with asyncio.timeout(timeout):
+            while more and size <= limit:
+                piece, more = await _receive(request)
+                size += len(piece)
+                chunks += await decoder.decode(piece) if decoder else (piece,)
+    except TimeoutError:
+        raise UnfinishedBody(f"expected all of the body within {timeout:g} s, got {size} bytes") from None
     if size > limit:
         raise TooLarge(f"expected a body of at most {limit} bytes, got more")
     if decoder:
@@ -215,11 +214,9 @@ async def read_body(request: Request, limit: int, timeout: float) -> RequestBody
     return RequestBody(chunks, size, request.scope["headers"], time.perf_counter())
 
 
-async def _receive(request: Request, chunks: list[bytes]) -> bool:
-    """Append the next piece of the body; return whether more follow."""
+async def _receive(request: Request) -> tuple[bytes, bool]:
+    """Return the next piece of the body, and whether more follow."""
     message = await request.receive()
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
-    chunks.append(message.get("body", b""))
-    more: bool = message.get("more_body", False)
-    return more
+    return message.get("body", b""), message.get("more_body", False)

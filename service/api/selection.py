@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from service.api.request_body import M, validated
@@ -98,3 +98,11 @@ async def _selected(query: Annotated[Selection, Query()], request: Request) -> M
 
 #: The model of a native route that FastAPI injects.
 SelectedModel = Annotated[Model, Depends(_selected)]
+
+
+async def _accepted(accept: Annotated[list[str] | None, Header(include_in_schema=False)] = None) -> str:
+    return ", ".join(accept or ()).lower() or "*/*"  # RFC 9110, section 5.3: several lines are one list
+
+
+#: The media types that the client accepts, as the header `Accept` lists them.
+Accepted = Annotated[str, Depends(_accepted)]

@@ -13,6 +13,8 @@ from service.errors import ArtifactError
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 #: Each number has one spelling: neither "007" nor "٣" is a version.
 VERSION_PATTERN: Final = re.compile("[1-9][0-9]{0,17}")
+#: Ends of the names of directories that are being written.
+UNFINISHED: Final = (".tmp", ".part")
 #: Names that are probably meant as the number of a version.
 _MEANT_AS_VERSION: Final = re.compile(r"(?:v|version)?[-_. ]?(\d+)", re.IGNORECASE)
 
@@ -91,10 +93,12 @@ def why_no_model(artifacts: Path) -> str:
         OSError: the folder cannot be read.
     """
     advice = f"train one with `python -m training --artifacts {artifacts}`, or point --artifacts elsewhere"
-    if not artifacts.is_dir():
-        return f"{'it is no directory' if artifacts.exists() else 'there is no such directory'}: {advice}"
+    if not artifacts.exists():
+        return f"there is no such directory: {advice}"
     if meant := _folder_meant(artifacts.resolve()):
         return meant
+    if not artifacts.is_dir():
+        return f"it is no directory: {advice}"
     if passed_over := discover(artifacts).passed_over:
         return _listed(f"{path} is passed over: {reason}" for path, reason in passed_over.items())
     names = [one.name for one in _directories(artifacts)]
@@ -104,9 +108,15 @@ def why_no_model(artifacts: Path) -> str:
 
 
 def _folder_meant(path: Path) -> str | None:
-    """Return which folder was meant instead of a path, if that is a version or a model, or holds the folder."""
-    if _is_version(path):
-        return f"it is itself a version: use --artifacts {path.parent.parent}"
+    """Return which folder was meant instead of a path, if that belongs to a version or a model, or holds the folder."""
+    for part in (path, *path.parents):
+        if _is_version(part):
+            is_what = "itself a version" if part == path else "a part of a version"
+            if _MEANT_AS_VERSION.fullmatch(part.name):
+                return f"it is {is_what}: use --artifacts {part.parent.parent}"
+            return f"it is {is_what}: move {part} to <model>/1 in a folder, and use --artifacts with that folder"
+    if not path.is_dir():
+        return None
     directories = _directories(path)
     if any(_MEANT_AS_VERSION.fullmatch(one.name) and _is_version(one) for one in directories):
         return f"it is itself the directory of a model: use --artifacts {path.parent}"
@@ -133,8 +143,11 @@ def _entries(home: Path) -> tuple[list[int], dict[Path, str]]:
                 others[path] = "it is not a directory"
         elif path.name == SAVED_MODEL:
             others[path] = f"the files of a version belong in a directory such as {home / '1'}"
-        elif (meant := _MEANT_AS_VERSION.fullmatch(path.name)) and path.is_dir():
-            number = str(int(meant[1]))
+        elif not (path.name.startswith(".") or path.name.endswith(UNFINISHED)) and path.is_dir():
+            meant = _MEANT_AS_VERSION.fullmatch(path.name)
+            if meant is None and not _is_version(path):
+                continue
+            number = str(int(meant[1])) if meant else ""
             expected = number if VERSION_PATTERN.fullmatch(number) else "1, 2 and so on"
             others[path] = f"the name of a version is a number without leading zeros, expected {expected}"
     return sorted(numbers), others

@@ -74,8 +74,9 @@ class Repository:
         models = self.models
         if not models:
             raise Unavailable("no model is loaded")
-        name = name or self.default
-        versions = models.get(name) if name else None
+        if name is None:
+            name = self.default
+        versions = models.get(name) if name is not None else None
         if versions is None or name is None:
             raise _unknown(name, models)
         if name in self._unloaded:

@@ -150,7 +150,7 @@ class Versions:
             problem = problem or f"no version in {self._home} can be loaded: version {current.version} stays"
         elif pin is not None and pin not in served:
             reason = self._attempts[pin].reason if pin in self._attempts else "there is no such version"
-            problem = f"pinned version {pin} cannot be served: {reason}"
+            problem = problem or f"pinned version {pin} cannot be served: {reason}"
         if problem not in (None, self.problem):
             logger.error("%s: %s", self._home.name, problem)
         self.problem = problem

@@ -104,8 +104,10 @@ def table_of_records(records: object) -> Table:
     where = "dataframe_records"
     if records == []:
         raise InvalidInput("expected at least one row, got none")
-    if not isinstance(records, list) or not isinstance(records[0], dict):
+    if not isinstance(records, list):
         raise InvalidInput(f"{where}: expected a list of objects, got {kind_of(records)}")
+    if not isinstance(records[0], dict):
+        raise InvalidInput(f"{where}[0]: expected an object, got {kind_of(records[0])}")
     columns = list(records[0])
 
     def rows() -> Iterator[tuple[int, list[Any]]]:
@@ -184,7 +186,7 @@ def _json_numbers(cells: Sequence[Any]) -> list[float]:
 
 
 def _text_numbers(cells: Sequence[str]) -> list[float]:
-    if any("_" in cell for cell in cells):  # Python's own notation
+    if any("_" in cell or not cell.isascii() for cell in cells):  # Python reads more than CSV has
         raise ValueError
     try:
         return list(map(float, cells))

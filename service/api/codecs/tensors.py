@@ -92,6 +92,8 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
         )
     _check_shape(tensor.shape, card, limit)
     parameters = tensor.parameters or {}
+    if parameters.get("shared_memory_region") is not None:
+        raise InvalidInput(f"{SEQUENCE}: expected no parameter shared_memory_region, which is not spoken here")
     _check_byte_order(parameters)
     size = parameters.get("binary_data_size")
     if size is None:

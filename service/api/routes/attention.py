@@ -4,14 +4,14 @@ import asyncio
 from typing import Annotated, Literal, Self
 
 import mimeparse
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from service import errors
 from service.api.bar_chart import Series, bar_chart
 from service.api.error_answers import SELECTION_ERRORS, documented
 from service.api.request_body import JSON
-from service.api.selection import SelectedModel, only
+from service.api.selection import Accepted, SelectedModel, only
 from service.artifact.card import Agreement, AttentionProfile, Importance
 from service.serving.model import Model
 from service.serving.tally import Totals, Window
@@ -124,7 +124,7 @@ class AttentionAnswer(AttentionProfile):
 async def attention(
     model: SelectedModel,
     response: Response,
-    accept: Annotated[str, Header(include_in_schema=False)] = JSON,
+    accept: Accepted,
     chart: Annotated[
         Chart,
         Query(
@@ -137,7 +137,7 @@ async def attention(
     """Answers the attention profiles as JSON, or a bar chart as SVG or PNG, by the `Accept` header."""
     media_types = [*CHARTS, JSON]
     try:
-        chosen = mimeparse.best_match(media_types, accept.lower() or "*/*")
+        chosen = mimeparse.best_match(media_types, accept)
     except mimeparse.MimeTypeParseException:
         chosen = ""
     if not chosen:

@@ -115,7 +115,7 @@ class Pong(BaseModel):
     summary="MLflow and SageMaker: predict",
     response_model=Predictions,
     responses=documented_in_protocol(*INFERENCE_ERRORS),
-    openapi_extra=takes(Invocation),
+    openapi_extra=takes(Invocation, lambda sequence: {"instances": [sequence]}),
 )
 async def invocations(request: Request) -> Response:
     """Predictions of the default model; with `{"params": {"signature_name": "attention"}}` the attention, too.

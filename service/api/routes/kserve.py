@@ -51,7 +51,7 @@ EXPLAIN: Any = {
     "response_model": Explanations,
     "response_model_exclude_none": True,
     "responses": documented_in_protocol(*INFERENCE_ERRORS),
-    "openapi_extra": takes(ExplainBody),
+    "openapi_extra": takes(ExplainBody, lambda sequence: {"instances": [sequence]}),
 }
 
 

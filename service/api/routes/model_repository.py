@@ -156,8 +156,9 @@ def require_same_site(request: Request, allowed_origins: str) -> None:
 
 
 async def _optional_body(request: Request, expected: type[M]) -> M:
-    """Return the JSON body; its defaults if it is empty."""
+    """Return the JSON body; its defaults if it is empty or null."""
     settings: Settings = request.app.state.settings
     body = await read_body(request, MOST_BYTES, settings.timeout)
     text = b"".join(body.chunks)
-    return validated(expected, parse_json(text) if text.strip() else {}, "body")
+    options = parse_json(text) if text.strip() else None
+    return validated(expected, {} if options is None else options, "body")

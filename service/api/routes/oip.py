@@ -171,13 +171,20 @@ class TensorResponse(Response):
 inference_router = APIRouter(prefix="/v2", tags=["open_inference"])
 router = APIRouter(prefix="/v2", tags=["open_inference"])
 
+
+def example(sequence: list[list[float]]) -> dict[str, Any]:
+    """Return the body that infers one sequence."""
+    shape = [1, len(sequence), len(sequence[0])]
+    return {"inputs": [{"name": SEQUENCE, "shape": shape, "datatype": DATATYPE, "data": [sequence]}]}
+
+
 INFER: Any = {
     "summary": "Open Inference Protocol: infer",
     "response_model": InferResponse,
     "response_model_exclude_none": True,
     "responses": documented_in_protocol(*INFERENCE_ERRORS),
     # JSON alone: generators of clients do not cope with an operation that takes or answers either JSON or bytes.
-    "openapi_extra": takes(InferRequest),
+    "openapi_extra": takes(InferRequest, example),
 }
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from service.api.prefix import root_path
 from service.api.request_body import JSON
+from service.api.selection import Accepted
 
 router = APIRouter()
 
@@ -113,12 +114,12 @@ Known = Annotated[
 async def root(
     request: Request,
     response: Response,
+    accept: Accepted,
     known: Known = None,
-    accept: Annotated[str, Header(include_in_schema=False)] = JSON,
 ) -> Alive | Response:
     """Answers the page if the client prefers HTML, and otherwise 200 as long as the process runs."""
     try:
-        wants_page = mimeparse.best_match([HTML, JSON], accept.lower() or "*/*") == HTML  # the last of equals
+        wants_page = mimeparse.best_match([HTML, JSON], accept) == HTML  # the last of equals
     except mimeparse.MimeTypeParseException:
         wants_page = False
     answer = index(root_path(request)).answer(known) if wants_page else response

@@ -107,7 +107,10 @@ inference_router = APIRouter(tags=["predict"])
     response_model=PredictResponse,
     response_model_exclude_none=True,
     responses=documented(*INFERENCE_ERRORS),
-    openapi_extra={**takes(PredictRequest), "parameters": query_parameters(Selection)},
+    openapi_extra={
+        **takes(PredictRequest, lambda sequence: {"sequence": sequence}),
+        "parameters": query_parameters(Selection),
+    },
 )
 async def predict(request: Request) -> Response:
     """Answer each sequence with its prediction and, from the same forward pass, its attention.

@@ -132,7 +132,14 @@ class _ModelName(StringConvertor):
     regex = "[^/:]+"
 
 
+class _UnknownVerb(StringConvertor):
+    """A verb that no route has."""
+
+    regex = rf"(?!({'|'.join((*VERBS, *EXAMPLE_VERBS))})$).*"
+
+
 register_url_convertor("model_name", _ModelName())
+register_url_convertor("unknown_verb", _UnknownVerb())
 
 inference_router = APIRouter(prefix="/v1/models", tags=["tensorflow_serving"])
 router = APIRouter(prefix="/v1/models", tags=["tensorflow_serving"])
@@ -157,7 +164,7 @@ PREDICT: Any = {
     "summary": "TensorFlow Serving: predict",
     "response_model": PredictRows | PredictColumns,
     "responses": documented_in_protocol(*INFERENCE_ERRORS),
-    "openapi_extra": takes(PredictBody),
+    "openapi_extra": takes(PredictBody, lambda sequence: {"instances": [sequence]}),
 }
 
 
@@ -180,6 +187,8 @@ def encode(body: PredictBody, lengths: Lengths, outputs: Outputs) -> JsonRespons
     return JsonResponse(b'{"%b":%b}' % (field.encode(), body.encode(lengths, outputs)))
 
 
+#: The methods by which an unknown verb is not found.
+METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
 #: Routes that only refuse have no place in a generated client.
 UNSUPPORTED: Any = {"response_model": None, "include_in_schema": False}
 
@@ -209,8 +218,8 @@ async def refuse_label(label: Annotated[str, Path(description="Label of a versio
     raise InvalidInput(f"Unrecognized servable version label: {label}")
 
 
-@router.post("/{model}:{method:path}", **UNSUPPORTED)
-@router.post("/{model}/versions/{version}:{method:path}", **UNSUPPORTED)
+@router.api_route("/{model}:{method:unknown_verb}", methods=METHODS, **UNSUPPORTED)
+@router.api_route("/{model}/versions/{version}:{method:unknown_verb}", methods=METHODS, **UNSUPPORTED)
 async def refuse_verb(request: Request) -> NoReturn:
     """Answer 404: there is no such verb."""
     raise _unknown_verb(request.path_params["method"])
