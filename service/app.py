@@ -93,7 +93,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         default=settings.model,
         pins=settings.pin,
         keep=settings.keep_versions,
-        unloaded=Unloaded(shared),
+        unloaded=Unloaded(shared / "unloaded" if shared else None),
     )
     repository.start()
 
