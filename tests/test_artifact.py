@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,40 @@ def test_a_file_that_is_too_large_is_refused(artifact: Artifact, monkeypatch: py
     monkeypatch.setattr("service.artifact.golden.MOST_BYTES", 10**5)
     with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example: expected at most 100000 bytes"):
         artifact.read().golden()
+
+
+def test_a_golden_example_of_very_many_arrays_is_refused_before_it_is_read(artifact: Artifact) -> None:
+    """The directory of the archive could take seconds and gigabytes."""
+    with zipfile.ZipFile(artifact.golden_path, "a") as archive:
+        for number in range(400):
+            archive.writestr(f"{number}.npy", b"")
+    artifact.write_sums()
+    with pytest.raises(
+        ArtifactError, match=r"golden\.npz is not a golden example: expected 3 arrays, got 403 in a dir"
+    ):
+        artifact.read().golden()
+
+
+@pytest.mark.parametrize("kind", ["comment", "locator"])
+def test_an_archive_that_may_hide_another_directory_is_refused(artifact: Artifact, kind: str) -> None:
+    """Readers could find a directory of another size."""
+    whole = artifact.golden_path.read_bytes()
+    if kind == "comment":
+        artifact.golden_path.write_bytes(whole[:-2] + b"\4\0text")
+    else:
+        artifact.golden_path.write_bytes(whole[:-22] + b"PK\6\7".ljust(20, b"\0") + whole[-22:])
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match="expected an archive that NumPy wrote"):
+        artifact.read().golden()
+
+
+def test_a_card_of_very_many_values_is_refused_before_it_is_parsed(artifact: Artifact) -> None:
+    """Values take more memory than their text."""
+    content = artifact.card_path.read_text()
+    artifact.card_path.write_text(content.replace('"seed":0', f'"seed":[{"{}," * version.MOST_VALUES}{{}}]'))
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match=r"card\.json has too many values: expected at most 524288"):
+        artifact.read().card()
 
 
 def test_a_version_of_very_many_files_is_refused(artifact: Artifact) -> None:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
+from service.artifact import golden
 from service.artifact.card import ModelCard
 from service.artifact.golden import Golden
 from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES, open_itself
@@ -24,7 +25,9 @@ from service.problems import in_plain_words
 #: files, and the bytes of certain files.
 MOST_FILES: Final = 1000
 MOST_BYTES: Final = 2**30
-MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23}
+MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23, GOLDEN: golden.MOST_BYTES + 2**16}
+#: Most values in a card. Each takes up to 200 bytes once it is parsed.
+MOST_VALUES: Final = 2**19
 
 #: Kubernetes' volumes keep their files in directories of such names; the others are links to these files.
 HIDDEN: Final = ".."
@@ -76,8 +79,11 @@ class Contents:
         Raises:
             ArtifactError: the card is missing or invalid.
         """
+        content = self.file(CARD)
+        if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+            raise ArtifactError(f"{self.directory / CARD} has too many values: expected at most {MOST_VALUES}")
         try:
-            return ModelCard.model_validate_json(self.file(CARD))
+            return ModelCard.model_validate_json(content)
         except ValidationError as error:
             problem = in_plain_words(error.errors()[0], "card")
             raise ArtifactError(f"{self.directory / CARD} is not a valid card: {problem}") from error
