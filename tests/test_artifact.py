@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from service.artifact import version
-from service.artifact.layout import SUMS
+from service.artifact.layout import SUMS, open_beneath
 from service.artifact.version import Artifact, saved_model_digest
 from service.errors import ArtifactError
 from tests.placeholder import FEATURES, TIMESTEPS, UNITS, mount, remount, write_version
@@ -335,6 +335,37 @@ def test_a_linked_directory_that_is_endless_or_lies_outside_is_refused(artifact:
     with pytest.raises(ArtifactError, match=rf"is a link (that leads )?{expected}|is not a file"):
         artifact.read()
     assert artifact.stamp() == artifact.stamp()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link", "linked directory", "larger", "endless"])
+def test_an_entry_that_replaces_a_listed_file_is_not_read(
+    artifact: Artifact, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the files are listed, and before this one is opened. Another file's digest is not shown."""
+    index = artifact.directory / "variables" / "variables.index"
+    size = index.stat().st_size
+    outside = Path(shutil.copytree(index.parent, tmp_path / "outside"))
+    (outside / index.name).write_bytes(b"s" * size)
+
+    def replace(folder: str, path: str, flags: int) -> int:
+        if path.endswith(SUMS):
+            match kind:
+                case "pipe":
+                    index.unlink()
+                    os.mkfifo(index)
+                case "device" | "link":
+                    index.unlink()
+                    index.symlink_to("/dev/zero" if kind == "device" else outside / index.name)
+                case "linked directory":
+                    index.parent.rename(tmp_path / "away")
+                    index.parent.symlink_to(outside)
+                case "larger" | "endless":
+                    os.truncate(index, size + 1 if kind == "larger" else 2**40)
+        return open_beneath(folder, path, flags)
+
+    monkeypatch.setattr(version, "open_beneath", replace)
+    with pytest.raises(ArtifactError, match=r"variables\.(index|data-00000-of-00001) cannot be read: "):
+        artifact.read()
 
 
 def test_linked_directories_count_each_time(artifact: Artifact) -> None:

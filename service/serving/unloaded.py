@@ -24,12 +24,12 @@ class Unloaded:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._names: set[str] = set()
-        self._paths: dict[str, str] = {}
+        self._paths: dict[str, Path] = {}
 
     def __contains__(self, name: str) -> bool:
         if self._folder is not None:
             with suppress(OSError):  # without a file, the state stays
-                self._remember(name, unloaded=os.stat(self._path(self._folder, name)).st_size > 0)
+                self._remember(name, unloaded=self._path(self._folder, name).stat().st_size > 0)
         return name in self._names
 
     def add(self, name: str) -> None:
@@ -71,18 +71,18 @@ class Unloaded:
     def _mark(self, name: str, *, unloaded: bool) -> None:
         if self._folder is not None:
             try:
-                os.replace(_written(self._folder, unloaded=unloaded), self._path(self._folder, name))
+                _written(self._folder, unloaded=unloaded).replace(self._path(self._folder, name))
             except OSError as error:
                 raise Unavailable(f"the other processes cannot be notified: {error.strerror}") from error
         self._remember(name, unloaded=unloaded)
 
     def _restore(self, folder: Path, name: str) -> None:
         """Write the file of an unloaded model again if a clean-up removed it: processes that start later need it."""
-        if not os.path.exists(self._path(folder, name)):
+        if not self._path(folder, name).exists():
             written = _written(folder, unloaded=True)
             with suppress(FileExistsError):  # another process was faster
-                os.link(written, self._path(folder, name))
-            os.unlink(written)
+                self._path(folder, name).hardlink_to(written)
+            written.unlink()
 
     def _remember(self, name: str, *, unloaded: bool) -> None:
         if unloaded:
@@ -90,21 +90,21 @@ class Unloaded:
         else:
             self._names.discard(name)
 
-    def _path(self, folder: Path, name: str) -> str:
+    def _path(self, folder: Path, name: str) -> Path:
         """Return the path of a model's file. It is kept, as each request needs it."""
         path = self._paths.get(name)
         if path is None:
-            path = self._paths[name] = str(folder / file_name(name))
+            path = self._paths[name] = folder / file_name(name)
         return path
 
 
-def _written(folder: Path, *, unloaded: bool) -> str:
+def _written(folder: Path, *, unloaded: bool) -> Path:
     """Return the path of a new file with a state, so that the file of the model appears with its content at once."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, path = tempfile.mkstemp(dir=folder)
     with os.fdopen(handle, "w") as file:
         file.write("unloaded" if unloaded else "")
-    return path
+    return Path(path)
 
 
 def _is_running(process: int) -> bool:
