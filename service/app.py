@@ -41,6 +41,7 @@ from service.serving.dataplane import DataPlane
 from service.serving.loading import ModelLoader
 from service.serving.model import Limits
 from service.serving.repository import Repository
+from service.serving.trial import Trials
 from service.serving.unloaded import Unloaded
 from service.settings import Settings, listed
 
@@ -82,10 +83,13 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         ArtifactError: there is nothing to serve.
     """
     threads = threads_allowed(settings.threads, settings.workers)
+    limits = Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout)
+    trials = Trials(settings.engine, threads, limits, settings.load_timeout) if settings.load_timeout else None
     loader = ModelLoader(
-        open_engine or opener(settings.engine, threads),
-        Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
+        open_engine or opener(settings.engine, threads, settings.timeout),
+        limits,
         shared,
+        trials if open_engine is None else None,
     )
     repository = Repository(
         settings.artifacts,
@@ -93,7 +97,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         default=settings.model,
         pins=settings.pin,
         keep=settings.keep_versions,
-        unloaded=Unloaded(shared),
+        unloaded=Unloaded(shared / "unloaded" if shared else None),
     )
     repository.start()
 
@@ -104,6 +108,8 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
+        if trials is not None:
+            trials.close()
         await repository.close()
 
     app = FastAPI(

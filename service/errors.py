@@ -1,7 +1,10 @@
 """Errors that the service expects; those of requests carry the HTTP status of their answer."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
+
+#: Most characters of the message of an `ArtifactError`.
+LONGEST_MESSAGE: Final = 2000
 
 
 class ServiceError(Exception):
@@ -89,4 +92,16 @@ class UnfinishedBody(DeadlineExceeded):
 
 
 class ArtifactError(Exception):
-    """A version, or the folder of versions, cannot be served. Loading raises it, never a request."""
+    """A version, or the folder of versions, cannot be served. Loading raises it, never a request.
+
+    The message may have names of files and texts of graphs. It is safe for logs and answers, as `printable` makes it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
+
+
+def printable(text: str) -> str:
+    """Return the first `LONGEST_MESSAGE` characters of a text, with those escaped that change a terminal or a line."""
+    first = text[:LONGEST_MESSAGE]
+    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in first)

@@ -34,6 +34,9 @@ EXPECTED: Final[Mapping[str, str]] = {
     "greater_than_equal": "a number of at least {ge}",
 }
 
+#: Most bits of an integer that a message shows.
+LONGEST_INTEGER: Final = 64
+
 
 def in_plain_words(problem: Mapping[str, Any], where: str) -> str:
     """Return the message for one of Pydantic's errors, such as `attention: expected 'mean' or 'full', got "x"`.
@@ -73,6 +76,8 @@ def shown(value: object) -> str:
     """Return a parsed value as messages show it: short JSON, or the kind of a list or an object."""
     if isinstance(value, list | dict):
         return kind_of(value)
+    if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
+        return f"an integer of {value.bit_length()} bits"
     return json.dumps(value[:80] if isinstance(value, str) else value)
 
 

@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     poll_interval: float = Field(
         0.5, gt=0, allow_inf_nan=False, description="time from one look for new versions to the next, in seconds"
     )
+    load_timeout: float = Field(
+        60,
+        ge=0,
+        allow_inf_nan=False,
+        description="longest time that loading a version may take, in seconds, if its graph does not tell: such a "
+        "version is first loaded in a process of its own, with limited memory; 0 for no such trials",
+    )
     model_control: bool = Field(default=False, description="let clients load and unload models, by /v2/repository")
     host: str = Field(
         "127.0.0.1", description="address or name to listen on; 0.0.0.0 for all of IPv4, :: for all of IPv4 and IPv6"

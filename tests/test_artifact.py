@@ -3,13 +3,14 @@
 import os
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from service.artifact import version
-from service.artifact.layout import SUMS
+from service.artifact.layout import SUMS, open_beneath
 from service.artifact.version import Artifact, saved_model_digest
 from service.errors import ArtifactError
 from tests.placeholder import FEATURES, TIMESTEPS, UNITS, mount, remount, write_version
@@ -137,6 +138,40 @@ def test_a_file_that_is_too_large_is_refused(artifact: Artifact, monkeypatch: py
     monkeypatch.setattr("service.artifact.golden.MOST_BYTES", 10**5)
     with pytest.raises(ArtifactError, match=r"golden\.npz is not a golden example: expected at most 100000 bytes"):
         artifact.read().golden()
+
+
+def test_a_golden_example_of_very_many_arrays_is_refused_before_it_is_read(artifact: Artifact) -> None:
+    """The directory of the archive could take seconds and gigabytes."""
+    with zipfile.ZipFile(artifact.golden_path, "a") as archive:
+        for number in range(400):
+            archive.writestr(f"{number}.npy", b"")
+    artifact.write_sums()
+    with pytest.raises(
+        ArtifactError, match=r"golden\.npz is not a golden example: expected 3 arrays, got 403 in a dir"
+    ):
+        artifact.read().golden()
+
+
+@pytest.mark.parametrize("kind", ["comment", "locator"])
+def test_an_archive_that_may_hide_another_directory_is_refused(artifact: Artifact, kind: str) -> None:
+    """Readers could find a directory of another size."""
+    whole = artifact.golden_path.read_bytes()
+    if kind == "comment":
+        artifact.golden_path.write_bytes(whole[:-2] + b"\4\0text")
+    else:
+        artifact.golden_path.write_bytes(whole[:-22] + b"PK\6\7".ljust(20, b"\0") + whole[-22:])
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match="expected an archive that NumPy wrote"):
+        artifact.read().golden()
+
+
+def test_a_card_of_very_many_values_is_refused_before_it_is_parsed(artifact: Artifact) -> None:
+    """Values take more memory than their text."""
+    content = artifact.card_path.read_text()
+    artifact.card_path.write_text(content.replace('"seed":0', f'"seed":[{"{}," * version.MOST_VALUES}{{}}]'))
+    artifact.write_sums()
+    with pytest.raises(ArtifactError, match=r"card\.json has too many values: expected at most 524288"):
+        artifact.read().card()
 
 
 def test_a_version_of_very_many_files_is_refused(artifact: Artifact) -> None:
@@ -300,6 +335,37 @@ def test_a_linked_directory_that_is_endless_or_lies_outside_is_refused(artifact:
     with pytest.raises(ArtifactError, match=rf"is a link (that leads )?{expected}|is not a file"):
         artifact.read()
     assert artifact.stamp() == artifact.stamp()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link", "linked directory", "larger", "endless"])
+def test_an_entry_that_replaces_a_listed_file_is_not_read(
+    artifact: Artifact, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes after the files are listed, and before this one is opened. Another file's digest is not shown."""
+    index = artifact.directory / "variables" / "variables.index"
+    size = index.stat().st_size
+    outside = Path(shutil.copytree(index.parent, tmp_path / "outside"))
+    (outside / index.name).write_bytes(b"s" * size)
+
+    def replace(folder: str, path: str, flags: int) -> int:
+        if path.endswith(SUMS):
+            match kind:
+                case "pipe":
+                    index.unlink()
+                    os.mkfifo(index)
+                case "device" | "link":
+                    index.unlink()
+                    index.symlink_to("/dev/zero" if kind == "device" else outside / index.name)
+                case "linked directory":
+                    index.parent.rename(tmp_path / "away")
+                    index.parent.symlink_to(outside)
+                case "larger" | "endless":
+                    os.truncate(index, size + 1 if kind == "larger" else 2**40)
+        return open_beneath(folder, path, flags)
+
+    monkeypatch.setattr(version, "open_beneath", replace)
+    with pytest.raises(ArtifactError, match=r"variables\.(index|data-00000-of-00001) cannot be read: "):
+        artifact.read()
 
 
 def test_linked_directories_count_each_time(artifact: Artifact) -> None:

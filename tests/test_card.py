@@ -1,11 +1,16 @@
 """The model card keeps its content, and refuses contradictions."""
 
+import copy
+import json
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from service.artifact.card import ModelCard, Target
+from service.problems import in_plain_words
 from tests.placeholder import complete_card
 
 
@@ -36,6 +41,7 @@ def test_a_field_of_a_newer_training_program_is_ignored(card: dict[str, Any]) ->
         ({"baseline": [[0.0, 0.0]] * 3}, "baseline: expected 4 entries, got 3"),
         ({"baseline": [[0.0, 0.0]] * 3 + [[0.0]]}, r"baseline\[3\]: expected 2 entries, got 1"),
         ({"baseline": [[0.0, float("nan")]] * 4}, "should be a finite number"),
+        ({"baseline": [[0.0, 1e39]] * 4}, "less than or equal to 3402823"),
         ({"created": "2026-01-01T00:00:00"}, "should have timezone info"),
     ],
 )
@@ -43,6 +49,42 @@ def test_a_card_that_contradicts_itself_is_refused(card: dict[str, Any], change:
     """The message names the field, and has the expected and the actual value."""
     with pytest.raises(ValidationError, match=message):
         ModelCard.model_validate({**card, **change})
+
+
+def numbers_in(value: Any, *place: str | int) -> Iterator[tuple[str | int, ...]]:
+    """Yield the place of each number in parsed JSON."""
+    if isinstance(value, dict | list):
+        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from numbers_in(one, *place, key)
+    elif type(value) in (int, float):
+        yield place
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "1e300", "1" + "0" * 400])
+def test_a_number_that_is_infinite_or_overflows_is_refused(card: dict[str, Any], number: str) -> None:
+    """Metrics and charts of all models would fail otherwise. The message names the field."""
+    del card["training"]["options"]["seed"]  # options are shown, and nothing more
+    places = list(numbers_in(card))
+    assert len(places) > 50
+    for *parents, last in places:
+        changed = copy.deepcopy(card)
+        parent: Any = changed
+        for part in parents:
+            parent = parent[part]
+        parent[last] = "number"
+        with pytest.raises(ValidationError) as caught:
+            ModelCard.model_validate_json(json.dumps(changed).replace('"number"', number))
+        (problem,) = caught.value.errors()
+        assert problem["loc"] == (*parents, last)
+        assert re.search(
+            r"expected .*, got (-?Infinity|NaN|1e\+300|an integer of 1329 bits)$", in_plain_words(problem, "")
+        )
+
+
+def test_the_most_important_timesteps_are_those_of_the_model(card: dict[str, Any]) -> None:
+    """A timestep beyond the last is refused."""
+    with pytest.raises(ValidationError, match=r"agreement.top: expected timesteps below 4, got 4"):
+        ModelCard.model_validate({**card, "agreement": {**card["agreement"], "top": [4]}})
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.serving import tally as tally_module
+from service.serving.shared_table import file_name
 from service.serving.tally import SECONDS, SLICES, WINDOWS, Tally, Totals, Window
 from tests.samples import card
 from tests.server import ROOT
@@ -248,11 +249,19 @@ def test_a_process_may_end_at_every_line_of_the_writer(tmp_path: Path) -> None:
     assert line > 2 * len(WINDOWS)
 
 
+def test_a_key_may_be_longer_than_a_file_name(tmp_path: Path) -> None:
+    """The key has the name of the model, which may be as long as that of a directory."""
+    keys = [f"{'m' * 255}@{version}" for version in (1, 2)]
+    tallies = [Tally(3, 0, tmp_path, key) for key in (keys[0], *keys)]
+    tallies[0].add(SECOND, 1)
+    assert [tally.totals(2)["start"].sequences for tally in tallies] == [1, 1, 0]
+
+
 def test_incomplete_files_are_ignored(tmp_path: Path) -> None:
     """Another process may just be creating its file."""
     tally = Tally(3, 0, tmp_path, "m@1")
     tally.add(SECOND, 1)
-    (tmp_path / "m@1@empty").touch()
+    (tmp_path / f"{file_name('m@1')}@empty").touch()
     assert tally.totals(2)["start"].sequences == 1
 
 

@@ -1,18 +1,31 @@
 """The model card describes a version beyond its graph. Training writes it and the service reads it."""
 
-from typing import Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from service.artifact.layout import NAME_PATTERN
 
 Task = Literal["binary", "multiclass", "regression"]
 
+#: Largest magnitude of a number. Sums and squares of such numbers are finite.
+LARGEST: Final = 1e100
+#: Largest number of type float32.
+LARGEST_FLOAT32: Final = 3.4028234663852886e38
+#: Largest integer that a float holds exactly.
+LARGEST_INTEGER: Final = 2**53
+
+Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
+Size = Annotated[float, Field(ge=0, le=LARGEST)]
+Float32 = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
+Index = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+
 
 class CardPart(BaseModel):
     """Base of all parts of the card. Parts are immutable, and ignore fields that a newer training program adds."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Target(CardPart):
@@ -47,33 +60,31 @@ class Target(CardPart):
 class AttentionProfile(CardPart):
     """Attention averaged over many sequences."""
 
-    sequences: int = Field(ge=1, description="Number of sequences in the average.", examples=[30000])
-    mean: tuple[float, ...] = Field(
+    sequences: Count = Field(description="Number of sequences in the average.", examples=[30000])
+    mean: tuple[Size, ...] = Field(
         description="Mean attention per timestep; sums to 1.", examples=[[0.1, 0.2, 0.6, 0.1]]
     )
-    spread: tuple[float, ...] = Field(
+    spread: tuple[Size, ...] = Field(
         description="Standard deviation of attention per timestep, over the sequences.",
         examples=[[0.01, 0.02, 0.05, 0.01]],
     )
-    peak: int = Field(ge=0, description="Index of the timestep with the highest mean attention.", examples=[2])
-    sum_error: float = Field(
-        ge=0, description="Largest distance of a sequence's attention sum from 1.", examples=[2.4e-7]
-    )
+    peak: Index = Field(description="Index of the timestep with the highest mean attention.", examples=[2])
+    sum_error: Size = Field(description="Largest distance of a sequence's attention sum from 1.", examples=[2.4e-7])
 
 
 class Importance(CardPart):
     """Permutation importance: how much predictions depend on each timestep, over held-out sequences."""
 
     metric: str = Field(description="Metric whose drop is measured; higher is better.", examples=["accuracy"])
-    drop: tuple[float, ...] = Field(
+    drop: tuple[Number, ...] = Field(
         description="Drop of the metric when the values of a timestep are exchanged between sequences, per timestep.",
         examples=[[0.0, 0.01, 0.49, 0.0]],
     )
-    spread: tuple[float, ...] = Field(
+    spread: tuple[Number, ...] = Field(
         description="Standard deviation of the drop, over the repetitions.", examples=[[0.0, 0.001, 0.002, 0.0]]
     )
-    sequences: int = Field(ge=1, description="Number of sequences that it was measured on.", examples=[5000])
-    repetitions: int = Field(ge=1, description="Number of times that each timestep was exchanged.", examples=[1])
+    sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[5000])
+    repetitions: Count = Field(description="Number of times that each timestep was exchanged.", examples=[1])
 
     @property
     def mass(self) -> tuple[float, ...] | None:
@@ -93,34 +104,34 @@ class Agreement(CardPart):
         "over the sequences in which the timestep is present. It is null if either is the same at all timesteps.",
         examples=[0.63],
     )
-    top: tuple[int, ...] = Field(
+    top: tuple[Index, ...] = Field(
         description="The most important tenth of the timesteps, at least one, most important first. Only timesteps of "
         "positive importance are listed.",
         examples=[[2]],
     )
-    attention: float = Field(ge=0, description="Share of attention on these timesteps.", examples=[0.6])
-    importance: float | None = Field(
-        ge=0, description="Share of importance on these timesteps; null if none is positive.", examples=[0.98]
+    attention: Size = Field(description="Share of attention on these timesteps.", examples=[0.6])
+    importance: Size | None = Field(
+        description="Share of importance on these timesteps; null if none is positive.", examples=[0.98]
     )
 
 
 class Repeats(CardPart):
     """Results of training again with other seeds on the same data. The first seed is the one of this version."""
 
-    seeds: tuple[int, ...] = Field(description="Seed of each training.", examples=[[0, 1, 2]])
-    metrics: dict[str, tuple[float, ...]] = Field(
+    seeds: tuple[Index, ...] = Field(description="Seed of each training.", examples=[[0, 1, 2]])
+    metrics: dict[str, tuple[Number, ...]] = Field(
         description="Metrics on held-out data, one value per seed.", examples=[{"accuracy": [0.999, 1.0, 0.998]}]
     )
-    attention: tuple[float, ...] = Field(
+    attention: tuple[Number, ...] = Field(
         description="Mean of the attention profiles, per timestep.", examples=[[0.1, 0.2, 0.6, 0.1]]
     )
-    attention_spread: tuple[float, ...] = Field(
+    attention_spread: tuple[Number, ...] = Field(
         description="Standard deviation of the attention profiles, over the seeds.", examples=[[0.01, 0.02, 0.1, 0.01]]
     )
-    importance: tuple[float, ...] = Field(
+    importance: tuple[Number, ...] = Field(
         description="Mean of the importances, per timestep.", examples=[[0.0, 0.01, 0.49, 0.0]]
     )
-    importance_spread: tuple[float, ...] = Field(
+    importance_spread: tuple[Number, ...] = Field(
         description="Standard deviation of the importances, over the seeds.", examples=[[0.0, 0.01, 0.001, 0.0]]
     )
 
@@ -128,9 +139,8 @@ class Repeats(CardPart):
 class Lowering(CardPart):
     """Origin of `model.onnx`, and its distance from the SavedModel."""
 
-    opset: int = Field(ge=1, description="ONNX operator set of the graph.", examples=[18])
-    error: float = Field(
-        ge=0,
+    opset: Count = Field(description="ONNX operator set of the graph.", examples=[18])
+    error: Size = Field(
         description="Largest difference of any output from the SavedModel's, measured at export. For predicted numbers "
         "it is in units of their standard deviation.",
         examples=[6e-8],
@@ -147,16 +157,15 @@ class TrainingRecord(CardPart):
         description="Options of the training program.", examples=[{"epochs": 1, "seed": 0}]
     )
     libraries: dict[str, str] = Field(description="Versions of its libraries.", examples=[{"tensorflow": "2.21.0"}])
-    sequences: int = Field(ge=1, description="Number of sequences that the weights were fitted on.", examples=[270000])
-    parameters: int = Field(ge=1, description="Number of trained weights.", examples=[5541])
-    epochs: int | None = Field(None, ge=1, description="Number of passes over these sequences.", examples=[1])
-    best_epoch: int | None = Field(
+    sequences: Count = Field(description="Number of sequences that the weights were fitted on.", examples=[270000])
+    parameters: Count = Field(description="Number of trained weights.", examples=[5541])
+    epochs: Count | None = Field(None, description="Number of passes over these sequences.", examples=[1])
+    best_epoch: Count | None = Field(
         None,
-        ge=1,
         description="Epoch with the lowest loss on validation data. The version has the weights of this epoch.",
         examples=[1],
     )
-    seconds: float = Field(ge=0, description="Duration of the fit, in seconds.", examples=[13.1])
+    seconds: Size = Field(description="Duration of the fit, in seconds.", examples=[13.1])
 
 
 class ModelCard(CardPart):
@@ -165,22 +174,22 @@ class ModelCard(CardPart):
     name: str = Field(pattern=NAME_PATTERN, description="Name of the model.", examples=["after-lstm"])
     created: AwareDatetime = Field(description="Time of the export.")
     architecture: str = Field(description="Name of the architecture.", examples=["after_lstm"])
-    timesteps: int = Field(ge=1, description="Timesteps in a sequence; at most, with `variable_length`.", examples=[20])
-    features: int = Field(ge=1, description="Features at each timestep.", examples=[2])
+    timesteps: Count = Field(description="Timesteps in a sequence; at most, with `variable_length`.", examples=[20])
+    features: Count = Field(description="Features at each timestep.", examples=[2])
     timestep_labels: tuple[str, ...] = Field(description="One label per timestep.", examples=[["0", "1", "2", "3"]])
     feature_labels: tuple[str, ...] = Field(description="One label per feature.", examples=[["0", "1"]])
     variable_length: bool = Field(
         default=False, description="Whether sequences may have fewer timesteps.", examples=[False]
     )
     missing_values: bool = Field(default=False, description="Whether values may be missing (null).", examples=[False])
-    baseline: tuple[tuple[FiniteFloat, ...], ...] | None = Field(
+    baseline: tuple[tuple[Float32, ...], ...] | None = Field(
         None,
         description="Mean of the training sequences, `(timesteps, features)`. It replaces the values of a timestep, to "
         "measure how much a prediction depends on them.",
         examples=[[[0.0, 0.1]] * 4],
     )
     target: Target = Field(description="Kind and names of the predictions.")
-    metrics: dict[str, float] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
+    metrics: dict[str, Number] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
     attention: AttentionProfile = Field(description="Attention profile over held-out data.")
     importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
@@ -210,6 +219,9 @@ class ModelCard(CardPart):
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")
+        for t in self.agreement.top if self.agreement is not None else ():
+            if t >= self.timesteps:
+                raise ValueError(f"agreement.top: expected timesteps below {self.timesteps}, got {t}")
         highest = self.attention.mean.index(max(self.attention.mean))
         if self.attention.peak != highest:
             raise ValueError(

@@ -155,7 +155,7 @@ def _replay(contents: Contents, card: ModelCard, golden: Golden, engine: Engine)
         replayed = engine.run(golden.sequence, recorded)
     except Exception as error:  # runtimes raise many kinds; each means that the graph cannot run
         raise ArtifactError(
-            f"{contents.directory}: engine {engine.name} cannot run the golden example: {error}"
+            f"{contents.directory}: engine {engine.name} cannot run the golden example: {str(error).strip()}"
         ) from error
     for output, expected in recorded.items():
         got = replayed[output]

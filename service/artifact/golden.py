@@ -14,8 +14,10 @@ from service.errors import ArtifactError
 
 #: The tensors that the file holds.
 RECORDED: Final = (SEQUENCE, PREDICTION, ATTENTION_VEC)
-#: Limit of the bytes of all arrays, unpacked.
+#: Limit of the bytes of all arrays, unpacked, and of the file.
 MOST_BYTES: Final = 2**26
+#: Limit of the bytes of the archive's directory. An entry has at least 46, and takes ten times as many once it is read.
+MOST_DIRECTORY_BYTES: Final = 2**14
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Golden:
                 together.
         """
         try:
+            _check_directory(content)
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 size = sum(member.file_size for member in archive.infolist())
             if size > MOST_BYTES:
@@ -85,3 +88,22 @@ class Golden:
             ATTENTION: self.attention_vec.mean(axis=-1),
             ATTENTION_VEC: self.attention_vec,
         }
+
+
+def _check_directory(content: bytes) -> None:
+    """Check the size of a ZIP archive's directory before it is read.
+
+    The last 22 bytes are the record that has this size, as NumPy writes no comment after it. Before the record, a
+    locator would name another record, for archives of more than 4 GB.
+
+    Source: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, sections 4.3.15 and 4.3.16.
+    """
+    record, locator = content[-22:], content[-42:-38]
+    if not record.startswith(b"PK\x05\x06") or record[20:] != b"\0\0" or locator == b"PK\x06\x07":
+        raise ValueError("expected an archive that NumPy wrote")
+    size = int.from_bytes(record[12:16], "little")
+    if size > MOST_DIRECTORY_BYTES:
+        raise ValueError(
+            f"expected {len(RECORDED)} arrays, got {int.from_bytes(record[10:12], 'little')} in a directory of {size} "
+            f"bytes, which may have at most {MOST_DIRECTORY_BYTES}"
+        )

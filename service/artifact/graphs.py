@@ -45,6 +45,12 @@ SAVES: Final = frozenset(
 )
 #: The domains of ONNX's own operators, which only compute. Operators of other domains come from libraries.
 ONNX_DOMAINS: Final = frozenset({b"", b"ai.onnx"})
+#: ONNX operators whose outputs differ from run to run. A check of one run would say nothing about the next.
+ONNX_RANDOM: Final = frozenset(
+    "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike".split()
+)
+#: ONNX operators that hold graphs. A loop may have any number of steps.
+ONNX_CONTROL: Final = frozenset({"If", "Loop", "Scan"})
 #: Limit of the nesting of graphs, and of attributes.
 DEEPEST: Final = 16
 
@@ -75,6 +81,12 @@ def check_onnx(model: bytes) -> None:
     if any(number in (20, 25) for number, _ in fields(memoryview(model))):  # training_info and functions
         raise ValueError("holds functions, expected one graph of operators")
     _check_onnx_graph(graphs[0], DEEPEST)
+
+
+def may_loop(model: bytes) -> bool:
+    """Return whether an ONNX model that passed `check_onnx` holds graphs in its nodes, so that a run may never end."""
+    nodes = (node for graph in messages(model, 7) for node in messages(graph, 1))
+    return any(operation in ONNX_CONTROL for node in nodes for operation in strings(node, 4))
 
 
 class _Node(NamedTuple):
@@ -176,6 +188,9 @@ def _check_onnx_node(node: memoryview, deepest: int) -> None:
         if bytes(domain) not in ONNX_DOMAINS:
             name = bytes(domain[:80]).decode(errors="replace")
             raise ValueError(f"holds an operator of the library {name!r}, which may reach outside the model")
+    for operation in strings(node, 4):
+        if operation in ONNX_RANDOM:
+            raise ValueError(f"holds the operation {operation!r}, whose outputs differ from run to run")
     for attribute in messages(node, 5):
         for tensor in (*messages(attribute, 5), *messages(attribute, 10)):
             _check_onnx_tensor(tensor)

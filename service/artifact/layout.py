@@ -31,6 +31,8 @@ CHARTS: Final[Mapping[str, str]] = {suffix: f"{EXTRA}/attention.{suffix}" for su
 #: A file in a model's directory. It holds the number of the version that answers instead of the newest.
 PIN: Final = "pin"
 LONGEST_PIN: Final = 20
+#: Flags to open a directory for opening files in it. On Linux, that needs no permission to list it.
+SEARCH: Final = os.O_DIRECTORY | getattr(os, "O_PATH", os.O_RDONLY)
 #: Most entries in an error.
 MOST_LISTED: Final = 5
 
@@ -185,3 +187,26 @@ def pinned_version(home: Path) -> int | None:
 def open_itself(path: str, flags: int) -> int:
     """Open a file, for `open`'s `opener`. A link could lead to any file, and a pipe could block for ever."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def open_beneath(folder: str, path: str, flags: int) -> int:
+    """Open a file or a directory below a folder without following any link, and return its descriptor.
+
+    Args:
+        folder: the folder.
+        path: a path that begins with the folder.
+        flags: flags of `os.open`.
+
+    Raises:
+        OSError: it cannot be opened, or a part of the path below the folder is a link.
+    """
+    *directories, last = Path(path).relative_to(folder).parts
+    above = os.open(folder, SEARCH)
+    try:
+        for directory in directories:
+            below = os.open(directory, SEARCH | os.O_NOFOLLOW, dir_fd=above)
+            os.close(above)
+            above = below
+        return os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=above)
+    finally:
+        os.close(above)

@@ -15,6 +15,20 @@ def strings(message: memoryview, field: int) -> Iterator[str]:
         yield str(value, errors="replace")
 
 
+def integers(message: memoryview, field: int) -> Iterator[int]:
+    """Yield each number in a field of signed integers, whether it holds one or several."""
+    for number, value in fields(message):
+        if number != field:
+            continue
+        if isinstance(value, int):
+            yield _signed(value)
+            continue
+        at = 0
+        while at < len(value):
+            one, at = _varint(value, at, bits=64)
+            yield _signed(one)
+
+
 def messages(message: bytes | memoryview, field: int) -> Iterator[memoryview]:
     """Yield each occurrence of a field that holds a message, a string or bytes.
 
@@ -70,3 +84,8 @@ def _varint(message: memoryview, at: int, bits: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise ValueError(f"byte {at} ends no number")
+
+
+def _signed(number: int) -> int:
+    """Return a signed number of 64 bits, which is stored as its two's complement."""
+    return number - 2**64 if number >> 63 else number

@@ -1,22 +1,22 @@
 """The directory of one version: its files, their checksums, and reading them."""
 
+import errno
 import hashlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from io import BufferedReader
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
+from service.artifact import golden
 from service.artifact.card import ModelCard
 from service.artifact.golden import Golden
-from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES, open_itself
+from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES, open_beneath
 from service.errors import ArtifactError
 from service.problems import in_plain_words
 
@@ -24,7 +24,12 @@ from service.problems import in_plain_words
 #: files, and the bytes of certain files.
 MOST_FILES: Final = 1000
 MOST_BYTES: Final = 2**30
-MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23}
+MOST_BYTES_OF: Final = {SUMS: 2**20, CARD: 2**23, GOLDEN: golden.MOST_BYTES + 2**16}
+#: Most values in a card. Each takes up to 200 bytes once it is parsed.
+MOST_VALUES: Final = 2**19
+
+#: Bytes of a file that are read at a time.
+CHUNK: Final = 2**20
 
 #: Kubernetes' volumes keep their files in directories of such names; the others are links to these files.
 HIDDEN: Final = ".."
@@ -48,12 +53,29 @@ class _Entry(NamedTuple):
     """A file or directory of a version.
 
     Attributes:
-        path: its path, without links.
+        folder: the folder of all models, without links.
+        path: its path, which begins with the folder, without links.
         status: its metadata.
     """
 
+    folder: str
     path: str
     status: os.stat_result
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the content of the file, which is at most as long as its metadata says.
+
+        Raises:
+            OSError: the file cannot be read, or another entry has replaced it.
+        """
+        left = self.status.st_size
+        with open(self.path, "rb", opener=lambda path, flags: open_beneath(self.folder, path, flags)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_size != left:
+                raise OSError(errno.ESTALE, "it was changed while the version was read")
+            while left and (chunk := file.read(min(left, CHUNK))):
+                left -= len(chunk)
+                yield chunk
 
 
 @dataclass(frozen=True)
@@ -64,11 +86,13 @@ class Contents:
         directory: the directory of the version.
         files: the bytes of each file by name, without the variables, which may be large.
         digests: the SHA-256 of each file by name, including the variables.
+        entries: each file by name.
     """
 
     directory: Path
     files: Mapping[str, bytes]
     digests: Mapping[str, str]
+    entries: Mapping[str, _Entry] = field(default_factory=dict, compare=False)
 
     def card(self) -> ModelCard:
         """Parse the card.
@@ -76,8 +100,11 @@ class Contents:
         Raises:
             ArtifactError: the card is missing or invalid.
         """
+        content = self.file(CARD)
+        if sum(map(content.count, (b",", b"[", b"{"))) > MOST_VALUES:
+            raise ArtifactError(f"{self.directory / CARD} has too many values: expected at most {MOST_VALUES}")
         try:
-            return ModelCard.model_validate_json(self.file(CARD))
+            return ModelCard.model_validate_json(content)
         except ValidationError as error:
             problem = in_plain_words(error.errors()[0], "card")
             raise ArtifactError(f"{self.directory / CARD} is not a valid card: {problem}") from error
@@ -113,10 +140,13 @@ class Contents:
             if name in self.files:
                 path.write_bytes(self.files[name])
                 continue
-            shutil.copyfile(self.directory / name, path)
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    raise ArtifactError(f"{self.directory / name} changed while it was read")
+            copied = hashlib.sha256()
+            with path.open("wb") as file:
+                for chunk in self.entries[name].chunks():
+                    file.write(chunk)
+                    copied.update(chunk)
+            if copied.hexdigest() != digest:
+                raise ArtifactError(f"{self.directory / name} changed while it was read")
 
     def file(self, name: str) -> bytes:
         """Return the bytes of a file.
@@ -161,9 +191,6 @@ class Artifact:
         Raises:
             ArtifactError: a file is missing, differs, is too large, is not a plain file or lies outside the version.
         """
-        folder = self.directory.parent.parent
-        if not Path(os.path.realpath(self.directory)).is_relative_to(os.path.realpath(folder)):
-            raise ArtifactError(f"{self.directory} is a link that leads out of {folder}")
         files = self._files()
         published = self._sums(files)
         digests: dict[str, str] = {}
@@ -187,7 +214,7 @@ class Artifact:
         for name in sorted(unknown):
             if not name.startswith(f"{EXTRA}/"):
                 raise ArtifactError(f"{self.directory / name} was not published: {self.sums_path} does not list it")
-        return Contents(self.directory, contents, digests)
+        return Contents(self.directory, contents, digests, files)
 
     def digests(self, known: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the SHA-256 of each file, by name. Files with a `known` digest are not read.
@@ -246,18 +273,20 @@ class Artifact:
                 if size > MOST_BYTES:
                     raise ArtifactError(f"{self.directory} is too large: expected at most {MOST_BYTES} bytes")
         except OSError as error:
-            raise ArtifactError(f"{error.filename or self.directory} cannot be read: {error.strerror}") from error
+            raise ArtifactError(f"{self.directory} cannot be read: {error.strerror}") from error
         return files
 
     def _walk(self) -> Iterator[tuple[str, _Entry]]:
         """Yield each file and directory with its name. A link has the name of the link and the path of its target."""
-        root = os.path.realpath(self.directory)
+        folder, root = os.path.realpath(self.directory.parent.parent), os.path.realpath(self.directory)
+        if not Path(root).is_relative_to(folder):
+            raise ArtifactError(f"{self.directory} is a link that leads out of {self.directory.parent.parent}")
         number = 0
         # Directories: the start of their entries' names; their own path and those of the directories above.
         waiting: list[tuple[str, tuple[str, ...]]] = [("", (root,))]
         while waiting:
             start, above = waiting.pop()
-            with os.scandir(above[0]) as entries:
+            with _directory(folder, above[0]) as entries:
                 for one in entries:
                     number += 1
                     if number > MOST_FILES:
@@ -265,21 +294,21 @@ class Artifact:
                     if one.name.startswith(HIDDEN):
                         continue
                     name = start + one.name
-                    entry = self._resolved(root, name, one)
+                    entry = self._resolved(folder, root, f"{above[0]}/{one.name}", name, one)
                     if stat.S_ISDIR(entry.status.st_mode):
                         if entry.path in above:
                             raise ArtifactError(f"{self.directory / name} is a link to a directory that it lies in")
                         waiting.append((f"{name}/", (entry.path, *above)))
                     yield name, entry
 
-    def _resolved(self, root: str, name: str, one: "os.DirEntry[str]") -> _Entry:
+    def _resolved(self, folder: str, root: str, path: str, name: str, one: "os.DirEntry[str]") -> _Entry:
         if not one.is_symlink():
-            return _Entry(one.path, one.stat(follow_symlinks=False))
-        path = os.path.realpath(one.path)
-        if not Path(path).is_relative_to(root):
+            return _Entry(folder, path, one.stat(follow_symlinks=False))
+        target = os.path.realpath(path)
+        if not Path(target).is_relative_to(root):
             raise ArtifactError(f"{self.directory / name} is a link that leads out of the version")
         try:
-            return _Entry(path, os.lstat(path))
+            return _Entry(folder, target, os.lstat(target))
         except FileNotFoundError as error:
             raise ArtifactError(f"{self.directory / name} is not a file: its link leads to nothing") from error
 
@@ -291,27 +320,32 @@ class Artifact:
 
     def _read(self, name: str, entry: _Entry) -> bytes:
         most = MOST_BYTES_OF.get(name, MOST_BYTES)
-        with self._opened(name, entry) as file:
-            content = file.read(most + 1)
-        if len(content) > most:
+        if entry.status.st_size > most:
             raise ArtifactError(f"{self.directory / name} is too large: expected at most {most} bytes")
-        return content
+        return b"".join(self._chunks(name, entry))
 
     def _digest(self, name: str, entry: _Entry) -> str:
-        with self._opened(name, entry) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for chunk in self._chunks(name, entry):
+            digest.update(chunk)
+        return digest.hexdigest()
 
-    @contextmanager
-    def _opened(self, name: str, entry: _Entry) -> Iterator[BufferedReader]:
-        """Open a file for reading, unless another entry has replaced it."""
-        path = self.directory / name
+    def _chunks(self, name: str, entry: _Entry) -> Iterator[bytes]:
         try:
-            with open(entry.path, "rb", opener=open_itself) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise ArtifactError(f"{path} is not a file")
-                yield file
+            yield from entry.chunks()
         except OSError as error:
-            raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+            raise ArtifactError(f"{self.directory / name} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def _directory(folder: str, path: str) -> Iterator[Iterator["os.DirEntry[str]"]]:
+    """Open a directory below a folder, and yield its entries."""
+    descriptor = open_beneath(folder, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
 
 
 def saved_model_digest(digests: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Literal
 from service.artifact.card import ModelCard
 from service.artifact.engine import Engine
 from service.artifact.gate import OpenEngine
+from service.artifact.graphs import may_loop
 from service.artifact.layout import CARD, LOWERING
 from service.artifact.version import Contents, saved_model_digest
 from service.errors import ArtifactError
@@ -19,17 +20,23 @@ from service.errors import ArtifactError
 EngineChoice = Literal["auto", "onnx", "tensorflow"]
 
 
-def opener(choice: EngineChoice, threads: int) -> OpenEngine:
+def opener(choice: EngineChoice, threads: int, seconds: float | None = None) -> OpenEngine:
     """Return the function with which the gate opens a version's engine.
 
     Args:
         choice: the engine. `auto` runs the lowering if the version has one, and the SavedModel otherwise.
         threads: number of threads that one call may use.
+        seconds: a call of a lowering with loops ends with an error after this time; None for no limit.
     """
-    return partial(_open, choice, threads)
+    return partial(_open, choice, threads, seconds)
 
 
-def _open(choice: EngineChoice, threads: int, contents: Contents, card: ModelCard) -> Engine:
+def runs_lowering(choice: EngineChoice, contents: Contents) -> bool:
+    """Return whether ONNX Runtime runs a version, rather than TensorFlow."""
+    return LOWERING in contents.files and choice != "tensorflow"
+
+
+def _open(choice: EngineChoice, threads: int, seconds: float | None, contents: Contents, card: ModelCard) -> Engine:
     """Open the chosen engine for a version.
 
     A lowering that was not derived from the SavedModel beside it is refused with each choice, as files have been
@@ -39,11 +46,11 @@ def _open(choice: EngineChoice, threads: int, contents: Contents, card: ModelCar
         ArtifactError: the chosen engine cannot run the version.
     """
     _check_lowering(contents, card)
-    lowering = contents.files.get(LOWERING)
-    if lowering is not None and choice != "tensorflow":
+    if runs_lowering(choice, contents):
         from service.engines.onnx import OnnxEngine
 
-        return OnnxEngine(contents.directory / LOWERING, lowering, threads)
+        lowering = contents.file(LOWERING)
+        return OnnxEngine(contents.directory / LOWERING, lowering, threads, seconds if may_loop(lowering) else None)
     if choice == "onnx" or (choice == "auto" and not _installed("tensorflow")):
         raise ArtifactError(
             f"{contents.directory / LOWERING} is missing: export the version again, "

@@ -1,6 +1,7 @@
 """The engine that runs the lowering in ONNX Runtime."""
 
 import logging
+import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ class OnnxEngine:
         path: path of the lowering, for errors.
         lowering: the ONNX model.
         threads: number of threads that one call may use.
+        seconds: a run ends with an error after this time; without it, runs take as long as they take.
 
     Raises:
         ArtifactError: ONNX Runtime cannot open the lowering.
@@ -29,7 +31,7 @@ class OnnxEngine:
 
     name = "onnx"
 
-    def __init__(self, path: Path, lowering: bytes, threads: int) -> None:
+    def __init__(self, path: Path, lowering: bytes, threads: int, seconds: float | None = None) -> None:
         onnxruntime = import_runtime("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -39,7 +41,7 @@ class OnnxEngine:
             options.use_per_session_threads = False
         # ONNX Runtime would keep a memory plan for each batch size, which takes more memory than it saves.
         options.enable_mem_pattern = False
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are exceptions; the log would have the names of nodes as they are
         try:
             session = onnxruntime.InferenceSession(
                 lowering, options, providers=["CPUExecutionProvider"], enable_fallback=0
@@ -55,13 +57,31 @@ class OnnxEngine:
             raise ArtifactError(f"{path} cannot be opened by ONNX Runtime: {first_line(error)}") from error
         self._session = session
         self.signatures: Mapping[str, Signature] = {"attention": Signature(inputs, outputs)}
-        self._run_options = onnxruntime.RunOptions()
-        self._run_options.only_execute_path_to_fetches = True  # by default it computes all outputs
+        self._seconds = seconds
+        self._new_options = onnxruntime.RunOptions
+        self._run_options = self._options()
 
     def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
         """Execute one forward pass, as `Engine.run` documents it."""
+        if self._seconds is None:
+            return self._run(sequences, outputs, self._run_options)
+        options = self._options()
+        timer = threading.Timer(self._seconds, setattr, (options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            return self._run(sequences, outputs, options)
+        finally:
+            timer.cancel()
+
+    def _run(self, sequences: Array, outputs: Collection[str], options: Any) -> dict[str, Array]:
         names = list(outputs)
-        return dict(zip(names, self._session.run(names, {SEQUENCE: sequences}, self._run_options), strict=True))
+        return dict(zip(names, self._session.run(names, {SEQUENCE: sequences}, options), strict=True))
+
+    def _options(self) -> Any:
+        options = self._new_options()
+        options.only_execute_path_to_fetches = True  # by default it computes all outputs
+        return options
 
 
 def _share_threads(onnxruntime: Any, threads: int) -> None:

@@ -9,6 +9,7 @@ from service.artifact.gate import OpenEngine, open_verified
 from service.artifact.version import Artifact
 from service.errors import ArtifactError
 from service.serving.model import Limits, Model
+from service.serving.trial import Trials
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +22,13 @@ class ModelLoader:
         open_engine: opens the engine of a version.
         limits: the limits of each model.
         shared: the folder that the worker processes of one service share; None with one process.
+        trials: tries versions before this process opens them; None for no trials.
     """
 
     open_engine: OpenEngine
     limits: Limits
     shared: Path | None = None
+    trials: Trials | None = None
 
     def load(self, artifact: Artifact, loaded: Model | None = None) -> Model:
         """Return the model of a verified version, ready to answer.
@@ -42,6 +45,8 @@ class ModelLoader:
         contents = artifact.read()
         if loaded is not None and loaded.digests == contents.digests:
             return loaded
+        if self.trials is not None:
+            self.trials.check(contents)
         verified = open_verified(contents, self.open_engine)
         if verified.card.name != name:
             raise ArtifactError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from service.artifact.distances import total_variation
 from service.artifact.gate import Verified
+from service.artifact.golden import Golden
 from service.artifact.missing import refused
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, shape_of
 from service.serving.batcher import Batcher
@@ -62,12 +63,10 @@ class Model:
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
         self.live_profile = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
         self.statistics = Statistics(limits.max_batch, shared / "statistics" if shared else None, key)
-        sizes = verified.golden.sizes
-        largest = max(math.prod(filter(None, shape_of(name, sizes))) for name in (SEQUENCE, ATTENTION_VEC))
         self.batcher = Batcher(
             verified.engine.run,
             max_batch=limits.max_batch,
-            max_step=max(1, MOST_NUMBERS // largest),
+            max_step=most_rows(verified.golden),
             max_queue=limits.max_queue,
             timeout=limits.timeout,
             count=self.statistics.count_call,
@@ -100,3 +99,9 @@ class Model:
         """Finish the accepted requests, then free the engine's thread."""
         await self.batcher.close()
         self.live_profile.close()
+
+
+def most_rows(golden: Golden) -> int:
+    """Return the most rows in one run of a model's engine, as the sizes of its golden example allow."""
+    largest = max(math.prod(filter(None, shape_of(name, golden.sizes))) for name in (SEQUENCE, ATTENTION_VEC))
+    return max(1, MOST_NUMBERS // largest)

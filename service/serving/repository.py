@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
 
 from service.artifact.layout import discover, versions_of, why_no_model
@@ -22,6 +23,8 @@ from service.serving.versions import Load, Versions
 NICENESS = 10
 #: Longest time until a process notices that another process has loaded or unloaded a model, in seconds.
 CONTROL_SECONDS = 0.5
+#: Most warnings about entries of the folder that are passed over.
+MOST_WARNINGS = 20
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +249,10 @@ async def _within(seconds: float) -> AsyncIterator[None]:
 
 
 def _warnings(passed_over: Mapping[Path, str]) -> list[str]:
-    return [f"{str(path)!r} is passed over: {reason}" for path, reason in passed_over.items()]
+    first = islice(passed_over.items(), MOST_WARNINGS)
+    warnings = [f"{str(path)!r} is passed over: {reason}" for path, reason in first]
+    more = len(passed_over) - len(warnings)
+    return [*warnings, f"{more} more entries are passed over"] if more else warnings
 
 
 def _unknown(name: str | None, known: Iterable[str]) -> UnknownModel:

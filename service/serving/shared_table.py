@@ -1,5 +1,6 @@
 """Tables of numbers that the worker processes of one service share: each writes its own, and reads those of all."""
 
+import hashlib
 import logging
 import os
 import tempfile
@@ -26,7 +27,7 @@ class SharedTable:
     Args:
         layout: the type of the table. It must have an integer field `retired`.
         folder: the folder that the processes share; None with one process.
-        key: start of the file names of this table.
+        key: identifies this table within the folder.
 
     Attributes:
         own: the table of this process, all 0 at first.
@@ -34,11 +35,11 @@ class SharedTable:
 
     def __init__(self, layout: np.dtype[Any], folder: Path | None = None, key: str = "") -> None:
         self._layout = layout
-        self._folder, self._key = folder, key
+        self._folder, self._name = folder, file_name(key)
         self._file: IO[bytes] | None = None
         if folder is not None:
             try:
-                folder.mkdir(exist_ok=True)
+                folder.mkdir(parents=True, exist_ok=True)  # a clean-up of temporary folders may have removed it
                 self._file = self._take_over_file() or self._create_file(folder)
                 weakref.finalize(self, self._file.close)
             except (OSError, ImportError) as error:  # ImportError on systems that cannot lock files
@@ -82,7 +83,7 @@ class SharedTable:
 
     def _create_file(self, folder: Path) -> IO[bytes]:
         """Create and lock a file."""
-        handle, name = tempfile.mkstemp(prefix=f"{self._key}@", dir=folder)
+        handle, name = tempfile.mkstemp(prefix=f"{self._name}@", dir=folder)
         os.close(handle)
         file = Path(name).open("r+b")  # noqa: SIM115 - it stays open to hold the lock
         _lock(file)
@@ -93,7 +94,15 @@ class SharedTable:
 
     def _paths(self) -> list[Path]:
         """Return the files of all processes."""
-        return list(self._folder.glob(f"{self._key}@*")) if self._folder is not None else []
+        return list(self._folder.glob(f"{self._name}@*")) if self._folder is not None else []
+
+
+def file_name(key: str) -> str:
+    """Return a name for the files of a key. A key may be longer than a file name, or have characters that it must not.
+
+    Names of models are part of keys, so each use of the shared folder has a folder of its own in it.
+    """
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 
 def _open(path: Path, layout: np.dtype[Any]) -> Table | None:

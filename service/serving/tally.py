@@ -87,7 +87,7 @@ class Tally:
         timesteps: timesteps of the model.
         began: time when counting began, by `time.monotonic`, which all processes of a machine share.
         folder: the folder that the processes share; None with one process.
-        key: start of the file names of this version.
+        key: identifies the version within the folder.
     """
 
     def __init__(self, timesteps: int, began: float, folder: Path | None = None, key: str = "") -> None:

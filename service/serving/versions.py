@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from service.artifact.layout import pinned_version
 from service.artifact.version import Artifact, Stamp
-from service.errors import ArtifactError, Unavailable, UnknownModel
+from service.errors import ArtifactError, Unavailable, UnknownModel, printable
 from service.serving.model import Model
 
 #: Loads a version: returns its verified model, or raises ArtifactError. The second argument is the model that was
@@ -204,7 +204,7 @@ class Versions:
         try:
             model = self._load(artifact, last.model)
         except Exception as error:  # noqa: BLE001 - runtimes raise anything; the other versions must stay served
-            reason = _printable(str(error) if isinstance(error, ArtifactError) else repr(error))
+            reason = str(error) if isinstance(error, ArtifactError) else printable(repr(error))
             if _out_of_descriptors(error):
                 stamp = Stamp(None, None)  # try again at the next update
             if reason != last.reason:
@@ -273,8 +273,3 @@ def _out_of_descriptors(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def _printable(text: str) -> str:
-    """Escape a reason for logs and answers, as file names may hold any character."""
-    return "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in text[:2000])
