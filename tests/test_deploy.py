@@ -4,10 +4,13 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -17,7 +20,7 @@ from service.app import create_app
 from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.conftest import connect
-from tests.server import ROOT
+from tests.server import ROOT, free_port, get, post, running, serving
 
 PROMETHEUS = ROOT / "deploy/prometheus"
 RULES = sorted(PROMETHEUS.glob("*.rules.yml"))
@@ -52,8 +55,12 @@ def alerts() -> list[dict[str, Any]]:
 
 def dashboard_expressions() -> list[str]:
     """Return the dashboards' queries, with their variables filled in."""
-    queries = [part["expr"] for part in every(DASHBOARDS) if "expr" in part]
-    return [re.sub(r"\$([a-z_]\w+)", lambda found: VARIABLES[found[1]], expression) for expression in queries]
+    return [filled(part["expr"], VARIABLES) for part in every(DASHBOARDS) if "expr" in part]
+
+
+def filled(query: str, variables: Mapping[str, str]) -> str:
+    """Return a query with its variables replaced by their values, as Grafana does."""
+    return re.sub(r"\$([a-z_]\w+)", lambda found: variables[found[1]], query)
 
 
 def documented_expressions() -> list[str]:
@@ -235,6 +242,50 @@ def test_every_panel_has_its_place_and_description(name: str) -> None:
     for panel in panels:
         assert panel["description"]
         assert any("unit" in part or part.get("id") == "unit" for part in every(panel))
+
+
+@contextmanager
+def prometheus(url: str, folder: Path) -> Iterator[str]:
+    """Run Prometheus until the block ends, with the configuration in deploy/ but much shorter intervals.
+
+    Yield its address.
+    """
+    for path in RULES:
+        (folder / path.name).write_text(re.sub(r"interval: \d+[sm]", "interval: 1s", path.read_text()))
+    configuration = re.sub(r"interval: \d+s", "interval: 1s", (PROMETHEUS / "prometheus.yml").read_text())
+    (folder / "prometheus.yml").write_text(configuration.replace("127.0.0.1:8000", url.removeprefix("http://")))
+    program = shutil.which("prometheus")
+    assert program, "prometheus is missing: apt-get install prometheus"
+    address = f"127.0.0.1:{free_port()}"
+    storage = f"--storage.tsdb.path={folder / 'data'}"
+    with running([program, "--config.file=prometheus.yml", storage, f"--web.listen-address={address}"], folder):
+        yield f"http://{address}"
+
+
+def test_every_panel_has_data(artifacts: Path, tmp_path: Path) -> None:
+    """Each query of the panels returns data from a Prometheus that scrapes a service with traffic."""
+    models = tmp_path / "models"
+    shutil.copytree(artifacts / "after-lstm/1", models / "after-lstm/1")
+    shutil.copytree(artifacts / "after-lstm/1", models / "after-lstm/2")
+    (models / "after-lstm/2/saved_model.pb").write_bytes(b"damaged")
+    variables = VARIABLES | {"model": "after-lstm", "job": "attention-service", "instance": ".*"}
+    panels = [panel for dashboard in DASHBOARDS.values() for panel in dashboard["panels"]]
+    missing = {filled(part["expr"], variables) for part in every(panels) if "expr" in part}
+    deadline = time.monotonic() + 60
+    with serving("--artifacts", str(models)) as (url, _), prometheus(url, tmp_path) as address:
+        example = get(f"{url}/model/example").json()
+        while missing and time.monotonic() < deadline:
+            post(f"{url}/predict", json=example).raise_for_status()
+            assert post(f"{url}/predict", json={}).status_code == 422
+            with suppress(httpx.TransportError):  # Prometheus may not listen yet
+                missing = {query for query in missing if not result(address, query)}
+    assert missing == set()
+
+
+def result(address: str, query: str) -> Any:
+    """Return the result of a query."""
+    answer = get(f"{address}/api/v1/query", params={"query": query})
+    return answer.json()["data"]["result"] if answer.status_code == 200 else []
 
 
 def test_dashboards_have_different_names() -> None:
