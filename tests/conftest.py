@@ -32,7 +32,7 @@ SLOW = {
     "browser": ("page/*",),
     "benchmark": ("test_benchmarks.py",),
     "client": ("test_generated_clients.py",),
-    "document": ("test_*_doc.py", "test_deploy.py", "test_openapi.py", "test_readme.py"),
+    "document": ("test_*_doc.py", "test_deploy.py", "test_kubernetes.py", "test_openapi.py", "test_readme.py"),
     "package": ("test_package.py",),
     "program": ("test_byte_streams.py", "test_proxies.py", "test_server.py", "test_system_calls.py"),
     "training": (

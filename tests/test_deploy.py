@@ -1,13 +1,16 @@
-"""Prometheus' rules and Grafana's dashboard in deploy/ are valid, and use only metrics that exist."""
+"""Prometheus' rules and Grafana's dashboards in deploy/ are valid, and use only metrics that exist."""
 
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -17,16 +20,18 @@ from service.app import create_app
 from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.conftest import connect
-from tests.server import ROOT
+from tests.server import ROOT, free_port, get, post, running, serving
 
 PROMETHEUS = ROOT / "deploy/prometheus"
-RULES = PROMETHEUS / "attention.rules.yml"
-DASHBOARD = json.loads((ROOT / "deploy/grafana/attention.json").read_text())
+RULES = sorted(PROMETHEUS.glob("*.rules.yml"))
+ATTENTION_RULES = PROMETHEUS / "attention.rules.yml"
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "deploy/grafana").iterdir())}
 DOC = (ROOT / "docs/monitoring.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 #: Series that Prometheus itself provides.
 BUILT_IN = {"up", "ALERTS"}
-#: Values for the dashboard's variables, which Grafana substitutes before a query.
-VARIABLES = {"model": "m", "version": "1", "window": "10m", "__rate_interval": "1m"}
+#: Values for the dashboards' variables, which Grafana substitutes before a query.
+VARIABLES = {"model": "m", "version": "1", "window": "10m", "job": "j", "instance": "i", "__rate_interval": "1m"}
 
 
 def promtool(*arguments: str | Path) -> str:
@@ -39,19 +44,23 @@ def promtool(*arguments: str | Path) -> str:
 
 
 def rules() -> list[dict[str, Any]]:
-    """Return all rules of all groups."""
-    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    """Return all rules of all groups of all files."""
+    groups = [group for path in RULES for group in yaml.safe_load(path.read_text())["groups"]]
+    return [rule for group in groups for rule in group["rules"]]
 
 
-def panels() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = DASHBOARD["panels"]
-    return found
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]
 
 
 def dashboard_expressions() -> list[str]:
-    """Return the dashboard's queries, with its variables filled in."""
-    queries = [part["expr"] for part in every(DASHBOARD) if "expr" in part]
-    return [re.sub(r"\$([a-z_]\w+)", lambda found: VARIABLES[found[1]], expression) for expression in queries]
+    """Return the dashboards' queries, with their variables filled in."""
+    return [filled(part["expr"], VARIABLES) for part in every(DASHBOARDS) if "expr" in part]
+
+
+def filled(query: str, variables: Mapping[str, str]) -> str:
+    """Return a query with its variables replaced by their values, as Grafana does."""
+    return re.sub(r"\$([a-z_]\w+)", lambda found: variables[found[1]], query)
 
 
 def documented_expressions() -> list[str]:
@@ -104,19 +113,26 @@ def test_names_are_found() -> None:
 
 def test_the_rules_are_valid() -> None:
     """The rules are valid for promtool."""
-    assert f"{len(rules())} rules found" in promtool("check", "rules", RULES)
+    found = re.findall(r"(\d+) rules found", promtool("check", "rules", *RULES))
+    assert len(found) == len(RULES) == 2
+    assert sum(map(int, found)) == len(rules())
 
 
-def test_the_rules_pass_their_own_tests() -> None:
-    """The tests in attention.rules.test.yml pass."""
-    promtool("test", "rules", PROMETHEUS / "attention.rules.test.yml")
+@pytest.mark.parametrize("path", sorted(PROMETHEUS.glob("*.rules.test.yml")), ids=lambda path: path.name)
+def test_the_rules_pass_their_own_tests(path: Path) -> None:
+    """The tests beside the rules pass, and each alert has a case that fires."""
+    promtool("test", "rules", path)
+    cases = [case for test in yaml.safe_load(path.read_text())["tests"] for case in test.get("alert_rule_test", ())]
+    fired = {case["alertname"] for case in cases if case["exp_alerts"]}
+    file = yaml.safe_load((path.parent / path.name.replace(".test", "")).read_text())
+    assert fired == {rule["alert"] for group in file["groups"] for rule in group["rules"] if "alert" in rule}
 
 
 def test_every_alert_is_described() -> None:
-    """Every alert has a severity, a summary and a description."""
-    alerts = [rule for rule in rules() if "alert" in rule]
-    assert {"AttentionMoved", "AttentionProfilesDiffer", "AttentionServiceDown"} == {rule["alert"] for rule in alerts}
-    for rule in alerts:
+    """Every alert has a severity, a summary, a description, and a section in the runbook."""
+    described = re.findall(r"^### (Attention\w+)$", OPERATIONS, re.MULTILINE)
+    assert sorted(described) == sorted(rule["alert"] for rule in alerts())
+    for rule in alerts():
         assert rule["labels"]["severity"] in {"warning", "critical"}
         assert all(rule["annotations"][part] for part in ("summary", "description"))
 
@@ -124,9 +140,10 @@ def test_every_alert_is_described() -> None:
 def test_the_scrape_configuration_is_valid_and_finds_the_rules() -> None:
     """The scrape configuration uses the job name of the rules."""
     configuration = PROMETHEUS / "prometheus.yml"
-    assert "1 rule files found" in promtool("check", "config", configuration)
+    assert f"{len(RULES)} rule files found" in promtool("check", "config", configuration)
     jobs = {job["job_name"] for job in yaml.safe_load(configuration.read_text())["scrape_configs"]}
-    assert set(re.findall(r'job="([^"]*)"', RULES.read_text())) == jobs
+    for path in RULES:
+        assert set(re.findall(r'job="([^"]*)"', path.read_text())) == jobs
 
 
 @pytest.mark.anyio
@@ -145,9 +162,9 @@ async def test_the_rules_find_the_distance_in_the_exported_metrics(artifacts: Pa
         for name, value in {"total_variation": expected, "by_chance": by_chance}.items()
     ]
     test = {
-        "rule_files": [str(RULES)],
+        "rule_files": [str(ATTENTION_RULES)],
         "evaluation_interval": "30s",
-        "group_eval_order": [group["name"] for group in yaml.safe_load(RULES.read_text())["groups"]],
+        "group_eval_order": [group["name"] for group in yaml.safe_load(ATTENTION_RULES.read_text())["groups"]],
         "tests": [
             {
                 "interval": "15s",
@@ -166,24 +183,35 @@ async def test_the_rules_find_the_distance_in_the_exported_metrics(artifacts: Pa
 
 @pytest.mark.anyio
 async def test_every_metric_that_is_named_is_exported(artifacts: Path) -> None:
-    """Rules, dashboard and docs/monitoring.md use only metrics that the service exports or the rules record."""
-    exported = {series.split("{")[0] for series in (await scrapes(artifacts))[1]}
+    """Rules, dashboards and docs/monitoring.md use only metrics that the service exports or the rules record."""
+    app = create_app(Settings(artifacts=artifacts, model="before-lstm", engine="onnx"))
+    async with app.router.lifespan_context(app), connect(app) as client:
+        text = (await client.get("/metrics")).text
+    exported = {name for found in re.findall(r"^# TYPE (\w+) (\w+)$", text, re.MULTILINE) for name in series_of(*found)}
     recorded = {rule["record"] for rule in rules() if "record" in rule}
-    variables = [
-        variable["query"]["query"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "query"
+    queries = [
+        variable["query"]["query"]
+        for dashboard in DASHBOARDS.values()
+        for variable in dashboard["templating"]["list"]
+        if variable["type"] == "query"
     ]
-    listed = {found[1] for query in variables if (found := re.match(r"label_values\((\w+)", query))}
-    assert len(listed) == 1
+    listed = {found[1] for query in queries if (found := re.match(r"label_values\((\w+)", query))}
+    assert len(listed) == 3
     expressions = [rule["expr"] for rule in rules()] + dashboard_expressions() + documented_expressions()
     named = set().union(*map(names, expressions), listed)
-    assert named <= exported | recorded | BUILT_IN
-    attention = {name for name in exported if name.startswith("attention_")}
+    assert named - exported - recorded - BUILT_IN == set()
+    attention = {name for name in exported if re.match("attention_(?!service_)", name)}
     assert attention <= set(re.findall(r"\w+", DOC))
+
+
+def series_of(family: str, kind: str) -> list[str]:
+    """Return the names of the series of a family of metrics."""
+    return [family + suffix for suffix in ("_bucket", "_sum", "_count")] if kind == "histogram" else [family]
 
 
 @pytest.mark.parametrize("source", [dashboard_expressions, documented_expressions])
 def test_every_expression_parses(source: Any, tmp_path: Path) -> None:
-    """The dashboard's queries and the examples of docs/monitoring.md are valid PromQL."""
+    """The dashboards' queries and the examples of docs/monitoring.md are valid PromQL."""
     expressions = source()
     assert len(expressions) > 3
     path = tmp_path / "rules.yml"
@@ -192,24 +220,85 @@ def test_every_expression_parses(source: Any, tmp_path: Path) -> None:
     assert f"{len(expressions)} rules found" in promtool("check", "rules", path)
 
 
-def test_the_dashboard_asks_the_data_source_that_is_chosen() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_the_dashboard_asks_the_data_source_that_is_chosen(name: str) -> None:
     """No query has a fixed data source."""
-    assert DASHBOARD["templating"]["list"][0]["type"] == "datasource"
-    sources = [part["datasource"]["uid"] for part in every(DASHBOARD) if "datasource" in part]
+    dashboard = DASHBOARDS[name]
+    assert dashboard["templating"]["list"][0]["type"] == "datasource"
+    sources = [part["datasource"]["uid"] for part in every(dashboard) if "datasource" in part]
     assert set(sources) == {"${datasource}", "-- Grafana --"}
-    assert all(part["datasource"]["uid"] == "${datasource}" for part in every(DASHBOARD) if "expr" in part)
+    assert all(part["datasource"]["uid"] == "${datasource}" for part in every(dashboard) if "expr" in part)
 
 
-def test_every_panel_has_its_place_and_description() -> None:
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_panel_has_its_place_and_description(name: str) -> None:
     """Panels do not overlap; each has its own id, title, description and unit."""
-    assert len({panel["id"] for panel in panels()}) == len(panels())
-    assert len({panel["title"] for panel in panels()}) == len(panels())
-    cells = [cell for panel in panels() for cell in covered(panel["gridPos"])]
+    panels = DASHBOARDS[name]["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len({panel["title"] for panel in panels}) == len(panels)
+    cells = [cell for panel in panels for cell in covered(panel["gridPos"])]
     assert len(set(cells)) == len(cells)
     assert max(x for x, _ in cells) < 24
-    for panel in panels():
+    for panel in panels:
         assert panel["description"]
         assert any("unit" in part or part.get("id") == "unit" for part in every(panel))
+
+
+@contextmanager
+def prometheus(url: str, folder: Path) -> Iterator[str]:
+    """Run Prometheus until the block ends, with the configuration in deploy/ but much shorter intervals.
+
+    Yield its address.
+    """
+    for path in RULES:
+        (folder / path.name).write_text(re.sub(r"interval: \d+[sm]", "interval: 1s", path.read_text()))
+    configuration = re.sub(r"interval: \d+s", "interval: 1s", (PROMETHEUS / "prometheus.yml").read_text())
+    (folder / "prometheus.yml").write_text(configuration.replace("127.0.0.1:8000", url.removeprefix("http://")))
+    program = shutil.which("prometheus")
+    assert program, "prometheus is missing: apt-get install prometheus"
+    address = f"127.0.0.1:{free_port()}"
+    storage = f"--storage.tsdb.path={folder / 'data'}"
+    with running([program, "--config.file=prometheus.yml", storage, f"--web.listen-address={address}"], folder):
+        yield f"http://{address}"
+
+
+def test_every_panel_has_data(artifacts: Path, tmp_path: Path) -> None:
+    """Each query of the panels returns data from a Prometheus that scrapes a service with traffic."""
+    models = tmp_path / "models"
+    shutil.copytree(artifacts / "after-lstm/1", models / "after-lstm/1")
+    shutil.copytree(artifacts / "after-lstm/1", models / "after-lstm/2")
+    (models / "after-lstm/2/saved_model.pb").write_bytes(b"damaged")
+    variables = VARIABLES | {"model": "after-lstm", "job": "attention-service", "instance": ".*"}
+    panels = [panel for dashboard in DASHBOARDS.values() for panel in dashboard["panels"]]
+    missing = {filled(part["expr"], variables) for part in every(panels) if "expr" in part}
+    deadline = time.monotonic() + 60
+    with serving("--artifacts", str(models)) as (url, _), prometheus(url, tmp_path) as address:
+        example = get(f"{url}/model/example").json()
+        while missing and time.monotonic() < deadline:
+            post(f"{url}/predict", json=example).raise_for_status()
+            assert post(f"{url}/predict", json={}).status_code == 422
+            with suppress(httpx.TransportError):  # Prometheus may not listen yet
+                missing = {query for query in missing if not result(address, query)}
+    assert missing == set()
+
+
+def result(address: str, query: str) -> Any:
+    """Return the result of a query."""
+    answer = get(f"{address}/api/v1/query", params={"query": query})
+    return answer.json()["data"]["result"] if answer.status_code == 200 else []
+
+
+def test_dashboards_have_different_names() -> None:
+    """Grafana can hold both."""
+    assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS) == 2
+
+
+def test_alerts_name_panels_that_exist() -> None:
+    """A panel that a description or the runbook names is in a dashboard."""
+    texts = [*(rule["annotations"]["description"] for rule in alerts()), " ".join(OPERATIONS.split())]
+    named = {name for text in texts for name in re.findall(r"panel \*{0,2}([A-Z][\w ]*?)(?:\*\*| says|,|:|\.)", text)}
+    assert len(named) > 3
+    assert named <= {panel["title"] for dashboard in DASHBOARDS.values() for panel in dashboard["panels"]}
 
 
 def covered(place: dict[str, int]) -> Iterator[tuple[int, int]]:
@@ -221,7 +310,8 @@ def covered(place: dict[str, int]) -> Iterator[tuple[int, int]]:
 
 def test_the_dashboard_offers_the_windows_that_the_rules_record() -> None:
     """The dashboard's windows are exactly those of the rules."""
-    offered = next(one["query"] for one in DASHBOARD["templating"]["list"] if one["name"] == "window")
+    variables = DASHBOARDS["attention"]["templating"]["list"]
+    offered = next(one["query"] for one in variables if one["name"] == "window")
     recorded = {rule["labels"]["window"] for rule in rules() if "window" in rule.get("labels", {})}
     assert set(offered.split(",")) == recorded
 
