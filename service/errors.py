@@ -76,6 +76,12 @@ class Unavailable(ServiceError):
     status = 503
 
 
+class OutOfMemory(Unavailable):
+    """The memory for this request is missing; the client may try again after `Retry-After` seconds."""
+
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
+
+
 class DeadlineExceeded(ServiceError):
     """The answer took longer than the request timeout."""
 

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.error_answers import answer_service_error
+from service.api.error_answers import answer_memory_error, answer_service_error
 from service.api.request_body import JSON, SLOW_BODY, RequestBody, read_body
 from service.errors import ServiceError
 from service.serving.dataplane import DataPlane, Question
@@ -60,6 +60,8 @@ class DirectRoutes:
             response = await route.endpoint(request)
         except ServiceError as error:
             response = answer_service_error(request, error)
+        except MemoryError as error:
+            response = answer_memory_error(request, error)
         except ClientDisconnect:
             return
         await response(scope, receive, send)

@@ -50,10 +50,14 @@ class DataPlane:
         repository: the models.
         max_sequences: most sequences in one request.
         max_values: most values in one request, those of absent timesteps included.
+
+    Attributes:
+        draining: whether the service stops soon. Requests are answered until then.
     """
 
     def __init__(self, repository: Repository, *, max_sequences: int, max_values: int) -> None:
         self.repository = repository
+        self.draining = False
         self._max_sequences = max_sequences
         self._max_values = max_values
 
@@ -65,6 +69,19 @@ class DataPlane:
             Unavailable: no version of the model is loaded.
         """
         return self.repository.get(name, version)
+
+    def require_ready(self, model: Model) -> None:
+        """Check that a load balancer should send requests to a model. A full queue is no reason against it.
+
+        Raises:
+            Unavailable: the service stops soon, or the calls of the model's engine do not end.
+        """
+        if self.draining:
+            raise Unavailable("the service is stopping")
+        if seconds := model.batcher.stuck_for:
+            raise Unavailable(
+                f"no call of {model.card.name!r} has ended for {seconds:.0f} s longer than any should take"
+            )
 
     def admit(self, model: Model) -> AbstractContextManager[None]:
         """Return a context in which a request is read and decoded, and which holds room for it.

@@ -22,7 +22,7 @@ from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, IMPORTANCE, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
 from service.errors import InvalidInput
 from service.problems import shown
-from service.serving.dataplane import Question
+from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
@@ -408,9 +408,9 @@ async def live() -> ServerLive:
     responses=documented_in_protocol(errors.Unavailable),
 )
 async def ready(request: Request) -> ServerReady:
-    """Answer 200 while the default model is loaded, else 503."""
-    repository: Repository = request.app.state.repository
-    repository.get()
+    """Answer 200 while the default model is loaded, and 503 while it is not and while the service stops."""
+    plane: DataPlane = request.app.state.plane
+    plane.require_ready(plane.model())
     return ServerReady()
 
 
@@ -423,8 +423,11 @@ READY: Any = {
 @router.get("/models/{model}/ready", name="get_model_ready_v2", **READY)
 @router.get("/models/{model}/versions/{version}/ready", name="get_model_ready_v2_version", **READY)
 async def model_ready(request: Request) -> ModelReady:
-    """Answer 200 while the model is loaded, else 503; 404 if it is unknown."""
-    return ModelReady(name=model_in_path(request).card.name)
+    """Answer 200 while the model is loaded, 503 while it is not and while the service stops; 404 if it is unknown."""
+    model = model_in_path(request)
+    plane: DataPlane = request.app.state.plane
+    plane.require_ready(model)
+    return ModelReady(name=model.card.name)
 
 
 METADATA: Any = {"summary": "Open Inference Protocol: model", "responses": documented_in_protocol(*SELECTION_ERRORS)}
