@@ -106,6 +106,12 @@ class DataPlane:
             return self._max_sequences
         return max(1, min(self._max_sequences, self._max_values // (card.timesteps * card.features)))
 
+    @staticmethod
+    def numbers(model: Model, question: Question) -> int:
+        """Return how many numbers the outputs have that a question asks for."""
+        each = sum([model.numbers[name] for name in question.outputs])
+        return len(question.sequences) * (each + 2 * model.numbers[IMPORTANCE] * question.importance)
+
     async def ask(self, model: Model, question: Question) -> Result:
         """Run sequences, and count their attention.
 
