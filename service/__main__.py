@@ -80,6 +80,7 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         proxy_headers=False,  # `create_app` adds the middleware for them
         server_header=False,
         head_timeout=settings.head_timeout,
+        write_timeout=settings.write_timeout,
         timeout_keep_alive=settings.keep_alive,
         # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
         timeout_graceful_shutdown=math.ceil(settings.timeout),

@@ -16,6 +16,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from service import __version__, platforms
 from service.api import error_answers, openapi
+from service.api.answer_memory import AnswerMemory
 from service.api.answers import Answers
 from service.api.inference import add_inference_routes
 from service.api.prefix import ForwardedClient
@@ -133,6 +134,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
     app.state.plane = DataPlane(
         repository, max_sequences=settings.max_sequences, max_values=settings.max_body // BYTES_OF_VALUE
     )
+    app.state.answer_memory = AnswerMemory()
     app.root_path = settings.root_path
     add_routes(app)
     add_middleware(app, settings)

@@ -73,10 +73,24 @@ class QueueFull(ServiceError):
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
+class Busy(QueueFull):
+    """There are too many requests at once; the client may try again after `Retry-After` seconds."""
+
+
+class AnswersFull(QueueFull):
+    """Large answers take all of their memory; the client may try again after `Retry-After` seconds."""
+
+
 class Unavailable(ServiceError):
     """No model can answer now: none is loaded, or the service is stopping."""
 
     status = 503
+
+
+class OutOfMemory(Unavailable):
+    """The memory for this request is missing; the client may try again after `Retry-After` seconds."""
+
+    headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 
 class DeadlineExceeded(ServiceError):

@@ -1,6 +1,8 @@
 """The HTTP/1.1 protocol of a connection: uvicorn's, with stricter limits and better answers to unusual clients."""
 
 import asyncio
+import socket
+import struct
 from http import HTTPStatus
 from typing import Any, Final, NoReturn
 
@@ -16,6 +18,10 @@ MOST_HEAD_BYTES: Final = 64 * 2**10
 LINGER_SECONDS: Final = 2.0
 #: How long a server that stops still reads requests on idle connections, in seconds. A request may be on its way.
 GRACE_SECONDS: Final = 0.5
+#: Fewest bytes of an answer that a client must take within the configuration's `write_timeout`.
+LEAST_PROGRESS: Final = 64 * 2**10
+#: `struct linger` of socket(7): closing resets the connection.
+NO_LINGERING: Final = struct.pack("ii", 1, 0)
 HEAD_TOO_LARGE: Final = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"expected a head of at most {MOST_HEAD_BYTES} bytes",
@@ -23,12 +29,18 @@ HEAD_TOO_LARGE: Final = (
 
 
 class ServerConfig(uvicorn.Config):
-    """uvicorn's configuration, with the time that a head may take, in seconds."""
+    """uvicorn's configuration, with the times that a head and an answer may take.
 
-    def __init__(self, *args: Any, head_timeout: float, **options: Any) -> None:
+    Attributes:
+        head_timeout: longest time until a head is complete, in seconds.
+        write_timeout: longest time in which a client takes nothing of its answer, in seconds.
+    """
+
+    def __init__(self, *args: Any, head_timeout: float, write_timeout: float, **options: Any) -> None:
         super().__init__(*args, **options)
         self.http = Http11Protocol
         self.head_timeout = head_timeout
+        self.write_timeout = write_timeout
 
 
 class NoTrailers(list[tuple[bytes, bytes]]):
@@ -61,6 +73,10 @@ class Http11Protocol(HttpToolsProtocol):
       an answer only if nothing came before them: they may be the rest of a body that was longer than declared.
     * Trailers are dropped: they must not be taken for headers.
     * The only transfer coding is `chunked`. httptools would pass on a body that is compressed as well.
+    * A client must take its answer: at least `LEAST_PROGRESS` bytes within each `write_timeout` seconds, as long as
+      more than the transport's buffer are waiting. After the last answer of a connection, or at the end of its
+      keep-alive time, nothing may be waiting after `write_timeout`.
+    * After an answer to a part of a body, the rest must follow within `LINGER_SECONDS`, or the connection closes.
     * A server that stops answers the requests that are on their way to it.
     * A client that closes its side of the connection is still answered.
     * A target may be a URL without a path, as RFC 9112, section 3.2.2, says.
@@ -78,6 +94,9 @@ class Http11Protocol(HttpToolsProtocol):
         self._earlier = self.cycle
         self._problem: tuple[HTTPStatus, str] | None = None  # a problem that httptools does not see
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_timeout = config.write_timeout
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._unsent = 0  # bytes in the transport's buffer at the last look
         self._ended = False
         self._stopping = False
 
@@ -87,6 +106,7 @@ class Http11Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_deadline()
+        self._stop_write_deadline()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override] # asyncio's protocols return it
@@ -157,6 +177,26 @@ class Http11Protocol(HttpToolsProtocol):
         if codings != [b"chunked"]:
             self._stop(HTTPStatus.BAD_REQUEST, "expected no transfer coding but chunked, once")
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._await_reading()
+        elif self.cycle.response_complete and self._reads_body() and self._deadline is None:
+            self._deadline = self.loop.call_later(LINGER_SECONDS, self._close_unless_body_is_complete)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self._write_deadline is None:
+            self._await_reading()
+
+    def resume_writing(self) -> None:
+        self._stop_write_deadline()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._await_reading()
+
     def shutdown(self) -> None:
         self._stopping = True
         if not self.cycle.response_complete:
@@ -166,7 +206,38 @@ class Http11Protocol(HttpToolsProtocol):
 
     def _close_if_idle(self) -> None:
         if self.cycle.response_complete:
-            self.transport.close()
+            self._close()
+
+    def _close_unless_body_is_complete(self) -> None:
+        self._deadline = None
+        if self._reads_body():
+            self._close()
+        elif self.scope is not self._parsed:
+            self._start_deadline(self._head_timeout)
+
+    def _close(self) -> None:
+        """Close the connection once the client has taken its answers, for which it has a deadline."""
+        self.transport.close()
+        self._await_reading()
+
+    def _await_reading(self) -> None:
+        """Start the deadline of a client to take a part of its answer."""
+        self._stop_write_deadline()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._write_deadline = self.loop.call_later(self._write_timeout, self._require_progress)
+
+    def _require_progress(self) -> None:
+        if self.transport.get_write_buffer_size() > max(0, self._unsent - LEAST_PROGRESS):
+            # Closing would wait for the client. A reset frees the system's buffers as well.
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGERING)
+            self.transport.abort()
+        else:
+            self._await_reading()
+
+    def _stop_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
 
     def _ignore_upgrades(self, rest: memoryview) -> None:
         """Parse the latest head again, without its offer to upgrade, and the data that follow it.
@@ -241,10 +312,10 @@ class Http11Protocol(HttpToolsProtocol):
             self.transport.write_eof()
             self._start_deadline(LINGER_SECONDS)
         else:
-            self.transport.close()
+            self._close()
 
     def _start_deadline(self, seconds: float) -> None:
-        self._deadline = self.loop.call_later(seconds, self.transport.close)
+        self._deadline = self.loop.call_later(seconds, self._close)
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:

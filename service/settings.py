@@ -92,6 +92,23 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="longest time that the head of a request may take to arrive, in seconds",
     )
+    write_timeout: float = Field(
+        30,
+        gt=0,
+        description="longest time in which a client takes nothing of its answer, in seconds; then its connection is "
+        "closed",
+    )
+    drain_delay: float = Field(
+        0,
+        ge=0,
+        description="time from SIGTERM until no further connections are accepted, in seconds; /health/ready answers "
+        "503 meanwhile, and requests are answered",
+    )
+    drain_timeout: float | None = Field(
+        None,
+        gt=0,
+        description="longest time after that delay for the accepted requests, in seconds; as --timeout without it",
+    )
     root_path: str = Field(
         "",
         description="path prefix below which a proxy serves the service, such as /models-of-ours; the proxy may strip "
@@ -125,6 +142,12 @@ class Settings(BaseSettings):
         16384,
         ge=1,
         description="most sequences waiting or running, for each model in each worker; more are answered 429",
+    )
+    max_requests: int = Field(
+        1024,
+        ge=1,
+        description="most requests for predictions at once, in each worker, from their first byte to the last of their "
+        "answers; more are answered 429",
     )
     max_body: int = Field(32 * 2**20, ge=1, description="largest request body, in bytes; larger ones are answered 413")
     timeout: float = Field(

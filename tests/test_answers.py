@@ -23,6 +23,7 @@ CHANGING = [
     "/attention",
     "/health/live",
     "/health/ready",
+    "/health/started",
     "/metrics",
     "/model",
     "/model/example",

@@ -46,6 +46,7 @@ ROUTES = PROTOCOL_ROUTES | {
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
+    "GET /health/started",
     "GET /metrics",
     "GET /model",
     "GET /model/example",

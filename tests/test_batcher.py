@@ -1,12 +1,14 @@
 """The Batcher joins waiting requests, gives each its own rows, and keeps a failure from other requests."""
 
 import asyncio
+import pkgutil
 import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from service.errors import DeadlineExceeded, QueueFull, Unavailable
 from service.serving.batcher import Batcher
 from service.serving.call_policy import GATHERING_SECONDS, INLINE_SECONDS
 from service.serving.durations import Durations
+from service.serving.request_queue import Call, Part, Piece, Request, Result
 
 pytestmark = pytest.mark.anyio
 
@@ -628,3 +631,57 @@ def test_an_event_loop_may_end_with_the_last_answer(takes: tuple[float, float]) 
     for _ in range(20):
         asyncio.run(ask_twice())
     asyncio.run(b.close())
+
+
+@pytest.mark.parametrize("takes", [SHORT, LONG], ids=["on the event loop", "in the thread"])
+@pytest.mark.parametrize("where", ["batcher:_split", "request_queue:_joined", "request_queue:RequestQueue.take"])
+async def test_an_error_outside_of_the_engine_fails_no_later_request(
+    where: str, takes: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory runs out once, when rows are taken, or results are cut or joined. All requests get an answer or that."""
+    run = Doubler()
+    async with batcher(run, takes, max_batch=2) as b:
+        name = f"service.serving.{where}"
+        monkeypatch.setattr(name.replace(":", "."), failing_once(pkgutil.resolve_name(name)))
+        requests = [b.submit(rows(*range(size)), ["out"]) for size in (1, 5, 5)]
+        outcomes = await asyncio.gather(*requests, return_exceptions=True)
+        failed = [outcome for outcome in outcomes if isinstance(outcome, MemoryError)]
+        assert len(failed) <= (3 if where.endswith("take") else 1)
+        assert failed or where.endswith("_split")  # requests of one call run again, each by itself
+        assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"][:, 0].tolist() == [2, 4, 6]
+        assert (b.queue.rows, b.queue.unanswered) == (0, 0)
+
+
+def failing_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that raises MemoryError the first time."""
+    errors = [MemoryError()]
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return function(*arguments, **named)
+
+    return call
+
+
+async def test_a_call_that_does_not_end_shows() -> None:
+    """The Batcher is stuck until the call ends."""
+    run = Doubler()
+    async with batcher(run, timeout=0.05) as b:
+        assert b.stuck_for == 0
+        run.gate.clear()
+        late = asyncio.create_task(b.submit(rows(0), ["out"]))
+        await until(lambda: b.stuck_for > 0)
+        run.gate.set()
+        with pytest.raises(DeadlineExceeded):
+            await late
+        await until(lambda: b.stuck_for == 0)
+
+
+async def test_the_log_has_no_data_of_requests() -> None:
+    """The event loop logs the arguments of callbacks, and the results of futures."""
+    array = rows(123456)
+    part = Part({"out": array}, 0.0, 0.0)
+    request = Request(array, 1, ["out"], asyncio.get_running_loop().create_future(), 0.0, parts=(part,))
+    call = Call([Piece(request, array, 1, last=True)], [(request, 1)])
+    assert "123456" not in repr((call, part, Result({"out": array}, 0.0, 0.0)))

@@ -2,6 +2,8 @@
 
 import asyncio
 import re
+import select
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +17,9 @@ from tests.server import free_port
 
 pytestmark = pytest.mark.anyio
 
-HEAD_SECONDS = 0.3
+HEAD_SECONDS = WRITE_SECONDS = 0.3
+#: More bytes than the kernel keeps for a connection.
+LARGE = 2**25
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 LAST = b"GET /last HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
@@ -35,6 +39,8 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["path"] == "/slow":
         await asyncio.sleep(0.1)
     content = b"%b %b?%b %b" % (scope["method"].encode(), scope["path"].encode(), scope["query_string"], body)
+    if scope["path"] == "/large":
+        content = b"x" * LARGE
     content += b"".join(value for name, value in scope["headers"] if name == b"shown")
     headers = [(b"content-length", str(len(content)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -78,10 +84,12 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 @asynccontextmanager
-async def served(**deadlines: float) -> AsyncIterator[int]:
+async def served(*, write_timeout: float = 60, **deadlines: float) -> AsyncIterator[int]:
     """Serve the app, and yield the port."""
     number = free_port()
-    config = ServerConfig(echo, port=number, lifespan="off", ws="none", log_level="error", **deadlines)
+    config = ServerConfig(
+        echo, port=number, lifespan="off", ws="none", log_level="error", write_timeout=write_timeout, **deadlines
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -100,7 +108,7 @@ async def port() -> AsyncIterator[int]:
 @pytest.fixture(scope="module")
 async def hasty_port() -> AsyncIterator[int]:
     """The port of a server with short deadlines."""
-    async with served(head_timeout=HEAD_SECONDS, timeout_keep_alive=1) as number:
+    async with served(head_timeout=HEAD_SECONDS, timeout_keep_alive=1, write_timeout=WRITE_SECONDS) as number:
         yield number
 
 
@@ -260,3 +268,23 @@ async def test_other_data_do_not_keep_a_connection_open(hasty_port: int, piece: 
             await asyncio.sleep(0.05)
     closed.exception()  # the connection may be reset
     writer.close()
+
+
+@pytest.mark.parametrize("head", [b"GET /large HTTP/1.1\r\nHost: x\r\n", b"GET /large HTTP/1.0\r\n"])
+async def test_a_client_that_does_not_read_is_disconnected(hasty_port: int, head: bytes) -> None:
+    """The connection is reset, as closing it would wait for the client. One that reads gets everything."""
+    [answer] = await talk(hasty_port, head + b"\r\n")
+    assert answer == (200, b"x" * LARGE)
+    with socket.create_connection(("127.0.0.1", hasty_port)) as client:
+        client.sendall(head + b"\r\n")
+        hung_up = select.poll()
+        hung_up.register(client, 0)
+        [(_, events)] = await asyncio.to_thread(hung_up.poll, 20_000)
+        assert events & select.POLLERR
+
+
+async def test_the_rest_of_a_body_must_follow_its_answer(port: int) -> None:
+    """Otherwise the connection closes. It stays open if the rest follows."""
+    early = b"GET /early HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+    assert await talk(port, early) == [(200, b"GET /early? ")]
+    assert await talk(port, early, b"b" * 9, LAST[:9], LAST[9:]) == [(200, b"GET /early? "), LAST_ANSWER]

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
+from service.serving.batcher import Batcher
 from service.settings import Settings
 from tests.conftest import connect
+from tests.fakes import engine_of
 
 pytestmark = pytest.mark.anyio
 
@@ -18,6 +21,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_loaded_service_is_live_and_ready(client: httpx.AsyncClient) -> None:
     """Readiness names the model and its version."""
     assert (await client.get("/health/live")).json() == {"status": "live"}
+    assert (await client.get("/health/started")).json() == {"status": "started"}
     assert (await client.get("/health/ready")).json() == {"status": "ready", "model": "after-lstm", "version": 1}
 
 
@@ -25,6 +29,43 @@ async def test_readiness_of_a_model_that_is_not_served(client: httpx.AsyncClient
     """The query selects the model."""
     assert (await client.get("/health/ready?model=three")).json()["model"] == "three"
     assert (await client.get("/health/ready?model=four")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/health/ready", "/v2/health/ready", "/v2/models/three/ready", "/v1/models/three", "/ping", "/health"]
+)
+async def test_a_service_that_stops_or_is_stuck_is_not_ready(
+    client: httpx.AsyncClient, app: FastAPI, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is alive and answers."""
+    assert (await client.get(path)).status_code == 200
+    with monkeypatch.context() as stopping:
+        stopping.setattr(app.state.plane, "draining", True)
+        assert (await client.get(path)).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.post("/predict", json={"sequence": [[0.1, -0.2]] * 20})).status_code == 200
+    monkeypatch.setattr(Batcher, "stuck_for", 3.2)
+    answer = await client.get(path)
+    assert answer.status_code == 503
+    if path == "/ping":
+        assert answer.json() == {"error": "no call of 'after-lstm' has ended for 3 s longer than any should take"}
+
+
+async def test_a_request_without_memory_is_answered_503(
+    client: httpx.AsyncClient, app: FastAPI, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has a line for it, without data. The next request is answered."""
+    engine, body = engine_of(app), {"sequence": [[0.123456, -0.2]] * 20}
+
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 71 MiB")
+
+    with monkeypatch.context() as without_memory, caplog.at_level("ERROR"):
+        without_memory.setattr(engine, "intercept", fail)
+        answer = await client.post("/predict", json=body)
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert caplog.messages == ["POST /predict: out of memory: Unable to allocate 71 MiB"]
+    assert (await client.post("/predict", json=body)).status_code == 200
 
 
 async def test_the_model_is_its_card_with_version_and_engine(

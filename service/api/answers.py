@@ -7,6 +7,7 @@ from typing import Final
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.answer_memory import PIECE_BYTES
 from service.api.content_encoding import accepts_gzip, compressed
 
 #: Answers of fewer bytes stay plain: TCP sends 10 segments of 1,460 bytes before it waits for the client, so a smaller
@@ -83,8 +84,14 @@ class Answer:
         headers = MutableHeaders(raw=start["headers"])
         headers["Content-Encoding"] = "gzip"
         headers["Content-Length"] = str(len(body))
+        self._parts.clear()
         await self._send(start)
-        await self._send({"type": "http.response.body", "body": b"" if self._method == "HEAD" else body})
+        if self._method == "HEAD":
+            body = b""
+        for first in range(0, len(body), PIECE_BYTES):
+            piece = body[first : first + PIECE_BYTES]
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send({"type": "http.response.body"})
 
 
 def is_compressible(headers: MutableHeaders) -> bool:

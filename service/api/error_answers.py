@@ -1,5 +1,6 @@
 """Errors as answers: in the shape of the native API, or of the protocol that the path belongs to."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -17,6 +18,8 @@ from service.api.prefix import root_path, route_path
 from service.api.request_body import JSON
 from service.problems import in_plain_words
 from service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
@@ -73,12 +76,24 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
+    app.add_exception_handler(MemoryError, _handle_memory_error)
     app.add_exception_handler(Exception, _answer_unexpected_error)
 
 
 def answer_service_error(request: Request, error: errors.ServiceError) -> Response:
     """Return the answer to a domain error."""
     return _answer(request, error.status, str(error), error.headers)
+
+
+def answer_memory_error(request: Request, error: MemoryError) -> Response:
+    """Log that memory has run out, and return the answer to the request that needed it."""
+    logger.error("%s %s: out of memory: %s", request.method, request.scope["path"], error)
+    return answer_service_error(request, errors.OutOfMemory("out of memory: send fewer sequences, or try again"))
+
+
+async def _handle_memory_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MemoryError)
+    return answer_memory_error(request, error)
 
 
 async def _handle_service_error(request: Request, error: Exception) -> Response:

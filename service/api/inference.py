@@ -14,9 +14,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.error_answers import answer_service_error
+from service.api.answer_memory import FEW_NUMBERS, AnswerMemory, ResponseInParts, Share
+from service.api.error_answers import answer_memory_error, answer_service_error
 from service.api.request_body import JSON, SLOW_BODY, RequestBody, read_body
-from service.errors import ServiceError
+from service.errors import Busy, ServiceError
 from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
 from service.serving.request_queue import Outputs, Result
@@ -39,11 +40,14 @@ class DirectRoutes:
     Args:
         app: answers all other requests.
         routes: routes whose endpoints take nothing but the request, and raise nothing but a `ServiceError`.
+        most: most requests at once, from their heads to the ends of their answers. Further ones are refused.
     """
 
-    def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
+    def __init__(self, app: ASGIApp, routes: Sequence[APIRoute], most: int) -> None:
         self.app = app
+        self.most = most
         self.routes = routes
+        self._running = 0
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["method"] == "POST":
@@ -56,13 +60,21 @@ class DirectRoutes:
 
     async def _answer(self, route: APIRoute, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
+        self._running += 1
         try:
-            response = await route.endpoint(request)
-        except ServiceError as error:
-            response = answer_service_error(request, error)
-        except ClientDisconnect:
-            return
-        await response(scope, receive, send)
+            try:
+                if self._running > self.most:
+                    raise Busy(f"expected at most {self.most} requests at once, got more")
+                response = await route.endpoint(request)
+            except ServiceError as error:
+                response = answer_service_error(request, error)
+            except MemoryError as error:
+                response = answer_memory_error(request, error)
+            except ClientDisconnect:
+                return
+            await response(scope, receive, send)
+        finally:
+            self._running -= 1
 
 
 def add_inference_routes(app: FastAPI, routers: Sequence[APIRouter]) -> None:
@@ -72,7 +84,8 @@ def add_inference_routes(app: FastAPI, routers: Sequence[APIRouter]) -> None:
     """
     if not app.router.dependencies:
         routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
-        app.add_middleware(DirectRoutes, routes=routes)
+        settings: Settings = app.state.settings
+        app.add_middleware(DirectRoutes, routes=routes, most=settings.max_requests)
     for router in routers:
         app.include_router(router)
 
@@ -103,13 +116,23 @@ async def infer(request: Request, model: Model, decode: Decoder, *, by_name: boo
         else:
             question, encode = decode(body, model, most)
     decoded = time.perf_counter()
+    numbers = plane.numbers(model, question)
+    share: Share | None = None
     try:
+        if numbers > FEW_NUMBERS:
+            memory: AnswerMemory = request.app.state.answer_memory
+            share = memory.hold(numbers)
         result = await plane.ask(model, question)
         answered = time.perf_counter()
         outputs = result.outputs
-        large = sum([output.size for output in outputs.values()]) > LARGE_OUTPUTS
-        response = encode(outputs) if not large else await asyncio.to_thread(encode, outputs)
+        response = encode(outputs) if numbers <= LARGE_OUTPUTS else await asyncio.to_thread(encode, outputs)
+        if share is not None:
+            response = ResponseInParts.of(response)
+            share.resize(response.size)
+            response.share = share
     except BaseException:
+        if share is not None:
+            share.resize(0)
         model.statistics.count_failure(time.perf_counter() - decoded)
         raise
     ended = time.perf_counter()

@@ -20,6 +20,9 @@ from service.serving.warm_up import Run, calibrate
 #: health checks while the engine is busy.
 NICENESS: Final = 2
 
+#: Calls are stuck if one takes so many times as long as the longest should, and so many seconds.
+STUCK_FACTOR, STUCK_SECONDS = 20, 10.0
+
 #: A call, and the outcome of each of its pieces.
 Outcome = tuple[Call, list[Part | BaseException]]
 
@@ -30,7 +33,8 @@ class Batcher:
     An idle engine runs a request that arrives alone at once. Requests that arrive together, or while a call runs, are
     joined into the next call; `CallPolicy` says when it starts. There is one call at a time. Short calls run on the
     event loop, longer ones in a thread. If a call of several requests fails, each runs again by itself, so that only
-    the request at fault fails.
+    the request at fault fails. An error at any other point, such as a lack of memory, fails the requests that wait, and
+    the Batcher runs the next ones.
 
     Args:
         run: the engine.
@@ -65,6 +69,19 @@ class Batcher:
         self._executor = ThreadPoolExecutor(1, "batcher", lower_priority, (NICENESS,))
         self._idle = asyncio.Event()
         self._idle.set()
+        self._timeout = timeout
+        self._moved = 0.0  # when a call last started or ended, by `time.perf_counter`
+
+    @property
+    def stuck_for(self) -> float:
+        """How many seconds longer than any call should take no call has started or ended; 0 if calls proceed.
+
+        After the timeout, every request is answered 504. A model without waiting requests is not stuck.
+        """
+        if self._idle.is_set():
+            return 0.0
+        longest = STUCK_FACTOR * self._policy.durations.seconds(self._policy.most_rows)
+        return max(0.0, time.perf_counter() - self._moved - min(max(STUCK_SECONDS, longest), self._timeout))
 
     async def submit(self, rows: Rows, outputs: Collection[str]) -> Result:
         """Run rows, together with the rows of other requests where that saves a call.
@@ -93,6 +110,7 @@ class Batcher:
         request = self.queue.add(rows, outputs)
         if idle:
             self._idle.clear()
+            self._moved = time.perf_counter()
             loop.call_soon(self._next, loop)  # not now: other requests of this turn join the call
         return await request.answer
 
@@ -119,6 +137,13 @@ class Batcher:
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the next call, or become idle."""
+        try:
+            self._start_next(loop)
+        except Exception as error:  # noqa: BLE001 - all requests get it
+            self._recover(error)
+
+    def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._moved = time.perf_counter()
         if self._policy.gathers(self.queue):
             loop.call_soon(self._next, loop)
             return
@@ -137,9 +162,19 @@ class Batcher:
             running.add_done_callback(partial(self._finish, loop))
 
     def _finish(self, loop: asyncio.AbstractEventLoop, running: asyncio.Future[list[Outcome]]) -> None:
-        for call, outcomes in running.result():
-            self.queue.finish(call, outcomes)
-        self._next(loop)
+        try:
+            for call, outcomes in running.result():
+                self.queue.finish(call, outcomes)
+        except Exception as error:  # noqa: BLE001 - all requests get it
+            self._recover(error)
+        else:
+            self._next(loop)
+
+    def _recover(self, error: Exception) -> None:
+        """Fail all requests, and become idle. The requests of the call at fault cannot be told from the others."""
+        self._idle.set()
+        self._policy.end_turn()
+        self.queue.fail(error)
 
     def _run_calls(self, call: Call, loop: asyncio.AbstractEventLoop) -> list[Outcome]:
         """Run a call in the thread, then the calls that queue meanwhile, so that a busy event loop does not delay them.
@@ -148,6 +183,7 @@ class Batcher:
             The last call, and the empty call after it. The event loop finishes both together.
         """
         while True:
+            self._moved = time.perf_counter()
             outcomes = self._run_pieces(call.pieces)
             following = self.queue.take(self._policy.room(self.queue))
             if not following.pieces:

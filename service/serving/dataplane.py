@@ -50,10 +50,14 @@ class DataPlane:
         repository: the models.
         max_sequences: most sequences in one request.
         max_values: most values in one request, those of absent timesteps included.
+
+    Attributes:
+        draining: whether the service stops soon. Requests are answered until then.
     """
 
     def __init__(self, repository: Repository, *, max_sequences: int, max_values: int) -> None:
         self.repository = repository
+        self.draining = False
         self._max_sequences = max_sequences
         self._max_values = max_values
 
@@ -65,6 +69,19 @@ class DataPlane:
             Unavailable: no version of the model is loaded.
         """
         return self.repository.get(name, version)
+
+    def require_ready(self, model: Model) -> None:
+        """Check that a load balancer should send requests to a model. A full queue is no reason against it.
+
+        Raises:
+            Unavailable: the service stops soon, or the calls of the model's engine do not end.
+        """
+        if self.draining:
+            raise Unavailable("the service is stopping")
+        if seconds := model.batcher.stuck_for:
+            raise Unavailable(
+                f"no call of {model.card.name!r} has ended for {seconds:.0f} s longer than any should take"
+            )
 
     def admit(self, model: Model) -> AbstractContextManager[None]:
         """Return a context in which a request is read and decoded, and which holds room for it.
@@ -88,6 +105,12 @@ class DataPlane:
         if not card.variable_length:
             return self._max_sequences
         return max(1, min(self._max_sequences, self._max_values // (card.timesteps * card.features)))
+
+    @staticmethod
+    def numbers(model: Model, question: Question) -> int:
+        """Return how many numbers the outputs have that a question asks for."""
+        each = sum([model.numbers[name] for name in question.outputs])
+        return len(question.sequences) * (each + 2 * model.numbers[IMPORTANCE] * question.importance)
 
     async def ask(self, model: Model, question: Question) -> Result:
         """Run sequences, and count their attention.

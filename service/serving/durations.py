@@ -31,6 +31,10 @@ class Durations:
         row = (more_seconds - seconds) / (more_rows - rows) if more_rows > rows else seconds / rows
         return cls(seconds - rows * row, row)
 
+    def seconds(self, rows: int) -> float:
+        """Return how long a call of some rows takes."""
+        return self._pace * (self._begin + rows * self._row)
+
     def rows_within(self, seconds: float) -> int:
         """Return most rows of a call that takes no longer; 0 if even one row takes longer."""
         return max(0, int((seconds / self._pace - self._begin) / self._row))

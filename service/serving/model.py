@@ -11,7 +11,15 @@ from service.artifact.distances import total_variation
 from service.artifact.gate import Verified
 from service.artifact.golden import Golden
 from service.artifact.missing import refused
-from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, shape_of
+from service.artifact.tensors import (
+    ATTENTION,
+    ATTENTION_VEC,
+    IMPORTANCE,
+    PREDICTION,
+    SEQUENCE,
+    SIGNATURES,
+    shape_of,
+)
 from service.serving.batcher import Batcher
 from service.serving.live_profile import LiveProfile
 from service.serving.statistics import Statistics
@@ -19,6 +27,9 @@ from service.serving.statistics import Statistics
 #: Most numbers of the largest tensor in one run of an engine. An engine holds several tensors of that size, and keeps
 #: their memory for good.
 MOST_NUMBERS: Final = 2**21
+
+
+OUTPUTS: Final = SIGNATURES["attention"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,9 @@ class Model:
         version: its number.
         limits: its limits.
         shared: folder in which the worker processes of one service share state; None with one process.
+
+    Attributes:
+        numbers: how many numbers each output has for one sequence.
     """
 
     def __init__(self, verified: Verified, version: int, limits: Limits, shared: Path | None = None) -> None:
@@ -63,6 +77,8 @@ class Model:
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
         self.live_profile = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
         self.statistics = Statistics(limits.max_batch, shared / "statistics" if shared else None, key)
+        sizes = verified.golden.sizes
+        self.numbers = {name: math.prod(filter(None, shape_of(name, sizes))) for name in (*OUTPUTS, IMPORTANCE)}
         self.batcher = Batcher(
             verified.engine.run,
             max_batch=limits.max_batch,

@@ -44,6 +44,10 @@ class Result(NamedTuple):
     queue: float
     inference: float
 
+    # asyncio logs the values of its callbacks and futures. The log must hold no data of requests.
+    def __repr__(self) -> str:
+        return object.__repr__(self)
+
 
 class Part(NamedTuple):
     """The outputs `(m, …)` of one call for one request, when it started, by `time.perf_counter`, and its duration."""
@@ -52,8 +56,11 @@ class Part(NamedTuple):
     started: float
     seconds: float
 
+    def __repr__(self) -> str:
+        return object.__repr__(self)
 
-@dataclass(eq=False, slots=True)
+
+@dataclass(eq=False, repr=False, slots=True)
 class Request:
     """Rows of one caller. They run in one call or in several.
 
@@ -79,13 +86,16 @@ class Request:
         """Add the outcome of a call. Answer the caller if the call failed or had the last rows."""
         if self.answer.done():
             return
-        if isinstance(outcome, BaseException):
-            self.answer.set_exception(outcome)
-        elif not last:
-            self.parts = (*self.parts, outcome)
-        else:
-            part = _joined((*self.parts, outcome)) if self.parts else outcome
-            self.answer.set_result(Result(part.outputs, part.started - self.submitted, part.seconds))
+        try:
+            if isinstance(outcome, BaseException):
+                self.answer.set_exception(outcome)
+            elif not last:
+                self.parts = (*self.parts, outcome)
+            else:
+                part = _joined((*self.parts, outcome)) if self.parts else outcome
+                self.answer.set_result(Result(part.outputs, part.started - self.submitted, part.seconds))
+        except Exception as error:  # noqa: BLE001 - it is the answer to this request; others get theirs
+            self.answer.set_exception(error)
 
 
 class Piece(NamedTuple):
@@ -95,6 +105,9 @@ class Piece(NamedTuple):
     rows: Rows
     size: int
     last: bool
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)
 
 
 class Call(NamedTuple):
@@ -242,6 +255,15 @@ class RequestQueue:
             piece.request.finish(outcome, last=piece.last)
             if piece.request.answer.done():
                 self._unanswered.pop(piece.request, None)
+
+    def fail(self, error: BaseException) -> None:
+        """Fail all requests, waiting or running. No call may run."""
+        unanswered = list(self._unanswered)
+        self._waiting.clear()
+        self._unanswered.clear()
+        self.rows = 0
+        for request in unanswered:
+            request.finish(error, last=True)
 
     def close(self) -> None:
         """Refuse further requests."""

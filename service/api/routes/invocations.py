@@ -42,9 +42,8 @@ from service.api.request_body import (
 from service.api.selection import NO_SELECTION
 from service.artifact.card import ModelCard
 from service.errors import InvalidInput
-from service.serving.dataplane import Question
+from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
-from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 
 inference_router, router = APIRouter(tags=["mlflow"]), APIRouter(tags=["mlflow"])
@@ -155,9 +154,9 @@ def encode(body: Invocation, lengths: Lengths, outputs: Outputs) -> JsonResponse
     "/ping", summary="MLflow and SageMaker: can it be asked?", responses=documented_in_protocol(errors.Unavailable)
 )
 async def ping(request: Request) -> Pong:
-    """Answer 200 while the default model is loaded, else 503."""
-    repository: Repository = request.app.state.repository
-    repository.get()
+    """Answer 200 while the default model is loaded, and 503 while it is not and while the service stops."""
+    plane: DataPlane = request.app.state.plane
+    plane.require_ready(plane.model())
     return Pong()
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
-from starlette.types import Receive, Scope, Send
 
 from service import __version__, errors
+from service.api.answer_memory import ResponseInParts
 from service.api.codecs.array_writer import require_finite
 from service.api.codecs.tensors import DATATYPE, Parameters, RequestInput, decode_tensor
 from service.api.error_answers import INFERENCE_ERRORS, SELECTION_ERRORS, documented_in_protocol
@@ -22,7 +22,7 @@ from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, IMPORTANCE, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
 from service.errors import InvalidInput
 from service.problems import shown
-from service.serving.dataplane import Question
+from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
@@ -149,23 +149,13 @@ class ModelMetadata(BaseModel):
     outputs: list[MetadataTensor] = Field(description="Its outputs.")
 
 
-class TensorResponse(Response):
-    """JSON and the bytes of the tensors that it describes. Large tensors are sent without being copied."""
-
-    media_type = "application/octet-stream"
-
-    def __init__(self, text: bytes, tensors: list[memoryview]) -> None:
-        self.parts: list[bytes | memoryview] = [text, *tensors]
-        size = sum(map(len, self.parts))
-        super().__init__(headers={LENGTH_HEADER: str(len(text)), "Content-Length": str(size)})
-        if size < LARGE_ANSWER:
-            self.parts = [b"".join(self.parts)]  # sending one part takes less time than sending three
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for part in self.parts[:-1]:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        await send({"type": "http.response.body", "body": self.parts[-1]})
+def tensor_response(text: bytes, tensors: list[memoryview]) -> Response:
+    """Return JSON and the bytes of the tensors that it describes. Large tensors are sent without being copied."""
+    headers, media_type = {LENGTH_HEADER: str(len(text))}, "application/octet-stream"
+    parts: list[bytes | memoryview] = [text, *tensors]
+    if sum(map(len, parts)) < LARGE_ANSWER:
+        return Response(b"".join(parts), headers=headers, media_type=media_type)
+    return ResponseInParts(parts, headers, media_type)
 
 
 inference_router = APIRouter(prefix="/v2", tags=["open_inference"])
@@ -378,7 +368,7 @@ def encode(  # noqa: PLR0913, PLR0917 - `partial` gives all but the last
     if request_id is not None:
         answer["id"] = request_id
     text = orjson.dumps({**answer, "outputs": described}, option=orjson.OPT_SERIALIZE_NUMPY)
-    return TensorResponse(text, tensors) if tensors else JsonResponse(text)
+    return tensor_response(text, tensors) if tensors else JsonResponse(text)
 
 
 def labels(name: str, card: ModelCard, length: int) -> Parameters:
@@ -415,9 +405,9 @@ async def live() -> ServerLive:
     responses=documented_in_protocol(errors.Unavailable),
 )
 async def ready(request: Request) -> ServerReady:
-    """Answer 200 while the default model is loaded, else 503."""
-    repository: Repository = request.app.state.repository
-    repository.get()
+    """Answer 200 while the default model is loaded, and 503 while it is not and while the service stops."""
+    plane: DataPlane = request.app.state.plane
+    plane.require_ready(plane.model())
     return ServerReady()
 
 
@@ -430,8 +420,11 @@ READY: Any = {
 @router.get("/models/{model}/ready", name="get_model_ready_v2", **READY)
 @router.get("/models/{model}/versions/{version}/ready", name="get_model_ready_v2_version", **READY)
 async def model_ready(request: Request) -> ModelReady:
-    """Answer 200 while the model is loaded, else 503; 404 if it is unknown."""
-    return ModelReady(name=model_in_path(request).card.name)
+    """Answer 200 while the model is loaded, 503 while it is not and while the service stops; 404 if it is unknown."""
+    model = model_in_path(request)
+    plane: DataPlane = request.app.state.plane
+    plane.require_ready(model)
+    return ModelReady(name=model.card.name)
 
 
 METADATA: Any = {"summary": "Open Inference Protocol: model", "responses": documented_in_protocol(*SELECTION_ERRORS)}

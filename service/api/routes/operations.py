@@ -14,6 +14,7 @@ from service.api.selection import SelectedModel, only
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.artifact.tensors import Array
+from service.serving.dataplane import DataPlane
 from service.serving.repository import Repository
 from service.serving.versions import State, Status, Versions
 
@@ -24,6 +25,12 @@ class Live(BaseModel):
     """The process answers."""
 
     status: Literal["live"] = Field("live", description="Always `live`.")
+
+
+class Started(BaseModel):
+    """A model has been loaded."""
+
+    status: Literal["started"] = Field("started", description="Always `started`.")
 
 
 class Ready(BaseModel):
@@ -98,13 +105,24 @@ async def live() -> Live:
     return Live()
 
 
+@router.get("/health/started", name="get_started", summary="Has the service started?")
+async def started() -> Started:
+    """Answers 200 once a model has been loaded. Before that, connections are refused."""
+    return Started()
+
+
 #: A model is selected by the query string, and nothing else is.
 SELECTED: Any = {"responses": documented(*SELECTION_ERRORS), "dependencies": [only("model", "version")]}
 
 
 @router.get("/health/ready", name="get_ready", summary="Can the model answer?", **SELECTED)
-async def ready(model: SelectedModel) -> Ready:
-    """Answers 200 once a verified model is loaded, and 503 before that and while the service stops."""
+async def ready(model: SelectedModel, request: Request) -> Ready:
+    """Answers 200 while the model is loaded and its calls end, and 503 from the signal on that stops the service.
+
+    A full queue is ready: it answers 429 at once.
+    """
+    plane: DataPlane = request.app.state.plane
+    plane.require_ready(model)
     return Ready(model=model.card.name, version=model.version)
 
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, model_validator
 
+from service.api.answer_memory import ResponseInParts
+from service.api.codecs.array_writer import require_finite
 from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
 from service.api.codecs.sequences import SequenceFields, decode_sequences
@@ -19,7 +21,7 @@ from service.api.openapi import query_parameters, takes
 from service.api.request_body import CSV, JSON, KnownFields, RequestBody, media_type_of
 from service.api.selection import Selection, model_in_query
 from service.artifact.card import ModelCard
-from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, RANK_CORRELATION
 from service.errors import UnsupportedMediaType
 from service.serving.dataplane import Question
 from service.serving.model import Model
@@ -28,6 +30,9 @@ from service.serving.request_queue import Outputs
 Detail = Literal["mean", "full", "none"]
 #: The output that each detail of attention takes.
 OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC, "none": None}
+
+#: More numbers than these are encoded in parts of as many. Each part is made from several copies of its text.
+NUMBERS_OF_PART: Final = 32 * 2**10
 
 VALUE_SCHEMA = {"type": ["number", "null"]}
 SEQUENCE_SCHEMA: dict[str, Any] = {
@@ -142,8 +147,8 @@ def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, En
 
 def encode(
     model: Model, attention: str | None, lengths: Lengths, outputs: Outputs, *, probabilities: bool = False
-) -> JsonResponse:
-    """Return the answer.
+) -> Response:
+    """Return the answer, a large one in parts.
 
     Args:
         model: the model that answered.
@@ -155,6 +160,20 @@ def encode(
     Raises:
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
-    head = orjson.dumps({"model": model.card.name, "version": model.version})
-    predictions = encode_predictions(outputs, attention, model.card.target, lengths, probabilities=probabilities)
-    return JsonResponse(b'%b,"predictions":[%b]}' % (head[:-1], b",".join(predictions)))
+    head = b'%b,"predictions":[' % orjson.dumps({"model": model.card.name, "version": model.version})[:-1]
+    count, numbers = len(outputs[PREDICTION]), sum([output.size for output in outputs.values()])
+    rows = partial(encode_predictions, attention=attention, target=model.card.target, probabilities=probabilities)
+    if numbers <= NUMBERS_OF_PART:
+        return JsonResponse(b"%b%b]}" % (head, b",".join(rows(outputs, lengths=lengths))))
+    for name in outputs.keys() - {RANK_CORRELATION}:
+        require_finite(outputs[name])  # here, as the parts below number their rows anew
+    parts = [head]
+    step = max(1, count * NUMBERS_OF_PART // numbers)
+    for start in range(0, count, step):
+        some = slice(start, start + step)
+        part = rows(
+            {name: output[some] for name, output in outputs.items()},
+            lengths=lengths[some] if isinstance(lengths, np.ndarray) else lengths,
+        )
+        parts.append(b"%b%b" % (b"," if start else b"", b",".join(part)))
+    return ResponseInParts([*parts, b"]}"], {}, JSON)

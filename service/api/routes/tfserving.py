@@ -247,7 +247,7 @@ async def status(
         raise UnknownModel(f"Could not find any versions of model {model}")
     plane: DataPlane = request.app.state.plane
     try:
-        plane.model(model)
+        plane.require_ready(plane.model(model))
         ready = True
     except Unavailable:
         ready = False
