@@ -17,9 +17,10 @@ from typing import Any
 
 from uvicorn.config import LOGGING_CONFIG
 
-from service import __version__
+from service import __version__, tls
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
 from service.http11 import ServerConfig
+from service.keys import COMMAND, KeyFileError, make_key, read_keys
 from service.server import listen, serve
 from service.settings import Settings
 
@@ -36,14 +37,24 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"attention-service {__version__}\n")
         return
+    if sys.argv[1:2] == [COMMAND]:
+        make_key(sys.argv[2:])
+        return
     settings = Settings.from_command_line(sys.argv[1:])
+    if settings.keys is not None:
+        try:
+            read_keys(settings.keys)  # with one message, before the worker processes start
+        except KeyFileError as error:
+            raise SystemExit(f"error: {error}") from None
+    in_workers = f"{create_worker_app.__module__}:{create_worker_app.__name__}"
+    config = server_config(in_workers if settings.workers > 1 else partial(create_app_or_exit, settings), settings)
     sockets = listen(settings)  # before the models are loaded
     if settings.workers == 1:
-        serve(server_config(partial(create_app_or_exit, settings), settings), sockets)
+        serve(config, sockets)
         return
     with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
         os.environ[SHARED_FOLDER] = shared
-        serve(server_config(f"{create_worker_app.__module__}:{create_worker_app.__name__}", settings), sockets)
+        serve(config, sockets)
         if (Path(shared) / FAILED).exists():
             raise SystemExit(STARTUP_FAILURE)
 
@@ -54,6 +65,9 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
     Args:
         app: makes the app; the import path of such a function if there are several worker processes.
         settings: all settings.
+
+    Raises:
+        SystemExit: a file of TLS is missing or wrong.
     """
     return ServerConfig(
         app,
@@ -71,6 +85,7 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         timeout_graceful_shutdown=math.ceil(settings.timeout),
         # A worker that is only busy must not be restarted, and its successor needs time to load the models.
         timeout_worker_healthcheck=math.ceil(settings.timeout),
+        **tls.options(settings),
     )
 
 
