@@ -171,6 +171,12 @@ class Http11Protocol(HttpToolsProtocol):
     def _close_if_idle(self) -> None:
         if self.cycle.response_complete:
             self.transport.close()
+            self.loop.call_later(GRACE_SECONDS, self._abort_if_sent)
+
+    def _abort_if_sent(self) -> None:
+        """Close a connection with TLS whose client does not answer the end of TLS, which would take 30 s."""
+        if self.transport.get_write_buffer_size() == 0:
+            self.transport.abort()
 
     def _ignore_upgrades(self, rest: memoryview) -> None:
         """Parse the latest head again, without its offer to upgrade, and the data that follow it.

@@ -115,7 +115,9 @@ def read_keys(path: Path) -> list[Key]:
                 f"'.', '_' and '-', and rights from {','.join(RIGHTS)}"
             )
         if key.digest in keys:
-            raise KeyFileError(f"keys: {path} line {number}: expected each key once, got the one of {keys[key.digest].id} again")
+            raise KeyFileError(
+                f"keys: {path} line {number}: expected each key once, got the one of {keys[key.digest].id} again"
+            )
         keys[key.digest] = key
     if not keys:
         raise KeyFileError(f"keys: {path}: expected at least one key, got none")
