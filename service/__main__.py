@@ -21,10 +21,11 @@ from typing import Any
 
 from uvicorn.config import LOGGING_CONFIG
 
-from service import __version__
+from service import __version__, tls
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
 from service.artifact.layout import discover
 from service.http11 import ServerConfig
+from service.keys import COMMAND, KeyFileError, make_key, read_keys
 from service.server import listen, serve
 from service.settings import Settings
 
@@ -41,25 +42,47 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"attention-service {__version__}\n")
         return
+    if sys.argv[1:2] == [COMMAND]:
+        make_key(sys.argv[2:])
+        return
     settings = Settings.from_command_line(sys.argv[1:])
+    require_keys(settings)  # with one message, before the worker processes start
+    in_workers = f"{create_worker_app.__module__}:{create_worker_app.__name__}"
+    config = server_config(in_workers if settings.workers > 1 else partial(create_app_or_exit, settings), settings)
     sockets = listen(settings)  # before the models are loaded
-    check = partial(why_no_restart, settings.artifacts)
+    check = partial(why_no_restart, settings)
     if settings.workers == 1:
-        serve(server_config(partial(create_app_or_exit, settings), settings), sockets, check)
+        serve(config, sockets, check)
         return
     with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
         os.environ[SHARED_FOLDER] = shared
-        config = server_config(f"{create_worker_app.__module__}:{create_worker_app.__name__}", settings)
         if not serve(config, sockets, check) and (Path(shared) / FAILED).exists():
             raise SystemExit(STARTUP_FAILURE)
 
 
-def why_no_restart(artifacts: Path) -> str | None:
-    """Return why the service could not start again with this folder; None if nothing is known against it."""
+def require_keys(settings: Settings) -> None:
+    """Check that the file of keys can be used, if there is one.
+
+    Raises:
+        SystemExit: it cannot.
+    """
+    if settings.keys is not None:
+        try:
+            read_keys(settings.keys)
+        except KeyFileError as error:
+            raise SystemExit(f"error: {error}") from None
+
+
+def why_no_restart(settings: Settings) -> str | None:
+    """Return why the service could not start again with the files as they are; None if nothing is known against it."""
     try:
-        return None if discover(artifacts).models else f"no model in {artifacts}"
+        require_keys(settings)
+        tls.options(settings)
+        return None if discover(settings.artifacts).models else f"no model in {settings.artifacts}"
+    except SystemExit as error:
+        return str(error).removeprefix("error: ")
     except OSError as error:
-        return f"{artifacts} cannot be read: {error.strerror}"
+        return f"{settings.artifacts} cannot be read: {error.strerror}"
 
 
 def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerConfig:
@@ -68,6 +91,9 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
     Args:
         app: makes the app; the import path of such a function if there are several worker processes.
         settings: all settings.
+
+    Raises:
+        SystemExit: a file of TLS is missing or wrong.
     """
     return ServerConfig(
         app,
@@ -86,6 +112,7 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         timeout_graceful_shutdown=math.ceil(settings.timeout),
         # A worker that is only busy must not be restarted, and its successor needs time to load the models.
         timeout_worker_healthcheck=math.ceil(settings.timeout),
+        **tls.options(settings),
     )
 
 

@@ -15,11 +15,13 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 
 from service import __version__, platforms
-from service.api import error_answers, openapi
+from service.api import error_answers, openapi, rights
 from service.api.answer_memory import AnswerMemory
 from service.api.answers import Answers
+from service.api.authentication import Authentication
 from service.api.inference import add_inference_routes
 from service.api.prefix import ForwardedClient
+from service.api.protection import Protection
 from service.api.routes import (
     attention,
     documentation,
@@ -37,6 +39,7 @@ from service.api.routes import (
 from service.artifact.gate import OpenEngine
 from service.engines import opener
 from service.errors import ArtifactError
+from service.keys import KeyFile, KeyFileError
 from service.serving.cpus import threads_allowed
 from service.serving.dataplane import DataPlane
 from service.serving.loading import ModelLoader
@@ -82,7 +85,9 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
 
     Raises:
         ArtifactError: there is nothing to serve.
+        KeyFileError: the file of keys cannot be read.
     """
+    keys = KeyFile(settings.keys) if settings.keys else None
     threads = threads_allowed(settings.threads, settings.workers)
     limits = Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout)
     trials = Trials(settings.engine, threads, limits, settings.load_timeout) if settings.load_timeout else None
@@ -137,13 +142,15 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
     app.state.answer_memory = AnswerMemory()
     app.root_path = settings.root_path
     add_routes(app)
-    add_middleware(app, settings)
+    add_middleware(app, settings, keys)
     return app
 
 
-def add_middleware(app: FastAPI, settings: Settings) -> None:
+def add_middleware(app: FastAPI, settings: Settings, keys: KeyFile | None) -> None:
     """Add the middleware that the settings ask for. The last one is the outermost."""
     app.add_middleware(Answers)
+    if keys is not None:
+        app.add_middleware(Authentication, keys=keys, opened=listed(settings.open_routes))
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -152,6 +159,7 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_headers=("*",),
             expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After"),
         )
+    app.add_middleware(Protection, hosts=listed(settings.allowed_hosts), origins=listed(settings.cors_origins))
     if settings.access_log:
         app.add_middleware(ForwardedClient, trusted_hosts=list(listed(settings.trusted_proxies)))
 
@@ -173,7 +181,7 @@ def add_routes(app: FastAPI) -> None:
     add_inference_routes(app, inference_routers)
     for router in routers:
         app.include_router(router)
-    openapi.complete(app)
+    openapi.complete(app, None if settings.keys is None else rights.open_routes(listed(settings.open_routes)))
 
 
 def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
@@ -182,7 +190,7 @@ def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAP
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         return create_app(settings, shared)
-    except ArtifactError as error:
+    except (ArtifactError, KeyFileError) as error:
         logger.critical("%s", error)
         if (advice := platforms.advice()) is not None:
             logger.critical("%s", advice)

@@ -88,7 +88,7 @@ def _context(settings: Settings) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_NONE
     if settings.tls_client_ca is not None and settings.tls_cert is not None:
         password = settings.tls_key_password
-        context.load_cert_chain(settings.tls_cert, settings.tls_key, password and password.get_secret_value())
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password.get_secret_value() if password else None)
     return context
 
 

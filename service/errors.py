@@ -30,8 +30,15 @@ class InvalidInput(ServiceError):
     status = 422
 
 
+class Unauthorized(ServiceError):
+    """The request has no key of this service."""
+
+    status = 401
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
 class Forbidden(ServiceError):
-    """The service's settings do not allow this."""
+    """The service's settings, or the rights of the client's key, do not allow this."""
 
     status = 403
 
@@ -64,6 +71,12 @@ class UnsupportedEncoding(UnsupportedMediaType):
     """The service does not decode bodies of this content encoding."""
 
     headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "gzip, deflate"}
+
+
+class WrongHost(ServiceError):
+    """The request is for a host that this service is not."""
+
+    status = 421
 
 
 class QueueFull(ServiceError):

@@ -11,6 +11,8 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.api.security_headers import POLICY, POLICY_HEADER, headers_of_answers
+
 #: Most bytes of a request line and its headers.
 MOST_HEAD_BYTES: Final = 64 * 2**10
 #: How long a refused client may still send before the connection is closed, in seconds. Closing at once would reset the
@@ -25,6 +27,11 @@ NO_LINGERING: Final = struct.pack("ii", 1, 0)
 HEAD_TOO_LARGE: Final = (
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     f"expected a head of at most {MOST_HEAD_BYTES} bytes",
+)
+
+#: The headers of an answer that the app does not give.
+SECURITY_HEADERS: Final = b"".join(
+    b"%b: %b\r\n" % header for header in [*headers_of_answers(), (POLICY_HEADER, POLICY)]
 )
 
 
@@ -207,6 +214,12 @@ class Http11Protocol(HttpToolsProtocol):
     def _close_if_idle(self) -> None:
         if self.cycle.response_complete:
             self._close()
+            self.loop.call_later(GRACE_SECONDS, self._abort_if_sent)
+
+    def _abort_if_sent(self) -> None:
+        """Close a connection with TLS whose client does not answer the end of TLS, which would take 30 s."""
+        if self.transport.get_write_buffer_size() == 0:
+            self.transport.abort()
 
     def _close_unless_body_is_complete(self) -> None:
         self._deadline = None
@@ -303,7 +316,7 @@ class Http11Protocol(HttpToolsProtocol):
             text = f"malformed request: {reason}".encode()
             self.transport.write(
                 b"HTTP/1.1 %d %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
-                b"connection: close\r\n\r\n%b" % (status, status.phrase.encode(), len(text), text)
+                b"%bconnection: close\r\n\r\n%b" % (status, status.phrase.encode(), len(text), SECURITY_HEADERS, text)
             )
         if answers and self.transport.can_write_eof():
             self.cycle.disconnected = True  # it must not answer as well, nor continue

@@ -66,7 +66,7 @@ def serve(config: ServerConfig, sockets: Sequence[socket.socket], why_no_restart
     """
     hangups = _Hangups(why_no_restart)
     if config.workers > 1:
-        _announce(sockets)
+        _announce(sockets, config)
         supervisor = _Supervisor(config, list(sockets), hangups)
         _block_hangups(block=False)
         supervisor.run()
@@ -123,7 +123,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        _announce(sockets or [])
+        _announce(sockets or [], self.config)
 
     def handle_hangup(self, *_: object) -> None:
         meaning = self._hangups.meaning()
@@ -205,11 +205,12 @@ def _listen_on_host(host: str, port: int) -> list[socket.socket]:
     return listeners
 
 
-def _announce(sockets: Sequence[socket.socket]) -> None:
+def _announce(sockets: Sequence[socket.socket], config: uvicorn.Config) -> None:
     for listener in sockets:
         name = listener.getsockname()
         if listener.family == socket.AF_UNIX:
             logger.info("listening on the socket %s", name)
         else:
             host = f"[{name[0]}]" if listener.family == socket.AF_INET6 else name[0]
-            logger.info("listening on http://%s:%d (press Ctrl+C to stop)", host, name[1])
+            scheme = "https" if config.is_ssl else "http"
+            logger.info("listening on %s://%s:%d (press Ctrl+C to stop)", scheme, host, name[1])

@@ -4,9 +4,9 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Final, Literal, Self, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliApp,
@@ -28,6 +28,11 @@ ROUTE: Final = r"^/[^{}?#]*$"
 PATH_PREFIX: Final = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~%@:+-]+)+")
 #: An origin as browsers send it.
 ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/,*?#@]+")
+
+#: A name of hosts: one, or all below a domain.
+HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+#: Groups of routes that may be open to clients without a key.
+OpenGroup = Literal["probes", "page", "metrics", "read", "predict"]
 
 
 class Settings(BaseSettings):
@@ -124,6 +129,32 @@ class Settings(BaseSettings):
         description="origins of other web pages that may use the service, such as https://example.org, separated by "
         "commas; * for all; none by default",
     )
+    keys: Path | None = Field(
+        None,
+        description="file with the keys of clients, which attention-service key makes; every route needs a key then, "
+        "except those of --open-routes",
+    )
+    open_routes: str = Field(
+        "probes,page",
+        description=f"groups of routes that need no key, separated by commas, of {', '.join(get_args(OpenGroup))}; the "
+        "groups are in docs/operations.md",
+    )
+    allowed_hosts: str = Field(
+        "",
+        description="names that clients may use for this service, such as models.example.org or *.example.org, "
+        "separated by commas; addresses and localhost are always allowed; by default all names, but none for loading "
+        "and unloading models without keys",
+    )
+    tls_cert: Path | None = Field(
+        None, description="file with the certificate and its chain, in PEM; the service speaks HTTPS then"
+    )
+    tls_key: Path | None = Field(None, description="file with the certificate's key, if --tls-cert has it not")
+    tls_key_password: SecretStr | None = Field(
+        None, description="password of that key; SERVICE_TLS_KEY_PASSWORD hides it from the list of processes"
+    )
+    tls_client_ca: Path | None = Field(
+        None, description="file with the authorities of the clients' certificates, in PEM; clients need one then"
+    )
     engine: EngineChoice = Field(
         "auto",
         description="engine that executes the model: onnx (ONNX Runtime), tensorflow (the SavedModel itself), "
@@ -205,6 +236,28 @@ class Settings(BaseSettings):
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise ValueError(f"expected origins such as https://example.org, or *; got {origin!r}")
         return value
+
+    @field_validator("open_routes")
+    @classmethod
+    def _are_groups(cls, value: str) -> str:
+        for group in listed(value):
+            if group not in (groups := get_args(OpenGroup)):
+                raise ValueError(f"expected some of {', '.join(groups)}, got {group!r}")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        for host in listed(value):
+            if host != "*" and not HOST.fullmatch(host):
+                raise ValueError(f"expected names such as example.org or *.example.org, or *; got {host!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _tls_has_a_certificate(self) -> Self:
+        if self.tls_cert is None and (self.tls_key or self.tls_key_password or self.tls_client_ca):
+            raise ValueError("tls_cert: expected a certificate, as other settings of TLS are given, got none")
+        return self
 
     @model_validator(mode="after")
     def _one_request_fits_the_queue(self) -> Self:

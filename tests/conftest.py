@@ -251,4 +251,6 @@ async def asking(varying: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 def connect(app: FastAPI) -> httpx.AsyncClient:
     """Return a client of an app, without a socket."""
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://test")
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://localhost"
+    )

@@ -182,7 +182,7 @@ async def test_a_model_cannot_be_sent(client: httpx.AsyncClient) -> None:
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site", "Content-Type": "application/json"},
         {"Origin": "https://other.example"},
-        {"Origin": "http://test:81"},
+        {"Origin": "http://localhost:81"},
         {"Origin": "null", "Sec-Fetch-Site": "same-origin"},
         {"Origin": "https://viewer.example", "Content-Type": "text/plain"},
     ],
@@ -205,7 +205,7 @@ async def test_another_site_cannot_control_models(
     "headers",
     [
         {"Content-Type": "application/json; charset=utf-8"},
-        {"Origin": "http://test", "Sec-Fetch-Site": "same-origin"},
+        {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"},
         {"Sec-Fetch-Site": "none"},
         {"Origin": "https://viewer.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "application/json"},
     ],

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.api.protection import Protection
 from service.api.routes import documentation, page
 from tests.conftest import connect
 from tests.server import ROOT
@@ -29,6 +30,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(page.router)
     app.include_router(documentation.router)
+    app.add_middleware(Protection)
     async with connect(app) as client:
         yield client
 

@@ -38,6 +38,9 @@ def test_settings_do_not_change() -> None:
         (["--root-path", "/v1"], "root_path: expected a path that does not begin as those of the protocols, got '/v1'"),
         (["--root-path", "x"], "error: root_path: expected a path such as /models-of-ours, got 'x'"),
         (["--trusted-proxies", "::1,1.2"], "trusted_proxies: expected addresses and networks, or \\*; got '1.2'"),
+        (["--open-routes", "probes,control"], "open_routes: expected some of probes, page, .*, got 'control'"),
+        (["--allowed-hosts", "*.example.org,a*"], "allowed_hosts: expected names such as example.org or .*got 'a\\*'"),
+        (["--tls-key", "key.pem"], "tls_cert: expected a certificate, as other settings of TLS are given, got none"),
         (["--cors-origins", "x"], "cors_origins: expected origins such as https://example.org, or \\*; got 'x'"),
     ],
 )

@@ -16,6 +16,7 @@ from service import errors
 from service.api.directory import allowed_methods, not_found
 from service.api.prefix import root_path, route_path
 from service.api.request_body import JSON
+from service.api.security_headers import POLICY, POLICY_HEADER, headers_of_answers
 from service.problems import in_plain_words
 from service.settings import Settings
 
@@ -135,7 +136,9 @@ async def _handle_disconnect(_: Request, __: Exception) -> Response:
 
 async def _answer_unexpected_error(request: Request, _: Exception) -> Response:
     """Answer an unexpected error, a defect. Its traceback is in the log and not in the answer."""
-    return _answer(request, 500, "internal error")
+    # Starlette sends this answer past all middleware.
+    headers = {name.decode(): value.decode() for name, value in [*headers_of_answers(), (POLICY_HEADER, POLICY)]}
+    return _answer(request, 500, "internal error", headers)
 
 
 def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

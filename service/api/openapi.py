@@ -9,9 +9,9 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from service.api.error_answers import ErrorAnswer, in_protocol
+from service.api.error_answers import ErrorAnswer, ProtocolErrorAnswer, in_protocol
 from service.api.request_body import JSON
-from service.errors import InvalidInput, ServiceError
+from service.errors import Forbidden, InvalidInput, ServiceError, Unauthorized
 from service.serving.repository import Repository
 
 REFERENCE = "#/components/schemas/{model}"
@@ -78,13 +78,18 @@ def query_parameters(parameters: type[BaseModel]) -> list[dict[str, Any]]:
     ]
 
 
-def complete(app: FastAPI) -> None:
-    """Complete the OpenAPI document of an app."""
+def complete(app: FastAPI, open_routes: frozenset[str] | None) -> None:
+    """Complete the OpenAPI document of an app.
+
+    Args:
+        app: the app.
+        open_routes: names of the routes that need no key; None if no route needs one.
+    """
     original = app.openapi
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _complete(original())  # FastAPI keeps it as `openapi_schema`
+            _complete(original(), open_routes)  # FastAPI keeps it as `openapi_schema`
         _add_examples(original(), app.state.repository)
         return original()
 
@@ -108,8 +113,8 @@ def _add_examples(document: dict[str, Any], repository: Repository) -> None:
                 content["example"] = EXAMPLES[body]([sequence] * card.timesteps)
 
 
-def _complete(document: dict[str, Any]) -> None:
-    document["security"] = []  # no route needs a key
+def _complete(document: dict[str, Any], open_routes: frozenset[str] | None) -> None:
+    document["security"] = [] if open_routes is None else [{"key": []}]
     schemas = document["components"]["schemas"]
     _, of_bodies = models_json_schema([(body, "validation") for body in BODIES.values()], ref_template=REFERENCE)
     schemas |= of_bodies["$defs"]
@@ -121,6 +126,21 @@ def _complete(document: dict[str, Any]) -> None:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             _complete_operation(path, operation)
+            if open_routes is not None:
+                _secure(path, operation, open_routes)
+    if open_routes is not None:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+
+
+def _secure(path: str, operation: dict[str, Any], open_routes: frozenset[str]) -> None:
+    """Document that an operation needs a key, or that it is open."""
+    if operation["operationId"] in open_routes:
+        operation["security"] = []
+        return
+    answer = ProtocolErrorAnswer if in_protocol(path) else ErrorAnswer
+    for error in (Unauthorized, Forbidden):
+        content = {JSON: {"schema": {"$ref": REFERENCE.format(model=answer.__name__)}}}
+        operation["responses"][str(error.status)] = {"description": error.__doc__, "content": content}
 
 
 def _complete_operation(path: str, operation: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 /** Requests to the service. Errors have messages for people. */
 
+import { authorization, hasKey, needKey } from "./key.js";
+
 /** In milliseconds. Longer than the timeout of the service, so that its answer comes first. */
 const TIMEOUT = 60_000;
 
@@ -34,7 +36,7 @@ export function address(path, selection = {}) {
 export async function ask(url, { body, signal } = {}) {
   const timeout = AbortSignal.timeout(TIMEOUT);
   const request = {
-    headers: { Accept: "application/json", ...(body !== undefined && { "Content-Type": "application/json" }) },
+    headers: { Accept: "application/json", ...authorization(), ...(body !== undefined && { "Content-Type": "application/json" }) },
     method: body === undefined ? "GET" : "POST",
     body,
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
@@ -53,12 +55,15 @@ export async function ask(url, { body, signal } = {}) {
     throw new Problem("The service cannot be reached. Is it running, and is the network up?");
   }
   if (response.ok) return answer;
+  if (response.status === 401) needKey();
   throw new Problem(messageOf(response, answer.detail), response.status === 422 ? answer.detail : undefined);
 }
 
 function messageOf(response, detail) {
   const reason = detail ? `: ${detail}` : ".";
   switch (response.status) {
+    case 401:
+      return hasKey() ? "The service does not accept this key." : "The service needs a key.";
     case 429: {
       const seconds = response.headers.get("Retry-After");
       return `Too many requests are waiting. Try again${seconds ? ` in ${seconds} s` : " later"}${reason}`;

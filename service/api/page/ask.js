@@ -5,6 +5,7 @@ import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
 import { byId, count, counted, html, number, percent } from "./dom.js";
 import { timestepName } from "./figure.js";
 import { random, read, write } from "./input.js";
+import { hasKey } from "./key.js";
 
 /** The most classes listed at once. Of more classes, the likeliest come first. */
 const MOST_CLASSES = 10;
@@ -372,9 +373,10 @@ function correlation({ importance, rank_correlation: ranks }) {
   return `Attention and importance rank the timesteps of this sequence with a correlation of ${number(Number(ranks.toFixed(2)))}.`;
 }
 
-/** Return the request as a curl command. A body too long for an argument comes from standard input. */
+/** Return the request as a curl command, which takes the key from a variable. A body too long for an argument comes from standard input. */
 function curl(url, body) {
-  const start = `curl -s '${url}' -H 'Content-Type: application/json'`;
+  const authorization = hasKey() ? ` -H "Authorization: Bearer $KEY"` : "";
+  const start = `curl -s '${url}'${authorization} -H 'Content-Type: application/json'`;
   const quoted = body.replaceAll("'", "'\\''");
   if (new TextEncoder().encode(quoted).length <= LONGEST_ARGUMENT) return `${start} -d '${quoted}'`;
   return `${start} --data-binary @- <<'END'\n${body}\nEND`;

@@ -4,6 +4,7 @@ import { Problem, address, ask } from "./api.js";
 import { Ask } from "./ask.js";
 import { showCard, showProfile } from "./card.js";
 import { byId, html } from "./dom.js";
+import { startKeyForm } from "./key.js";
 import { Live } from "./live.js";
 
 const [modelSelect, versionSelect] = [byId("model-select"), byId("version-select")];
@@ -75,4 +76,5 @@ function select(model, version) {
 modelSelect.addEventListener("change", () => select(modelSelect.value, ""));
 versionSelect.addEventListener("change", () => select(modelSelect.value, versionSelect.value));
 addEventListener("popstate", load);
+startKeyForm(load);
 load();

@@ -11,6 +11,7 @@ from service import errors
 from service.api.bar_chart import Series, bar_chart
 from service.api.error_answers import SELECTION_ERRORS, documented
 from service.api.request_body import JSON
+from service.api.security_headers import CHART_POLICY
 from service.api.selection import Accepted, SelectedModel, only
 from service.artifact.card import Agreement, AttentionProfile, Importance
 from service.serving.model import Model
@@ -144,7 +145,7 @@ async def attention(
         raise errors.NotAcceptable(f"expected Accept to allow one of {', '.join(media_types)}, got {accept!r}")
     if suffix := CHARTS.get(chosen):
         content = await _chart(model, chart, window, suffix)
-        return Response(content, media_type=chosen, headers={"Vary": "Accept"})
+        return Response(content, media_type=chosen, headers={"Vary": "Accept", "Content-Security-Policy": CHART_POLICY})
     response.headers["Vary"] = "Accept"
     card, totals = model.card, await model.live_profile.totals()
     return AttentionAnswer(

@@ -13,6 +13,7 @@ from service import errors
 from service.api.codecs.tensors import Parameters
 from service.api.error_answers import SELECTION_ERRORS, documented_in_protocol
 from service.api.openapi import takes
+from service.api.protection import require_host
 from service.api.request_body import JSON, M, parse_json, read_body, validated
 from service.errors import Forbidden, InvalidInput
 from service.serving.repository import Repository
@@ -92,7 +93,12 @@ async def index(request: Request) -> list[IndexEntry]:
 CONTROL: Any = {
     "openapi_extra": takes(ControlRequest, required=False),
     "responses": documented_in_protocol(
-        *SELECTION_ERRORS, errors.TooLarge, errors.UnsupportedMediaType, errors.DeadlineExceeded, errors.Forbidden
+        *SELECTION_ERRORS,
+        errors.TooLarge,
+        errors.UnsupportedMediaType,
+        errors.DeadlineExceeded,
+        errors.Forbidden,
+        errors.WrongHost,
     ),
 }
 
@@ -121,11 +127,14 @@ async def _controllable(request: Request) -> Settings:
     """Return the settings, if they allow clients to load and unload models, and no other site sends the request.
 
     Raises:
+        WrongHost: there are no keys, and the request is for a name that `allowed_hosts` has not.
         Forbidden: the settings, or what the browser says about the sender, forbid it.
     """
     settings: Settings = request.app.state.settings
     if not settings.model_control:
         raise Forbidden("models are loaded and unloaded by what is in their folder alone: see --model-control")
+    if settings.keys is None:  # with keys, no browser sends one by itself
+        require_host(request.scope, listed(settings.allowed_hosts))
     require_same_site(request, settings.cors_origins)
     return settings
 

@@ -59,8 +59,6 @@ class Asset(NamedTuple):
             "ETag": f'W/"{hashlib.sha256(content).hexdigest()[:32]}"',
             "Vary": "Accept-Encoding",
             "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
         }
         return cls(content, headers)
 
