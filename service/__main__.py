@@ -5,7 +5,6 @@ import gc
 
 gc.disable()  # collections during the imports find no garbage and take a tenth of the start
 
-import copy
 import math
 import os
 import sys
@@ -15,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from uvicorn.config import LOGGING_CONFIG
-
 from service import __version__
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
 from service.http11 import ServerConfig
+from service.logs import log_config
 from service.server import listen, serve
 from service.settings import Settings
 
@@ -61,8 +59,8 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         workers=settings.workers,
         ws="none",
         log_level=settings.log_level,
-        log_config=log_config(settings.log_level),
-        access_log=settings.access_log,
+        log_config=log_config(settings.log_level, settings.log_format),
+        access_log=False,  # `create_app` adds the middleware for it
         proxy_headers=False,  # `create_app` adds the middleware for them
         server_header=False,
         head_timeout=settings.head_timeout,
@@ -72,13 +70,6 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         # A worker that is only busy must not be restarted, and its successor needs time to load the models.
         timeout_worker_healthcheck=math.ceil(settings.timeout),
     )
-
-
-def log_config(level: str) -> dict[str, Any]:
-    """Return uvicorn's logging configuration with the service's loggers added."""
-    config = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["service"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
-    return config
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`create_app`: the only place where the service's parts are wired together."""
 
 import asyncio
-import importlib.util
 import logging
 import os
 import sys
@@ -12,12 +11,13 @@ from typing import Final
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.telemetry import TelemetryConfig
 
 from service import __version__, platforms
-from service.api import error_answers, openapi
+from service.api import error_answers, openapi, tracing
 from service.api.answers import Answers
+from service.api.counters import Counters
 from service.api.inference import add_inference_routes
+from service.api.observing import Observing
 from service.api.prefix import ForwardedClient
 from service.api.routes import (
     attention,
@@ -36,6 +36,7 @@ from service.api.routes import (
 from service.artifact.gate import OpenEngine
 from service.engines import opener
 from service.errors import ArtifactError
+from service.logs import request_log
 from service.serving.cpus import threads_allowed
 from service.serving.dataplane import DataPlane
 from service.serving.loading import ModelLoader
@@ -67,8 +68,6 @@ SHARED_FOLDER: Final = "ATTENTION_SERVICE_SHARED_FOLDER"
 #: A file in that folder. A worker that cannot start makes it.
 FAILED: Final = "failed"
 
-NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
-
 
 def create_app(settings: Settings, shared: Path | None = None, *, open_engine: OpenEngine | None = None) -> FastAPI:
     """Load the models and build the app that serves them.
@@ -87,6 +86,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         Limits(max_batch=settings.max_batch, max_queue=settings.max_queue, timeout=settings.timeout),
         shared,
     )
+    counters = Counters(shared)
     repository = Repository(
         settings.artifacts,
         loader.load,
@@ -94,6 +94,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         pins=settings.pin,
         keep=settings.keep_versions,
         unloaded=Unloaded(shared),
+        count_rejection=counters.count_rejection,
     )
     repository.start()
 
@@ -106,6 +107,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
             await watching
         await repository.close()
 
+    telemetry = tracing.telemetry()
     app = FastAPI(
         title="Attention service",
         version=__version__,
@@ -119,21 +121,21 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # Without OpenTelemetry's SDK there is no receiver, but FastAPI would look for one with each request.
-        telemetry=None if importlib.util.find_spec("opentelemetry.sdk") else NO_TELEMETRY,
+        telemetry=telemetry,
     )
     app.state.repository = repository
     app.state.settings = settings
+    app.state.counters = counters
     app.state.plane = DataPlane(
         repository, max_sequences=settings.max_sequences, max_values=settings.max_body // BYTES_OF_VALUE
     )
     app.root_path = settings.root_path
     add_routes(app)
-    add_middleware(app, settings)
+    add_middleware(app, settings, traced=telemetry["tracing"])
     return app
 
 
-def add_middleware(app: FastAPI, settings: Settings) -> None:
+def add_middleware(app: FastAPI, settings: Settings, *, traced: bool) -> None:
     """Add the middleware that the settings ask for. The last one is the outermost."""
     app.add_middleware(Answers)
     if settings.cors_origins:
@@ -142,10 +144,13 @@ def add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=listed(settings.cors_origins),
             allow_methods=("GET", "HEAD", "POST", "OPTIONS"),
             allow_headers=("*",),
-            expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After"),
+            expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After", error_answers.REQUEST_ID_HEADER),
         )
     if settings.access_log:
         app.add_middleware(ForwardedClient, trusted_hosts=list(listed(settings.trusted_proxies)))
+    logs = settings.access_log and settings.log_level in ("debug", "info")
+    log = request_log(settings.log_format) if logs else None
+    app.add_middleware(Observing, counters=app.state.counters, log=log, traced=traced)
 
 
 def add_routes(app: FastAPI) -> None:

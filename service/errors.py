@@ -12,9 +12,11 @@ class ServiceError(Exception):
     Attributes:
         status: HTTP status of the answer.
         headers: further HTTP headers of the answer.
+        reason: the reason of the refusal, as metrics and logs name it.
     """
 
     status: ClassVar[int]
+    reason: ClassVar[str]
     headers: ClassVar[Mapping[str, str]] = {}
 
 
@@ -24,48 +26,56 @@ class ServiceError(Exception):
 class InvalidInput(ServiceError):
     """The request has the wrong form, or its sequences do not fit the model's card."""
 
+    reason = "invalid"
     status = 422
 
 
 class Forbidden(ServiceError):
     """The service's settings do not allow this."""
 
+    reason = "forbidden"
     status = 403
 
 
 class UnknownModel(ServiceError):
     """The service does not serve this model or this version."""
 
+    reason = "unknown_model"
     status = 404
 
 
 class NotAcceptable(ServiceError):
     """The resource has none of the media types that the client accepts."""
 
+    reason = "not_acceptable"
     status = 406
 
 
 class TooLarge(ServiceError):
     """The body, or the number of sequences in it, is over its limit."""
 
+    reason = "too_large"
     status = 413
 
 
 class UnsupportedMediaType(ServiceError):
     """The route does not read bodies of this media type or encoding."""
 
+    reason = "unsupported_type"
     status = 415
 
 
 class UnsupportedEncoding(UnsupportedMediaType):
     """The service does not decode bodies of this content encoding."""
 
+    reason = "unsupported_encoding"
     headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "gzip, deflate"}
 
 
 class QueueFull(ServiceError):
     """The queue of sequences is full; the client may try again after `Retry-After` seconds."""
 
+    reason = "queue_full"
     status = 429
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
@@ -73,18 +83,21 @@ class QueueFull(ServiceError):
 class Unavailable(ServiceError):
     """No model can answer now: none is loaded, or the service is stopping."""
 
+    reason = "unavailable"
     status = 503
 
 
 class DeadlineExceeded(ServiceError):
     """The answer took longer than the request timeout."""
 
+    reason = "late"
     status = 504
 
 
 class UnfinishedBody(DeadlineExceeded):
     """The body did not arrive in time."""
 
+    reason = "unfinished_body"
     headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 

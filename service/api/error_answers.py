@@ -15,10 +15,18 @@ from service import errors
 from service.api.directory import allowed_methods, not_found
 from service.api.prefix import root_path, route_path
 from service.api.request_body import JSON
+from service.logs import request_id
 from service.problems import in_plain_words
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
+
+#: Header with the id of a request, in requests and answers.
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+#: Key of the scope with the reason of a refusal.
+REFUSED: Final = "attention_service.refused"
+#: Status in metrics and logs of a request whose client disconnected before its body was complete. Nobody receives it.
+DISCONNECTED: Final = 499
 
 #: What Starlette raises for an unknown method and for an unknown path.
 NO_PATH: Final = "Not Found"
@@ -77,6 +85,7 @@ def add_handlers(app: FastAPI) -> None:
 
 def answer_service_error(request: Request, error: errors.ServiceError) -> Response:
     """Return the answer to a domain error."""
+    request.scope[REFUSED] = error.reason
     return _answer(request, error.status, str(error), error.headers)
 
 
@@ -90,6 +99,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
     where, *place = problem["loc"]
+    request.scope[REFUSED] = (errors.UnknownModel if where == "path" else errors.InvalidInput).reason
     return _answer(request, 404 if where == "path" else 422, in_plain_words({**problem, "loc": place}, where))
 
 
@@ -114,12 +124,12 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 async def _handle_disconnect(_: Request, __: Exception) -> Response:
     """End the request of a client that disconnected before its body was complete. The response is not sent."""
-    return Response(status_code=400)
+    return Response(status_code=DISCONNECTED)
 
 
 async def _answer_unexpected_error(request: Request, _: Exception) -> Response:
     """Answer an unexpected error, a defect. Its traceback is in the log and not in the answer."""
-    return _answer(request, 500, "internal error")
+    return _answer(request, 500, "internal error", {REQUEST_ID_HEADER: request_id.get().decode()})
 
 
 def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -46,7 +46,12 @@ class Model:
         version: its number.
         limits: its limits.
         shared: folder in which the worker processes of one service share state; None with one process.
+
+    Attributes:
+        load_seconds: how long it took to read, verify and warm up the version.
     """
+
+    load_seconds: float = 0
 
     def __init__(self, verified: Verified, version: int, limits: Limits, shared: Path | None = None) -> None:
         self.card = card = verified.card
@@ -71,6 +76,7 @@ class Model:
             max_queue=limits.max_queue,
             timeout=limits.timeout,
             count=self.statistics.count_call,
+            waiting=self.statistics.waiting,
         )
 
     def warm_up(self) -> None:
