@@ -15,7 +15,6 @@ from service import errors
 from service.api.directory import allowed_methods, not_found
 from service.api.prefix import root_path, route_path
 from service.api.request_body import JSON
-from service.logs import request_id
 from service.problems import in_plain_words
 
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
@@ -80,7 +79,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
-    app.add_exception_handler(Exception, _answer_unexpected_error)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
 def answer_service_error(request: Request, error: errors.ServiceError) -> Response:
@@ -127,9 +126,13 @@ async def _handle_disconnect(_: Request, __: Exception) -> Response:
     return Response(status_code=DISCONNECTED)
 
 
-async def _answer_unexpected_error(request: Request, _: Exception) -> Response:
-    """Answer an unexpected error, a defect. Its traceback is in the log and not in the answer."""
-    return _answer(request, 500, "internal error", {REQUEST_ID_HEADER: request_id.get().decode()})
+def answer_unexpected_error(request: Request) -> Response:
+    """Return the answer to an unexpected error, a defect. Its traceback is in the log and not in the answer."""
+    return _answer(request, 500, "internal error")
+
+
+async def _handle_unexpected_error(request: Request, _: Exception) -> Response:
+    return answer_unexpected_error(request)
 
 
 def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -45,7 +45,9 @@ def _families_of_requests(counters: Counters) -> Iterator[Any]:
         "Requests by the status of their answer; 499 if the client disconnected before its body was complete.",
         labels=("method", "route", *VERSION, "status"),
     )
-    sequences = CounterMetricFamily(f"{PREFIX}_sequences", "Sequences in the answered requests.", labels=VERSION)
+    sequences = CounterMetricFamily(
+        f"{PREFIX}_sequences", "Sequences in the requests that a model answered.", labels=VERSION
+    )
     of_version: dict[tuple[str, str], float] = {}
     for labels, (count, rows) in counters.requests.totals().items():
         if count:
@@ -201,10 +203,12 @@ def _add(
 
 def _is_alive(process: int) -> bool:
     """Return whether a process has not ended."""
+    if process == os.getpid():
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it belongs to another user, or the system has no such call
+    except PermissionError:  # it belongs to another user
         return True
     return True

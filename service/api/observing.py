@@ -7,12 +7,13 @@ import time
 from collections.abc import Awaitable
 from typing import Final
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import tracing
 from service.api.answers import AS_GET
 from service.api.counters import Counters
-from service.api.error_answers import DISCONNECTED, REFUSED, REQUEST_ID_HEADER
+from service.api.error_answers import DISCONNECTED, REFUSED, REQUEST_ID_HEADER, answer_unexpected_error
 from service.api.inference import SERVED, Served
 from service.logs import LogRequest, request_id, shown
 from service.serving.labelled_counts import Labels
@@ -92,7 +93,8 @@ class Observing:
         try:
             await self.app(scope, receive, send_observed)
         except Exception:
-            status = status or 500
+            if not status:  # Starlette's own answer would not pass here
+                await answer_unexpected_error(Request(scope))(scope, receive, send_observed)
             raise
         finally:
             in_flight[0] -= 1

@@ -66,4 +66,4 @@ class LabelledCounts(dict[Labels, "memoryview[float]"]):
 
 
 def _decoded(encoded: bytes) -> Labels:
-    return tuple(orjson.loads(encoded))
+    return tuple(orjson.loads(bytes(encoded)))
