@@ -11,13 +11,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from service.api import tracing
-from tests.server import get, serving, workers_of
+from tests.server import get, post, serving, workers_of
 from tests.test_metrics import by
 
 SEQUENCE = {"sequence": [[0.1, -0.2]] * 20}
@@ -30,7 +29,7 @@ def receiver() -> Iterator[tuple[str, list[Span]]]:
     spans: list[Span] = []
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        def do_POST(self) -> None:
             request = ExportTraceServiceRequest()
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if self.headers.get("Content-Encoding") is None and self.path == "/v1/traces":
@@ -59,19 +58,18 @@ def receiver() -> Iterator[tuple[str, list[Span]]]:
 
 def test_two_workers_are_observed_as_one_service(artifacts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sums are the client's, also after a worker was replaced; spans belong to the caller's trace."""
-    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2")
-    arguments += ("--access-log", "--log-format", "json")
+    arguments = ["--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2"]
+    arguments += ["--access-log", "--log-format", "json"]
     with receiver() as (address, spans):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
         with serving(*arguments) as (url, process):
-            ready = 1  # `serving` has asked once, or more often
             statuses: Counter[tuple[str, ...]] = Counter()
 
             def ask(times: int) -> None:
                 for number in range(times):
                     path = "/none" if number % 5 == 4 else "/predict"
-                    answer = httpx.post(f"{url}{path}", json=SEQUENCE, verify=False)
+                    answer = post(f"{url}{path}", json=SEQUENCE)
                     statuses[(path if path == "/predict" else "unknown", str(answer.status_code))] += 1
 
             def counted() -> dict[tuple[str, ...], float]:
@@ -80,13 +78,14 @@ def test_two_workers_are_observed_as_one_service(artifacts: Path, monkeypatch: p
 
             ask(40)
             assert all(counted() == statuses for _ in range(6))  # each connection may reach another worker
-            os.kill(workers_of(process)[0], signal.SIGKILL)
+            before = set(workers_of(process))
+            os.kill(min(before), signal.SIGKILL)
             deadline = time.monotonic() + 60
 
-            def in_flight() -> int:
+            def observed() -> int:
                 return len(by(get(f"{url}/metrics").text, "process_open_fds", "worker"))
 
-            while len(workers_of(process)) < 2 or in_flight() < 2:
+            while not set(workers_of(process)) - before or observed() < 2:
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
             ask(20)
@@ -95,7 +94,7 @@ def test_two_workers_are_observed_as_one_service(artifacts: Path, monkeypatch: p
             assert by(text, "attention_service_sequences_total") == {(): statuses["/predict", "200"]}
             assert {worker for (worker,) in by(text, "process_resident_memory_bytes", "worker")} == {"0", "1"}
             headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "traced"}
-            assert httpx.post(f"{url}/predict?version=1", json=SEQUENCE, headers=headers, verify=False).is_success
+            assert post(f"{url}/predict?version=1", json=SEQUENCE, headers=headers).is_success
 
             def traced() -> dict[str, Span]:
                 return {span.name: span for span in spans if span.trace_id.hex() == TRACE}
@@ -115,7 +114,6 @@ def test_two_workers_are_observed_as_one_service(artifacts: Path, monkeypatch: p
         assert server.start_time_unix_nano <= span.start_time_unix_nano <= span.end_time_unix_nano
     lines = [json.loads(line) for line in printed.splitlines()]
     assert all({"time", "level", "event"} <= line.keys() for line in lines)
-    assert ready
     requests = [line for line in lines if line["event"] == "request"]
     assert sum(line["route"] == "/predict" for line in requests) == statuses["/predict", "200"] + 1
     assert [line["trace_id"] for line in requests if line["request_id"] == "traced"] == [TRACE]

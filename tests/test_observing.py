@@ -44,7 +44,7 @@ async def test_a_sane_request_id_is_taken(make: Callable[..., FastAPI], sent: st
 async def test_another_request_id_is_replaced(make: Callable[..., FastAPI], sent: str) -> None:
     """Each request has a new one."""
     async with connect(make()) as client:
-        made = [(await client.get("/model", headers={ID: sent.encode()})).headers[ID] for _ in range(2)]
+        made = [(await client.get("/model", headers={ID.encode(): sent.encode()})).headers[ID] for _ in range(2)]
     assert all(re.fullmatch("[0-9a-f]{16}-[0-9a-f]+", one) for one in made)
     assert made[0] != made[1]
 
