@@ -46,7 +46,8 @@ FROM base AS service
 COPY --from=service-installer /opt/venv /opt/venv
 USER 10001:10001
 # The variables of SageMaker and Vertex AI win over these, and SERVICE_… over both.
-ENV SERVICE_DEFAULT_HOST=0.0.0.0 SERVICE_DEFAULT_PORT=8000 SERVICE_DEFAULT_ARTIFACTS=/artifacts
+ENV SERVICE_DEFAULT_HOST=0.0.0.0 SERVICE_DEFAULT_PORT=8000 SERVICE_DEFAULT_ARTIFACTS=/artifacts \
+    SERVICE_DEFAULT_LOG_FORMAT=json
 EXPOSE 8000 8080
 # SageMaker reads it: the image listens on SAGEMAKER_BIND_TO_PORT.
 LABEL com.amazonaws.sagemaker.capabilities.accept-bind-to-port=true

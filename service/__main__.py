@@ -10,7 +10,6 @@ if __name__ == "__main__" and sys.platform != "win32":
     # Without a handler, SIGHUP would end the process. It waits until `serve` has one.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
-import copy
 import math
 import os
 import tempfile
@@ -19,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from uvicorn.config import LOGGING_CONFIG
-
 from service import __version__, tls
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
 from service.artifact.layout import discover
 from service.http11 import ServerConfig
 from service.keys import COMMAND, KeyFileError, make_key, read_keys
+from service.logs import log_config
 from service.server import listen, serve
 from service.settings import Settings
 
@@ -101,8 +99,8 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         workers=settings.workers,
         ws="none",
         log_level=settings.log_level,
-        log_config=log_config(settings.log_level),
-        access_log=settings.access_log,
+        log_config=log_config(settings.log_level, settings.log_format),
+        access_log=False,  # `create_app` adds the middleware for it
         proxy_headers=False,  # `create_app` adds the middleware for them
         server_header=False,
         head_timeout=settings.head_timeout,
@@ -114,13 +112,6 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         timeout_worker_healthcheck=math.ceil(settings.timeout),
         **tls.options(settings),
     )
-
-
-def log_config(level: str) -> dict[str, Any]:
-    """Return uvicorn's logging configuration with the service's loggers added."""
-    config = copy.deepcopy(LOGGING_CONFIG)
-    config["loggers"]["service"] = {"handlers": ["default"], "level": level.upper(), "propagate": False}
-    return config
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`create_app`: the only place where the service's parts are wired together."""
 
 import asyncio
-import importlib.util
 import logging
 import os
 import sys
@@ -12,14 +11,15 @@ from typing import Final
 
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.telemetry import TelemetryConfig
 
 from service import __version__, platforms
-from service.api import error_answers, openapi, rights
+from service.api import error_answers, openapi, rights, tracing
 from service.api.answer_memory import AnswerMemory
 from service.api.answers import Answers
 from service.api.authentication import Authentication
+from service.api.counters import Counters
 from service.api.inference import add_inference_routes
+from service.api.observing import Observing
 from service.api.prefix import ForwardedClient
 from service.api.protection import Protection
 from service.api.routes import (
@@ -40,6 +40,7 @@ from service.artifact.gate import OpenEngine
 from service.engines import opener
 from service.errors import ArtifactError
 from service.keys import KeyFile, KeyFileError
+from service.logs import request_log
 from service.serving.cpus import threads_allowed
 from service.serving.dataplane import DataPlane
 from service.serving.loading import ModelLoader
@@ -72,8 +73,6 @@ SHARED_FOLDER: Final = "ATTENTION_SERVICE_SHARED_FOLDER"
 #: A file in that folder. A worker that cannot start makes it.
 FAILED: Final = "failed"
 
-NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
-
 
 def create_app(settings: Settings, shared: Path | None = None, *, open_engine: OpenEngine | None = None) -> FastAPI:
     """Load the models and build the app that serves them.
@@ -97,6 +96,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         shared,
         trials if open_engine is None else None,
     )
+    counters = Counters(shared)
     repository = Repository(
         settings.artifacts,
         loader.load,
@@ -104,6 +104,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         pins=settings.pin,
         keep=settings.keep_versions,
         unloaded=Unloaded(shared / "unloaded" if shared else None),
+        count_rejection=counters.count_rejection,
     )
     repository.start()
 
@@ -118,6 +119,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
             trials.close()
         await repository.close()
 
+    telemetry = tracing.telemetry()
     app = FastAPI(
         title="Attention service",
         version=__version__,
@@ -131,22 +133,22 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # Without OpenTelemetry's SDK there is no receiver, but FastAPI would look for one with each request.
-        telemetry=None if importlib.util.find_spec("opentelemetry.sdk") else NO_TELEMETRY,
+        telemetry=telemetry,
     )
     app.state.repository = repository
     app.state.settings = settings
+    app.state.counters = counters
     app.state.plane = DataPlane(
         repository, max_sequences=settings.max_sequences, max_values=settings.max_body // BYTES_OF_VALUE
     )
     app.state.answer_memory = AnswerMemory()
     app.root_path = settings.root_path
     add_routes(app)
-    add_middleware(app, settings, keys)
+    add_middleware(app, settings, keys, traced=telemetry["tracing"])
     return app
 
 
-def add_middleware(app: FastAPI, settings: Settings, keys: KeyFile | None) -> None:
+def add_middleware(app: FastAPI, settings: Settings, keys: KeyFile | None, *, traced: bool) -> None:
     """Add the middleware that the settings ask for. The last one is the outermost."""
     app.add_middleware(Answers)
     if keys is not None:
@@ -157,11 +159,14 @@ def add_middleware(app: FastAPI, settings: Settings, keys: KeyFile | None) -> No
             allow_origins=listed(settings.cors_origins),
             allow_methods=("GET", "HEAD", "POST", "OPTIONS"),
             allow_headers=("*",),
-            expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After"),
+            expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After", error_answers.REQUEST_ID_HEADER),
         )
     app.add_middleware(Protection, hosts=listed(settings.allowed_hosts), origins=listed(settings.cors_origins))
     if settings.access_log:
         app.add_middleware(ForwardedClient, trusted_hosts=list(listed(settings.trusted_proxies)))
+    logs = settings.access_log and settings.log_level in ("debug", "info")
+    log = request_log(settings.log_format) if logs else None
+    app.add_middleware(Observing, counters=app.state.counters, log=log, traced=traced)
 
 
 def add_routes(app: FastAPI) -> None:

@@ -15,9 +15,11 @@ class ServiceError(Exception):
     Attributes:
         status: HTTP status of the answer.
         headers: further HTTP headers of the answer.
+        reason: the reason of the refusal, as metrics and logs name it.
     """
 
     status: ClassVar[int]
+    reason: ClassVar[str]
     headers: ClassVar[Mapping[str, str]] = {}
 
 
@@ -27,6 +29,7 @@ class ServiceError(Exception):
 class InvalidInput(ServiceError):
     """The request has the wrong form, or its sequences do not fit the model's card."""
 
+    reason = "invalid"
     status = 422
 
 
@@ -40,36 +43,42 @@ class Unauthorized(ServiceError):
 class Forbidden(ServiceError):
     """The service's settings, or the rights of the client's key, do not allow this."""
 
+    reason = "forbidden"
     status = 403
 
 
 class UnknownModel(ServiceError):
     """The service does not serve this model or this version."""
 
+    reason = "unknown_model"
     status = 404
 
 
 class NotAcceptable(ServiceError):
     """The resource has none of the media types that the client accepts."""
 
+    reason = "not_acceptable"
     status = 406
 
 
 class TooLarge(ServiceError):
     """The body, or the number of sequences in it, is over its limit."""
 
+    reason = "too_large"
     status = 413
 
 
 class UnsupportedMediaType(ServiceError):
     """The route does not read bodies of this media type or encoding."""
 
+    reason = "unsupported_type"
     status = 415
 
 
 class UnsupportedEncoding(UnsupportedMediaType):
     """The service does not decode bodies of this content encoding."""
 
+    reason = "unsupported_encoding"
     headers: ClassVar[Mapping[str, str]] = {"Accept-Encoding": "gzip, deflate"}
 
 
@@ -82,6 +91,7 @@ class WrongHost(ServiceError):
 class QueueFull(ServiceError):
     """The queue of sequences is full; the client may try again after `Retry-After` seconds."""
 
+    reason = "queue_full"
     status = 429
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
@@ -97,6 +107,7 @@ class AnswersFull(QueueFull):
 class Unavailable(ServiceError):
     """No model can answer now: none is loaded, or the service is stopping."""
 
+    reason = "unavailable"
     status = 503
 
 
@@ -109,12 +120,14 @@ class OutOfMemory(Unavailable):
 class DeadlineExceeded(ServiceError):
     """The answer took longer than the request timeout."""
 
+    reason = "late"
     status = 504
 
 
 class UnfinishedBody(DeadlineExceeded):
     """The body did not arrive in time."""
 
+    reason = "unfinished_body"
     headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 

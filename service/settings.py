@@ -18,6 +18,7 @@ from pydantic_settings import (
 
 from service.artifact.layout import VERSION_PATTERN
 from service.engines import EngineChoice
+from service.logs import Format as LogFormat
 from service.platforms import PlatformSettings, without_serve
 from service.problems import in_plain_words
 
@@ -198,7 +199,10 @@ class Settings(BaseSettings):
         description="path that answers 200 while the default model is loaded; AIP_HEALTH_ROUTE names it, too",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level to log")
-    access_log: bool = Field(default=False, description="log a line for every request")
+    log_format: LogFormat = Field("text", description="format of the log: text, for people, or json, one object a line")
+    access_log: bool = Field(
+        default=False, description="log a line for every request, to the standard output; at level info or debug"
+    )
 
     @field_validator("pin", mode="before")
     @classmethod

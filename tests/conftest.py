@@ -34,7 +34,13 @@ SLOW = {
     "client": ("test_generated_clients.py",),
     "document": ("test_*_doc.py", "test_deploy.py", "test_kubernetes.py", "test_openapi.py", "test_readme.py"),
     "package": ("test_package.py",),
-    "program": ("test_byte_streams.py", "test_proxies.py", "test_server.py", "test_system_calls.py"),
+    "program": (
+        "test_byte_streams.py",
+        "test_observed_server.py",
+        "test_proxies.py",
+        "test_server.py",
+        "test_system_calls.py",
+    ),
     "training": (
         "test_checkpoints.py",
         "test_evaluate.py",

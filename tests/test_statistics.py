@@ -1,6 +1,7 @@
 """Tests of the statistics of a version: counts of requests and calls, over several processes."""
 
 import asyncio
+import os
 import threading
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from service.artifact.tensors import Array
 from service.serving.batcher import Batcher
 from service.serving.durations import Durations
+from service.serving.histograms import SECONDS
 from service.serving.statistics import Counts, Duration, Statistics
 
 NONE = Duration(0, 0)
@@ -18,7 +20,9 @@ NONE = Duration(0, 0)
 
 def test_without_requests_all_counts_are_zero() -> None:
     """There was no call."""
-    assert Statistics(4).counts() == Counts(0, 0, NONE, NONE, NONE, NONE, NONE, NONE, {})
+    none = [0] * (len(SECONDS) + 1)
+    expected = Counts(0, 0, NONE, NONE, NONE, NONE, NONE, NONE, {}, none, none, {os.getpid(): 0})
+    assert Statistics(4).counts() == expected
 
 
 def test_requests_and_calls_add_up() -> None:
@@ -36,6 +40,11 @@ def test_requests_and_calls_add_up() -> None:
     assert (counts.decode, counts.queue) == (Duration(2, 2), Duration(2, 4))
     assert (counts.inference, counts.encode) == (Duration(2, 8), Duration(2, 16))
     assert counts.calls == {1: Duration(1, 0.25), 4: Duration(2, 1)}
+    assert {bound: count for bound, count in zip(SECONDS, counts.queue_histogram, strict=False) if count} == {2.5: 2}
+    assert {bound: count for bound, count in zip(SECONDS, counts.call_histogram, strict=False) if count} == {
+        0.25: 1,
+        0.5: 2,
+    }
 
 
 def test_processes_add_up_their_counts(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from service.api.content_encoding import accepts_gzip, compressed
 FEWEST_BYTES: Final = 14_600
 #: Answers of more bytes are compressed in a thread. The event loop compresses as many in 2 ms.
 LARGE_ANSWER: Final = 128 * 2**10
+#: Key of the scope with the scope in which a HEAD request is answered as GET.
+AS_GET: Final = "attention_service.as_get"
 #: Media types that are compressed already.
 COMPRESSED_TYPES: Final = ("image/png", "font/")
 
@@ -35,7 +37,8 @@ class Answers:
             if accepted or method != "POST":
                 send = Answer(send, method, accepts_gzip(accepted[:1000])).send
                 if method == "HEAD":
-                    scope = {**scope, "method": "GET"}
+                    inner = scope[AS_GET] = {**scope, "method": "GET"}
+                    scope = inner
         return self.app(scope, receive, send)
 
 

@@ -25,6 +25,13 @@ logger = logging.getLogger(__name__)
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
 
+#: Header with the id of a request, in requests and answers.
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+#: Key of the scope with the reason of a refusal.
+REFUSED: Final = "attention_service.refused"
+#: Status in metrics and logs of a request whose client disconnected before its body was complete. Nobody receives it.
+DISCONNECTED: Final = 499
+
 #: What Starlette raises for an unknown method and for an unknown path.
 NO_PATH: Final = "Not Found"
 
@@ -78,11 +85,12 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(MemoryError, _handle_memory_error)
-    app.add_exception_handler(Exception, _answer_unexpected_error)
+    app.add_exception_handler(Exception, _handle_unexpected_error)
 
 
 def answer_service_error(request: Request, error: errors.ServiceError) -> Response:
     """Return the answer to a domain error."""
+    request.scope[REFUSED] = error.reason
     return _answer(request, error.status, str(error), error.headers)
 
 
@@ -107,6 +115,7 @@ async def _answer_validation_error(request: Request, error: Exception) -> Respon
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
     where, *place = problem["loc"]
+    request.scope[REFUSED] = (errors.UnknownModel if where == "path" else errors.InvalidInput).reason
     return _answer(request, 404 if where == "path" else 422, in_plain_words({**problem, "loc": place}, where))
 
 
@@ -131,14 +140,18 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 async def _handle_disconnect(_: Request, __: Exception) -> Response:
     """End the request of a client that disconnected before its body was complete. The response is not sent."""
-    return Response(status_code=400)
+    return Response(status_code=DISCONNECTED)
 
 
-async def _answer_unexpected_error(request: Request, _: Exception) -> Response:
-    """Answer an unexpected error, a defect. Its traceback is in the log and not in the answer."""
+def answer_unexpected_error(request: Request) -> Response:
+    """Return the answer to an unexpected error, a defect. Its traceback is in the log and not in the answer."""
     # Starlette sends this answer past all middleware.
     headers = {name.decode(): value.decode() for name, value in [*headers_of_answers(), (POLICY_HEADER, POLICY)]}
     return _answer(request, 500, "internal error", headers)
+
+
+async def _handle_unexpected_error(request: Request, _: Exception) -> Response:
+    return answer_unexpected_error(request)
 
 
 def _answer(request: Request, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -6,7 +6,7 @@ A protocol gives a decoder, which turns a body into a question for the data plan
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -28,8 +28,36 @@ Encoder = Callable[[Outputs], Response]
 #: Turns a body for a model, of at most so many sequences, into a question and the encoder of its answer.
 Decoder = Callable[[RequestBody, Model, int], tuple[Question, Encoder]]
 
+#: Key of the scope with a `Served`, once a model is selected.
+SERVED: Final = "attention_service.served"
 #: More numbers than these are encoded in a thread.
 LARGE_OUTPUTS: Final = 32 * 2**10
+
+
+class Served(NamedTuple):
+    """The model of a request, and where the time of its answer went; 0 without an answer.
+
+    Attributes:
+        model: name of the model.
+        version: its version.
+        sequences: number of sequences.
+        decode: seconds to read the sequences from the body.
+        queue: seconds until a call of the engine.
+        inference: seconds of the calls.
+        encode: seconds to write the answer.
+        received: when the body was complete, by `time.perf_counter`.
+        ended: when the answer was written, likewise.
+    """
+
+    model: str
+    version: int
+    sequences: int = 0
+    decode: float = 0
+    queue: float = 0
+    inference: float = 0
+    encode: float = 0
+    received: float = 0
+    ended: float = 0
 
 
 class DirectRoutes:
@@ -136,9 +164,11 @@ async def infer(request: Request, model: Model, decode: Decoder, *, by_name: boo
         model.statistics.count_failure(time.perf_counter() - decoded)
         raise
     ended = time.perf_counter()
-    decoding, encoding = decoded - body.received, ended - answered
-    model.statistics.count_success(
-        len(question.sequences), ended - body.received, decoding, result.queue, result.inference, encoding
+    received, sequences = body.received, len(question.sequences)
+    decoding, encoding = decoded - received, ended - answered
+    model.statistics.count_success(sequences, ended - received, decoding, result.queue, result.inference, encoding)
+    request.scope[SERVED] = Served(
+        model.card.name, model.version, sequences, decoding, result.queue, result.inference, encoding, received, ended
     )
     response.raw_headers.append((b"server-timing", _server_timing(decoding, result, encoding)))
     return response

@@ -21,6 +21,7 @@ Need = Right | Literal["any"] | None
 GROUPS: Final[Mapping[Group, tuple[str, ...]]] = {
     # They say whether the process and a model can answer, and name a model only if the client does, or the default one.
     "probes": (
+        "get_started",
         "get_live",
         "get_ready",
         "get_live_v2",

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from service.api.inference import SERVED, Served
 from service.api.request_body import M, validated
 from service.errors import InvalidInput
 from service.problems import shown
@@ -37,7 +38,9 @@ class Selection(BaseModel):
     def of(self, request: Request) -> Model:
         """Return the selected model."""
         plane: DataPlane = request.app.state.plane
-        return plane.model(self.model, self.version)
+        model = plane.model(self.model, self.version)
+        request.scope[SERVED] = Served(model.card.name, model.version)
+        return model
 
 
 NO_SELECTION = Selection()

@@ -44,6 +44,7 @@ class Batcher:
         timeout: seconds after which a request fails. Rows that have not run by then are dropped.
         durations: how long calls take, if that is known before `warm_up`. By default they run in the thread until then.
         count: called with the rows and the seconds of each call that succeeds, in the thread that ran it.
+        waiting: its first element is kept equal to the rows waiting or running, for other processes.
 
     Attributes:
         queue: the queue of requests, which admits or refuses them.
@@ -59,12 +60,13 @@ class Batcher:
         max_step: int | None = None,
         durations: Durations | None = None,
         count: Callable[[int, float], object] = lambda _rows, _seconds: None,
+        waiting: "memoryview[float] | None" = None,
     ) -> None:
         self._run = run
         self._count = count
         self._max_batch = max_batch
         self._step = self._max_step = max_step or max_batch
-        self.queue = RequestQueue(max_rows=max_queue, timeout=timeout)
+        self.queue = RequestQueue(max_rows=max_queue, timeout=timeout, shown=waiting)
         self._policy = CallPolicy(durations or Durations(2 * INLINE_SECONDS, 0), max_batch)
         self._executor = ThreadPoolExecutor(1, "batcher", lower_priority, (NICENESS,))
         self._idle = asyncio.Event()

@@ -54,11 +54,12 @@ class ModelLoader:
             )
         model = Model(verified, version, self.limits, self.shared)
         model.warm_up()
+        model.load_seconds = time.perf_counter() - start
         logger.info(
             "%s version %d: verified and warm in %.2f s; engine %s",
             name,
             version,
-            time.perf_counter() - start,
+            model.load_seconds,
             verified.engine.name,
         )
         return model

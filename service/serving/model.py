@@ -61,7 +61,10 @@ class Model:
 
     Attributes:
         numbers: how many numbers each output has for one sequence.
+        load_seconds: how long it took to read, verify and warm up the version.
     """
+
+    load_seconds: float = 0
 
     def __init__(self, verified: Verified, version: int, limits: Limits, shared: Path | None = None) -> None:
         self.card = card = verified.card
@@ -86,6 +89,7 @@ class Model:
             max_queue=limits.max_queue,
             timeout=limits.timeout,
             count=self.statistics.count_call,
+            waiting=self.statistics.waiting,
         )
 
     def warm_up(self) -> None:

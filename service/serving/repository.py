@@ -5,7 +5,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from itertools import islice
@@ -39,6 +39,7 @@ class Repository:
         pins: versions that answer instead of the newest, by model.
         keep: most served versions of a model.
         unloaded: the models that clients have unloaded.
+        count_rejection: called with the model's name for each version that is rejected.
 
     Attributes:
         default: the model of requests that name none.
@@ -54,6 +55,7 @@ class Repository:
         pins: Mapping[str, int],
         keep: int,
         unloaded: Unloaded,
+        count_rejection: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.default = default
         self.models: Mapping[str, Versions] = {}
@@ -62,6 +64,7 @@ class Repository:
         self._pins = pins
         self._keep = keep
         self._unloaded = unloaded
+        self._count_rejection = count_rejection
         self._default_is_chosen = default is not None
         self._warnings: list[str] = []
         self._reported: frozenset[str] = frozenset()
@@ -198,7 +201,8 @@ class Repository:
         models = dict(self.models)
         for name in found:
             if name not in models:
-                models[name] = Versions(self._artifacts / name, self._load, pin=self._pins.get(name))
+                home, pin = self._artifacts / name, self._pins.get(name)
+                models[name] = Versions(home, self._load, pin=pin, count_rejection=self._count_rejection)
         freed = False
         for name in models.keys() - found.keys():
             if not os.path.lexists(self._artifacts / name):

@@ -139,13 +139,15 @@ class RequestQueue:
     Args:
         max_rows: most rows waiting or running before further requests are refused. An empty queue refuses none.
         timeout: seconds after which a request fails. Rows that have not run by then are dropped.
+        shown: its first element is kept equal to `rows`, for other processes.
 
     Attributes:
         rows: how many rows are waiting or running.
     """
 
-    def __init__(self, *, max_rows: int, timeout: float) -> None:
+    def __init__(self, *, max_rows: int, timeout: float, shown: "memoryview[float] | None" = None) -> None:
         self.rows = 0
+        self._shown: memoryview[float] | list[float] = [0] if shown is None else shown
         self._closed = False
         self._max_rows = max_rows
         self._timeout = timeout
@@ -212,6 +214,7 @@ class RequestQueue:
         self._waiting.append(request)
         self._unanswered[request] = None
         self.rows += request.size
+        self._shown[0] = self.rows
         self._rows_of_request += SMOOTHING * (request.size - self._rows_of_request)
         if self._timer is None:  # one timer serves all requests, as few of them ever need it
             self._timer = loop.call_later(self._timeout, self._expire)
@@ -255,6 +258,7 @@ class RequestQueue:
             piece.request.finish(outcome, last=piece.last)
             if piece.request.answer.done():
                 self._unanswered.pop(piece.request, None)
+        self._shown[0] = self.rows
 
     def fail(self, error: BaseException) -> None:
         """Fail all requests, waiting or running. No call may run."""

@@ -1,9 +1,8 @@
 """Tables of numbers that the worker processes of one service share: each writes its own, and reads those of all."""
 
 import hashlib
+import itertools
 import logging
-import os
-import tempfile
 import weakref
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -31,12 +30,14 @@ class SharedTable:
 
     Attributes:
         own: the table of this process, all 0 at first.
+        number: number of its file, from 0. A process that takes a file over has the same number.
     """
 
     def __init__(self, layout: np.dtype[Any], folder: Path | None = None, key: str = "") -> None:
         self._layout = layout
         self._folder, self._name = folder, file_name(key)
         self._file: IO[bytes] | None = None
+        self.number = 0
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)  # a clean-up of temporary folders may have removed it
@@ -49,6 +50,7 @@ class SharedTable:
             self.own: Table = np.zeros(1, layout)
         else:
             self.own = np.memmap(self._file.name, layout, "r+")
+            self.number = int(self._file.name.rpartition("@")[2])
 
     def all(self) -> list[Table]:
         """Return the tables of all processes, this one's first."""
@@ -83,9 +85,10 @@ class SharedTable:
 
     def _create_file(self, folder: Path) -> IO[bytes]:
         """Create and lock a file."""
-        handle, name = tempfile.mkstemp(prefix=f"{self._name}@", dir=folder)
-        os.close(handle)
-        file = Path(name).open("r+b")  # noqa: SIM115 - it stays open to hold the lock
+        for number in itertools.count():
+            with suppress(FileExistsError):
+                file = (folder / f"{self._name}@{number}").open("x+b")
+                break
         _lock(file)
         # Write all of it rather than leave a hole, so that a full disk fails now and not when counting.
         file.write(bytes(self._layout.itemsize))

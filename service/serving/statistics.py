@@ -1,13 +1,20 @@
 """Statistics of one version: its requests and its calls, counted in all worker processes."""
 
+import os
 import time
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
+from service.serving.histograms import SECONDS
 from service.serving.shared_table import SharedTable
+
+#: Buckets of a histogram of durations. The last one has no bound.
+BUCKETS: Final = len(SECONDS) + 1
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,9 @@ class Counts:
         inference: the calls that ran them. Requests that share a call count its whole duration each.
         encode: writing their answers.
         calls: the calls of the engine, by their number of rows. Occlusions are rows, too.
+        queue_histogram: how many of the answered requests waited how long, by the bounds `SECONDS`.
+        call_histogram: how many calls took how long, likewise.
+        waiting: sequences waiting or running, by the id of the process that writes the table.
     """
 
     sequences: int
@@ -43,6 +53,9 @@ class Counts:
     inference: Duration
     encode: Duration
     calls: Mapping[int, Duration]
+    queue_histogram: Sequence[int]
+    call_histogram: Sequence[int]
+    waiting: Mapping[int, int]
 
 
 class Statistics:
@@ -55,14 +68,29 @@ class Statistics:
         most_rows: most rows of one call.
         folder: the folder that the worker processes of one service share; None with one process.
         key: identifies the version within the service.
+
+    Attributes:
+        waiting: one number, the sequences waiting or running in this process. The queue writes it.
     """
 
     def __init__(self, most_rows: int, folder: Path | None = None, key: str = "") -> None:
-        layout = [("retired", "i8"), ("requests", "f8", 9), ("last_call", "f8", (1,)), ("calls", "f8", 2 * most_rows)]
+        layout = [
+            ("retired", "i8"),
+            ("process", "i8"),
+            ("requests", "f8", 9),
+            ("last_call", "f8", (1,)),
+            ("calls", "f8", 2 * most_rows),
+            ("queue_histogram", "f8", BUCKETS),
+            ("call_histogram", "f8", BUCKETS),
+            ("waiting", "f8", (1,)),
+        ]
         self._shared = SharedTable(np.dtype(layout), folder, key)
+        # A process that ended may have left sequences behind.
+        self._shared.own["process"], self._shared.own["waiting"] = os.getpid(), 0
         # Adding to an entry of a memoryview takes half the time of adding to one of an array.
-        self._requests, self._last_call, self._calls = (
-            memoryview(self._shared.own[name][0]).cast("B").cast("d") for name in ("requests", "last_call", "calls")
+        self._requests, self._last_call, self._calls, self._queue_histogram, self._call_histogram, self.waiting = (
+            memoryview(self._shared.own[name][0]).cast("B").cast("d")
+            for name in ("requests", "last_call", "calls", "queue_histogram", "call_histogram", "waiting")
         )
 
     def count_success(  # noqa: PLR0913, PLR0917 - naming them takes longer
@@ -77,6 +105,7 @@ class Statistics:
         requests[4] += queue
         requests[5] += inference
         requests[6] += encode
+        self._queue_histogram[bisect_left(SECONDS, queue)] += 1
 
     def count_failure(self, seconds: float) -> None:
         """Count a request that failed after some seconds."""
@@ -87,6 +116,7 @@ class Statistics:
         """Count a call of the engine."""
         self._calls[2 * rows - 2] += 1
         self._calls[2 * rows - 1] += seconds
+        self._call_histogram[bisect_left(SECONDS, seconds)] += 1
         self._last_call[0] = time.time()
 
     def counts(self) -> Counts:
@@ -96,6 +126,10 @@ class Statistics:
             [table["requests"][0] for table in tables], axis=0
         ).tolist()
         calls = np.sum([table["calls"][0] for table in tables], axis=0).reshape(-1, 2).tolist()
+        queue_histogram, call_histogram = (
+            np.sum([table[name][0] for table in tables], axis=0).astype(int).tolist()
+            for name in ("queue_histogram", "call_histogram")
+        )
         return Counts(
             sequences=int(sequences),
             last_call=max(float(table["last_call"][0, 0]) for table in tables),
@@ -106,6 +140,9 @@ class Statistics:
             inference=Duration(int(answered), inference),
             encode=Duration(int(answered), encode),
             calls={rows: Duration(int(count), seconds) for rows, (count, seconds) in enumerate(calls, 1) if count},
+            queue_histogram=queue_histogram,
+            call_histogram=call_histogram,
+            waiting={int(table["process"][0]): int(table["waiting"][0, 0]) for table in tables},
         )
 
     def retire(self) -> None:

@@ -70,6 +70,7 @@ class Versions:
         home: the directory of the versions.
         load: loads a version.
         pin: number of the version that answers; if None, the file `pin` may name one.
+        count_rejection: called with the model's name for each version that is rejected.
 
     Attributes:
         current: the version that answers.
@@ -78,13 +79,16 @@ class Versions:
         unloaded: whether the model is unloaded.
     """
 
-    def __init__(self, home: Path, load: Load, *, pin: int | None) -> None:
+    def __init__(
+        self, home: Path, load: Load, *, pin: int | None, count_rejection: Callable[[str], object] = lambda _: None
+    ) -> None:
         self.current: Model | None = None
         self.served: Mapping[int, Model] = {}
         self.problem: str | None = None
         self.unloaded = False
         self._home = home
         self._load = load
+        self._count_rejection = count_rejection
         self._pin = self._pinned = pin
         self._attempts: dict[int, _Attempt] = {}
         self._attention_moved: dict[int, float | None] = {}
@@ -210,6 +214,8 @@ class Versions:
             if reason != last.reason:
                 outcome = "is rejected" if loaded is None else "stays as it was loaded"
                 logger.error("%s version %d %s: %s", self._home.name, number, outcome, reason)
+                if loaded is None:
+                    self._count_rejection(self._home.name)
         self._attempts[number] = _Attempt(stamp, model, reason)
         if model is None:
             self._report(self._status(number))

@@ -1,4 +1,4 @@
-"""`GET /metrics`: attention of training and of the traffic, as Prometheus metrics."""
+"""`GET /metrics`: the metrics of the service, and attention of training and of the traffic, for Prometheus."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
@@ -6,9 +6,12 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Request, Response
 
+from service.api.counters import Counters
+from service.api.metrics import families
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.tally import Totals, Window
+from service.settings import Settings
 
 router = APIRouter(tags=["operations"])
 
@@ -22,7 +25,7 @@ TIMESTEP: Final = (*VERSION, "timestep", "label")
 @router.get(
     "/metrics",
     name="get_metrics",
-    summary="Where the models look, as metrics",
+    summary="Requests, models and where the models look, as metrics",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
@@ -30,15 +33,21 @@ async def metrics(
     request: Request,
     accept: Annotated[str, Header(include_in_schema=False)] = "text/plain",
 ) -> Response:
-    """Answers attention of the traffic and of training, for every served version, over all worker processes."""
+    """Answers requests, models, processes, and attention of the traffic and of training, of all worker processes."""
+    counters: Counters = request.app.state.counters
     repository: Repository = request.app.state.repository
     models = [model for versions in repository.models.values() for model in versions.served.values()]
     measured = [(model, await model.live_profile.totals()) for model in models]
-    content, content_type = await asyncio.to_thread(_encoded, measured, accept)
+    settings: Settings = request.app.state.settings
+
+    def encoded() -> tuple[bytes, str]:
+        return _encoded([*families(repository, counters, settings), *_families_of(measured)], accept)
+
+    content, content_type = await asyncio.to_thread(encoded)
     return Response(content, headers={"Content-Type": content_type, "Vary": "Accept"})
 
 
-def _encoded(measured: Iterable[tuple[Model, Mapping[Window, Totals]]], accept: str) -> tuple[bytes, str]:
+def _encoded(families: Iterable[Any], accept: str) -> tuple[bytes, str]:
     """Return the metrics in an accepted format, and its content type."""
     from prometheus_client.exposition import choose_encoder
 
@@ -46,7 +55,7 @@ def _encoded(measured: Iterable[tuple[Model, Mapping[Window, Totals]]], accept: 
         encode, content_type = choose_encoder(accept)
     except (TypeError, ValueError):  # the Accept header has a malformed version
         encode, content_type = choose_encoder("")
-    return encode(_Collector(_families_of(measured))), content_type
+    return encode(_Collector(families)), content_type
 
 
 class _Collector:
