@@ -169,6 +169,16 @@ async def test_garbage_is_answered_400_unless_it_may_be_the_rest_of_a_body(port:
     assert await talk(port, POST + LENGTH, garbage) == [ANSWER]
 
 
+async def test_the_answer_to_garbage_has_security_headers(port: int) -> None:
+    """No middleware sees it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"\x00\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert b"\r\nx-content-type-options: nosniff\r\n" in head
+    assert b"\r\ncontent-security-policy: default-src 'none'; sandbox; frame-ancestors 'none'\r\n" in head
+
+
 @pytest.mark.parametrize("before", [b"", GET, GET.replace(b"/a", b"/slow") * 2], ids=["first", "answered", "waiting"])
 @pytest.mark.parametrize(
     "body",
