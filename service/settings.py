@@ -74,8 +74,8 @@ class Settings(BaseSettings):
         60,
         ge=0,
         allow_inf_nan=False,
-        description="longest time that loading a version may take, in seconds, if its graph does not tell: such a "
-        "version is first loaded in a process of its own, with limited memory; 0 for no such trials",
+        description="longest time of the trial of a version, in seconds: if its work does not follow from its graph, "
+        "it is first loaded in a process of its own, with limited memory; 0 for no trials",
     )
     model_control: bool = Field(default=False, description="let clients load and unload models, by /v2/repository")
     host: str = Field(

@@ -9,6 +9,7 @@ from typing import NamedTuple, get_args
 
 import keras
 import numpy as np
+import onnx
 import pytest
 import tensorflow as tf
 from hypothesis import given, settings
@@ -17,8 +18,10 @@ from service.artifact.engine import Engine
 from service.artifact.gate import open_verified
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SIGNATURES, Array
 from service.artifact.version import Artifact
+from service.artifact.work import work_of
 from service.engines import opener
 from service.errors import ArtifactError
+from tests.onnx_graphs import numbers_in
 from tests.samples import REGRESSION, card, dataset
 from tests.sequences import sequences_with_gaps
 from training import TrainingError, export, lowering
@@ -44,6 +47,7 @@ class Exported(NamedTuple):
 
     run: Forward
     engines: list[Engine]
+    lowering: bytes
     masked: bool
 
 
@@ -63,6 +67,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return Exported(
         forward(model),
         [open_verified(artifact.read(), opener(choice, threads=1)).engine for choice in ("onnx", "tensorflow")],
+        artifact.lowering_path.read_bytes(),
         masked,
     )
 
@@ -84,6 +89,11 @@ def test_both_engines_answer_as_keras_does(exported: Exported, x: Array) -> None
         assert (outputs[ATTENTION_VEC][~present] == 0).all()
         alone = np.concatenate([engine.run(one[np.newaxis], [PREDICTION])[PREDICTION] for one in x])
         np.testing.assert_allclose(alone, outputs[PREDICTION], rtol=0, atol=1e-6)
+
+
+def test_the_work_of_each_lowering_is_known(exported: Exported) -> None:
+    """The service then needs no trial, which would take longer than all else."""
+    assert work_of(exported.lowering, 5).numbers == numbers_in(onnx.load_from_string(exported.lowering), 5)
 
 
 @pytest.mark.parametrize("name", ["after-lstm", "before-lstm", "three"])

@@ -224,6 +224,14 @@ def test_operators_of_libraries_are_found(lowering: onnx.ModelProto) -> None:
         check_onnx(lowering.SerializeToString())
 
 
+def test_random_operations_are_refused(lowering: onnx.ModelProto) -> None:
+    """A check of one run would say nothing about the next."""
+    branch = helper.make_graph([helper.make_node("RandomUniform", [], ["z"], shape=[1])], "branch", [], [])
+    lowering.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=branch))
+    with pytest.raises(ValueError, match="holds the operation 'RandomUniform', whose outputs differ from run to run"):
+        check_onnx(lowering.SerializeToString())
+
+
 def test_deeply_nested_graphs_are_refused(lowering: onnx.ModelProto) -> None:
     """Deep nesting could exhaust the stack, here or in the runtime."""
     graph = lowering.graph

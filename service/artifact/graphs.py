@@ -84,9 +84,12 @@ def check_onnx(model: bytes) -> None:
 
 
 def may_loop(model: bytes) -> bool:
-    """Return whether an ONNX model that passed `check_onnx` holds graphs in its nodes, so that a run may never end."""
-    nodes = (node for graph in messages(model, 7) for node in messages(graph, 1))
-    return any(operation in ONNX_CONTROL for node in nodes for operation in strings(node, 4))
+    """Return whether an ONNX model holds graphs in its nodes, so that a run may never end. Other bytes cannot run."""
+    try:
+        nodes = (node for graph in messages(model, 7) for node in messages(graph, 1))
+        return any(operation in ONNX_CONTROL for node in nodes for operation in strings(node, 4))
+    except ValueError:
+        return False
 
 
 class _Node(NamedTuple):

@@ -142,7 +142,7 @@ class Contents:
                 continue
             copied = hashlib.sha256()
             with path.open("wb") as file:
-                for chunk in self.entries[name].chunks():
+                for chunk in _chunks(self.directory / name, self.entries[name]):
                     file.write(chunk)
                     copied.update(chunk)
             if copied.hexdigest() != digest:
@@ -322,19 +322,21 @@ class Artifact:
         most = MOST_BYTES_OF.get(name, MOST_BYTES)
         if entry.status.st_size > most:
             raise ArtifactError(f"{self.directory / name} is too large: expected at most {most} bytes")
-        return b"".join(self._chunks(name, entry))
+        return b"".join(_chunks(self.directory / name, entry))
 
     def _digest(self, name: str, entry: _Entry) -> str:
         digest = hashlib.sha256()
-        for chunk in self._chunks(name, entry):
+        for chunk in _chunks(self.directory / name, entry):
             digest.update(chunk)
         return digest.hexdigest()
 
-    def _chunks(self, name: str, entry: _Entry) -> Iterator[bytes]:
-        try:
-            yield from entry.chunks()
-        except OSError as error:
-            raise ArtifactError(f"{self.directory / name} cannot be read: {error.strerror}") from error
+
+def _chunks(path: Path, entry: _Entry) -> Iterator[bytes]:
+    """Yield the content of a file; errors name it by a path that may have links."""
+    try:
+        yield from entry.chunks()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
 
 
 @contextmanager

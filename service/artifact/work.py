@@ -85,8 +85,9 @@ def work_of(model: bytes, sequences: int) -> Work:
             outputs = RULES[operation](node)
         except (KeyError, IndexError, ValueError) as error:
             raise UnknownWork(f"the operation {operation[:80]!r}, whose work is not known") from error
-        shapes |= zip(strings(message, 2), outputs, strict=False)
-        numbers += sum(map(math.prod, (*node.shapes, *outputs)))
+        named = {name: shape for name, shape in zip(strings(message, 2), outputs, strict=False) if name}
+        shapes |= named
+        numbers += sum(map(math.prod, (*node.shapes, *named.values())))
         products += math.prod(outputs[0]) * _products_of_a_number(operation, node)
     return Work(numbers, products)
 

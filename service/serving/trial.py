@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from service.artifact.gate import open_verified
@@ -153,8 +155,11 @@ def main() -> None:
 
 
 def _limit(seconds: float, memory: int) -> None:
-    """Limit the processor time and the memory of this process."""
+    """Limit the processor time and the memory of this process. If memory runs out, the kernel ends it first."""
     import resource
+
+    with suppress(OSError):  # there is no such file on systems other than Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
     for kind, most in (
         (resource.RLIMIT_CPU, int(seconds) + 1),
