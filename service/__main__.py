@@ -8,9 +8,10 @@ gc.disable()  # collections during the imports find no garbage and take a tenth 
 import copy
 import math
 import os
+import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,9 @@ from uvicorn.config import LOGGING_CONFIG
 
 from service import __version__
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
-from service.http11 import ServerConfig
 from service.server import listen, serve
 from service.settings import Settings
+from service.stopping import StoppableConfig
 
 gc.freeze()
 gc.enable()
@@ -39,23 +40,26 @@ def main() -> None:
     settings = Settings.from_command_line(sys.argv[1:])
     sockets = listen(settings)  # before the models are loaded
     if settings.workers == 1:
-        serve(server_config(partial(create_app_or_exit, settings), settings), sockets)
+        serve(server_config(partial(create_app_or_exit, settings), settings, sockets))
         return
     with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
         os.environ[SHARED_FOLDER] = shared
-        serve(server_config(f"{create_worker_app.__module__}:{create_worker_app.__name__}", settings), sockets)
+        serve(server_config(f"{create_worker_app.__module__}:{create_worker_app.__name__}", settings, sockets))
         if (Path(shared) / FAILED).exists():
             raise SystemExit(STARTUP_FAILURE)
 
 
-def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerConfig:
+def server_config(
+    app: Callable[[], Any] | str, settings: Settings, sockets: Sequence[socket.socket]
+) -> StoppableConfig:
     """Return the server's configuration.
 
     Args:
         app: makes the app; the import path of such a function if there are several worker processes.
         settings: all settings.
+        sockets: the sockets to listen on.
     """
-    return ServerConfig(
+    return StoppableConfig(
         app,
         factory=True,
         workers=settings.workers,
@@ -68,8 +72,10 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         head_timeout=settings.head_timeout,
         write_timeout=settings.write_timeout,
         timeout_keep_alive=settings.keep_alive,
+        listeners=sockets,
+        drain_delay=settings.drain_delay,
         # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
-        timeout_graceful_shutdown=math.ceil(settings.timeout),
+        drain_timeout=settings.drain_timeout or settings.timeout,
         # A worker that is only busy must not be restarted, and its successor needs time to load the models.
         timeout_worker_healthcheck=math.ceil(settings.timeout),
     )

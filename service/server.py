@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Final
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from service.http11 import ServerConfig
 from service.settings import Settings
+from service.stopping import END_SECONDS, FORCED, STOP_SIGNALS, StoppableConfig
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +48,26 @@ def listen(settings: Settings) -> list[socket.socket]:
         raise SystemExit(f"error: cannot listen on {advice} ({error.strerror or error})") from error
 
 
-def serve(config: ServerConfig, sockets: Sequence[socket.socket]) -> None:
-    """Serve an app on sockets until a signal stops the service.
+def serve(config: StoppableConfig) -> None:
+    """Serve an app on the configuration's sockets until a signal stops the service.
 
     On SIGHUP, the worker processes are replaced, each as soon as its successor is ready; a single process executes
     itself again, while new connections wait.
+
+    Raises:
+        SystemExit: a worker had to be killed.
     """
+    sockets = config.listeners
     if config.workers > 1:
         _announce(sockets)
-        _Supervisor(config, list(sockets)).run()
+        supervisor = _Supervisor(config, list(sockets))
+        supervisor.run()
+        if supervisor.killed:
+            raise SystemExit(FORCED)
         return
     server = _Server(config)
+    for stop in STOP_SIGNALS:
+        signal.signal(stop, lambda *_: sys.exit())  # the server raises the signal again once it has stopped
     kept = [one.dup() for one in sockets]  # the server closes its own
     if sys.platform != "win32":
         signal.signal(signal.SIGHUP, server.handle_hangup)
@@ -74,7 +84,7 @@ def serve(config: ServerConfig, sockets: Sequence[socket.socket]) -> None:
 class _Server(uvicorn.Server):
     """A server that says where it listens, and restarts on SIGHUP unless its terminal has hung up."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: StoppableConfig) -> None:
         super().__init__(config)
         self.restarts = False
         self._in_terminal = os.isatty(0)
@@ -90,11 +100,36 @@ class _Server(uvicorn.Server):
 
 
 class _Supervisor(Multiprocess):
-    """A supervisor that stops if its terminal has hung up."""
+    """A supervisor that stops at once on a signal, with its workers in time, and if its terminal has hung up.
 
-    def __init__(self, config: ServerConfig, sockets: list[socket.socket]) -> None:
+    Attributes:
+        killed: whether the workers were killed, after a second signal or because they did not end in time.
+    """
+
+    def __init__(self, config: StoppableConfig, sockets: list[socket.socket]) -> None:
         super().__init__(config, sockets)
+        self.killed = False
+        self._longest_stop = config.longest_stop
+        self._stopping = False
         self._in_terminal = os.isatty(0)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle_stop)
+
+    def _handle_stop(self, *_: object) -> None:
+        if self._stopping:
+            self._kill()
+            return
+        self._stopping = True
+        # A thread, because the interrupted code may hold the lock of the event.
+        threading.Thread(target=self.should_exit.set).start()
+        overdue = threading.Timer(self._longest_stop + END_SECONDS, self._kill)
+        overdue.daemon = True
+        overdue.start()
+
+    def _kill(self) -> None:
+        self.killed = True
+        for process in self.processes:
+            process.kill()
 
     def handle_hup(self) -> None:
         if self._in_terminal and not os.isatty(0):
