@@ -28,7 +28,7 @@ class Load:
     Attributes:
         port: the port of the service.
         request: the bytes of a request.
-        answered: number of requests answered 200.
+        latencies: the seconds from each request to its answer.
         waiting: the requests that were sent completely and have no answer, by the number of their connection: the time
             at which they were sent, by `time.monotonic`.
         lost: the times at which requests were sent that got no answer, or another one than 200.
@@ -37,7 +37,7 @@ class Load:
 
     port: int
     request: bytes
-    answered: int = 0
+    latencies: list[float] = field(default_factory=list)
     waiting: dict[int, float] = field(default_factory=dict)
     lost: list[float] = field(default_factory=list)
     stopped: bool = False
@@ -63,7 +63,7 @@ class Load:
                     sent = self.waiting.pop(number)
                     if not head.startswith(b"HTTP/1.1 200 "):
                         self.lost.append(sent)
-                    self.answered += 1
+                    self.latencies.append(time.monotonic() - sent)
                     if b"connection: close" in head.lower():
                         break
             except (OSError, asyncio.IncompleteReadError):
@@ -128,7 +128,7 @@ async def stop(service: Service, request: bytes) -> tuple[int, int, int, float]:
     seconds = time.monotonic() - signalled
     load.stopped = True
     await running
-    return load.answered, sum(sent < signalled for sent in load.lost), status, seconds
+    return len(load.latencies), sum(sent < signalled for sent in load.lost), status, seconds
 
 
 async def kill(service: Service, request: bytes) -> tuple[int, int, float]:
@@ -148,7 +148,7 @@ async def kill(service: Service, request: bytes) -> tuple[int, int, float]:
     await running
     process.terminate()
     await process.wait()
-    return load.answered, len(load.lost), seconds
+    return len(load.latencies), len(load.lost), seconds
 
 
 def main() -> None:
@@ -176,8 +176,8 @@ def main() -> None:
             flush=True,
         )
         missed |= any(lost) or any(statuses)
-    outcomes = [asyncio.run(kill(Service(options.artifacts, 2), request)) for _ in range(3)]
-    answered, lost, seconds = zip(*outcomes, strict=True)
+    kills = [asyncio.run(kill(Service(options.artifacts, 2), request)) for _ in range(3)]
+    answered, lost, seconds = zip(*kills, strict=True)
     print(
         f"2 workers, 3 × SIGKILL of one: {sum(answered):,} answered, {list(lost)} lost, at most its own "
         f"connections ({CONNECTIONS}); another answers after {max(seconds):.2f} s at most"
