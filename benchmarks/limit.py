@@ -36,7 +36,7 @@ def main() -> None:
         app.state.repository, max_sequences=settings.max_sequences, max_values=settings.max_body
     )
     plane.prepare(settings.max_sequences)
-    serve(server_config(lambda: app, settings), listen(settings), lambda: None)
+    serve(server_config(lambda: app, settings, listen(settings)), lambda: None)
 
 
 if __name__ == "__main__":

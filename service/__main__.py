@@ -12,8 +12,10 @@ if __name__ == "__main__" and sys.platform != "win32":
 
 import math
 import os
+import socket
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,11 @@ from typing import Any
 from service import __version__, tls
 from service.app import FAILED, SHARED_FOLDER, STARTUP_FAILURE, create_app_or_exit, create_worker_app
 from service.artifact.layout import discover
-from service.http11 import ServerConfig
 from service.keys import COMMAND, KeyFileError, make_key, read_keys
 from service.logs import log_config
 from service.server import listen, serve
 from service.settings import Settings
+from service.stopping import StoppableConfig
 
 gc.freeze()
 gc.enable()
@@ -46,15 +48,15 @@ def main() -> None:
     settings = Settings.from_command_line(sys.argv[1:])
     require_keys(settings)  # with one message, before the worker processes start
     in_workers = f"{create_worker_app.__module__}:{create_worker_app.__name__}"
-    config = server_config(in_workers if settings.workers > 1 else partial(create_app_or_exit, settings), settings)
-    sockets = listen(settings)  # before the models are loaded
+    app = in_workers if settings.workers > 1 else partial(create_app_or_exit, settings)
+    config = server_config(app, settings, listen(settings))  # the port is taken before the models are loaded
     check = partial(why_no_restart, settings)
     if settings.workers == 1:
-        serve(config, sockets, check)
+        serve(config, check)
         return
     with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
         os.environ[SHARED_FOLDER] = shared
-        if not serve(config, sockets, check) and (Path(shared) / FAILED).exists():
+        if not serve(config, check) and (Path(shared) / FAILED).exists():
             raise SystemExit(STARTUP_FAILURE)
 
 
@@ -83,17 +85,20 @@ def why_no_restart(settings: Settings) -> str | None:
         return f"{settings.artifacts} cannot be read: {error.strerror}"
 
 
-def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerConfig:
+def server_config(
+    app: Callable[[], Any] | str, settings: Settings, sockets: Sequence[socket.socket]
+) -> StoppableConfig:
     """Return the server's configuration.
 
     Args:
         app: makes the app; the import path of such a function if there are several worker processes.
         settings: all settings.
+        sockets: the sockets to listen on.
 
     Raises:
         SystemExit: a file of TLS is missing or wrong.
     """
-    return ServerConfig(
+    return StoppableConfig(
         app,
         factory=True,
         workers=settings.workers,
@@ -106,8 +111,10 @@ def server_config(app: Callable[[], Any] | str, settings: Settings) -> ServerCon
         head_timeout=settings.head_timeout,
         write_timeout=settings.write_timeout,
         timeout_keep_alive=settings.keep_alive,
+        listeners=sockets,
+        drain_delay=settings.drain_delay,
         # All requests have been answered by then, except for stalled uploads, which must not delay the shutdown.
-        timeout_graceful_shutdown=math.ceil(settings.timeout),
+        drain_timeout=settings.drain_timeout or settings.timeout,
         # A worker that is only busy must not be restarted, and its successor needs time to load the models.
         timeout_worker_healthcheck=math.ceil(settings.timeout),
         **tls.options(settings),

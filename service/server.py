@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Final, Literal
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from service.http11 import ServerConfig
 from service.settings import Settings
+from service.stopping import END_SECONDS, FORCED, STOP_SIGNALS, StoppableConfig
 
 logger = logging.getLogger(__name__)
 
@@ -50,28 +51,34 @@ def listen(settings: Settings) -> list[socket.socket]:
         raise SystemExit(f"error: cannot listen on {advice} ({error.strerror or error})") from error
 
 
-def serve(config: ServerConfig, sockets: Sequence[socket.socket], why_no_restart: WhyNoRestart) -> bool:
-    """Serve an app on sockets until a signal stops the service.
+def serve(config: StoppableConfig, why_no_restart: WhyNoRestart) -> bool:
+    """Serve an app on the configuration's sockets until a signal stops the service.
 
     On SIGHUP, the worker processes are replaced, each as soon as its successor is ready; a single process executes
     itself again, while new connections wait. Without a prospect of success, the service goes on as it is.
 
     Args:
         config: the configuration.
-        sockets: the sockets to listen on.
         why_no_restart: returns the reason against a restart.
 
     Returns:
         Whether a signal stopped the service; else a worker process could not start.
+
+    Raises:
+        SystemExit: a worker had to be killed.
     """
-    hangups = _Hangups(why_no_restart)
+    sockets, hangups = config.listeners, _Hangups(why_no_restart)
     if config.workers > 1:
         _announce(sockets, config)
         supervisor = _Supervisor(config, list(sockets), hangups)
         _block_hangups(block=False)
         supervisor.run()
+        if supervisor.killed:
+            raise SystemExit(FORCED)
         return supervisor.stopped
     server = _Server(config, hangups)
+    for stop in STOP_SIGNALS:
+        signal.signal(stop, lambda *_: sys.exit())  # the server raises the signal again once it has stopped
     kept = [one.dup() for one in sockets]  # the server closes its own
     if sys.platform != "win32":
         signal.signal(signal.SIGHUP, server.handle_hangup)
@@ -116,7 +123,7 @@ class _Hangups:
 class _Server(uvicorn.Server):
     """A server that logs where it listens, and handles SIGHUP."""
 
-    def __init__(self, config: ServerConfig, hangups: _Hangups) -> None:
+    def __init__(self, config: StoppableConfig, hangups: _Hangups) -> None:
         super().__init__(config)
         self.restarts = False
         self._hangups = hangups
@@ -132,29 +139,42 @@ class _Server(uvicorn.Server):
 
 
 class _Supervisor(Multiprocess):
-    """A supervisor of worker processes that handles SIGHUP.
+    """A supervisor of worker processes that stops them in time, and handles SIGHUP.
 
     Attributes:
         stopped: whether a signal stopped it.
+        killed: whether the workers were killed, after a second signal or because they did not end in time.
     """
 
-    def __init__(self, config: ServerConfig, sockets: list[socket.socket], hangups: _Hangups) -> None:
+    def __init__(self, config: StoppableConfig, sockets: list[socket.socket], hangups: _Hangups) -> None:
         super().__init__(config, sockets)
+        self.killed = False
+        self._longest_stop = config.longest_stop
         self.stopped = False
         self._hangups = hangups
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._handle_stop)
 
-    def handle_int(self) -> None:
+    def _handle_stop(self, *_: object) -> None:
+        if self.stopped:
+            self._kill()
+            return
         self.stopped = True
-        super().handle_int()
+        # A thread, because the interrupted code may hold the lock of the event.
+        threading.Thread(target=self.should_exit.set).start()
+        overdue = threading.Timer(self._longest_stop + END_SECONDS, self._kill)
+        overdue.daemon = True
+        overdue.start()
 
-    def handle_term(self) -> None:
-        self.stopped = True
-        super().handle_term()
+    def _kill(self) -> None:
+        self.killed = True
+        for process in self.processes:
+            process.kill()
 
     def handle_hup(self) -> None:
         match self._hangups.meaning():
             case "stop":
-                self.handle_term()
+                self._handle_stop()
             case "restart":
                 super().handle_hup()
 

@@ -144,7 +144,7 @@ def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int
 
             until(restarted, process)
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        assert process.wait(timeout=30) == 0
         assert process.stdout is not None
         assert "Traceback" not in process.stdout.read()
 
@@ -166,6 +166,33 @@ def test_sighup_never_ends_it(artifacts: Path, tmp_path: Path, workers: int) -> 
         assert process.wait(timeout=60) in (0, -signal.SIGTERM)
         assert process.stdout is not None
         assert "SIGHUP: no restart, as it would fail: no model in" in process.stdout.read()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_drains_and_a_second_one_ends_at_once(artifacts: Path, workers: int) -> None:
+    """During the delay it is not ready, but accepts connections and answers them."""
+    arguments = ("--model", "after-lstm", "--workers", str(workers), "--drain-delay", "600")
+    with serving("--artifacts", str(artifacts), *arguments) as (url, process):
+        assert get(f"{url}/health/started").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        until(lambda: get(f"{url}/health/ready", timeout=30).status_code == 503, process)
+        assert post(f"{url}/predict", json=BODY, timeout=30).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == (1 if workers > 1 else -signal.SIGTERM)
+
+
+def test_a_worker_that_dies_is_replaced(artifacts: Path) -> None:
+    """The other answers meanwhile."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2") as (url, process):
+        until(lambda: len(workers_of(process)) == 2, process)
+        before = set(workers_of(process))
+        os.kill(min(before), signal.SIGKILL)
+
+        def replaced() -> bool:
+            assert post(f"{url}/predict", json=BODY, timeout=30).status_code == 200
+            return len(set(workers_of(process)) - before) == 1
+
+        until(replaced, process)
 
 
 def test_connections_stay_open_between_requests_as_long_as_is_set(artifacts: Path) -> None:
