@@ -62,6 +62,7 @@ class Observing:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
+        logged = self._log is not None
         sent = status = 0
         ended = False
         identifier = length = b""
@@ -82,8 +83,9 @@ class Observing:
                 status = message["status"]
                 message = {**message, "headers": [*message.get("headers", ()), (_HEADER, identifier)]}
             else:
-                sent += len(message.get("body", b""))
-                if not (ended or message.get("more_body")):
+                if logged:
+                    sent += len(message.get("body", b""))
+                if not (message.get("more_body") or ended):
                     ended = True
                     self._count(scope, length, status, started)
             return send(message)
@@ -111,18 +113,19 @@ class Observing:
             inner = scope.get(AS_GET, scope)
         elif method not in METHODS:
             method = OTHER
+        route = route_of(inner)
         served: Served | None = inner.get(SERVED)
         if served is None:
             model, sequences = "", 0
-            labels: Labels = (method, route_of(inner), "", "", status)
+            labels: Labels = (method, route, model, "", status)
         else:
-            model, sequences = served.model, served.sequences
-            labels = (method, route_of(inner), model, served.version, status)
+            model, version, sequences = served[:3]
+            labels = (method, route, model, version, status)
         self._counters.count(labels, sequences, time.perf_counter() - started, size_of(length, inner))
         if status >= 400 and REFUSED in inner:
             self._counters.count_refusal(model, inner[REFUSED])
         if self._traced:
-            tracing.add_steps(scope, route_of(inner), served)
+            tracing.add_steps(scope, route, served)
 
     def _log_line(self, log: LogRequest, scope: Scope, status: int, seconds: float, size: int, sent: int) -> None:  # noqa: PLR0913, PLR0917
         inner = scope.get(AS_GET, scope)
@@ -172,14 +175,10 @@ def counted(receive: Receive, scope: Scope) -> Receive:
 
 def size_of(length: bytes, scope: Scope) -> int:
     """Return the bytes of a request's body: the declared ones, or those that arrived if it is sent in chunks."""
-    if length:
-        return int(length) if length.isdigit() else 0
-    size: int = scope.get(RECEIVED, 0)
-    return size
+    return int(length) if length.isdigit() else scope.get(RECEIVED, 0)
 
 
 def route_of(scope: Scope) -> str:
     """Return the path of a request's route, with names in place of its variable parts."""
-    route = scope.get("route")
-    path: str = UNKNOWN if route is None else getattr(route, "path_format", UNKNOWN)
+    path: str = getattr(scope.get("route"), "path_format", UNKNOWN)
     return path
