@@ -36,6 +36,7 @@ class InvalidInput(ServiceError):
 class Unauthorized(ServiceError):
     """The request has no key of this service."""
 
+    reason = "unauthorized"
     status = 401
     headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": "Bearer"}
 
@@ -85,6 +86,7 @@ class UnsupportedEncoding(UnsupportedMediaType):
 class WrongHost(ServiceError):
     """The request is for a host that this service is not."""
 
+    reason = "wrong_host"
     status = 421
 
 
@@ -99,9 +101,13 @@ class QueueFull(ServiceError):
 class Busy(QueueFull):
     """There are too many requests at once; the client may try again after `Retry-After` seconds."""
 
+    reason = "busy"
+
 
 class AnswersFull(QueueFull):
     """Large answers take all of their memory; the client may try again after `Retry-After` seconds."""
+
+    reason = "answers_full"
 
 
 class Unavailable(ServiceError):
@@ -114,6 +120,7 @@ class Unavailable(ServiceError):
 class OutOfMemory(Unavailable):
     """The memory for this request is missing; the client may try again after `Retry-After` seconds."""
 
+    reason = "out_of_memory"
     headers: ClassVar[Mapping[str, str]] = {"Retry-After": "1"}
 
 

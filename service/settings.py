@@ -75,7 +75,8 @@ class Settings(BaseSettings):
         ge=0,
         allow_inf_nan=False,
         description="longest time of the trial of a version, in seconds: if its work does not follow from its graph, "
-        "it is first loaded in a process of its own, with limited memory; 0 for no trials",
+        "it is first loaded in a process of its own, with limited memory; also the longest time of loading on the "
+        "TensorFlow engine, without a trial; 0 for neither",
     )
     model_control: bool = Field(default=False, description="let clients load and unload models, by /v2/repository")
     host: str = Field(

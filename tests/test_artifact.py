@@ -368,6 +368,23 @@ def test_an_entry_that_replaces_a_listed_file_is_not_read(
         artifact.read()
 
 
+@pytest.mark.parametrize("kind", ["pipe", "device", "link"])
+def test_an_entry_that_replaces_a_file_after_reading_is_not_copied(
+    artifact: Artifact, tmp_path: Path, kind: str
+) -> None:
+    """The SavedModel is copied for TensorFlow when everything else is checked."""
+    contents = artifact.read()
+    index = artifact.directory / "variables" / "variables.index"
+    outside = Path(shutil.copy(index, tmp_path / "outside"))
+    index.unlink()
+    if kind == "pipe":
+        os.mkfifo(index)
+    else:
+        index.symlink_to("/dev/zero" if kind == "device" else outside)
+    with pytest.raises(ArtifactError, match=r"variables\.index cannot be read: "):
+        contents.write_saved_model(tmp_path / "copy")
+
+
 def test_linked_directories_count_each_time(artifact: Artifact) -> None:
     """Links that double the files at each level end at the limit."""
     for level in range(12):

@@ -224,6 +224,14 @@ def test_operators_of_libraries_are_found(lowering: onnx.ModelProto) -> None:
         check_onnx(lowering.SerializeToString())
 
 
+@pytest.mark.parametrize("name", ["\x1b[2J", "line\n", "n" * 1001])
+def test_names_that_change_a_log_are_refused(lowering: onnx.ModelProto, name: str) -> None:
+    """ONNX Runtime's errors show them."""
+    lowering.graph.node[3].name = name
+    with pytest.raises(ValueError, match="expected at most 1000 printable characters"):
+        check_onnx(lowering.SerializeToString())
+
+
 def test_random_operations_are_refused(lowering: onnx.ModelProto) -> None:
     """A check of one run would say nothing about the next."""
     branch = helper.make_graph([helper.make_node("RandomUniform", [], ["z"], shape=[1])], "branch", [], [])

@@ -63,6 +63,7 @@ async def test_every_answer_has_security_headers(client: httpx.AsyncClient, meth
 async def test_the_answer_to_a_defect_has_them() -> None:
     """Starlette sends it past all middleware."""
     app = FastAPI()
+    app.state.settings = Settings()
     add_handlers(app)
 
     @app.get("/defect")

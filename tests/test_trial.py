@@ -13,12 +13,18 @@ from service.app import create_app
 from service.artifact.version import Artifact
 from service.engines import opener
 from service.errors import ArtifactError
-from service.serving.model import Limits
+from service.serving.model import Limits, Model
 from service.serving.trial import Trials
 from service.settings import Settings
+from tests.fakes import FakeModel
 from tests.onnx_graphs import insert, loop
 
 LIMITS = Limits(max_batch=8, max_queue=8, timeout=1)
+
+
+def nothing() -> Model:
+    """Stand for loading after a trial, which is tested elsewhere."""
+    return FakeModel(1, "")
 
 
 @pytest.fixture
@@ -30,7 +36,29 @@ def artifact(artifacts: Path, tmp_path: Path) -> Artifact:
 def test_a_trained_version_needs_no_trial(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its work follows from its graph. A process would take longer than all else."""
     monkeypatch.setattr(subprocess, "Popen", None)
-    Trials("auto", 1, LIMITS, 60).check(artifact.read())
+    Trials("auto", 1, LIMITS, 60).load(artifact.read(), nothing)
+
+
+def test_loading_on_tensorflow_has_a_deadline(artifact: Artifact) -> None:
+    """Its graphs have loops, and its import takes too long for a trial. Errors are those of the version."""
+    trials, contents, released = Trials("tensorflow", 1, LIMITS, 0.1), artifact.read(), threading.Event()
+
+    def endless() -> Model:
+        released.wait(60)
+        return nothing()
+
+    with pytest.raises(
+        ArtifactError, match=r"1 is not loaded within 0\.1 s; TensorFlow goes on until the service starts"
+    ):
+        trials.load(contents, endless)
+    released.set()
+    late = TimeoutError("of the version")
+
+    def fail() -> Model:
+        raise late
+
+    with pytest.raises(TimeoutError, match="of the version"):
+        trials.load(contents, fail)
 
 
 def test_a_version_that_loads_for_ever_is_refused_and_later_ones_are_served(artifact: Artifact) -> None:
@@ -62,7 +90,7 @@ def test_a_version_that_takes_too_much_memory_is_refused(artifact: Artifact) -> 
     insert(artifact, *nodes, times=[1, 3000, 200], zero=np.float32(0))
     message = r"running Tile node\..* \(in a trial within 60 s and 2048 MiB, because of the operation 'Tile'"
     with pytest.raises(ArtifactError, match=message):
-        Trials("auto", 1, LIMITS, 60).check(artifact.read())
+        Trials("auto", 1, LIMITS, 60).load(artifact.read(), nothing)
 
 
 def test_a_version_with_a_loop_that_ends_is_served_and_its_calls_end(artifact: Artifact) -> None:
@@ -70,7 +98,7 @@ def test_a_version_with_a_loop_that_ends_is_served_and_its_calls_end(artifact: A
     endless = Artifact(Path(shutil.copytree(artifact.directory, artifact.directory.with_name("2"))))
     insert(artifact, loop("body"), trips=3)
     contents = artifact.read()
-    Trials("auto", 1, LIMITS, 60).check(contents)
+    Trials("auto", 1, LIMITS, 60).load(contents, nothing)
     sequences, outputs = contents.golden().sequence, contents.golden().outputs
     replayed = opener("auto", 1, seconds=60)(contents, contents.card()).run(sequences, outputs)
     for name, expected in outputs.items():
@@ -88,7 +116,7 @@ def test_closing_ends_the_trial(artifact: Artifact) -> None:
 
     def check() -> None:
         with pytest.raises(ArtifactError) as caught:
-            trials.check(contents)
+            trials.load(contents, nothing)
         refusals.append(str(caught.value))
 
     thread = threading.Thread(target=check)

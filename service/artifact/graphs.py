@@ -51,6 +51,8 @@ ONNX_RANDOM: Final = frozenset(
 )
 #: ONNX operators that hold graphs. A loop may have any number of steps.
 ONNX_CONTROL: Final = frozenset({"If", "Loop", "Scan"})
+#: Most characters of a name in an ONNX graph. ONNX Runtime's errors show names, and logs show errors.
+LONGEST_NAME: Final = 1000
 #: Limit of the nesting of graphs, and of attributes.
 DEEPEST: Final = 16
 
@@ -191,6 +193,9 @@ def _check_onnx_node(node: memoryview, deepest: int) -> None:
         if bytes(domain) not in ONNX_DOMAINS:
             name = bytes(domain[:80]).decode(errors="replace")
             raise ValueError(f"holds an operator of the library {name!r}, which may reach outside the model")
+    for name in (name for field in (1, 2, 3) for name in strings(node, field)):
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ValueError(f"holds the name {name[:80]!r}, expected at most {LONGEST_NAME} printable characters")
     for operation in strings(node, 4):
         if operation in ONNX_RANDOM:
             raise ValueError(f"holds the operation {operation!r}, whose outputs differ from run to run")

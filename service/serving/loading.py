@@ -45,21 +45,24 @@ class ModelLoader:
         contents = artifact.read()
         if loaded is not None and loaded.digests == contents.digests:
             return loaded
-        if self.trials is not None:
-            self.trials.check(contents)
-        verified = open_verified(contents, self.open_engine)
-        if verified.card.name != name:
-            raise ArtifactError(
-                f"{artifact.card_path} names the model {verified.card.name!r}, its folder {name!r}: rename one"
-            )
-        model = Model(verified, version, self.limits, self.shared)
-        model.warm_up()
+
+        def open_model() -> Model:
+            verified = open_verified(contents, self.open_engine)
+            if verified.card.name != name:
+                raise ArtifactError(
+                    f"{artifact.card_path} names the model {verified.card.name!r}, its folder {name!r}: rename one"
+                )
+            model = Model(verified, version, self.limits, self.shared)
+            model.warm_up()
+            return model
+
+        model = open_model() if self.trials is None else self.trials.load(contents, open_model)
         model.load_seconds = time.perf_counter() - start
         logger.info(
             "%s version %d: verified and warm in %.2f s; engine %s",
             name,
             version,
             model.load_seconds,
-            verified.engine.name,
+            model.engine.name,
         )
         return model

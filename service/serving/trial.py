@@ -1,14 +1,18 @@
 """Trials: a version is loaded in a process of its own, within limits, before this process loads it.
 
-A graph may run for ever or take all memory. Versions whose work follows from the graph need no trial.
+A graph may run for ever or take all memory. Versions whose work follows from the graph need no trial. On the TensorFlow
+engine, whose import alone takes seconds, loading has a deadline instead.
 """
 
+import logging
 import os
 import pickle
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,6 +39,8 @@ WATCH_SECONDS: Final = 1.0
 #: Exit status of a trial that refuses its version, and prints why.
 REFUSED: Final = 3
 
+logger = logging.getLogger(__name__)
+
 
 class _Task(NamedTuple):
     """One trial.
@@ -59,13 +65,13 @@ class _Task(NamedTuple):
 
 
 class Trials:
-    """Tries versions, one at a time.
+    """Loads versions within limits, one at a time.
 
     Args:
         choice: the engine of the service.
         threads: number of threads that one call may use.
         limits: the limits of each model.
-        seconds: longest time of a trial.
+        seconds: longest time of a trial, and of loading on the TensorFlow engine.
     """
 
     def __init__(self, choice: EngineChoice, threads: int, limits: Limits, seconds: float) -> None:
@@ -76,17 +82,54 @@ class Trials:
         self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def check(self, contents: Contents) -> None:
-        """Try a version, if its work does not follow from its graph.
+    def load(self, contents: Contents, load: Callable[[], Model]) -> Model:
+        """Load a version, after a trial if its work does not follow from its graph.
+
+        Args:
+            contents: its files.
+            load: loads it.
 
         Raises:
-            ArtifactError: it fails, or takes more time or memory than a trial may take.
+            ArtifactError: it fails, or takes more time or memory than it may take.
         """
-        if (reason := self._reason(contents)) is None:
-            return
+        if not runs_lowering(self._choice, contents):
+            return self._in_time(contents, load)
+        if (reason := self._reason(contents)) is not None:
+            self._try(contents, reason)
+        return load()
+
+    def close(self) -> None:
+        """End the trial that runs, and let no other begin. Any thread may call this."""
+        self._closed = True
+        if (process := self._process) is not None:
+            process.kill()
+
+    def _in_time(self, contents: Contents, load: Callable[[], Model]) -> Model:
+        """Load a version in a thread. Nothing can end a thread, so one that is late goes on."""
+        outcome: Future[Model] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(load())
+            except BaseException as error:  # noqa: BLE001 - the caller gets it
+                outcome.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        try:
+            return outcome.result(self._seconds)
+        except TimeoutError as error:
+            if outcome.done():  # an error of the version
+                raise
+            raise ArtifactError(
+                f"{contents.directory} is not loaded within {self._seconds:g} s; TensorFlow goes on until the service "
+                "starts again"
+            ) from error
+
+    def _try(self, contents: Contents, reason: str) -> None:
         memory = MEMORY + COPIES * sum(entry.status.st_size for entry in contents.entries.values())
         task = _Task(contents, self._choice, self._threads, self._limits, self._seconds, memory, os.getpid())
         within = f"in a trial within {self._seconds:g} s and {memory >> 20} MiB, because of {reason}"
+        logger.info("%s is loaded %s", contents.directory, within)
         with subprocess.Popen(  # noqa: S603 - the same Python
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
@@ -110,16 +153,8 @@ class Trials:
         if process.returncode:
             raise ArtifactError(f"{contents.directory} ended its process with status {process.returncode} {within}")
 
-    def close(self) -> None:
-        """End the trial that runs, and let no other begin. Any thread may call this."""
-        self._closed = True
-        if (process := self._process) is not None:
-            process.kill()
-
     def _reason(self, contents: Contents) -> str | None:
         """Return why a version needs a trial; None if it needs none."""
-        if not runs_lowering(self._choice, contents):
-            return "the engine tensorflow, whose graphs have loops"
         for name in (SAVED_MODEL, LOWERING):
             if len(contents.file(name)) > MOST_GRAPH_BYTES:
                 return f"{name} of more than {MOST_GRAPH_BYTES} bytes"
