@@ -141,7 +141,7 @@ def kinds_of(model: str, timesteps: int, features: int) -> Iterator[Kind]:
         ("/predict", "/predict", 422, b'{"sequence": [[1, '),
         ("/v1/models/none:predict", "/v1/models/{model}:predict", 404, b"{}"),
         (f"/v1/models/{model}:predict", "/v1/models/{model}:predict", 400, b'{"instances": [[["a"]]]}'),
-        ("/nowhere", "", 404, b"{}"),
+        ("/nowhere", "unknown", 404, b"{}"),
     )
     for path, route, status, content in bad:
         yield Kind(1, ("POST", route, status), _post(path, content), lambda body: b"rror" in body or b"detail" in body)
