@@ -171,6 +171,12 @@ class _Supervisor(Multiprocess):
         for process in self.processes:
             process.kill()
 
+    def keep_subprocess_alive(self) -> None:
+        for process in self.processes:
+            # The workers have theirs. With this one open, the end of a worker that should answer would not show.
+            process.child_conn.close()
+        super().keep_subprocess_alive()
+
     def handle_hup(self) -> None:
         match self._hangups.meaning():
             case "stop":
