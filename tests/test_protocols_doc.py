@@ -46,6 +46,7 @@ def test_every_route_is_there(artifacts: Path) -> None:
         "/metrics",
         "/health/live",
         "/health/ready",
+        "/health/started",
     }
     requested = {re.search(r"\$URL(/\S*)", command)[1] for command in COMMANDS}  # type: ignore[index]
     for path in paths.keys() - native:
