@@ -188,7 +188,7 @@ def test_a_body_that_stops_arriving_is_answered_504(artifacts: Path) -> None:
     """Its memory is freed, and the client gets an error."""
     head = b"POST /v2/models/after-lstm/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--timeout", "0.5") as (url, _):
-        for body in (b"", b"{"):
+        for body in (b"{", b'{"'):
             connection = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20)
             with connection, connection.makefile("rb") as answers:
                 connection.sendall(head + body)
