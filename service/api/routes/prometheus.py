@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
+from service.api.selection import Accepted
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.tally import Totals, Window
@@ -26,10 +27,7 @@ TIMESTEP: Final = (*VERSION, "timestep", "label")
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(
-    request: Request,
-    accept: Annotated[str, Header(include_in_schema=False)] = "text/plain",
-) -> Response:
+async def metrics(request: Request, accept: Accepted) -> Response:
     """Answers attention of the traffic and of training, for every served version, over all worker processes."""
     repository: Repository = request.app.state.repository
     models = [model for versions in repository.models.values() for model in versions.served.values()]
