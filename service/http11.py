@@ -79,6 +79,7 @@ class Http11Protocol(HttpToolsProtocol):
     * After malformed bytes, the requests before them are answered, and the connection closes. The bytes themselves get
       an answer only if nothing came before them: they may be the rest of a body that was longer than declared.
     * Trailers are dropped: they must not be taken for headers.
+    * The app gets an empty piece of a body that has not begun, so that it can limit the time of the rest.
     * The only transfer coding is `chunked`. httptools would pass on a body that is compressed as well.
     * A client must take its answer: at least `LEAST_PROGRESS` bytes within each `write_timeout` seconds, as long as
       more than the transport's buffer are waiting. After the last answer of a connection, or at the end of its
@@ -142,6 +143,8 @@ class Http11Protocol(HttpToolsProtocol):
             self._await_rest_of_head()
         elif self._framing > MOST_HEAD_BYTES:
             self._refuse(*HEAD_TOO_LARGE)
+        elif self.cycle.more_body:
+            self.cycle.message_event.set()
 
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():

@@ -186,16 +186,26 @@ def test_several_workers_serve_one_port(artifacts: Path) -> None:
 
 
 def test_a_body_that_stops_arriving_is_answered_504(artifacts: Path) -> None:
-    """Its memory is freed, and the client gets an error."""
-    head = b"POST /v2/models/after-lstm/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+    """It may stop before its first byte. Its memory is freed, and the client gets an error."""
+    head = b"POST /v2/models/after-lstm/infer HTTP/1.1\r\nHost: x\r\n"
+    length, chunked = b"Content-Length: 100\r\n", b"Transfer-Encoding: chunked\r\n"
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--timeout", "0.5") as (url, _):
-        for body in (b"", b"{"):
+        for headers, body, size in (
+            (length, b"", 0),
+            (length, b"{", 1),
+            (length + b"Expect: 100-continue\r\n", b"", 0),
+            (chunked, b"", 0),
+            (chunked, b"1;extension", 0),
+            (chunked, b"1\r\n{\r\n", 1),
+            (chunked, b"1\r\n{\r\n0\r\nTrailer: ", 1),
+        ):
             connection = socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20)
             with connection, connection.makefile("rb") as answers:
-                connection.sendall(head + body)
+                connection.sendall(head + headers + b"\r\n" + body)
                 answer = answers.read()  # until the service closes the connection
+            answer = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 504 ")
-            assert answer.endswith(b'{"error":"expected all of the body within 0.5 s, got %d bytes"}' % len(body))
+            assert answer.endswith(b'{"error":"expected all of the body within 0.5 s, got %d bytes"}' % size)
 
 
 def test_requests_in_flight_are_answered_before_it_stops(artifacts: Path, engine: EngineChoice) -> None:

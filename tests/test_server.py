@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import socket
@@ -150,6 +151,19 @@ def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int
         assert "Traceback" not in process.stdout.read()
 
 
+def test_sighup_waits_for_the_end_of_the_start(artifacts: Path) -> None:
+    """It is blocked while modules are imported and models loaded, which takes a second."""
+    port = free_port()
+    with running(command(artifacts, "--port", str(port))) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        until(lambda: re.search(r"^SigBlk:\t.*[13579bdf]$", status.read_text(), re.MULTILINE), process)  # its bit is 1
+        process.send_signal(signal.SIGHUP)
+        wait_until_ready(f"http://127.0.0.1:{port}", process)
+        process.terminate()
+        printed, _ = process.communicate(timeout=60)
+    assert printed.count("SIGHUP: restarting") == 1
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sighup_never_ends_it(artifacts: Path, tmp_path: Path, workers: int) -> None:
     """Signals may come while it starts again. Without models to start with, it goes on as it is."""
@@ -162,7 +176,8 @@ def test_sighup_never_ends_it(artifacts: Path, tmp_path: Path, workers: int) -> 
         until(lambda: get(f"{url}/health/ready", timeout=60).status_code == 200, process)
         folder.rename(tmp_path / "gone")
         process.send_signal(signal.SIGHUP)
-        hung = threading.Timer(120, process.kill)
+        hung = threading.Timer(60, os.killpg, (process.pid, signal.SIGKILL))  # its workers have the pipe, too
+        hung.daemon = True
         hung.start()
         assert any("SIGHUP: no restart, as it would fail: no model in" in line for line in process.stdout or ())
         hung.cancel()

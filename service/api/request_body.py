@@ -180,7 +180,7 @@ def media_type_of(request: Request) -> str:
 
 
 async def read_body(request: Request, limit: int, timeout: float) -> RequestBody:
-    """Read a body of at most `limit` bytes, whose last piece arrives within `timeout` seconds.
+    """Read a body of at most `limit` bytes, whose last piece arrives within `timeout` seconds of the first.
 
     A compressed body is decoded; the limit holds for both of its sizes.
 
@@ -197,15 +197,18 @@ async def read_body(request: Request, limit: int, timeout: float) -> RequestBody
     if declared.isdigit() and int(declared) > limit:
         raise TooLarge(f"expected a body of at most {limit} bytes, got {int(declared)}")
     chunks: list[bytes] = []
-    size, more = 0, True
-    try:
-        async with asyncio.timeout(timeout):
-            while more and size <= limit:
-                piece, more = await _receive(request)
-                size += len(piece)
-                chunks += await decoder.decode(piece) if decoder else (piece,)
-    except TimeoutError:
-        raise UnfinishedBody(f"expected all of the body within {timeout:g} s, got {size} bytes") from None
+    piece, more = await _receive(request)  # without a timeout: the server gives it at once, empty if it must
+    size = len(piece)
+    chunks += await decoder.decode(piece) if decoder else (piece,)
+    if more:
+        try:
+            async with asyncio.timeout(timeout):
+                while more and size <= limit:
+                    piece, more = await _receive(request)
+                    size += len(piece)
+                    chunks += await decoder.decode(piece) if decoder else (piece,)
+        except TimeoutError:
+            raise UnfinishedBody(f"expected all of the body within {timeout:g} s, got {size} bytes") from None
     if size > limit:
         raise TooLarge(f"expected a body of at most {limit} bytes, got more")
     if decoder:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api.counters import Counters
 from service.api.metrics import families
+from service.api.selection import Accepted
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.tally import Totals, Window
@@ -29,10 +30,7 @@ TIMESTEP: Final = (*VERSION, "timestep", "label")
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-async def metrics(
-    request: Request,
-    accept: Annotated[str, Header(include_in_schema=False)] = "text/plain",
-) -> Response:
+async def metrics(request: Request, accept: Accepted) -> Response:
     """Answers requests, models, processes, and attention of the traffic and of training, of all worker processes."""
     counters: Counters = request.app.state.counters
     repository: Repository = request.app.state.repository
