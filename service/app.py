@@ -20,9 +20,11 @@ from service.api.answers import Answers
 from service.api.authentication import Authentication
 from service.api.counters import Counters
 from service.api.inference import add_inference_routes
+from service.api.layers import LayeredApp
 from service.api.observing import Observing
 from service.api.prefix import ForwardedClient
 from service.api.protection import Protection
+from service.api.request_headers import REQUEST_ID_HEADER
 from service.api.routes import (
     attention,
     documentation,
@@ -124,7 +126,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
         await repository.close()
 
     telemetry = tracing.telemetry()
-    app = FastAPI(
+    app = (FastAPI if telemetry["tracing"] else LayeredApp)(  # FastAPI's traces need its layers around the middleware
         title="Attention service",
         version=__version__,
         description=DESCRIPTION,
@@ -163,7 +165,7 @@ def add_middleware(app: FastAPI, settings: Settings, keys: KeyFile | None, *, tr
             allow_origins=listed(settings.cors_origins),
             allow_methods=("GET", "HEAD", "POST", "OPTIONS"),
             allow_headers=("*",),
-            expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After", error_answers.REQUEST_ID_HEADER),
+            expose_headers=("Server-Timing", oip.LENGTH_HEADER, "Retry-After", REQUEST_ID_HEADER),
         )
     app.add_middleware(Protection, hosts=listed(settings.allowed_hosts), origins=listed(settings.cors_origins))
     if settings.access_log:

@@ -11,7 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.api.security_headers import POLICY, POLICY_HEADER, headers_of_answers
+from service.api.security_headers import HEADERS
 
 #: Most bytes of a request line and its headers.
 MOST_HEAD_BYTES: Final = 64 * 2**10
@@ -30,9 +30,7 @@ HEAD_TOO_LARGE: Final = (
 )
 
 #: The headers of an answer that the app does not give.
-SECURITY_HEADERS: Final = b"".join(
-    b"%b: %b\r\n" % header for header in [*headers_of_answers(), (POLICY_HEADER, POLICY)]
-)
+SECURITY_HEADERS: Final = b"".join(b"%b: %b\r\n" % header for header in HEADERS)
 
 
 class ServerConfig(uvicorn.Config):
@@ -191,7 +189,7 @@ class Http11Protocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.transport.is_closing():
             self._await_reading()
-        elif self.cycle.response_complete and self._reads_body() and self._deadline is None:
+        elif self.cycle.more_body and self.cycle.response_complete and self._reads_body() and self._deadline is None:
             self._deadline = self.loop.call_later(LINGER_SECONDS, self._close_unless_body_is_complete)
 
     def pause_writing(self) -> None:

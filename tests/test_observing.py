@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from service.api.observing import KEY
+from service.api.authentication import KEY_ID
 from service.app import create_app
 from service.settings import Settings
 from tests.conftest import connect
@@ -99,10 +99,9 @@ async def test_no_client_can_forge_a_line_or_have_its_data_logged(
 ) -> None:
     """A line has the escaped path, and neither query, headers nor body. The middleware for keys adds the key's id."""
     app = make(log_format=log_format)
-    inner = app.build_middleware_stack()
 
     async def authenticated(scope: Any, receive: Any, send: Any) -> None:
-        await inner({**scope, "app": app, KEY: "team-a"}, receive, send)
+        await app({**scope, KEY_ID: "team-a"}, receive, send)
 
     headers = {"Authorization": "Bearer c3VwZXItc2VjcmV0", "Cookie": "crumbs"}
     async with connect(authenticated) as client:  # type: ignore[arg-type] # any ASGI app

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from service.api.protection import Protection
+from service.api.counters import Counters
+from service.api.observing import Observing
 from service.api.routes import documentation, page
 from tests.conftest import connect
 from tests.server import ROOT
@@ -30,7 +31,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(page.router)
     app.include_router(documentation.router)
-    app.add_middleware(Protection)
+    app.add_middleware(Observing, counters=Counters(), log=None, traced=False)
     async with connect(app) as client:
         yield client
 

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.answer_memory import PIECE_BYTES
 from service.api.content_encoding import accepts_gzip, compressed
+from service.api.request_headers import headers_of
 
 #: Answers of fewer bytes stay plain: TCP sends 10 segments of 1,460 bytes before it waits for the client, so a smaller
 #: answer arrives no earlier.
@@ -30,11 +31,9 @@ class Answers:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the awaitable of the app, without a coroutine of its own around it: most requests need none."""
         if scope["type"] == "http":
-            method, accepted = scope["method"], b""
-            for name, value in scope["headers"]:
-                if name == b"accept-encoding":
-                    accepted += value + b","
-            if accepted or method != "POST":
+            method, accepts = scope["method"], b"accept-encoding" in headers_of(scope)
+            if accepts or method != "POST":
+                accepted = b",".join([value for name, value in scope["headers"] if name == b"accept-encoding"])
                 send = Answer(send, method, accepts_gzip(accepted[:1000])).send
                 if method == "HEAD":
                     inner = scope[AS_GET] = {**scope, "method": "GET"}

@@ -16,7 +16,7 @@ from service import errors
 from service.api.directory import allowed_methods, not_found
 from service.api.prefix import root_path, route_path
 from service.api.request_body import JSON
-from service.api.security_headers import POLICY, POLICY_HEADER, headers_of_answers
+from service.api.request_headers import name_request_in_log
 from service.problems import in_plain_words
 from service.settings import Settings
 
@@ -25,8 +25,6 @@ logger = logging.getLogger(__name__)
 #: First parts of the paths of protocols whose errors are `{"error": "…"}`.
 PROTOCOLS = frozenset({"v1", "v2", "invocations", "ping"})
 
-#: Header with the id of a request, in requests and answers.
-REQUEST_ID_HEADER: Final = "X-Request-ID"
 #: Key of the scope with the reason of a refusal.
 REFUSED: Final = "attention_service.refused"
 #: Status in metrics and logs of a request whose client disconnected before its body was complete. Nobody receives it.
@@ -96,6 +94,7 @@ def answer_service_error(request: Request, error: errors.ServiceError) -> Respon
 
 def answer_memory_error(request: Request, error: MemoryError) -> Response:
     """Log that memory has run out, and return the answer to the request that needed it."""
+    name_request_in_log(request.scope)
     logger.error("%s %s: out of memory: %s", request.method, request.scope["path"], error)
     return answer_service_error(request, errors.OutOfMemory("out of memory: send fewer sequences, or try again"))
 
@@ -145,9 +144,7 @@ async def _handle_disconnect(_: Request, __: Exception) -> Response:
 
 def answer_unexpected_error(request: Request) -> Response:
     """Return the answer to an unexpected error, a defect. Its traceback is in the log and not in the answer."""
-    # Starlette sends this answer past all middleware.
-    headers = {name.decode(): value.decode() for name, value in [*headers_of_answers(), (POLICY_HEADER, POLICY)]}
-    return _answer(request, 500, "internal error", headers)
+    return _answer(request, 500, "internal error")
 
 
 async def _handle_unexpected_error(request: Request, _: Exception) -> Response:

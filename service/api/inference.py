@@ -5,8 +5,9 @@ A protocol gives a decoder, which turns a body into a question for the data plan
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
@@ -17,10 +18,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.answer_memory import FEW_NUMBERS, AnswerMemory, ResponseInParts, Share
 from service.api.error_answers import answer_memory_error, answer_service_error
 from service.api.request_body import JSON, SLOW_BODY, RequestBody, read_body
+from service.api.request_headers import name_request_in_log
 from service.errors import Busy, ServiceError
 from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
-from service.serving.request_queue import Outputs, Result
+from service.serving.request_queue import Outputs
 from service.settings import Settings
 
 #: Turns the outputs of a model into the answer.
@@ -28,18 +30,21 @@ Encoder = Callable[[Outputs], Response]
 #: Turns a body for a model, of at most so many sequences, into a question and the encoder of its answer.
 Decoder = Callable[[RequestBody, Model, int], tuple[Question, Encoder]]
 
-#: Key of the scope with a `Served`, once a model is selected.
-SERVED: Final = "attention_service.served"
+#: Key of the scope with the model, once it is selected, and with the `Steps`, once they are over.
+MODEL: Final = "attention_service.model"
+STEPS: Final = "attention_service.steps"
+#: Paths whose routes are cached.
+MOST_PATHS: Final = 1024
+#: Durations in milliseconds, as https://www.w3.org/TR/server-timing/ defines them.
+SERVER_TIMING: Final = b"decode;dur=%.3f, queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f"
 #: More numbers than these are encoded in a thread.
 LARGE_OUTPUTS: Final = 32 * 2**10
 
 
-class Served(NamedTuple):
-    """The model of a request, and where the time of its answer went; 0 without an answer.
+class Steps(NamedTuple):
+    """Where the time of an answer went.
 
     Attributes:
-        model: name of the model.
-        version: its version.
         sequences: number of sequences.
         decode: seconds to read the sequences from the body.
         queue: seconds until a call of the engine.
@@ -49,15 +54,13 @@ class Served(NamedTuple):
         ended: when the answer was written, likewise.
     """
 
-    model: str
-    version: int
-    sequences: int = 0
-    decode: float = 0
-    queue: float = 0
-    inference: float = 0
-    encode: float = 0
-    received: float = 0
-    ended: float = 0
+    sequences: int
+    decode: float
+    queue: float
+    inference: float
+    encode: float
+    received: float
+    ended: float
 
 
 class DirectRoutes:
@@ -76,24 +79,34 @@ class DirectRoutes:
         self.most = most
         self.routes = routes
         self._running = 0
+        self._found = lru_cache(MOST_PATHS)(self._find)  # most requests have one of a few paths
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["method"] == "POST":
-            for route in self.routes:
-                match, child_scope = route.matches(scope)
-                if match is Match.FULL:
-                    scope.update(child_scope)
-                    return self._answer(route, scope, receive, send)
+            found = self._found(scope.get("root_path", ""), scope["path"])
+            if found is not None:
+                scope.update(found)
+                return self._answer(scope, receive, send)
+        name_request_in_log(scope)
         return self.app(scope, receive, send)
 
-    async def _answer(self, route: APIRoute, scope: Scope, receive: Receive, send: Send) -> None:
+    def _find(self, root_path: str, path: str) -> Mapping[str, Any] | None:
+        """Return the entries that the route of a path adds to a scope; None if no inference route has the path."""
+        scope = {"type": "http", "method": "POST", "root_path": root_path, "path": path}
+        for route in self.routes:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                return found
+        return None
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive, send)
         self._running += 1
         try:
             try:
                 if self._running > self.most:
                     raise Busy(f"expected at most {self.most} requests at once, got more")
-                response = await route.endpoint(request)
+                response = await scope["endpoint"](request)
             except ServiceError as error:
                 response = answer_service_error(request, error)
             except MemoryError as error:
@@ -122,6 +135,13 @@ class JsonResponse(Response):
     """A response whose content is encoded as JSON already."""
 
     media_type = JSON
+    status_code = 200
+    background = None
+
+    def __init__(self, content: bytes) -> None:
+        # Not by Starlette's, which takes as long as encoding the answer to a small request.
+        self.body = content
+        self.raw_headers = [(b"content-length", b"%d" % len(content)), (b"content-type", JSON.encode())]
 
 
 async def infer(request: Request, model: Model, decode: Decoder, *, by_name: bool = False) -> Response:
@@ -144,7 +164,9 @@ async def infer(request: Request, model: Model, decode: Decoder, *, by_name: boo
         else:
             question, encode = decode(body, model, most)
     decoded = time.perf_counter()
-    numbers = plane.numbers(model, question)
+    numbers = len(question.sequences) * model.most_numbers  # a bound is enough for a small answer
+    if numbers > FEW_NUMBERS:
+        numbers = plane.numbers(model, question)
     share: Share | None = None
     try:
         if numbers > FEW_NUMBERS:
@@ -165,20 +187,14 @@ async def infer(request: Request, model: Model, decode: Decoder, *, by_name: boo
         raise
     ended = time.perf_counter()
     received, sequences = body.received, len(question.sequences)
-    decoding, encoding = decoded - received, ended - answered
-    model.statistics.count_success(sequences, ended - received, decoding, result.queue, result.inference, encoding)
-    request.scope[SERVED] = Served(
-        model.card.name, model.version, sequences, decoding, result.queue, result.inference, encoding, received, ended
+    decode_seconds, encode_seconds = decoded - received, ended - answered
+    _, queue_seconds, inference_seconds = result
+    model.statistics.count_success(
+        sequences, ended - received, decode_seconds, queue_seconds, inference_seconds, encode_seconds
     )
-    response.raw_headers.append((b"server-timing", _server_timing(decoding, result, encoding)))
+    request.scope[STEPS] = Steps(
+        sequences, decode_seconds, queue_seconds, inference_seconds, encode_seconds, received, ended
+    )
+    timing = decode_seconds * 1e3, queue_seconds * 1e3, inference_seconds * 1e3, encode_seconds * 1e3
+    response.raw_headers.append((b"server-timing", SERVER_TIMING % timing))
     return response
-
-
-def _server_timing(decoding: float, result: Result, encoding: float) -> bytes:
-    """Return durations in milliseconds, as https://www.w3.org/TR/server-timing/ defines them, from seconds."""
-    return b"decode;dur=%.3f, queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f" % (
-        decoding * 1e3,
-        result.queue * 1e3,
-        result.inference * 1e3,
-        encoding * 1e3,
-    )

@@ -1,4 +1,4 @@
-"""The outermost middleware: request ids, counts, a line in the log, and spans."""
+"""The outermost middleware: headers of all answers, counts, a line in the log, and spans."""
 
 import itertools
 import os
@@ -12,14 +12,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api import tracing
 from service.api.answers import AS_GET
+from service.api.authentication import KEY_ID
 from service.api.counters import Counters
-from service.api.error_answers import DISCONNECTED, REFUSED, REQUEST_ID_HEADER, answer_unexpected_error
-from service.api.inference import SERVED, Served
-from service.logs import LogRequest, request_id, shown
+from service.api.error_answers import DISCONNECTED, REFUSED, answer_unexpected_error
+from service.api.inference import MODEL, STEPS, Steps
+from service.api.request_headers import REQUEST_ID, REQUEST_ID_HEADER, headers_of, name_request_in_log
+from service.api.security_headers import HEADERS, HEADERS_BESIDE_POLICY, POLICY_HEADER
+from service.logs import LogRequest, shown
 from service.serving.labelled_counts import Labels
+from service.serving.model import Model
 
-#: Key of the scope with the id of the key that a request was allowed by.
-KEY: Final = "attention_service.key"
 #: An id that is taken from a client.
 SANE_ID: Final = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 #: Methods in metrics. All others are `OTHER`.
@@ -35,7 +37,9 @@ _HEADER: Final = REQUEST_ID_HEADER.lower().encode()
 
 
 class Observing:
-    """ASGI middleware that gives each request an id, counts it, logs it, and adds to its span.
+    """ASGI middleware that adds headers to each answer, counts requests, logs them, and adds to their spans.
+
+    The headers are the id of the request and those that protect browsers.
 
     A request is counted before the end of its answer is sent, so that a client that has received an answer finds it in
     the metrics.
@@ -62,32 +66,34 @@ class Observing:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        logged = self._log is not None
-        sent = status = 0
-        ended = False
-        identifier = length = b""
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                length = value
-            elif name == _HEADER:
-                identifier = value if SANE_ID.fullmatch(value) else b""
-            elif name == b"transfer-encoding":
-                receive = counted(receive, scope)
-        if not identifier:
+        of_request = headers_of(scope)
+        identifier = of_request.get(_HEADER)
+        if identifier is None or not SANE_ID.fullmatch(identifier):
             identifier = b"%b-%x" % (self._prefix, next(self._numbers))
-        request_id.set(identifier)
+        scope[REQUEST_ID] = identifier
+        if b"transfer-encoding" in of_request:
+            receive = counted(receive, scope)
+        status = sent = 0
+        ended, logged = False, self._log is not None
 
         def send_observed(message: Message) -> Awaitable[None]:
             nonlocal status, sent, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), (_HEADER, identifier)]}
+                headers = [*message.get("headers", ()), (_HEADER, identifier)]
+                for name, _ in headers:
+                    if name == POLICY_HEADER:  # of the page, of `/docs` or of a chart
+                        headers += HEADERS_BESIDE_POLICY
+                        break
+                else:
+                    headers += HEADERS
+                message["headers"] = headers
             else:
                 if logged:
                     sent += len(message.get("body", b""))
                 if not (message.get("more_body") or ended):
                     ended = True
-                    self._count(scope, length, status, started)
+                    self._count(scope, status, started)
             return send(message)
 
         in_flight = self._in_flight
@@ -95,6 +101,7 @@ class Observing:
         try:
             await self.app(scope, receive, send_observed)
         except Exception:
+            name_request_in_log(scope)  # the server logs the error
             if not status:  # Starlette's own answer would not pass here
                 await answer_unexpected_error(Request(scope))(scope, receive, send_observed)
             raise
@@ -102,32 +109,29 @@ class Observing:
             in_flight[0] -= 1
             if not ended:
                 status = status or DISCONNECTED
-                self._count(scope, length, status, started)
+                self._count(scope, status, started)
             if self._log is not None:
-                seconds = time.perf_counter() - started
-                self._log_line(self._log, scope, status, seconds, size_of(length, scope), sent)
+                self._log_line(self._log, scope, status, time.perf_counter() - started, sent)
 
-    def _count(self, scope: Scope, length: bytes, status: int, started: float) -> None:
+    def _count(self, scope: Scope, status: int, started: float) -> None:
         method, inner = scope["method"], scope
         if method == "HEAD":
             inner = scope.get(AS_GET, scope)
         elif method not in METHODS:
             method = OTHER
         route = route_of(inner)
-        served: Served | None = inner.get(SERVED)
-        if served is None:
-            model, sequences = "", 0
-            labels: Labels = (method, route, model, "", status)
-        else:
-            model, version, sequences = served[:3]
-            labels = (method, route, model, version, status)
-        self._counters.count(labels, sequences, time.perf_counter() - started, size_of(length, inner))
+        model: Model | None = inner.get(MODEL)
+        steps: Steps | None = inner.get(STEPS)
+        name, version = ("", "") if model is None else (model.card.name, model.version)
+        labels: Labels = (method, route, name, version, status)
+        sequences = 0 if steps is None else steps.sequences
+        self._counters.count(labels, sequences, time.perf_counter() - started, size_of(inner))
         if status >= 400 and REFUSED in inner:
-            self._counters.count_refusal(model, inner[REFUSED])
+            self._counters.count_refusal(name, inner[REFUSED])
         if self._traced:
-            tracing.add_steps(scope, route, served)
+            tracing.add_steps(scope, route, model, steps)
 
-    def _log_line(self, log: LogRequest, scope: Scope, status: int, seconds: float, size: int, sent: int) -> None:  # noqa: PLR0913, PLR0917
+    def _log_line(self, log: LogRequest, scope: Scope, status: int, seconds: float, sent: int) -> None:
         inner = scope.get(AS_GET, scope)
         client = scope.get("client")
         fields = {
@@ -136,26 +140,27 @@ class Observing:
             "path": shown(scope["path"]),
             "status": status,
             "seconds": round(seconds, 6),
-            "bytes_in": size,
+            "bytes_in": size_of(inner),
             "bytes_out": sent,
             "client": shown(client[0]) if client else "",
-            "request_id": request_id.get().decode(),
+            "request_id": scope[REQUEST_ID].decode(),
         }
-        served: Served | None = inner.get(SERVED)
-        if served is not None:
-            fields |= {"model": served.model, "version": served.version}
-            if served.ended:
-                fields |= {
-                    "sequences": served.sequences,
-                    "decode_seconds": round(served.decode, 6),
-                    "queue_seconds": round(served.queue, 6),
-                    "inference_seconds": round(served.inference, 6),
-                    "encode_seconds": round(served.encode, 6),
-                }
+        model: Model | None = inner.get(MODEL)
+        if model is not None:
+            fields |= {"model": model.card.name, "version": model.version}
+        steps: Steps | None = inner.get(STEPS)
+        if steps is not None:
+            fields |= {
+                "sequences": steps.sequences,
+                "decode_seconds": round(steps.decode, 6),
+                "queue_seconds": round(steps.queue, 6),
+                "inference_seconds": round(steps.inference, 6),
+                "encode_seconds": round(steps.encode, 6),
+            }
         if REFUSED in inner:
             fields["refused"] = inner[REFUSED]
-        if KEY in scope:
-            fields["key"] = shown(scope[KEY])
+        if KEY_ID in scope:
+            fields["key"] = shown(scope[KEY_ID])
         if self._traced and (trace_id := tracing.trace_id()) is not None:
             fields["trace_id"] = trace_id
         log(fields)
@@ -173,8 +178,9 @@ def counted(receive: Receive, scope: Scope) -> Receive:
     return receive_counted
 
 
-def size_of(length: bytes, scope: Scope) -> int:
+def size_of(scope: Scope) -> int:
     """Return the bytes of a request's body: the declared ones, or those that arrived if it is sent in chunks."""
+    length = headers_of(scope).get(b"content-length", b"")
     return int(length) if length.isdigit() else scope.get(RECEIVED, 0)
 
 

@@ -1,4 +1,4 @@
-"""Middleware that protects browsers: the hosts of requests, forms of other sites, and headers of all answers."""
+"""Middleware that protects browsers: the hosts of requests, and forms of other sites."""
 
 import ipaddress
 import re
@@ -8,10 +8,10 @@ from typing import Final
 
 from fastapi import Request
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.error_answers import answer_service_error
-from service.api.security_headers import POLICY, POLICY_HEADER, headers_of_answers
+from service.api.request_headers import headers_of
 from service.errors import Forbidden, ServiceError, WrongHost
 
 #: A name or an address as `Host` has it, and its port.
@@ -25,7 +25,7 @@ FORM_TYPES: Final = frozenset({"", "text/plain", "application/x-www-form-urlenco
 
 
 class Protection:
-    """ASGI middleware that refuses wrong hosts and forms of other sites, and adds security headers to all answers.
+    """ASGI middleware that refuses wrong hosts and forms of other sites.
 
     Args:
         app: answers the requests that are allowed.
@@ -40,36 +40,19 @@ class Protection:
         self.app = app
         self._hosts = tuple(hosts)
         self._origins = frozenset(origins)
-        self._headers = headers_of_answers(shared=ALL in origins)
-        self._headers_and_policy = [*self._headers, (POLICY_HEADER, POLICY)]
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
             return self.app(scope, receive, send)
 
-        def protected(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                headers = message.get("headers", ())
-                for name, _ in headers:
-                    if name == POLICY_HEADER:  # of the page, of `/docs` or of a chart
-                        more = self._headers
-                        break
-                else:
-                    more = self._headers_and_policy
-                message["headers"] = [*headers, *more]
-            return send(message)
-
         try:
             if self._hosts:
                 require_host(scope, self._hosts)
-            if scope["method"] == "POST":
-                for name, _ in scope["headers"]:
-                    if name == b"origin":  # browsers send it with every form of another site
-                        self._require_no_foreign_form(Headers(scope=scope))
-                        break
+            if scope["method"] == "POST" and b"origin" in headers_of(scope):  # with every form of another site
+                self._require_no_foreign_form(Headers(scope=scope))
         except ServiceError as error:
-            return answer_service_error(Request(scope), error)(scope, receive, protected)
-        return self.app(scope, receive, protected)
+            return answer_service_error(Request(scope), error)(scope, receive, send)
+        return self.app(scope, receive, send)
 
     def _require_no_foreign_form(self, headers: Headers) -> None:
         """Refuse a request that a page of another site can make a browser post without leave.

@@ -4,7 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError, model_validator
@@ -15,6 +16,7 @@ from service.api.codecs.padding import PaddedSequences
 from service.api.codecs.records import loads_records
 from service.api.codecs.sequences import NamedFeatures, SequenceFields
 from service.api.content_encoding import decoder_of
+from service.api.request_headers import headers_of
 from service.artifact.card import ModelCard
 from service.errors import InvalidInput, TooLarge, UnfinishedBody, UnknownModel
 from service.problems import in_plain_words
@@ -130,12 +132,18 @@ def require_structure(text: bytes, most_sequences: int, card: ModelCard, names: 
 class KnownFields(BaseModel):
     """An object without unknown fields, which would be ignored in silence."""
 
+    _names: ClassVar[frozenset[str]]
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        cls._names = frozenset(cls.model_fields)  # a look at `model_fields` takes a microsecond
+
     @model_validator(mode="before")
     @classmethod
     def _no_others(cls, value: object) -> object:
         # Not extra="forbid", which makes an error of each unknown field: a body may have millions.
-        if isinstance(value, dict) and not value.keys() <= cls.model_fields.keys():
-            unknown = next(name for name in value if name not in cls.model_fields)
+        if isinstance(value, dict) and not value.keys() <= cls._names:
+            unknown = next(name for name in value if name not in cls._names)
             raise ValueError(f"expected no other field than {', '.join(cls.model_fields)}, got {unknown[:80]!r}")
         return value
 
@@ -175,7 +183,11 @@ def validated(expected: type[M], value: object, where: str) -> M:
 
 def media_type_of(request: Request) -> str:
     """Return the media type that a body is declared to have, without parameters; `none` if it is not declared."""
-    declared: bytes = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"none")
+    return _media_type(headers_of(request.scope).get(b"content-type", b"none"))
+
+
+@lru_cache(256)
+def _media_type(declared: bytes) -> str:
     return declared.partition(b";")[0].strip().lower().decode("latin-1")
 
 
@@ -191,7 +203,7 @@ async def read_body(request: Request, limit: int, timeout: float) -> RequestBody
         UnfinishedBody: the body stops arriving.
         ClientDisconnect: the client disconnects before the end of the body.
     """
-    headers: dict[bytes, bytes] = dict(request.scope["headers"])
+    headers = headers_of(request.scope)
     decoder = decoder_of(request.scope["headers"], limit) if b"content-encoding" in headers else None
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:

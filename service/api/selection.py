@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Query, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from service.api.inference import SERVED, Served
+from service.api.inference import MODEL
 from service.api.request_body import M, validated
 from service.errors import InvalidInput
 from service.problems import shown
@@ -39,7 +39,7 @@ class Selection(BaseModel):
         """Return the selected model."""
         plane: DataPlane = request.app.state.plane
         model = plane.model(self.model, self.version)
-        request.scope[SERVED] = Served(model.card.name, model.version)
+        request.scope[MODEL] = model
         return model
 
 

@@ -14,7 +14,8 @@ from opentelemetry import trace
 from starlette.types import Scope
 
 from service import __version__
-from service.api.inference import Served
+from service.api.inference import Steps
+from service.serving.model import Model
 
 #: Variables that say where spans are sent to. Without them there are no spans.
 ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -65,7 +66,7 @@ def trace_id() -> str | None:
     return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
 
-def add_steps(scope: Scope, route: str, served: Served | None) -> None:
+def add_steps(scope: Scope, route: str, model: Model | None, steps: Steps | None) -> None:
     """Name the span of the request after its route, and add spans for the steps of inference.
 
     FastAPI does not name the spans of inference routes, as `DirectRoutes` answers them.
@@ -77,22 +78,21 @@ def add_steps(scope: Scope, route: str, served: Served | None) -> None:
     span.set_attribute("http.route", route)
     if scope["query_string"]:  # a client may have sent a secret in it
         span.set_attribute("url.query", "REDACTED")
-    if served is None:
+    if model is not None:
+        span.set_attribute("attention_service.model", model.card.name)
+        span.set_attribute("attention_service.version", model.version)
+    if steps is None:
         return
-    span.set_attribute("attention_service.model", served.model)
-    span.set_attribute("attention_service.version", served.version)
-    if not served.ended:
-        return
-    span.set_attribute("attention_service.sequences", served.sequences)
+    span.set_attribute("attention_service.sequences", steps.sequences)
     tracer = trace.get_tracer("attention-service", __version__)
     epoch = time.time() - time.perf_counter()
-    queued = served.received + served.decode
-    called = queued + served.queue
+    queued = steps.received + steps.decode
+    called = queued + steps.queue
     for name, begin, end in (
-        ("decode", served.received, queued),
+        ("decode", steps.received, queued),
         ("queue", queued, called),
-        ("inference", called, called + served.inference),
-        ("encode", served.ended - served.encode, served.ended),
+        ("inference", called, called + steps.inference),
+        ("encode", steps.ended - steps.encode, steps.ended),
     ):
         step = tracer.start_span(name, start_time=int((epoch + begin) * 1e9))
         step.end(int((epoch + end) * 1e9))

@@ -61,6 +61,7 @@ class Model:
 
     Attributes:
         numbers: how many numbers each output has for one sequence.
+        most_numbers: how many numbers an answer to one sequence has at most.
         load_seconds: how long it took to read, verify and warm up the version.
     """
 
@@ -82,6 +83,7 @@ class Model:
         self.statistics = Statistics(limits.max_batch, shared / "statistics" if shared else None, key)
         sizes = verified.golden.sizes
         self.numbers = {name: math.prod(filter(None, shape_of(name, sizes))) for name in (*OUTPUTS, IMPORTANCE)}
+        self.most_numbers = sum(self.numbers.values()) + self.numbers[IMPORTANCE]
         self.batcher = Batcher(
             verified.engine.run,
             max_batch=limits.max_batch,

@@ -1,7 +1,7 @@
 """`POST /predict`: predictions, each with the attention of the same forward pass."""
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
@@ -160,7 +160,7 @@ def encode(
     Raises:
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
-    head = b'%b,"predictions":[' % orjson.dumps({"model": model.card.name, "version": model.version})[:-1]
+    head = _head(model.card.name, model.version)
     count, numbers = len(outputs[PREDICTION]), sum([output.size for output in outputs.values()])
     rows = partial(encode_predictions, attention=attention, target=model.card.target, probabilities=probabilities)
     if numbers <= NUMBERS_OF_PART:
@@ -177,3 +177,9 @@ def encode(
         )
         parts.append(b"%b%b" % (b"," if start else b"", b",".join(part)))
     return ResponseInParts([*parts, b"]}"], {}, JSON)
+
+
+@lru_cache(256)
+def _head(model: str, version: int) -> bytes:
+    """Return the text of an answer before its first prediction."""
+    return b'%b,"predictions":[' % orjson.dumps({"model": model, "version": version})[:-1]
