@@ -43,7 +43,7 @@ from service.artifact.gate import OpenEngine
 from service.engines import opener
 from service.errors import ArtifactError
 from service.keys import KeyFile, KeyFileError
-from service.logs import request_log
+from service.logs import RequestLog
 from service.serving.cpus import threads_allowed
 from service.serving.dataplane import DataPlane
 from service.serving.loading import ModelLoader
@@ -171,7 +171,7 @@ def add_middleware(app: FastAPI, settings: Settings, keys: KeyFile | None, *, tr
     if settings.access_log:
         app.add_middleware(ForwardedClient, trusted_hosts=list(listed(settings.trusted_proxies)))
     logs = settings.access_log and settings.log_level in ("debug", "info")
-    log = request_log(settings.log_format) if logs else None
+    log = RequestLog(settings.log_format) if logs else None
     app.add_middleware(Observing, counters=app.state.counters, log=log, traced=traced)
 
 

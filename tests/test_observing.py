@@ -1,5 +1,6 @@
 """The outermost middleware: request ids and the lines of the log."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable
@@ -27,9 +28,15 @@ def make(artifacts: Path) -> Callable[..., FastAPI]:
     return lambda **more: create_app(Settings(artifacts=artifacts, model="after-lstm", access_log=True, **more))
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+async def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     """Return the lines of JSON on the standard output so far."""
-    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return [json.loads(line) for line in (await printed(capsys)).splitlines()]
+
+
+async def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the standard output so far."""
+    await asyncio.sleep(0)  # the lines of a turn of the event loop are written at its end
+    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize("sent", ["abc", "A-z_0.9:/+=@", "x" * 128])
@@ -55,7 +62,7 @@ async def test_a_line_has_all_fields(make: Callable[..., FastAPI], capsys: pytes
     async with connect(app) as client:
         answer = await client.post("/predict?version=1", json=SEQUENCE, headers={ID: "mine"})
         refused = await client.get("/model", params={"model": "none"})
-    good, bad = lines(capsys)
+    good, bad = await lines(capsys)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", good.pop("time"))
     timing = dict(re.findall(r"(\w+);dur=([\d.]+)", answer.headers["Server-Timing"]))
     for step, milliseconds in timing.items():
@@ -89,7 +96,7 @@ async def test_every_field_is_documented(make: Callable[..., FastAPI], capsys: p
     async with connect(make(log_format="json")) as client:
         await client.post("/predict", json=SEQUENCE)
         await client.get("/model?model=none")
-    used = set().union(*lines(capsys))
+    used = set().union(*await lines(capsys))
     assert documented == used | {"logger", "exception", "key", "trace_id"}
 
 
@@ -108,16 +115,16 @@ async def test_no_client_can_forge_a_line_or_have_its_data_logged(
         await client.get("/a%0a2026-12-31T12:00:00Z%20info%20forged%1b[31m%c3%a4?key=query-secret", headers=headers)
         await client.post("/predict?token=query-secret", json=SEQUENCE, headers=headers)
         await client.get("/" + "y" * 5000)
-    printed = capsys.readouterr().out
-    assert len(printed.splitlines()) == 3
-    assert printed.isascii()
-    assert "\x1b" not in printed
-    assert r"\n2026" in printed
-    assert "y" * 190 in printed
-    assert "y" * 201 not in printed
-    assert printed.count("team-a") == 3
+    text = await printed(capsys)
+    assert len(text.splitlines()) == 3
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert r"\n2026" in text
+    assert "y" * 190 in text
+    assert "y" * 201 not in text
+    assert text.count("team-a") == 3
     for secret in ("c3VwZXItc2VjcmV0", "crumbs", "query-secret", "0.123456", "654321"):
-        assert secret not in printed
+        assert secret not in text
 
 
 async def test_an_unexpected_error_has_its_id_and_its_line(
@@ -132,7 +139,7 @@ async def test_an_unexpected_error_has_its_id_and_its_line(
 
     async with connect(app) as client:
         answer = await client.get("/broken")
-    (line,) = lines(capsys)
+    (line,) = await lines(capsys)
     assert (answer.status_code, answer.json()) == (500, {"detail": "internal error"})
     assert (line["status"], line["route"], line["bytes_out"]) == (500, "/broken", len(answer.content))
     assert line["request_id"] == answer.headers[ID]

@@ -33,8 +33,9 @@ Decoder = Callable[[RequestBody, Model, int], tuple[Question, Encoder]]
 #: Key of the scope with the model, once it is selected, and with the `Steps`, once they are over.
 MODEL: Final = "attention_service.model"
 STEPS: Final = "attention_service.steps"
-#: Paths whose routes are cached.
+#: The routes of so many paths are kept, each of at most so many characters: clients choose the paths.
 MOST_PATHS: Final = 1024
+LONGEST_PATH: Final = 200
 #: Durations in milliseconds, as https://www.w3.org/TR/server-timing/ defines them.
 SERVER_TIMING: Final = b"decode;dur=%.3f, queue;dur=%.3f, inference;dur=%.3f, encode;dur=%.3f"
 #: More numbers than these are encoded in a thread.
@@ -79,11 +80,12 @@ class DirectRoutes:
         self.most = most
         self.routes = routes
         self._running = 0
-        self._found = lru_cache(MOST_PATHS)(self._find)  # most requests have one of a few paths
+        self._kept = lru_cache(MOST_PATHS)(self._find)  # most requests have one of a few paths
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] == "http" and scope["method"] == "POST":
-            found = self._found(scope.get("root_path", ""), scope["path"])
+            path = scope["path"]
+            found = (self._kept if len(path) <= LONGEST_PATH else self._find)(scope.get("root_path", ""), path)
             if found is not None:
                 scope.update(found)
                 return self._answer(scope, receive, send)

@@ -5,7 +5,8 @@ import os
 import re
 import time
 from collections.abc import Awaitable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +19,7 @@ from service.api.error_answers import DISCONNECTED, REFUSED, answer_unexpected_e
 from service.api.inference import MODEL, STEPS, Steps
 from service.api.request_headers import REQUEST_ID, REQUEST_ID_HEADER, headers_of, name_request_in_log
 from service.api.security_headers import HEADERS, HEADERS_BESIDE_POLICY, POLICY_HEADER
-from service.logs import LogRequest, shown
+from service.logs import RequestLog, shown
 from service.serving.labelled_counts import Labels
 from service.serving.model import Model
 
@@ -51,7 +52,7 @@ class Observing:
         traced: whether FastAPI makes spans.
     """
 
-    def __init__(self, app: ASGIApp, counters: Counters, log: LogRequest | None, *, traced: bool) -> None:
+    def __init__(self, app: ASGIApp, counters: Counters, log: RequestLog | None, *, traced: bool) -> None:
         self.app = app
         self._counters = counters
         self._in_flight = counters.in_flight
@@ -111,7 +112,8 @@ class Observing:
                 status = status or DISCONNECTED
                 self._count(scope, status, started)
             if self._log is not None:
-                self._log_line(self._log, scope, status, time.perf_counter() - started, sent)
+                trace_id = tracing.trace_id() if self._traced else None
+                self._log.add(partial(fields_of, scope, status, time.perf_counter() - started, sent, trace_id))
 
     def _count(self, scope: Scope, status: int, started: float) -> None:
         method, inner = scope["method"], scope
@@ -130,40 +132,6 @@ class Observing:
             self._counters.count_refusal(name, inner[REFUSED])
         if self._traced:
             tracing.add_steps(scope, route, model, steps)
-
-    def _log_line(self, log: LogRequest, scope: Scope, status: int, seconds: float, sent: int) -> None:
-        inner = scope.get(AS_GET, scope)
-        client = scope.get("client")
-        fields = {
-            "method": shown(scope["method"]),
-            "route": route_of(inner),
-            "path": shown(scope["path"]),
-            "status": status,
-            "seconds": round(seconds, 6),
-            "bytes_in": size_of(inner),
-            "bytes_out": sent,
-            "client": shown(client[0]) if client else "",
-            "request_id": scope[REQUEST_ID].decode(),
-        }
-        model: Model | None = inner.get(MODEL)
-        if model is not None:
-            fields |= {"model": model.card.name, "version": model.version}
-        steps: Steps | None = inner.get(STEPS)
-        if steps is not None:
-            fields |= {
-                "sequences": steps.sequences,
-                "decode_seconds": round(steps.decode, 6),
-                "queue_seconds": round(steps.queue, 6),
-                "inference_seconds": round(steps.inference, 6),
-                "encode_seconds": round(steps.encode, 6),
-            }
-        if REFUSED in inner:
-            fields["refused"] = inner[REFUSED]
-        if KEY_ID in scope:
-            fields["key"] = shown(scope[KEY_ID])
-        if self._traced and (trace_id := tracing.trace_id()) is not None:
-            fields["trace_id"] = trace_id
-        log(fields)
 
 
 def counted(receive: Receive, scope: Scope) -> Receive:
@@ -188,3 +156,51 @@ def route_of(scope: Scope) -> str:
     """Return the path of a request's route, with names in place of its variable parts."""
     path: str = getattr(scope.get("route"), "path_format", UNKNOWN)
     return path
+
+
+def fields_of(scope: Scope, status: int, seconds: float, sent: int, trace_id: str | None) -> dict[str, Any]:
+    """Return the fields of the line of a request.
+
+    Args:
+        scope: its scope.
+        status: the status of its answer.
+        seconds: how long it took.
+        sent: bytes of the answer's body.
+        trace_id: the id of its trace, if it has one.
+    """
+    inner = scope.get(AS_GET, scope)
+    client = scope.get("client")
+    fields: dict[str, Any] = {
+        "method": shown(scope["method"]),
+        "route": route_of(inner),
+        "path": shown(scope["path"]),
+        "status": status,
+        "seconds": _rounded(seconds),
+        "bytes_in": size_of(inner),
+        "bytes_out": sent,
+        "client": shown(client[0]) if client else "",
+        "request_id": scope[REQUEST_ID].decode(),
+    }
+    model: Model | None = inner.get(MODEL)
+    if model is not None:
+        fields |= {"model": model.card.name, "version": model.version}
+    steps: Steps | None = inner.get(STEPS)
+    if steps is not None:
+        fields |= {
+            "sequences": steps.sequences,
+            "decode_seconds": _rounded(steps.decode),
+            "queue_seconds": _rounded(steps.queue),
+            "inference_seconds": _rounded(steps.inference),
+            "encode_seconds": _rounded(steps.encode),
+        }
+    if REFUSED in inner:
+        fields["refused"] = inner[REFUSED]
+    if KEY_ID in scope:
+        fields["key"] = shown(scope[KEY_ID])
+    if trace_id is not None:
+        fields["trace_id"] = trace_id
+    return fields
+
+
+def _rounded(seconds: float) -> float:
+    return int(seconds * 1e6) / 1e6  # `round` takes five times as long

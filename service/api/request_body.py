@@ -29,6 +29,8 @@ JSON: Final = "application/json"
 #: The UTF-8 byte order mark, which some editors and clients write before JSON.
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 CSV: Final = "text/csv"
+#: Further bytes of the header `Content-Type` are ignored.
+LONGEST_MEDIA_TYPE: Final = 200
 #: Bodies of more bytes are decoded in a thread.
 LARGE_BODY: Final = 256 * 2**10
 #: Bodies of more bytes are decoded in a thread if they are tables or name features, which takes longer.
@@ -183,10 +185,10 @@ def validated(expected: type[M], value: object, where: str) -> M:
 
 def media_type_of(request: Request) -> str:
     """Return the media type that a body is declared to have, without parameters; `none` if it is not declared."""
-    return _media_type(headers_of(request.scope).get(b"content-type", b"none"))
+    return _media_type(headers_of(request.scope).get(b"content-type", b"none")[:LONGEST_MEDIA_TYPE])
 
 
-@lru_cache(256)
+@lru_cache(256)  # most clients send the same
 def _media_type(declared: bytes) -> str:
     return declared.partition(b";")[0].strip().lower().decode("latin-1")
 

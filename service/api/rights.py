@@ -9,6 +9,7 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, compile_path
 from starlette.types import Scope
 
+from service.api.inference import LONGEST_PATH, MOST_PATHS
 from service.api.prefix import route_path
 from service.keys import Right
 from service.settings import OpenGroup
@@ -83,9 +84,6 @@ RIGHT_OF: Final[Mapping[Group, Right]] = {
     "predict": "predict",
     "control": "control",
 }
-#: The needs of so many paths are kept, each of at most so many characters: clients choose the paths.
-MOST_PATHS: Final = 1024
-LONGEST_PATH: Final = 200
 
 
 def open_routes(opened: Iterable[str]) -> frozenset[str]:
