@@ -141,7 +141,7 @@ class JsonResponse(Response):
     background = None
 
     def __init__(self, content: bytes) -> None:
-        # Not by Starlette's, which takes as long as encoding the answer to a small request.
+        # Not by Starlette's, which takes longer than orjson does for a small answer.
         self.body = content
         self.raw_headers = [(b"content-length", b"%d" % len(content)), (b"content-type", JSON.encode())]
 

@@ -138,7 +138,7 @@ class KnownFields(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        cls._names = frozenset(cls.model_fields)  # a look at `model_fields` takes a microsecond
+        cls._names = frozenset(cls.model_fields)  # `model_fields` is slow for every request
 
     @model_validator(mode="before")
     @classmethod

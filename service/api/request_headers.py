@@ -16,7 +16,7 @@ REQUEST_ID: Final = "attention_service.request_id"
 def headers_of(scope: Scope) -> dict[bytes, bytes]:
     """Return the headers of a request by their names in lower case; of repeated ones, the last.
 
-    All layers share one dictionary for each request: a search through the list would cost each of them a microsecond.
+    All layers share one dictionary for each request.
     """
     headers: dict[bytes, bytes] | None = scope.get(HEADERS)
     if headers is None:

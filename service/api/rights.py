@@ -111,15 +111,17 @@ class Needs:
 
     def of(self, scope: Scope) -> Need:
         """Return what a request needs."""
-        # As Starlette matches it: without the prefix, and with all percent-encodings decoded by the server.
-        path = route_path(scope)
-        return (self._kept if len(path) <= LONGEST_PATH else self._find)(scope["method"], path)
+        path = scope["path"]
+        find = self._kept if len(path) <= LONGEST_PATH else self._find
+        return find(scope["method"], path, scope.get("root_path", ""))
 
-    def _find(self, method: str, path: str) -> Need:
+    def _find(self, method: str, path: str, root_path: str) -> Need:
         """Return the need of the first route that takes a method and a path.
 
         A request that no route takes needs any key, so that only clients with a key learn which routes there are.
         """
+        # As Starlette matches it: without the prefix, and with all percent-encodings decoded by the server.
+        path = route_path({"path": path, "root_path": root_path})
         matching = [(methods, need) for pattern, methods, need in self._rules if pattern.match(path)]
         if method == "OPTIONS":  # answered with the methods of the path
             return None if any(need is None for _, need in matching) else "any"
