@@ -132,6 +132,7 @@ def test_a_taken_port_is_said_first(artifacts: Path, workers: str) -> None:
 def test_sighup_restarts_it_without_a_lost_request(artifacts: Path, workers: int) -> None:
     """New processes load everything again. Requests wait meanwhile, and all are answered."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", str(workers)) as (url, process):
+        assert post(f"{url}/predict", json=BODY, timeout=30).status_code == 200  # so that no process has counted none
         for _ in range(3 - workers):
             before = workers_of(process)
             posted = itertools.count(get(f"{url}/attention").json()["live"]["start"]["sequences"] + 1)
