@@ -24,7 +24,7 @@ ENV INSTALL="/opt/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --
 
 # The dependencies come first, so that a change of the source does not install them again.
 FROM installer AS service-installer
-RUN $INSTALL --requirement pyproject.toml
+RUN $INSTALL --requirement pyproject.toml --extra otel
 ARG VERSION=0.0.0
 COPY . .
 RUN SETUPTOOLS_SCM_PRETEND_VERSION=$VERSION $INSTALL --no-deps .

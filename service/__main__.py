@@ -56,7 +56,11 @@ def main() -> None:
     if settings.workers == 1:
         serve(config, check)
         return
-    with tempfile.TemporaryDirectory(prefix="attention-service-") as shared:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="attention-service-")
+    except OSError as error:
+        raise SystemExit(f"error: several workers need a writable temporary folder: set TMPDIR ({error})") from None
+    with folder as shared:
         os.environ[SHARED_FOLDER] = shared
         if not serve(config, check) and (Path(shared) / FAILED).exists():
             raise SystemExit(STARTUP_FAILURE)

@@ -172,7 +172,7 @@ def add_middleware(app: FastAPI, settings: Settings, keys: KeyFile | None, *, tr
         app.add_middleware(ForwardedClient, trusted_hosts=list(listed(settings.trusted_proxies)))
     logs = settings.access_log and settings.log_level in ("debug", "info")
     log = RequestLog(settings.log_format) if logs else None
-    app.add_middleware(Observing, counters=app.state.counters, log=log, traced=traced)
+    app.add_middleware(Observing, counters=app.state.counters, log=log, most_body=settings.max_body, traced=traced)
 
 
 def add_routes(app: FastAPI) -> None:

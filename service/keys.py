@@ -138,13 +138,13 @@ def _key_of(words: Sequence[str]) -> Key | None:
     return Key(name, frozenset(named), bytes.fromhex(found[1]))
 
 
-def _state_of(path: Path) -> tuple[int, int, int] | None:
-    """Return what changes with the content of a file; None if the file is missing."""
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    """Return what changes with the content or the rights of a file; None if the file is missing."""
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def make_key(arguments: Sequence[str]) -> None:

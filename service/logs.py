@@ -21,6 +21,8 @@ Fields = Callable[[], Mapping[str, Any]]
 #: Longest text from a client in a line, and longest message of an event.
 LONGEST_TEXT: Final = 200
 LONGEST_EVENT: Final = 4000
+#: Most bytes of a write to a pipe that those of other worker processes cannot interrupt: PIPE_BUF of pipe(7).
+PIPE_BYTES: Final = 4096
 
 #: Id of the request that this task answers; empty outside of requests.
 request_id: ContextVar[bytes] = ContextVar("request_id", default=b"")
@@ -58,7 +60,16 @@ class RequestLog:
 
     def _write_lines(self) -> None:
         waiting, self._waiting = self._waiting, []
-        self._write(b"\n".join([self._line(seconds, fields()) for seconds, fields in waiting]))
+        lines: list[bytes] = []
+        size = 0
+        for seconds, fields in waiting:
+            line = self._line(seconds, fields())
+            size += len(line) + 1
+            if lines and size > PIPE_BYTES:
+                self._write(b"\n".join(lines))
+                lines, size = [], len(line) + 1
+            lines.append(line)
+        self._write(b"\n".join(lines))
 
     def _line(self, seconds: float, fields: Mapping[str, Any]) -> bytes:
         # structlog's loggers and its time take three times as long as its renderers.
@@ -106,11 +117,13 @@ def _as_json(_: WrappedLogger, __: str, event: EventDict) -> bytes:
 def _as_text(_: WrappedLogger, __: str, event: EventDict) -> bytes:
     """Return time, level and message, then the other fields as `name=value`, then a traceback on further lines."""
     time, level, message, traceback = (event.pop(key, "") for key in ("time", "level", "event", "exception"))
+    message = message.rstrip("\n")
     if not message.isprintable():  # an event of several lines could forge a line
         message = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in message)
     fields = LOGFMT(None, "", event)
     line = f"{time} {level:<8} {message}{' ' if fields else ''}{fields}"
-    return (f"{line}\n{traceback}" if traceback else line).encode(errors="backslashreplace")
+    # Indented, as the text of an error may look like a line.
+    return ("\n    ".join([line, *traceback.splitlines()]) if traceback else line).encode(errors="backslashreplace")
 
 
 RENDERERS: Final[Mapping[Format, Callable[[WrappedLogger, str, EventDict], bytes]]] = {

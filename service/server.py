@@ -125,17 +125,25 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: StoppableConfig, hangups: _Hangups) -> None:
         super().__init__(config)
-        self.restarts = False
+        self._restarts = False
         self._hangups = hangups
+        self._stoppable = config
+
+    @property
+    def restarts(self) -> bool:
+        """Whether the process executes itself again at the end. A signal to stop is stronger than SIGHUP."""
+        return self._restarts and not self._stoppable.stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         _announce(sockets or [], self.config)
 
     def handle_hangup(self, *_: object) -> None:
+        if self._stoppable.stopping:
+            return
         meaning = self._hangups.meaning()
         if meaning != "nothing":
-            self.restarts, self.should_exit = meaning == "restart", True
+            self._restarts, self.should_exit = meaning == "restart", True
 
 
 class _Supervisor(Multiprocess):

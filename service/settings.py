@@ -1,6 +1,7 @@
 """Every setting of the service: its name, default and help, for flags and environment variables."""
 
 import ipaddress
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,9 @@ ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^\s/,*?#@]+")
 HOST: Final = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 #: Groups of routes that may be open to clients without a key.
 OpenGroup = Literal["probes", "page", "metrics", "read", "predict"]
+
+#: Settings whose variables must not be empty. Other empty variables are ignored.
+PROTECTING: Final = ("keys", "tls_cert", "tls_client_ca")
 
 
 class Settings(BaseSettings):
@@ -102,18 +106,21 @@ class Settings(BaseSettings):
     write_timeout: float = Field(
         30,
         gt=0,
+        allow_inf_nan=False,
         description="longest time in which a client takes nothing of its answer, in seconds; then its connection is "
         "closed",
     )
     drain_delay: float = Field(
         0,
         ge=0,
+        le=86_400,
         description="time from SIGTERM until no further connections are accepted, in seconds; /health/ready answers "
         "503 meanwhile, and requests are answered",
     )
     drain_timeout: float | None = Field(
         None,
         gt=0,
+        le=86_400,
         description="longest time after that delay for the accepted requests, in seconds; as --timeout without it",
     )
     root_path: str = Field(
@@ -291,6 +298,9 @@ class Settings(BaseSettings):
         Raises:
             SystemExit: a setting is wrong. The message names it and the expected value.
         """
+        for name in PROTECTING:  # a template with an unset variable must not open the service
+            if os.environ.get(variable := f"SERVICE_{name.upper()}") == "":
+                raise SystemExit(f"error: {variable}: expected a file, got nothing: unset the variable to do without")
         try:
             return CliApp.run(cls, cli_args=list(without_serve(arguments)))
         except ValidationError as error:

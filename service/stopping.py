@@ -31,6 +31,7 @@ class StoppableConfig(ServerConfig):
     In a worker process, the supervisor sends SIGTERM, so SIGINT, which a terminal sends to all processes, is ignored.
 
     Attributes:
+        stopping: whether a signal has begun the stop of this process.
         listeners: the sockets that the server listens on.
         drain_delay: time from the signal until no further connections are accepted, in seconds.
         drain_timeout: longest time after that for the accepted requests, in seconds.
@@ -40,6 +41,7 @@ class StoppableConfig(ServerConfig):
         self, *args: Any, listeners: Sequence[socket.socket], drain_delay: float, drain_timeout: float, **options: Any
     ) -> None:
         super().__init__(*args, timeout_graceful_shutdown=math.ceil(drain_timeout), **options)
+        self.stopping = False
         self.listeners = listeners
         self.drain_delay = drain_delay
         self.drain_timeout = drain_timeout
@@ -78,14 +80,13 @@ class Drain:
     def __init__(self, config: StoppableConfig, stop: Any) -> None:
         self._config = config
         self._stop = stop
-        self._begun = False
 
     def handle_signal(self, number: int, _: FrameType | None) -> None:
         """Begin to stop; end the process at once if it has begun already."""
-        if self._begun:
+        if self._config.stopping:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
-        self._begun = True
+        self._config.stopping = True
         self._config.loaded_app.state.plane.draining = True
         threading.Thread(target=self._run, args=[number], daemon=True).start()
 

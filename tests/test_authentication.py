@@ -145,7 +145,6 @@ async def test_other_forms_of_the_header_are_no_key(client: httpx.AsyncClient, v
         ("GET", "/health/live/../../models"),
         ("GET", "/some/where/models"),
         ("GET", "/some/where/some/where/models"),
-        ("GET", "/some/where"),
         ("GET", "/some/whereelse"),
         ("HEAD", "/models"),
         ("OPTIONS", "/models"),
@@ -222,6 +221,13 @@ async def test_a_setting_opens_routes(artifacts: Path, key_file: Path) -> None:
             assert (await client.get("/metrics", headers=headers)).status_code == 200
         for path in ("/models", "/", "/health/live"):
             assert (await client.get(path)).status_code == 401
+
+
+async def test_the_page_below_a_prefix_is_open_with_and_without_a_slash(artifacts: Path, key_file: Path) -> None:
+    """The path without a slash leads to the one with it."""
+    settings = Settings(artifacts=artifacts, model="after-lstm", keys=key_file, root_path="/p")
+    async with connect(create_app(settings)) as client:
+        assert [(await client.get(path)).status_code for path in ("/p", "/p/", "/p/models")] == [307, 200, 401]
 
 
 async def test_control_needs_the_setting_as_well(artifacts: Path, key_file: Path) -> None:

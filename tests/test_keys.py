@@ -85,6 +85,22 @@ def test_the_file_is_read_again_when_it_changes(path: Path, caplog: pytest.LogCa
     assert file.find(b"d") is not None
 
 
+def test_a_file_is_read_once_its_owner_lets_the_service(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deleted key does not stay valid because the new file could not be read at first."""
+    file = KeyFile(path)
+
+    def unreadable(_: Path) -> list[keys.Key]:
+        raise keys.KeyFileError("cannot be read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys, "read_keys", unreadable)
+        path.write_text(line("other", "read", "d"))
+        assert file.find(b"b") is not None
+    path.chmod(0o400)
+    assert file.find(b"b") is None
+    assert file.find(b"d") is not None
+
+
 def test_the_file_is_not_looked_at_with_every_request(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A look takes longer than the comparison of keys."""
     monkeypatch.setattr(keys, "LOOK_SECONDS", 3600)

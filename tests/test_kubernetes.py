@@ -172,12 +172,12 @@ def test_volumes_and_mounts_belong_together(manifests: list[Manifest]) -> None:
 
 
 def test_a_stopping_pod_has_the_time_to_drain(rendered: dict[str, list[Manifest]]) -> None:
-    """Kubernetes waits for the delay, for the timeout, and for 5 more seconds."""
+    """Kubernetes waits for the delay, for the timeout, and for 10 more seconds."""
     settings = next(of_kind(rendered["example"], "ConfigMap"))["data"]
     drain = int(settings["SERVICE_DRAIN_DELAY"]) + int(settings["SERVICE_DRAIN_TIMEOUT"])
-    assert next(pods(rendered["example"]))["terminationGracePeriodSeconds"] == drain + 5
+    assert next(pods(rendered["example"]))["terminationGracePeriodSeconds"] == drain + 10
     runtime = {one["name"]: one["value"] for one in next(servers(KSERVE))["env"]}
-    assert int(runtime["SERVICE_DRAIN_DELAY"]) + int(runtime["SERVICE_DRAIN_TIMEOUT"]) + 5 == 30  # by default
+    assert int(runtime["SERVICE_DRAIN_DELAY"]) + int(runtime["SERVICE_DRAIN_TIMEOUT"]) + 10 == 30  # by default
 
 
 def test_the_parts_find_each_other(rendered: dict[str, list[Manifest]]) -> None:

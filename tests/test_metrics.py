@@ -87,6 +87,15 @@ async def test_every_request_is_counted_exactly(app: FastAPI) -> None:
     assert not any("after-lstm" in route or "no-route" in route for (route,) in routes)
 
 
+async def test_a_declared_length_does_not_spoil_the_sum_of_sizes(app: FastAPI) -> None:
+    """A client may declare any length, also on a route that reads no body."""
+    async with connect(app) as client:
+        await client.get("/health/live", headers={"Content-Length": "18446744073709551615"})
+        text = (await client.get("/metrics")).text
+    [total] = re.findall(r'request_body_bytes_sum{route="/health/live"} (\S+)', text)
+    assert float(total) == app.state.settings.max_body
+
+
 async def test_sequences_are_those_of_triton_and_of_the_client(app: FastAPI) -> None:
     """The histograms of a version count the same requests and calls as its statistics."""
     async with connect(app) as client:

@@ -31,7 +31,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(page.router)
     app.include_router(documentation.router)
-    app.add_middleware(Observing, counters=Counters(), log=None, traced=False)
+    app.add_middleware(Observing, counters=Counters(), log=None, most_body=0, traced=False)
     async with connect(app) as client:
         yield client
 

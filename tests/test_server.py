@@ -200,6 +200,34 @@ def test_sigterm_drains_and_a_second_one_ends_at_once(artifacts: Path, workers: 
         assert process.wait(timeout=30) == (1 if workers > 1 else -signal.SIGTERM)
 
 
+@pytest.mark.parametrize("signals", [(signal.SIGHUP, signal.SIGTERM), (signal.SIGTERM, signal.SIGHUP)])
+def test_sigterm_ends_it_despite_a_restart(artifacts: Path, signals: tuple[signal.Signals, signal.Signals]) -> None:
+    """Whichever signal is first, the process ends and does not start again."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--drain-delay", "1") as (_, process):
+        for number in signals:
+            process.send_signal(number)
+            time.sleep(0.05)
+        assert process.wait(timeout=60) == 0
+
+
+def test_a_stalled_request_is_answered_when_the_time_to_drain_is_over(artifacts: Path) -> None:
+    """The answer is one of the service, and the log has no defect."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--drain-timeout", "1") as (url, process):
+        connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
+        connection.putrequest("POST", "/predict")
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "100")
+        connection.endheaders(b"{")
+        process.send_signal(signal.SIGTERM)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (503, b'{"detail":"the service is stopping"}')
+        assert answer.headers["X-Request-ID"]
+        connection.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stdout is not None
+        assert "Exception" not in process.stdout.read()
+
+
 def test_a_worker_that_dies_is_replaced(artifacts: Path) -> None:
     """The other answers meanwhile."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--workers", "2") as (url, process):

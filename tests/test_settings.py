@@ -35,6 +35,7 @@ def test_settings_do_not_change() -> None:
         (["--pin", "x=y"], "pin: expected MODEL=VERSION, such as x=3, got x=y"),
         (["--pin", "x=1_0"], "pin: expected MODEL=VERSION, such as x=3, got x=1_0"),
         (["--timeout", "inf"], 'timeout: expected a finite number, got "inf"'),
+        (["--drain-delay", "inf"], "drain_delay: expected a number of at most 86400"),
         (["--root-path", "/v1"], "root_path: expected a path that does not begin as those of the protocols, got '/v1'"),
         (["--root-path", "x"], "error: root_path: expected a path such as /models-of-ours, got 'x'"),
         (["--trusted-proxies", "::1,1.2"], "trusted_proxies: expected addresses and networks, or \\*; got '1.2'"),
@@ -57,6 +58,15 @@ def test_a_wrong_variable_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatc
     """Environment variables have the same rules."""
     monkeypatch.setenv("SERVICE_TIMEOUT", "-1")
     with pytest.raises(SystemExit, match=r'error: timeout: expected a number above 0\.0, got "-1"'):
+        Settings.from_command_line([])
+
+
+def test_an_empty_variable_does_not_switch_protection_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other empty variables are ignored."""
+    monkeypatch.setenv("SERVICE_MODEL", "")
+    assert Settings.from_command_line([]).model is None
+    monkeypatch.setenv("SERVICE_KEYS", "")
+    with pytest.raises(SystemExit, match="error: SERVICE_KEYS: expected a file, got nothing"):
         Settings.from_command_line([])
 
 

@@ -67,7 +67,7 @@ def test_the_service_has_the_time_to_drain() -> None:
     """All variables are settings, and systemd waits longer than the service needs to drain."""
     variables = dict(pair.split("=") for pair in options()["Environment"].split())
     assert {name.removeprefix("SERVICE_").lower() for name in variables} <= set(Settings.model_fields)
-    assert int(options()["TimeoutStopSec"]) == int(variables["SERVICE_DRAIN_TIMEOUT"]) + 5
+    assert int(options()["TimeoutStopSec"]) == int(variables["SERVICE_DRAIN_TIMEOUT"]) + 10
 
 
 def test_reload_replaces_the_processes() -> None:

@@ -144,7 +144,7 @@ async def _handle_disconnect(_: Request, __: Exception) -> Response:
 
 def answer_unexpected_error(request: Request) -> Response:
     """Return the answer to an unexpected error, a defect. Its traceback is in the log and not in the answer."""
-    return _answer(request, 500, "internal error")
+    return _answer(request, 500, "internal error", {"Connection": "close"})  # the server closes it after a defect
 
 
 async def _handle_unexpected_error(request: Request, _: Exception) -> Response:

@@ -69,7 +69,9 @@ def _families_of_requests(counters: Counters) -> Iterator[Any]:
         _add(durations, labels, SECONDS, row[:DURATION_SUM], row[DURATION_SUM])
         _add(sizes, labels, BYTES, row[SIZES:SIZE_SUM], row[SIZE_SUM])
     refused = CounterMetricFamily(
-        f"{PREFIX}_refused", "Requests that were answered with an error, by its reason.", labels=("model", "reason")
+        f"{PREFIX}_refused",
+        "Refused requests, by the reason; unknown paths and methods have none.",
+        labels=("model", "reason"),
     )
     for labels, (count,) in counters.refused.totals().items():
         if count:

@@ -1,5 +1,6 @@
 """The outermost middleware: headers of all answers, counts, a line in the log, and spans."""
 
+import asyncio
 import itertools
 import os
 import re
@@ -15,11 +16,13 @@ from service.api import tracing
 from service.api.answers import AS_GET
 from service.api.authentication import KEY_ID
 from service.api.counters import Counters
-from service.api.error_answers import DISCONNECTED, REFUSED, answer_unexpected_error
+from service.api.error_answers import DISCONNECTED, REFUSED, answer_service_error, answer_unexpected_error
 from service.api.inference import MODEL, STEPS, Steps
 from service.api.request_headers import REQUEST_ID, REQUEST_ID_HEADER, headers_of, name_request_in_log
 from service.api.security_headers import HEADERS, HEADERS_BESIDE_POLICY, POLICY_HEADER
+from service.errors import Unavailable
 from service.logs import RequestLog, shown
+from service.serving.dataplane import STOPPING
 from service.serving.labelled_counts import Labels
 from service.serving.model import Model
 
@@ -49,11 +52,15 @@ class Observing:
         app: answers the requests.
         counters: counts them.
         log: writes the line of a request; None for no lines.
+        most_body: most bytes of a body. Larger ones are counted as this size.
         traced: whether FastAPI makes spans.
     """
 
-    def __init__(self, app: ASGIApp, counters: Counters, log: RequestLog | None, *, traced: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, counters: Counters, log: RequestLog | None, *, most_body: int, traced: bool
+    ) -> None:
         self.app = app
+        self._most_body = most_body
         self._counters = counters
         self._in_flight = counters.in_flight
         self._log = log
@@ -97,17 +104,21 @@ class Observing:
                     self._count(scope, status, started)
             return send(message)
 
-        in_flight = self._in_flight
-        in_flight[0] += 1
+        self._in_flight[0] += 1
         try:
             await self.app(scope, receive, send_observed)
+        except asyncio.CancelledError:
+            if status:
+                raise
+            # The drain timeout is over. Without this, the server would answer 500 and log a defect.
+            await answer_service_error(Request(scope), Unavailable(STOPPING))(scope, receive, send_observed)
         except Exception:
             name_request_in_log(scope)  # the server logs the error
             if not status:  # Starlette's own answer would not pass here
                 await answer_unexpected_error(Request(scope))(scope, receive, send_observed)
             raise
         finally:
-            in_flight[0] -= 1
+            self._in_flight[0] -= 1
             if not ended:
                 status = status or DISCONNECTED
                 self._count(scope, status, started)
@@ -127,11 +138,12 @@ class Observing:
         name, version = ("", "") if model is None else (model.card.name, model.version)
         labels: Labels = (method, route, name, version, status)
         sequences = 0 if steps is None else steps.sequences
-        self._counters.count(labels, sequences, time.perf_counter() - started, size_of(inner))
+        size = min(size_of(inner), self._most_body)  # a client may declare any length
+        self._counters.count(labels, sequences, time.perf_counter() - started, size)
         if status >= 400 and REFUSED in inner:
             self._counters.count_refusal(name, inner[REFUSED])
         if self._traced:
-            tracing.add_steps(scope, route, model, steps)
+            tracing.add_steps(scope, None if route == UNKNOWN else route, model, steps)
 
 
 def counted(receive: Receive, scope: Scope) -> Receive:

@@ -121,7 +121,7 @@ class Needs:
         A request that no route takes needs any key, so that only clients with a key learn which routes there are.
         """
         # As Starlette matches it: without the prefix, and with all percent-encodings decoded by the server.
-        path = route_path({"path": path, "root_path": root_path})
+        path = route_path({"path": path, "root_path": root_path}) or "/"
         matching = [(methods, need) for pattern, methods, need in self._rules if pattern.match(path)]
         if method == "OPTIONS":  # answered with the methods of the path
             return None if any(need is None for _, need in matching) else "any"

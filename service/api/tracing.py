@@ -66,7 +66,7 @@ def trace_id() -> str | None:
     return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
 
-def add_steps(scope: Scope, route: str, model: Model | None, steps: Steps | None) -> None:
+def add_steps(scope: Scope, route: str | None, model: Model | None, steps: Steps | None) -> None:
     """Name the span of the request after its route, and add spans for the steps of inference.
 
     FastAPI does not name the spans of inference routes, as `DirectRoutes` answers them.
@@ -74,8 +74,9 @@ def add_steps(scope: Scope, route: str, model: Model | None, steps: Steps | None
     span = trace.get_current_span()
     if not span.is_recording():
         return
-    span.update_name(f"{scope['method']} {route}")
-    span.set_attribute("http.route", route)
+    if route is not None:
+        span.update_name(f"{scope['method']} {route}")
+        span.set_attribute("http.route", route)
     if scope["query_string"]:  # a client may have sent a secret in it
         span.set_attribute("url.query", "REDACTED")
     if model is not None:

@@ -40,6 +40,9 @@ class Question(NamedTuple):
     timeout: float | None = None
 
 
+STOPPING: Final = "the service is stopping"
+
+
 class DataPlane:
     """Runs requests on the models of a repository.
 
@@ -77,7 +80,7 @@ class DataPlane:
             Unavailable: the service stops soon, or the calls of the model's engine do not end.
         """
         if self.draining:
-            raise Unavailable("the service is stopping")
+            raise Unavailable(STOPPING)
         if seconds := model.batcher.stuck_for:
             raise Unavailable(
                 f"no call of {model.card.name!r} has ended for {seconds:.0f} s longer than any should take"
