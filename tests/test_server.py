@@ -202,12 +202,12 @@ def test_sigterm_drains_and_a_second_one_ends_at_once(artifacts: Path, workers: 
 
 @pytest.mark.parametrize("signals", [(signal.SIGHUP, signal.SIGTERM), (signal.SIGTERM, signal.SIGHUP)])
 def test_sigterm_ends_it_despite_a_restart(artifacts: Path, signals: tuple[signal.Signals, signal.Signals]) -> None:
-    """Whichever signal is first, the process ends and does not start again."""
+    """Whichever signal is first, the process ends and does not start again. During a start it ends at once."""
     with serving("--artifacts", str(artifacts), "--model", "after-lstm", "--drain-delay", "1") as (_, process):
         for number in signals:
             process.send_signal(number)
             time.sleep(0.05)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)
 
 
 def test_a_stalled_request_is_answered_when_the_time_to_drain_is_over(artifacts: Path) -> None:
