@@ -152,3 +152,17 @@ async def test_without_the_setting_there_are_no_lines(
     async with connect(make(log_level="warning")) as client:
         await client.get("/model")
     assert capsys.readouterr().out == ""
+
+
+async def test_a_request_that_is_cancelled_otherwise_stays_cancelled(make: Callable[..., FastAPI]) -> None:
+    """A timeout around the app works: only a service that stops answers in place of the request."""
+    app = make()
+
+    @app.get("/slow")
+    async def slow() -> None:
+        await asyncio.sleep(600)
+
+    async with connect(app) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.get("/slow")

@@ -108,7 +108,7 @@ class Observing:
         try:
             await self.app(scope, receive, send_observed)
         except asyncio.CancelledError:
-            if status:
+            if status or not scope["app"].state.plane.draining:
                 raise
             # The drain timeout is over. Without this, the server would answer 500 and log a defect.
             await answer_service_error(Request(scope), Unavailable(STOPPING))(scope, receive, send_observed)

@@ -40,6 +40,7 @@ class Question(NamedTuple):
     timeout: float | None = None
 
 
+#: Why a service that drains refuses a request.
 STOPPING: Final = "the service is stopping"
 
 
