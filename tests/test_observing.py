@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 
 from service.api.authentication import KEY_ID
 from service.app import create_app
+from service.logs import formatter
 from service.settings import Settings
 from tests.conftest import connect
 from tests.server import ROOT
@@ -166,3 +168,22 @@ async def test_a_request_that_is_cancelled_otherwise_stays_cancelled(make: Calla
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await client.get("/slow")
+
+
+async def test_events_of_a_request_have_its_id(make: Callable[..., FastAPI]) -> None:
+    """Also those that its route logs in a thread."""
+    app = make()
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(formatter("json").format(record))  # type: ignore[method-assign]
+    logger = logging.getLogger("service.test")
+
+    @app.get("/event")
+    def event() -> None:
+        logger.warning("an event")
+
+    logger.addHandler(handler)
+    async with connect(app) as client:
+        await client.get("/event", headers={ID: "mine"})
+    logger.removeHandler(handler)
+    assert [json.loads(line)["request_id"] for line in lines] == ["mine"]
