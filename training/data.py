@@ -1,7 +1,7 @@
 """The sequences that a source returns, and the dataset of one training."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -61,11 +61,13 @@ class LabelledSequences:
         x: `(n, timesteps, features)`.
         y: `(n,)` int64 class indices, or `(n, outputs)` float32 numbers.
         marked: `(n, timesteps)`, whether a timestep decides the label; only synthetic data has it.
+        groups: `(n,)` int64, the group of each sequence. Sequences of one group stay on one side of every split.
     """
 
     x: SequenceStore
     y: NDArray[Any]
     marked: NDArray[np.bool_] | None = None
+    groups: Indices | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -73,7 +75,8 @@ class LabelledSequences:
     def take(self, rows: Indices | slice) -> "LabelledSequences":
         """Return the sequences of some indices, in the order given. Nothing is read from disk."""
         marked = None if self.marked is None else self.marked[rows]
-        return LabelledSequences(_subset(self.x, rows), self.y[rows], marked)
+        groups = None if self.groups is None else self.groups[rows]
+        return LabelledSequences(_subset(self.x, rows), self.y[rows], marked, groups)
 
 
 def _subset(x: SequenceStore, rows: Indices | slice) -> SequenceStore:
@@ -129,6 +132,12 @@ class Dataset:
         variable_length: whether some sequence ends early.
         missing_values: whether some value is missing before its sequence ends.
         scale: of the sequences to fit; None for synthetic data, which needs no scaling.
+        categories: the values of each feature that is a category, by the feature's label. Its column of `x` holds
+            the index of a value; the number of values stands for any other value.
+        static_labels: the features that do not change with time. They have the same value at each present timestep.
+        ordered: whether the sequences are windows of a longer series, in the order of time. Then the validation data
+            are the last sequences, and nothing is shuffled across a split.
+        hints: sentences on choices that were made for the person, for the summary and the card.
     """
 
     train: LabelledSequences
@@ -139,6 +148,10 @@ class Dataset:
     variable_length: bool
     missing_values: bool
     scale: Scale | None
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    static_labels: tuple[str, ...] = ()
+    ordered: bool = False
+    hints: tuple[str, ...] = ()
 
     @property
     def target_scale(self) -> Scale:
@@ -162,6 +175,8 @@ class SourceData:
         timestep_labels: one for each timestep, or more.
         locate: returns the place of the sequence of an index, for error messages.
         fitted: the number of sequences to fit, which come first; None if the source does not separate them.
+        groups: as in `LabelledSequences`.
+        categories, static_labels, ordered, hints: as in `Dataset`.
     """
 
     where: str
@@ -172,6 +187,11 @@ class SourceData:
     feature_labels: tuple[str, ...]
     locate: Callable[[int], str]
     fitted: int | None
+    groups: Indices | None = None
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    static_labels: tuple[str, ...] = ()
+    ordered: bool = False
+    hints: tuple[str, ...] = ()
 
 
 def mean_sequence(x: SequenceStore) -> NDArray[np.float64]:

@@ -178,6 +178,17 @@ class ModelCard(CardPart):
     features: Count = Field(description="Features at each timestep.", examples=[2])
     timestep_labels: tuple[str, ...] = Field(description="One label per timestep.", examples=[["0", "1", "2", "3"]])
     feature_labels: tuple[str, ...] = Field(description="One label per feature.", examples=[["0", "1"]])
+    categories: dict[str, tuple[str, ...]] = Field(
+        default={},
+        description="Values of each feature that is a category, by the feature's label. Sequences hold the index of a "
+        "value; the number of values stands for any other value.",
+        examples=[{}],
+    )
+    static_labels: tuple[str, ...] = Field(
+        default=(),
+        description="Features that do not change with time. They have the same value at each timestep of a sequence.",
+        examples=[[]],
+    )
     variable_length: bool = Field(
         default=False, description="Whether sequences may have fewer timesteps.", examples=[False]
     )
@@ -193,6 +204,11 @@ class ModelCard(CardPart):
     attention: AttentionProfile = Field(description="Attention profile over held-out data.")
     importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
+    hints: tuple[str, ...] = Field(
+        default=(),
+        description="Sentences on choices that training made for the person, and on what the data lack.",
+        examples=[[]],
+    )
     repeats: Repeats | None = Field(None, description="Results of training again with other seeds, if that was done.")
     training: TrainingRecord = Field(description="Record of the training.")
     lowering: Lowering | None = Field(None, description="Origin of `model.onnx`, if the version has one.")
@@ -216,6 +232,8 @@ class ModelCard(CardPart):
         if self.baseline is not None:
             lengths["baseline"] = (len(self.baseline), self.timesteps)
             lengths |= {f"baseline[{t}]": (len(step), self.features) for t, step in enumerate(self.baseline)}
+        if unknown := {*self.categories, *self.static_labels} - set(self.feature_labels):
+            raise ValueError(f"categories, static_labels: expected labels of features, got {min(unknown)!r}")
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")

@@ -61,7 +61,7 @@ def _files(options: Options) -> dict[str, Path]:
 
 def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Dataset:
     target, y = encode(source, options.task)
-    everything = LabelledSequences(source.x, y)
+    everything = LabelledSequences(source.x, y, groups=source.groups)
     n, fitted = len(everything), source.fitted
     if fitted is None:
         order = rng.permutation(n)
@@ -83,6 +83,10 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
         variable_length=variable_length,
         missing_values=missing_values,
         scale=Scale.of(train.x),
+        categories=source.categories,
+        static_labels=source.static_labels,
+        ordered=source.ordered,
+        hints=source.hints,
     )
 
 
