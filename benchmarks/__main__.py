@@ -67,7 +67,7 @@ def measure(
             starting[contestant.name] = partial(
                 serving,
                 contestant,
-                Path(sys.executable).parent if own else install(contestant, environments),
+                Path(sys.executable).parent if own else install(contestant.folder, environments, contestant.python),
                 FIRST_PORT + index,
                 contestant.body(bodies[1]),
                 core=SERVER_CORE,

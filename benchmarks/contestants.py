@@ -52,7 +52,7 @@ class Contestant:
         body: encodes sequences `(n, timesteps, features)` as a request body.
         answers: decodes a response body to predictions and rows of attention.
         batching: whether it batches across requests; None if the framework cannot.
-        python: the interpreter of its environment; None for any Python 3.11.
+        python: the interpreter of its environment.
         settings: further environment variables.
         pausable: whether its processes survive being stopped for a while.
     """
@@ -64,7 +64,7 @@ class Contestant:
     body: Callable[[Sequences], Body]
     answers: Callable[[bytes], Answers]
     batching: bool | None = None
-    python: str | None = None
+    python: str = "3.11"
     settings: Mapping[str, str] = field(default_factory=dict)
     pausable: bool = True
 

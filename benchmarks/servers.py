@@ -103,18 +103,16 @@ def post_once(url: str, body: Body, timeout: float = 10) -> tuple[int, bytes]:
         return 0, b""
 
 
-def install(contestant: Contestant, environments: Path) -> Path:
-    """Create a contestant's environment unless it exists; return its bin directory."""
-    environment = environments / contestant.folder.name
-    requirements = contestant.folder / "requirements.txt"
+def install(folder: Path, environments: Path, python: str = "3.11") -> Path:
+    """Create the environment of a peer's folder unless it exists; return its bin directory."""
+    environment = environments / folder.name
+    requirements = folder / "requirements.txt"
     done = environment / "installed"
     if not done.exists() or done.stat().st_mtime < requirements.stat().st_mtime:
+        subprocess.run([*UV, "venv", "--quiet", "--clear", "--python", python, str(environment)], check=True)
+        interpreter = str(environment / "bin" / "python")
         subprocess.run(
-            [*UV, "venv", "--quiet", "--clear", "--python", contestant.python or "3.11", str(environment)], check=True
-        )
-        python = str(environment / "bin" / "python")
-        subprocess.run(
-            [*UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, "-r", str(requirements)],
+            [*UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", interpreter, "-r", str(requirements)],
             check=True,
         )
         done.touch()
