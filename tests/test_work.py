@@ -29,6 +29,7 @@ node = helper.make_node
         ([node("ReduceSum", [SEQUENCE, "c"], ["y"], keepdims=0)], {"c": [-1]}, 20),
         ([node("ReduceMean", [SEQUENCE, "c"], ["y"])], {"c": [0, 2]}, 4),
         ([node("Transpose", [SEQUENCE], ["y"], perm=[2, 0, 1])], {}, 40),
+        ([node("Gather", [SEQUENCE, "c"], ["y"], axis=-1)], {"c": np.zeros((3, 2), np.int64)}, 5 * 4 * 3 * 2),
         (
             [node("LSTM", [SEQUENCE, "w", "r", ""], ["y", "", "z"], hidden_size=3, direction="bidirectional")],
             {"w": np.ones((2, 12, 2), np.float32), "r": np.ones((2, 12, 3), np.float32)},

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.card import Target
+from service.artifact.card import TableFormat, Target
 from service.artifact.tensors import Array
 
 Indices = NDArray[np.int64]
@@ -138,6 +138,7 @@ class Dataset:
         ordered: whether the sequences are windows of a longer series, in the order of time. Then the validation data
             are the last sequences, and nothing is shuffled across a split.
         hints: sentences on choices that were made for the person, for the summary and the card.
+        table: how the source's table was read, for the card; None for a source of another kind.
     """
 
     train: LabelledSequences
@@ -152,6 +153,7 @@ class Dataset:
     static_labels: tuple[str, ...] = ()
     ordered: bool = False
     hints: tuple[str, ...] = ()
+    table: TableFormat | None = None
 
     @property
     def target_scale(self) -> Scale:
@@ -176,7 +178,7 @@ class SourceData:
         locate: returns the place of the sequence of an index, for error messages.
         fitted: the number of sequences to fit, which come first; None if the source does not separate them.
         groups: as in `LabelledSequences`.
-        categories, static_labels, ordered, hints: as in `Dataset`.
+        categories, static_labels, ordered, hints, table: as in `Dataset`.
     """
 
     where: str
@@ -192,6 +194,7 @@ class SourceData:
     static_labels: tuple[str, ...] = ()
     ordered: bool = False
     hints: tuple[str, ...] = ()
+    table: TableFormat | None = None
 
 
 def mean_sequence(x: SequenceStore) -> NDArray[np.float64]:
@@ -205,6 +208,19 @@ def mean_sequence(x: SequenceStore) -> NDArray[np.float64]:
         count += (~np.isnan(part)).sum(axis=0)
     of_feature = total.sum(axis=0) / np.maximum(count.sum(axis=0), 1)
     return np.where(count > 0, total / np.maximum(count, 1), of_feature)
+
+
+def baseline_of(dataset: Dataset) -> NDArray[np.float64]:
+    """Return a typical sequence `(timesteps, features)` of those to fit: the mean, and of a category the commonest."""
+    baseline = mean_sequence(dataset.train.x)
+    for f, label in enumerate(dataset.feature_labels):
+        if label in dataset.categories:
+            counts = np.zeros(len(dataset.categories[label]) + 1, np.int64)
+            for part in parts_of(dataset.train.x):
+                indices = part[:, :, f]
+                counts += np.bincount(indices[~np.isnan(indices)].astype(np.int64), minlength=len(counts))
+            baseline[:, f] = counts.argmax()
+    return baseline
 
 
 def parts_of(x: SequenceStore) -> Iterator[Array]:

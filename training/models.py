@@ -1,34 +1,23 @@
 """The architectures, as Keras functional models built from a few shared layers."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
-from training.data import Dataset, Scale
+from training.data import Dataset
 from training.lstm import LSTM
 from training.options import Architecture, Options
+from training.preparation import Inputs, joined, prepared
 
 # Keras ships no types.
 Tensor = Any
 
 #: The score of an absent timestep. It is the lowest float32, so that the weight is exactly 0.
 NEVER = float(np.finfo(np.float32).min)
-
-
-class Inputs(NamedTuple):
-    """The inputs of an architecture.
-
-    Attributes:
-        values: `(batch, timesteps, features)`; 0 for a missing value.
-        present: `(batch, timesteps, 1)`, whether a timestep is present; None if all are.
-    """
-
-    values: Tensor
-    present: Tensor | None
 
 
 #: The input of the head, `(batch, …)`, and `attention_vec (batch, timesteps, units)`.
@@ -97,8 +86,11 @@ def build(dataset: Dataset, options: Options) -> keras.Model:
     `attention_vec (batch, timesteps, units)`.
     """
     sequence = keras.Input(dataset.train.x.shape[1:], name=SEQUENCE)
-    summary, attention_vec = ARCHITECTURES[options.architecture](_prepared(sequence, dataset), options)
-    return keras.Model(sequence, {PREDICTION: _predicted(summary, dataset), ATTENTION_VEC: attention_vec})
+    inputs = prepared(sequence, dataset)
+    summary, attention_vec = ARCHITECTURES[options.architecture](inputs, options)
+    return keras.Model(
+        sequence, {PREDICTION: _predicted(joined(summary, inputs), dataset), ATTENTION_VEC: attention_vec}
+    )
 
 
 def attention_block(inputs: Tensor, present: Tensor | None, *, shared: bool) -> tuple[Tensor, Tensor]:
@@ -154,27 +146,6 @@ def _summed(states: Tensor, query: Tensor, attention_vec: Tensor) -> Attended:
     context = ops.sum(states * attention_vec, axis=1)  # (batch, units)
     both = layers.Concatenate()([context, query])
     return layers.Dense(states.shape[-1], activation="tanh", use_bias=False)(both), attention_vec
-
-
-def _prepared(sequence: Tensor, dataset: Dataset) -> Inputs:
-    """Scale a sequence if the dataset has a scale, and replace missing values by the mean, which is 0."""
-    values = sequence if dataset.scale is None else _standardised(sequence, dataset.scale)
-    if not (dataset.variable_length or dataset.missing_values):
-        return Inputs(values, None)
-    missing = ops.isnan(sequence)
-    # The condition must be isnan() itself: tf2onnx lowers other conditions to products, and NaN times 0 is NaN.
-    values = ops.where(missing, 0.0, values)
-    return Inputs(values, ops.any(ops.logical_not(missing), axis=-1, keepdims=True))
-
-
-def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
-    """Scale each feature to mean 0 and variance 1; a constant feature to 0.
-
-    Two Rescaling layers replace a Normalization, because tf2onnx makes inputs of its statistics. Subtraction comes
-    first, because large offsets would cost precision.
-    """
-    centred = layers.Rescaling(1.0, offset=-scale.mean)(sequence)
-    return layers.Rescaling(1 / np.where(scale.deviation > 0, scale.deviation, 1))(centred)
 
 
 def _predicted(summary: Tensor, dataset: Dataset) -> Tensor:

@@ -15,7 +15,7 @@ import tensorflow as tf
 from service.artifact.card import ModelCard, Repeats, TrainingRecord
 from training import TrainingError, export, models, train
 from training.checkpoints import Checkpoints
-from training.data import Dataset, mean_sequence
+from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, evaluate
 from training.options import Options
 
@@ -81,10 +81,11 @@ def _card(dataset: Dataset, options: Options, trained: list[TrainedModel]) -> Mo
         feature_labels=dataset.feature_labels,
         categories=dict(dataset.categories),
         static_labels=dataset.static_labels,
+        table=dataset.table,
         hints=dataset.hints,
         variable_length=dataset.variable_length,
         missing_values=dataset.missing_values,
-        baseline=tuple(map(tuple, mean_sequence(dataset.train.x).tolist())),
+        baseline=tuple(map(tuple, baseline_of(dataset).tolist())),
         target=dataset.target,
         metrics=evaluation.metrics,
         attention=evaluation.profile,

@@ -57,6 +57,29 @@ class Target(CardPart):
         return self
 
 
+class TableFormat(CardPart):
+    """How training read the table of a version. The service reads posted tables in the same way."""
+
+    sequence_column: str | None = Field(
+        None, description="Column that identifies the sequence of a row; null for tables of one row a sequence."
+    )
+    timestep_column: str | None = Field(None, description="Column that orders the rows of a sequence.")
+    target_columns: tuple[str, ...] = Field(
+        default=(), description="Columns of the labels. The service ignores them.", examples=[["outcome"]]
+    )
+    static_columns: tuple[str, ...] = Field(
+        default=(), description="Columns that do not change with time. A wide table has one column for each."
+    )
+    other_columns: tuple[str, ...] = Field(
+        default=(), description="Columns that training left out. The service ignores them.", examples=[["id"]]
+    )
+    delimiter: str = Field(",", min_length=1, max_length=1, description="Character between the cells of a row.")
+    decimal: Literal[".", ","] = Field(".", description="Decimal mark of the numbers.")
+    missing: tuple[str, ...] = Field(
+        default=(), description="Words for a missing value, beside those that the service knows.", examples=[["-9"]]
+    )
+
+
 class AttentionProfile(CardPart):
     """Attention averaged over many sequences."""
 
@@ -188,6 +211,9 @@ class ModelCard(CardPart):
         default=(),
         description="Features that do not change with time. They have the same value at each timestep of a sequence.",
         examples=[[]],
+    )
+    table: TableFormat | None = Field(
+        None, description="How training read its table; null for data of another kind, and for earlier versions."
     )
     variable_length: bool = Field(
         default=False, description="Whether sequences may have fewer timesteps.", examples=[False]

@@ -216,6 +216,12 @@ def _concat(node: _Node) -> list[Shape]:
     ]
 
 
+def _gather(node: _Node) -> list[Shape]:
+    shape, indices = node.shapes
+    axis = range(len(shape))[node.attributes.get("axis", [0])[0]]
+    return [(*shape[:axis], *indices, *shape[axis + 1 :])]
+
+
 def _lstm(node: _Node) -> list[Shape]:
     (timesteps, batch, _), (directions, _, _), (_, _, units) = node.shapes[:3]
     if "layout" in node.attributes:
@@ -226,9 +232,10 @@ def _lstm(node: _Node) -> list[Shape]:
 #: How the shapes of the outputs follow from the inputs, by operation.
 RULES: Final[Mapping[str, Callable[[_Node], list[Shape]]]] = {
     **dict.fromkeys(("Cast", "IsNaN", "Not", "Sigmoid", "Softmax", "Tanh"), _same),
-    **dict.fromkeys(("Add", "And", "Equal", "Greater", "Mul", "Where"), _broadcast),
+    **dict.fromkeys(("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Mul", "Where"), _broadcast),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceSum"), _reduce),
     "Concat": _concat,
+    "Gather": _gather,
     "LSTM": _lstm,
     "MatMul": _matmul,
     "Reshape": _reshape,

@@ -87,6 +87,7 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
         static_labels=source.static_labels,
         ordered=source.ordered,
         hints=source.hints,
+        table=source.table,
     )
 
 
