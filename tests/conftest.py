@@ -48,6 +48,7 @@ SLOW = {
         "test_lowering.py",
         "test_lstm.py",
         "test_models.py",
+        "test_preparation.py",
         "test_profile_chart.py",
         "test_reports.py",
         "test_run.py",
@@ -205,6 +206,18 @@ def masked(made_once: Callable[[str, Make], Path]) -> Path:
         publish_masked(folder)
 
     return made_once("masked", publish)
+
+
+@pytest.fixture(scope="session")
+def categorized(made_once: Callable[[str, Make], Path]) -> Path:
+    """A folder with the model `goods`, of categories and static features."""
+
+    def publish(folder: Path) -> None:
+        from tests.categorized import publish_categorized
+
+        publish_categorized(folder)
+
+    return made_once("categorized", publish)
 
 
 @pytest.fixture(scope="session")

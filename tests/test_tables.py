@@ -9,7 +9,7 @@ import pytest
 
 from service.api.codecs.records import loads_records
 from service.api.codecs.tables import MISSING, decode_csv_table, decode_table, table_of_records, table_of_split
-from service.artifact.card import ModelCard
+from service.artifact.card import ModelCard, TableFormat
 from service.errors import InvalidInput, TooLarge
 from tests.samples import card, record
 from training.sources import tables as training_tables
@@ -83,8 +83,8 @@ def test_empty_cells_are_missing_values() -> None:
 
 
 def test_the_words_for_none_are_those_of_training() -> None:
-    """A cell means the same in both programs."""
-    assert set(training_tables.MISSING) == MISSING
+    """A cell that is missing in training is missing in the service."""
+    assert set(training_tables.MISSING) <= MISSING
 
 
 def test_csv_may_have_quotes_byte_order_mark_and_any_line_end() -> None:
@@ -92,6 +92,40 @@ def test_csv_may_have_quotes_byte_order_mark_and_any_line_end() -> None:
     text = '\ufeffid, "day",pulse,warmth,note,y\r\n"p,1",1,"1",2,"two\r\nlines, ""quoted""",\r\n\r\n"p,1",2,3,4,,\r\n'
     assert of_csv(text, long_card(**ANY)) == [[[1, 2], [3, 4]]]
     assert of_csv("9:00,10:00,11:00\r1,2,3\r", ONE) == [[[1], [2], [3]]]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|", "~"])
+def test_the_delimiter_is_found(delimiter: str) -> None:
+    """Names of columns may have a comma; the card may know another delimiter than the usual ones."""
+    described = long_card(table=TableFormat(sequence_column="id, of a person", timestep_column="day", delimiter="~"))
+    text = "id, of a person,day,pulse,warmth\n".replace(",", delimiter).replace(f"id{delimiter}", "id,")
+    assert of_csv(text + "p,1,1,2\np,2,3,4\np,3,5,6\n".replace(",", delimiter), described) == [[[1, 2], [3, 4], [5, 6]]]
+
+
+def test_the_decimal_mark_and_the_words_for_none_are_the_training_s() -> None:
+    """Beside a delimiter of its own, a comma is a decimal mark, if training read it so."""
+    described = ONE.model_copy(update={"table": TableFormat(delimiter=";", decimal=",", missing=("-9",))})
+    described = described.model_copy(update={"missing_values": True})
+    np.testing.assert_array_equal(of_csv("9:00;10:00;11:00\n1,5;-9;?\n", described), [[[1.5], [np.nan], [np.nan]]])
+    assert of_csv("9:00,10:00,11:00\n1.5,2,3\n", described) == [[[1.5], [2], [3]]]
+    with pytest.raises(InvalidInput, match=r"line 2, column '9:00': expected a number or no value, got "):
+        of_csv("9:00;10:00;11:00\n1.5;2;3\n", described)
+
+
+def test_a_wide_table_has_one_column_for_a_static_feature() -> None:
+    """Its value is that of each timestep that has another value."""
+    described = card(
+        timesteps=3,
+        features=2,
+        timestep_labels=("x", "y", "z"),
+        feature_labels=("a", "age"),
+        static_labels=("age",),
+        **ANY,
+    )
+    array, _ = decode_csv_table(b"age,x,y,z\n7,1,,2\n8,3,4,\n", described, 9)
+    nothing = [math.nan, math.nan]
+    np.testing.assert_array_equal(array, [[[1, 7], nothing, [2, 7]], [[3, 8], [4, 8], nothing]])
+    np.testing.assert_array_equal(decode_csv_table(b"age,a@x,a@y,a@z\n7,1,,2\n", described, 9).array, array[:1])
 
 
 def test_records_and_split_are_the_same_table() -> None:
@@ -138,7 +172,7 @@ def test_all_columns_may_be_there_where_training_chose_some() -> None:
         ('9:00,10:00,11:00\n"1"2,2,3\n', ONE, "line 2: expected CSV, got an error: "),
         ("9:00,10:00,11:00\n", ONE, "expected at least one row, got none"),
         ("\n", ONE, "expected CSV with the names of columns in its first line, got no text"),
-        ("9:00;10:00;11:00\n1;2;3\n", ONE, "line 1: expected commas between the columns, got ';'"),
+        ("9:00;10:00;11:00\n1,5;2;3\n", ONE, "line 2, column '9:00': expected a number, got \"1,5\""),
         ("," * 1020, ONE, "line 1: expected at most 1003 cells in a row, got more: are the line ends"),
     ],
 )

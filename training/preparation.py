@@ -1,5 +1,6 @@
 """The first layers of each model: scaled numbers, encoded categories, and features that do not change with time."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -101,7 +102,7 @@ def embedding_size(count: int) -> int:
 
     Source of the rule: Howard and others, fastai, `emb_sz_rule`, https://docs.fast.ai/tabular.model.html.
     """
-    return min(MOST_DIMENSIONS, round(1.6 * float(count) ** 0.56))
+    return min(MOST_DIMENSIONS, round(1.6 * math.pow(count, 0.56)))
 
 
 def _mean(values: Tensor, present: Tensor | None) -> Tensor:

@@ -1,9 +1,10 @@
-"""Missing values, which are NaN: the places where a model allows them, and the timesteps that they make absent."""
+"""Values that a model allows: NaN where one is missing, which makes timesteps absent, and indices of categories."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
+from service.artifact.categories import wrong_indices
 from service.artifact.tensors import Array
 
 
@@ -14,7 +15,7 @@ def absent(sequences: Array) -> NDArray[np.bool_]:
 
 
 def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
-    """Return whether the model refuses each value: infinity, and NaN where the card does not allow it.
+    """Return whether the model refuses each value: infinity, wrong indices, and NaN where the card does not allow it.
 
     With `missing_values`, NaN may be anywhere. With only `variable_length`, it may fill the last timesteps.
 
@@ -25,6 +26,9 @@ def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
     Returns:
         `(n, timesteps, features)`.
     """
+    if card.categories:
+        without = card.model_copy(update={"categories": {}})
+        return wrong_indices(sequences, card) | refused(sequences, without)
     if card.missing_values:
         return np.isinf(sequences)
     wrong = ~np.isfinite(sequences)

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from service.api.codecs.padding import PaddedSequences, padded, padded_each
 from service.api.codecs.records import Record, first_repeated, name_problem
 from service.artifact.card import ModelCard
+from service.artifact.categories import categories_of, expected_index, index_of, wrong_indices
 from service.artifact.missing import absent
 from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of
@@ -45,7 +46,7 @@ def decode_sequences(
 
     Args:
         sequences: a list of sequences, each a list of timesteps, each a list of numbers, or a record of numbers by
-            the names of the features; or the array that `array_reader.loads` made of it.
+            the names of the features; or the array that `array_reader.loads` made of it. A category may be a string.
         card: the card of the model.
         limit: most sequences.
         where: the name of a sequence in messages, with `{}` for its index: `sequences[{}]`.
@@ -57,7 +58,7 @@ def decode_sequences(
         InvalidInput: there are no sequences, or an element is wrong. The message names the first.
     """
     if isinstance(sequences, np.ndarray):
-        if _has_shape(sequences, card) and len(sequences) <= limit:
+        if _has_shape(sequences, card) and len(sequences) <= limit and not _has_wrong_index(sequences, card):
             return padded(sequences, card.timesteps)
         sequences = sequences.tolist()  # to find the wrong element
     if not isinstance(sequences, list):
@@ -66,6 +67,8 @@ def decode_sequences(
         raise TooLarge(f"expected at most {limit} sequences, got {len(sequences)}")
     if not sequences:
         raise InvalidInput("expected at least one sequence, got none")
+    if card.categories:
+        sequences = [_with_indices(sequence, card) for sequence in sequences]
     decoded = _read(sequences, card, dtype)
     if decoded is None:
         decoded = _read([_without_names(sequence, card) for sequence in sequences], card, dtype)
@@ -95,7 +98,11 @@ def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float
     read = padded_each(values.reshape(-1, card.features), lengths, card.timesteps)
     if np.isinf(values).any() or (card.missing_values and absent(read.array).all(axis=1).any()):
         return None
-    return read
+    return None if _has_wrong_index(read.array, card) else read
+
+
+def _has_wrong_index(sequences: NDArray[Any], card: ModelCard) -> bool:
+    return bool(card.categories) and bool(wrong_indices(sequences, card).any())
 
 
 def _fits(sequences: Sequence[Any], card: ModelCard) -> bool:
@@ -106,6 +113,25 @@ def _fits(sequences: Sequence[Any], card: ModelCard) -> bool:
         and all(type(step) is list and len(step) == features for step in chain.from_iterable(sequences))
         and set(map(type, chain.from_iterable(chain.from_iterable(sequences)))) <= value_types(card)
     )
+
+
+def _with_indices(sequence: Any, card: ModelCard) -> Any:
+    """Return a sequence with the index of each category that is given by its name. What is wrong stays as it is."""
+    if type(sequence) is not list:
+        return sequence
+    categories = categories_of(card)
+    return [_step_with_indices(step, categories, card) for step in sequence]
+
+
+def _step_with_indices(step: Any, categories: dict[int, tuple[str, ...]], card: ModelCard) -> Any:
+    if type(step) is Record and step.repeated is None:
+        items = step.items()
+        return Record(
+            [(n, index_of(v, card.categories[n]) if type(v) is str and n in card.categories else v) for n, v in items]
+        )
+    if type(step) is not list:
+        return step
+    return [index_of(v, categories[f]) if type(v) is str and f in categories else v for f, v in enumerate(step)]
 
 
 def _without_names(sequence: Any, card: ModelCard) -> Any:
@@ -160,14 +186,18 @@ def _problem_of_step(step: object, card: ModelCard) -> str | None:
     elif len(step) != card.features:
         return f": expected {card.features} features, got {len(step)}"
     for f, value in step.items() if isinstance(step, Record) else enumerate(step):
-        if problem := _problem_of_value(value, card):
+        label = f if isinstance(f, str) else card.feature_labels[f]
+        if problem := _problem_of_value(value, card, card.categories.get(label)):
             return f"[{f!r}]: {problem}"
     return None
 
 
-def _problem_of_value(value: Any, card: ModelCard) -> str | None:
+def _problem_of_value(value: Any, card: ModelCard, category: tuple[str, ...] | None) -> str | None:
     if type(value) not in value_types(card):
-        return f"expected a finite number{' or null' if card.missing_values else ''}, got {kind_of(value)}"
+        expected = "a finite number" if category is None else f"a name or {expected_index(category)}"
+        return f"expected {expected}{' or null' if card.missing_values else ''}, got {kind_of(value)}"
+    if category is not None and value is not None and not (0 <= value <= len(category) and value == int(value)):
+        return f"expected a name or {expected_index(category)}, got {value:g}"
     if np.isinf(_array(value, np.float32)):
         return f"expected a finite float32, got {value:g}"
     return None

@@ -9,9 +9,10 @@ import csv
 import io
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -21,13 +22,18 @@ from numpy.typing import NDArray
 from service.api.codecs.padding import PaddedSequences, padded_each
 from service.api.codecs.records import Record, first_repeated, name_problem
 from service.api.codecs.sequences import NUMBERS_OR_NULL
-from service.artifact.card import ModelCard
+from service.artifact.card import ModelCard, TableFormat
+from service.artifact.categories import categories_of, expected_index, have_numbers, index_of
 from service.artifact.missing import absent, refused
 from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of, shown
 
 #: Text in a cell that means a missing value, as training reads it.
-MISSING: Final = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL"))
+MISSING: Final = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."))
+#: Characters that may stand between the cells of a row. The first is what others are compared with.
+DELIMITERS: Final = (",", ";", "\t", "|")
+#: Most characters that a name in the first line has, on average, where the delimiter is found.
+LONGEST_NAME: Final = 1000
 #: Most columns that a table may have beside those of the model.
 MORE_COLUMNS: Final = 1000
 
@@ -58,9 +64,10 @@ def require_size(text: bytes, card: ModelCard, limit: int) -> None:
     """
     rows = limit * card.timesteps
     others = MORE_COLUMNS if card.training.options.get("feature_columns") else len(_left_out(card))
+    delimiters = map(text.count, map(str.encode, {*DELIMITERS, format_of(card).delimiter}))
     sizes = {
         "lines": (2 * rows, max(text.count(b"\n"), text.count(b"\r"))),  # some are blank
-        "values": (rows * (card.features + others), text.count(b",")),
+        "values": (rows * (card.features + others), max(delimiters)),
     }
     for noun, (most, count) in sizes.items():
         if count > most + MORE_COLUMNS:
@@ -130,13 +137,14 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     Raises:
         InvalidInput: it is not such a file.
     """
-    rows = _csv_rows(text, card.timesteps * card.features + MORE_COLUMNS)
+    most = card.timesteps * card.features + MORE_COLUMNS
+    table_format = format_of(card)
+    delimiter = _delimiter(text, card, table_format, most)
+    rows = _csv_rows(text, delimiter, most)
     _, names = next(rows, (0, []))
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
     columns = [name.strip() for name in names]
-    if other := next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None):
-        raise InvalidInput(f"line 1: expected commas between the columns, got {other!r}")
 
     def checked() -> Iterator[tuple[int, list[str]]]:
         for line, cells in rows:
@@ -144,7 +152,25 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
                 raise InvalidInput(f"line {line}: expected {len(columns)} cells, got {len(cells)}")
             yield line, cells
 
-    return Table(columns, checked(), "line 1", "line {}".format, _text_numbers)
+    comma = table_format.decimal == "," and delimiter != ","
+    numbers = partial(_text_numbers, missing=MISSING.union(table_format.missing), decimal="," if comma else ".")
+    return Table(columns, checked(), "line 1", "line {}".format, numbers)
+
+
+def _delimiter(text: bytes, card: ModelCard, table_format: TableFormat, most: int) -> str:
+    """Return the character between the cells: the one by which the first line has the most names that are expected."""
+    first = text[: most * LONGEST_NAME].lstrip().split(b"\n", 1)[0]
+    found = [mark for mark in dict.fromkeys((table_format.delimiter, *DELIMITERS)) if mark.encode() in first]
+    if len(found) < 2:
+        return found[0] if found else table_format.delimiter
+    expected = {*card.feature_labels, *card.timestep_labels, *_left_out(card)}
+    expected.update(f"{feature}@{step}" for step in card.timestep_labels for feature in card.feature_labels)
+
+    def fit(mark: str) -> int:
+        _, names = next(_csv_rows(first, mark, most), (0, []))
+        return len(expected.intersection(name.strip() for name in names))
+
+    return max(found, key=fit)
 
 
 def decode_csv_table(text: bytes, card: ModelCard, limit: int) -> PaddedSequences:
@@ -153,20 +179,20 @@ def decode_csv_table(text: bytes, card: ModelCard, limit: int) -> PaddedSequence
     return decode_table(table_of_csv(text, card), card, limit)
 
 
-def _csv_rows(text: bytes, most: int) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(text: bytes, delimiter: str, most: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each row that has any, with the number of its first line."""
 
     def lines() -> Iterator[str]:
         # Not `reader.line_num`: the reader holds this generator, and the cycle would keep the text.
         for number, line in enumerate(io.TextIOWrapper(io.BytesIO(text), "utf-8-sig", newline=""), 1):
-            if line.count(",") > most:  # before it becomes a list
+            if line.count(delimiter) > most:  # before it becomes a list
                 raise InvalidInput(
                     f"line {number}: expected at most {most} cells in a row, got more: are the line ends "
                     "missing? curl keeps them with --data-binary"
                 )
             yield line
 
-    reader = csv.reader(lines(), skipinitialspace=True, strict=True)
+    reader = csv.reader(lines(), delimiter=delimiter, skipinitialspace=True, strict=True)
     line = 1
     try:
         for cells in reader:
@@ -185,13 +211,38 @@ def _json_numbers(cells: Sequence[Any]) -> list[float]:
     return [math.nan if cell is None else float(cell) for cell in cells]
 
 
-def _text_numbers(cells: Sequence[str]) -> list[float]:
+def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str) -> list[float]:
+    if decimal == ",":
+        if any("." in cell for cell in cells):
+            raise ValueError
+        cells = [cell.replace(",", ".") for cell in cells]
     if any("_" in cell or not cell.isascii() for cell in cells):  # Python reads more than CSV has
         raise ValueError
     try:
         return list(map(float, cells))
     except ValueError:
-        return [math.nan if cell.strip() in MISSING else float(cell) for cell in cells]
+        return [math.nan if cell.strip() in missing else float(cell) for cell in cells]
+
+
+def _index(cell: Any, values: tuple[str, ...], numbers: Callable[[Sequence[Any]], list[float]]) -> float:
+    """Return the index of a category's value; NaN for a missing one.
+
+    Text is the name of a value, or its index where no name is a number.
+
+    Raises:
+        ValueError: the cell is neither text nor a number nor missing.
+    """
+    if not isinstance(cell, str):
+        return _json_numbers([cell])[0]
+    if (index := index_of(cell, values)) < len(values) or (index := index_of(cell.strip(), values)) < len(values):
+        return index
+    if cell.strip() in MISSING:
+        return math.nan
+    with suppress(ValueError):
+        number = numbers([cell])[0]
+        if math.isnan(number) or not have_numbers(values):
+            return number
+    return len(values)
 
 
 class Layout(NamedTuple):
@@ -200,7 +251,7 @@ class Layout(NamedTuple):
     Attributes:
         values: the columns of the values, in the order of the card's features (long) or of its timesteps and the
             features of each (wide).
-        wide: whether a row is a sequence.
+        wide: whether a row is a sequence. It has one column for each feature that does not change with time.
         sequence: the column that identifies the sequence of a row, if there is one; of long tables.
         timestep: the column that orders the rows of a sequence, if there is one; of long tables.
     """
@@ -217,14 +268,19 @@ class Layout(NamedTuple):
         Raises:
             InvalidInput: a column is missing, unknown or repeated.
         """
-        options = card.training.options
-        sequence, timestep = options.get("sequence_column"), options.get("timestep_column")
-        names = set(table.columns)
-        plain = card.timestep_labels if card.features == 1 else ()
-        pairs = [f"{feature}@{timestep}" for timestep in card.timestep_labels for feature in card.feature_labels]
+        table_format, names = format_of(card), set(table.columns)
+        sequence, timestep = table_format.sequence_column, table_format.timestep_column
+        static = set(card.static_labels)
+        varying = [label for label in card.feature_labels if label not in static]
+
+        def wide(named: Callable[[str, str], str]) -> "Layout":
+            steps, features = card.timestep_labels, card.feature_labels
+            values = [feature if feature in static else named(feature, step) for step in steps for feature in features]
+            return cls(values, wide=True, sequence=None, timestep=None)
+
         layouts = [
-            *([cls(plain, wide=True, sequence=None, timestep=None)] if plain else []),
-            cls(pairs, wide=True, sequence=None, timestep=None),
+            *([wide(lambda _, step: step)] if len(varying) == 1 else []),
+            wide(lambda feature, step: f"{feature}@{step}"),
             cls(
                 card.feature_labels,
                 wide=False,
@@ -236,22 +292,42 @@ class Layout(NamedTuple):
             layouts.reverse()
         found = max(layouts, key=lambda one: (names.issuperset(one.values), len(names.intersection(one.values))))
         left_out = _left_out(card)
-        if options.get("feature_columns"):  # training ignored all others
+        if card.training.options.get("feature_columns"):  # training ignored all others
             left_out |= names
-        if (twice := first_repeated(found.values)) is not None:
+        once = found.values if not found.wide else [value for value in found.values if value not in static]
+        if (twice := first_repeated(once)) is not None:
             raise InvalidInput(f"expected sequences, as two columns of a table would be named {twice!r}")
         if (twice := first_repeated(table.columns)) is not None:
             raise InvalidInput(f"{table.head}: repeated column {twice[:80]!r}")
-        if problem := name_problem("column", table.columns, found.values, left_out):
+        if problem := name_problem("column", table.columns, list(dict.fromkeys(found.values)), left_out):
             raise InvalidInput(f"{table.head}: {problem}")
         return found
 
 
 def _left_out(card: ModelCard) -> set[str]:
     """Return the columns of the training table that have no values of sequences."""
+    table_format = format_of(card)
+    columns = {*table_format.target_columns, *table_format.other_columns}
+    return columns | {table_format.sequence_column or "", table_format.timestep_column or ""} - {""}
+
+
+def format_of(card: ModelCard) -> TableFormat:
+    """Return how training read its table; of earlier versions, as its options say."""
+    if card.table is not None:
+        return card.table
     options = card.training.options
-    named = [options.get(option) for option in ("target_column", "drop_columns", "sequence_column", "timestep_column")]
-    return {str(name) for names in named if names for name in (names if isinstance(names, list) else [names])}
+    sequence, timestep = (options.get(f"{noun}_column") for noun in ("sequence", "timestep"))
+    targets, others = (_listed(options.get(option)) for option in ("target_column", "drop_columns"))
+    return TableFormat(
+        sequence_column=str(sequence) if sequence else None,
+        timestep_column=str(timestep) if timestep else None,
+        target_columns=targets,
+        other_columns=others,
+    )
+
+
+def _listed(names: Any) -> tuple[str, ...]:
+    return tuple(map(str, names if isinstance(names, list | tuple) else [names] if names else []))
 
 
 class Rows(NamedTuple):
@@ -282,6 +358,10 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
     if layout.wide:
         row_of = np.arange(len(rows.numbers)).repeat(card.timesteps)  # of each timestep
         steps = rows.values.reshape(-1, card.features)
+        if card.static_labels:  # they have values at the present timesteps only
+            static = np.isin(card.feature_labels, card.static_labels)
+            without = np.isnan(steps[:, ~static]).all(axis=1) & (not static.all())
+            steps[without] = np.nan
         lengths = np.full(len(rows.numbers), card.timesteps)
     else:
         row_of = _order(table, layout, rows)
@@ -306,17 +386,22 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
         i, t, f = np.argwhere(places)[0].tolist()
         step = starts[i] + t
         column = layout.values[t * card.features + f if layout.wide else f]
-        raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f])
+        values = card.categories.get(card.feature_labels[f])
+        raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f], values)
     if (empty := absent(padded.array).all(axis=1)).any():
         first = rows.numbers[first_rows[empty.argmax()]]
         raise InvalidInput(f"{table.place(first)}: expected a sequence of at least one value, got none")
     return padded
 
 
-def _wrong_cell(table: Table, number: int, column: str, card: ModelCard, got: float | str) -> InvalidInput:
-    expected = "a number or no value" if card.missing_values else "a number"
+def _wrong_cell(  # noqa: PLR0913, PLR0917 - private
+    table: Table, number: int, column: str, card: ModelCard, got: float | str, values: tuple[str, ...] | None
+) -> InvalidInput:
+    noun = "a number" if values is None else f"a name or {expected_index(values)}"
+    expected = f"{noun} or no value" if card.missing_values else noun
     if isinstance(got, float):
-        expected, got = (expected, "no value") if math.isnan(got) else ("a finite float32", f"{got:g}")
+        finite = "a finite float32" if values is None else expected
+        expected, got = (expected, "no value") if math.isnan(got) else (finite, f"{got:g}")
     return InvalidInput(f"{table.place(number)}, column {column[:80]!r}: expected {expected}, got {got}")
 
 
@@ -329,6 +414,7 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
     """
     position = {name: index for index, name in enumerate(table.columns)}
     indices = [position[name] for name in layout.values]
+    categories = categories_of(card)
     numbers, values, codes, times = array("q"), array("d"), array("q"), list[Any]()
     sequences: dict[object, int] = {}
     most_rows = limit if layout.wide else limit * card.timesteps
@@ -337,7 +423,7 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
             raise TooLarge(f"expected at most {most_rows} rows, got more")
         numbers.append(number)
         try:
-            values.extend(table.numbers([cells[index] for index in indices]))
+            values.extend(_numbers(table, [cells[index] for index in indices], categories, card.features))
         except ValueError:
             raise _not_a_number(table, layout, number, [cells[index] for index in indices], card) from None
         if layout.wide:
@@ -353,10 +439,30 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
     return Rows(numbers, np.array(values).reshape(len(numbers), -1), codes, times)
 
 
-def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[object], card: ModelCard) -> InvalidInput:
-    for column, cell in zip(layout.values, cells, strict=True):
-        if not _is(table.numbers, [cell]):
-            return _wrong_cell(table, number, column, card, shown(cell))
+def _numbers(
+    table: Table, cells: list[Any], categories: Mapping[int, tuple[str, ...]], features: int
+) -> Sequence[float]:
+    """Return the numbers of cells, whose features repeat in the order of the card.
+
+    Raises:
+        ValueError: a cell is no number and no value of a category.
+    """
+    if not categories:
+        return table.numbers(cells)
+    others = [at for at in range(len(cells)) if at % features not in categories]
+    numbers = dict(zip(others, table.numbers([cells[at] for at in others]), strict=True))
+    for at, cell in enumerate(cells):
+        if at not in numbers:
+            numbers[at] = _index(cell, categories[at % features], table.numbers)
+    return [numbers[at] for at in range(len(cells))]
+
+
+def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[Any], card: ModelCard) -> InvalidInput:
+    categories = categories_of(card)
+    for at, (column, cell) in enumerate(zip(layout.values, cells, strict=True)):
+        values = categories.get(at % card.features)
+        if not _is(partial(_numbers, table, categories={} if values is None else {0: values}, features=1), [cell]):
+            return _wrong_cell(table, number, column, card, shown(cell), values)
     raise AssertionError("all cells are numbers")
 
 

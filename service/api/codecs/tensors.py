@@ -14,6 +14,7 @@ from pydantic import BaseModel, FailFast, Field, StrictInt, TypeAdapter, WithJso
 from service.api.codecs.padding import padded
 from service.api.codecs.sequences import decode_sequences, value_types
 from service.artifact.card import ModelCard
+from service.artifact.categories import categories_of, expected_index, wrong_indices
 from service.artifact.missing import absent, refused
 from service.artifact.tensors import SEQUENCE, Array
 from service.errors import InvalidInput, TooLarge
@@ -99,7 +100,9 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
     if size is None:
         if binary:
             raise InvalidInput(f"{SEQUENCE}: expected no bytes after the JSON, got {len(binary)}")
-        numbers = _from_json(tensor, dtype, card, limit)
+        # Tensors are of numbers: `_as_float32` checks the indices of categories.
+        of_numbers = card.model_copy(update={"categories": {}}) if card.categories else card
+        numbers = _from_json(tensor, dtype, of_numbers, limit)
         missing = "null"
     elif tensor.data is not None:
         raise InvalidInput(f"{SEQUENCE}: expected either data or the parameter binary_data_size, got both")
@@ -188,6 +191,9 @@ def _as_float32(numbers: Any, card: ModelCard, missing: str) -> Array:
     """Return numbers as the model takes them; `missing` is the form in which NaN was posted."""
     with np.errstate(over="ignore"):
         array: Array = numbers.astype(np.float32, copy=False)
+    if card.categories and (wrong := wrong_indices(array, card)).any():
+        feature = int(np.argwhere(wrong)[0][2])
+        _refuse(wrong, numbers, expected_index(categories_of(card)[feature]))
     if not np.isfinite(array).all():
         _refuse(refused(array, card), numbers, f"a finite FP32{_or_missing(card, missing)}")
         empty = absent(array).all(axis=1)
