@@ -12,12 +12,15 @@ from training.options import Options
 
 BINARY = Target(task="binary", classes=("0", "1"))
 MULTICLASS = Target(task="multiclass", classes=("a", "b", "c"))
+MULTILABEL = Target(task="multilabel", classes=("a", "b", "c"))
 REGRESSION = Target(task="regression", names=("one",))
 TWO_NUMBERS = Target(task="regression", names=("one", "two"))
 
 
 def labels(n: int, target: Target) -> np.ndarray[Any, Any]:
-    """Return random labels `(n,)` or numbers `(n, outputs)` for a target."""
+    """Return random labels `(n,)` or numbers `(n, outputs)` for a target, 0 and 1 for several labels."""
+    if target.task == "multilabel":
+        return (np.arange(n)[:, np.newaxis] >> np.arange(target.outputs or 0) & 1).astype(np.float32)
     if target.names is None:
         return np.arange(n) % len(target.classes or ())
     return np.random.default_rng(0).standard_normal((n, len(target.names))).astype(np.float32)

@@ -105,7 +105,13 @@ def test_the_peak_is_the_highest_timestep(card: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("task", "classes"),
-    [("binary", None), ("binary", ["a", "b", "c"]), ("multiclass", ["a", "b"]), ("regression", ["a", "b"])],
+    [
+        ("binary", None),
+        ("binary", ["a", "b", "c"]),
+        ("multiclass", ["a", "b"]),
+        ("multilabel", ["a"]),
+        ("regression", ["a", "b"]),
+    ],
 )
 def test_classes_fit_the_task(task: str, classes: list[str] | None) -> None:
     """A target with the wrong number of classes is refused."""

@@ -11,7 +11,7 @@ from keras import layers
 
 from service.artifact.card import Target
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
-from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS, dataset
+from tests.samples import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS, dataset
 from tests.sequences import sequences_with_gaps
 from training.evaluate import forward
 from training.models import attention_block, build, last, weights_over_time
@@ -123,9 +123,12 @@ def test_attention_is_a_distribution_over_time(architecture: Architecture, share
     np.testing.assert_allclose(outputs[ATTENTION_VEC].sum(axis=1), 1, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("target", "outputs", "activation"), [(BINARY, 1, "sigmoid"), (MULTICLASS, 3, "softmax")])
+@pytest.mark.parametrize(
+    ("target", "outputs", "activation"),
+    [(BINARY, 1, "sigmoid"), (MULTICLASS, 3, "softmax"), (MULTILABEL, 3, "sigmoid")],
+)
 def test_the_target_decides_the_head(target: Target, outputs: int, activation: str) -> None:
-    """The head is a sigmoid for two classes and a softmax for more."""
+    """The head is a sigmoid for two classes and for several labels, and a softmax for more classes."""
     head = build(dataset(X, target=target), Options(units=4)).get_layer(PREDICTION)
     assert isinstance(head, layers.Dense)
     assert (head.units, head.activation.__name__) == (outputs, activation)

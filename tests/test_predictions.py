@@ -21,11 +21,13 @@ def test_a_regression_answers_numbers_without_labels() -> None:
 
 
 BINARY = Target(task="binary", classes=("no", "yes"))
+LABELS = Target(task="multilabel", classes=("a", "b"))
 THREE = Target(task="multiclass", classes=("a", "b", "c"))
 
 
 @pytest.mark.parametrize(
-    ("target", "predicted"), [(BINARY, 1), (THREE, 3), (Target(task="regression"), 1), (Target(task="regression"), 2)]
+    ("target", "predicted"),
+    [(BINARY, 1), (THREE, 3), (LABELS, 2), (Target(task="regression"), 1), (Target(task="regression"), 2)],
 )
 @pytest.mark.parametrize("attention", [None, ATTENTION, ATTENTION_VEC])
 @pytest.mark.parametrize("lengths", [None, 3, np.array([4, 2, 3])])
@@ -55,6 +57,14 @@ def test_each_class_has_its_probability() -> None:
     first, second = map(json.loads, encode_predictions(outputs, None, target, probabilities=True))
     assert first["probabilities"] == {'a "b"': 0.25, "100 %": 0.5, "null": 0.25}
     assert second["probabilities"] == {'a "b"': 0.1, "100 %": 0.2, "null": 0.7}
+
+
+def test_several_labels_are_a_list() -> None:
+    """The list has each class with a probability of at least 0.5: all of them, or none."""
+    outputs = {PREDICTION: np.array([[0.5, 0.75], [0.25, 0.125]], dtype=np.float32)}
+    first, second = map(json.loads, encode_predictions(outputs, None, LABELS, probabilities=True))
+    assert first == {"prediction": [0.5, 0.75], "label": ["a", "b"], "probabilities": {"a": 0.5, "b": 0.75}}
+    assert second == {"prediction": [0.25, 0.125], "label": [], "probabilities": {"a": 0.25, "b": 0.125}}
 
 
 def test_a_regression_has_no_probabilities() -> None:

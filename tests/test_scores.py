@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.artifact.card import Target
-from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS
+from tests.samples import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS
 from training.scores import MAIN_METRIC, ProfileSum, compute_metrics
 
 
@@ -22,6 +22,16 @@ def test_multiclass_metrics() -> None:
     result = compute_metrics(p, np.array([0, 0]), MULTICLASS)
     assert result["accuracy"] == 0.5
     assert result["loss"] == pytest.approx(-np.log([0.7, 0.1]).mean(), rel=1e-6)
+
+
+def test_metrics_of_several_labels() -> None:
+    """Five of six labels and one of two sequences are right; the F1 of the labels are 1, 2/3 and 0."""
+    p = np.array([[0.9, 0.5, 0.1], [0.2, 0.6, 0.4]], np.float32)
+    result = compute_metrics(p, np.array([[1, 1, 0], [0, 0, 0]], np.float32), MULTILABEL)
+    assert result["accuracy"] == pytest.approx(5 / 6)
+    assert result["exact match"] == 0.5
+    assert result["f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert result["loss"] == pytest.approx(-np.log([0.9, 0.5, 0.9, 0.8, 0.4, 0.6]).mean(), rel=1e-6)
 
 
 def test_a_probability_of_zero_has_a_finite_loss() -> None:
@@ -64,11 +74,11 @@ def test_metrics_of_large_numbers_are_exact() -> None:
     assert compute_metrics(y, y, REGRESSION)["r2"] == 1.0
 
 
-@pytest.mark.parametrize("target", [BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS])
+@pytest.mark.parametrize("target", [BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS])
 def test_every_task_has_its_main_metric(target: Target) -> None:
     """Importance is measured by it."""
     outputs = target.outputs or 0
-    y = np.zeros((3, outputs), np.float32) if target.task == "regression" else np.array([0, 1, 0])
+    y = np.zeros((3, outputs), np.float32) if target.task in ("multilabel", "regression") else np.array([0, 1, 0])
     assert MAIN_METRIC[target.task] in compute_metrics(np.full((3, outputs), 0.5, np.float32), y, target)
 
 

@@ -51,6 +51,15 @@ def test_labels_are_numbers(labels: Any, task: TaskChoice) -> None:
     assert y.dtype == np.float32
 
 
+@pytest.mark.parametrize("kind", [int, bool, float])
+def test_several_labels_are_columns_of_0_and_1(kind: type) -> None:
+    """Each column is a class of its name."""
+    target, y = encode(labelled(np.array([[1, 0], [1, 1]]).astype(kind), ("wet", "hot")), "multilabel")
+    assert (target.task, target.classes, target.names) == ("multilabel", ("wet", "hot"), None)
+    assert y.dtype == np.float32
+    assert y.tolist() == [[1, 0], [1, 1]]
+
+
 @pytest.mark.parametrize(
     ("labels", "task", "message"),
     [
@@ -61,6 +70,9 @@ def test_labels_are_numbers(labels: Any, task: TaskChoice) -> None:
         ([0.5, 1e39], "auto", "--data f, row 2: expected a finite target, got 1e+39"),
         ([1.0, np.inf], "classification", "--data f, row 2: expected a finite target, got inf"),
         (["a", "b"], "regression", "--data f, row 1: expected numbers to predict, got 'a'"),
+        ([[1, 0], [0.5, 0]], "multilabel", "--data f, row 2: expected 0 or 1 in target, got '0.5'"),
+        ([[1, 0], [1, np.nan]], "multilabel", "--data f, row 2: expected 0 or 1 in other, got 'nan'"),
+        ([1, 0], "multilabel", "--data f: expected at least 2 columns of 0 and 1 for --task multilabel, got 1"),
         ([[1, 2], [3, 4]], "classification", "--data f, row 1: expected one class, got 2 numbers; classes"),
         (np.array(["2020-01-01"], "M8[D]"), "auto", "--data f: expected labels that are strings, booleans or numbers"),
         (np.array([1j, 2]), "auto", "--data f: expected labels that are strings, booleans or numbers, got complex128"),
@@ -69,5 +81,5 @@ def test_labels_are_numbers(labels: Any, task: TaskChoice) -> None:
 def test_labels_that_cannot_be_predicted_are_refused(labels: Any, task: TaskChoice, message: str) -> None:
     """The message gives the sequence and its label."""
     with pytest.raises(TrainingError) as caught:
-        encode(labelled(labels), task)
+        encode(labelled(labels, ("target", "other")), task)
     assert str(caught.value).startswith(message)

@@ -153,6 +153,8 @@ def _predicted(summary: Tensor, dataset: Dataset) -> Tensor:
     match dataset.target.task:
         case "binary":
             return layers.Dense(1, activation="sigmoid", name=PREDICTION)(summary)
+        case "multilabel":
+            return layers.Dense(outputs, activation="sigmoid", name=PREDICTION)(summary)
         case "multiclass":
             return layers.Dense(outputs, activation="softmax", name=PREDICTION)(summary)
         case "regression":  # the layer before learns standardised numbers

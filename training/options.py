@@ -12,7 +12,7 @@ from service.problems import in_plain_words
 
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
 Loss = Literal["mean_squared_error", "mean_absolute_error"]
-TaskChoice = Literal["auto", "classification", "regression"]
+TaskChoice = Literal["auto", "classification", "regression", "multilabel"]
 
 
 class CommandLine(BaseModel):
@@ -75,8 +75,8 @@ class Options(CommandLine):
     )
     task: TaskChoice = Field(
         "auto",
-        description="classification, regression, or auto: strings, booleans and integers are classes, other numbers "
-        "are predicted as numbers",
+        description="classification, regression, multilabel (a class for each of several columns of 0 and 1), or "
+        "auto: strings, booleans and integers are classes, other numbers are predicted as numbers",
     )
     target_column: tuple[str, ...] | None = Field(
         None, description="tables: column to predict, or several columns of numbers, separated by commas"

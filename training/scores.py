@@ -5,27 +5,38 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import f1_score
 
 from service.artifact.card import AttentionProfile, Target, Task
 from service.artifact.tensors import Array
 
 #: The metric that importance is measured by; higher is better.
-MAIN_METRIC: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "r2"}
+MAIN_METRIC: Mapping[Task, str] = {
+    "binary": "accuracy",
+    "multiclass": "accuracy",
+    "multilabel": "accuracy",
+    "regression": "r2",
+}
 
 
 def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[str, float]:
     """Return accuracy and mean cross-entropy in nats; for numbers R², mean absolute and root mean square error.
 
-    Each of several numbers has its own metrics, such as `mae of NAME`; `r2` is the mean over them.
+    Each of several numbers has its own metrics, such as `mae of NAME`; `r2` is the mean over them. Of several labels,
+    accuracy and cross-entropy are the means over them; `exact match` is the fraction of the sequences whose labels are
+    all right, and `f1` the mean of the labels' F1.
 
     Args:
-        predictions: `(n, 1)` probabilities of class 1 (binary), `(n, classes)` (multiclass) or `(n, outputs)` numbers.
-        y: `(n,)` class indices, or `(n, outputs)` numbers.
+        predictions: `(n, 1)` probabilities of class 1 (binary), `(n, classes)` (multiclass, multilabel) or
+            `(n, outputs)` numbers.
+        y: `(n,)` class indices, `(n, classes)` 0 or 1 (multilabel), or `(n, outputs)` numbers.
         target: the meaning of both.
     """
     if target.task == "regression":
         return _of_numbers(predictions.astype(np.float64), y.astype(np.float64), target.names or ())
     p = predictions.astype(np.float64)
+    if target.task == "multilabel":
+        return _of_labels(p, y.astype(bool))
     if target.task == "binary":
         p = np.hstack([1 - p, p])
         chosen = predictions[:, 0] >= 0.5
@@ -35,6 +46,17 @@ def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict
     return {
         "accuracy": float(np.mean(chosen == y)),
         "loss": float(-np.log(np.maximum(of_label, np.finfo(np.float32).tiny)).mean()),
+    }
+
+
+def _of_labels(p: NDArray[np.float64], y: NDArray[np.bool_]) -> dict[str, float]:
+    chosen = p >= 0.5
+    right = chosen == y
+    return {
+        "accuracy": float(right.mean()),
+        "exact match": float(right.all(axis=1).mean()),
+        "f1": float(f1_score(y, chosen, average="macro", zero_division=0.0)),
+        "loss": float(-np.log(np.maximum(np.where(y, p, 1 - p), np.finfo(np.float32).tiny)).mean()),
     }
 
 

@@ -97,8 +97,9 @@ def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
     """
     if not (options.balanced or options.class_weight):
         return None
-    if target.classes is None:
-        raise TrainingError("--balanced, --class-weight: expected classes, got numbers to predict")
+    if target.classes is None or target.task == "multilabel":
+        got = "numbers to predict" if target.classes is None else "several labels at once"
+        raise TrainingError(f"--balanced, --class-weight: expected classes, got {got}")
     if unknown := set(options.class_weight) - set(target.classes):
         raise TrainingError(
             f"--class-weight: expected classes of {', '.join(target.classes)}, got {', '.join(sorted(unknown))}"
@@ -141,6 +142,9 @@ def loss_function(dataset: Dataset, options: Options) -> Losses:
         case "multiclass":
             of_classes: Losses = keras.losses.sparse_categorical_crossentropy
             return of_classes
+        case "multilabel":
+            of_labels: Losses = keras.losses.binary_crossentropy
+            return of_labels
         case "regression":
             deviation = dataset.target_scale.deviation.astype(np.float32)
             of_numbers = keras.losses.get(options.loss)

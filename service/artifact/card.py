@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, mod
 
 from service.artifact.layout import NAME_PATTERN
 
-Task = Literal["binary", "multiclass", "regression"]
+Task = Literal["binary", "multiclass", "multilabel", "regression"]
 
 #: Largest magnitude of a number. Sums and squares of such numbers are finite.
 LARGEST: Final = 1e100
@@ -33,7 +33,10 @@ class Target(CardPart):
 
     task: Task = Field(description="Kind of prediction.", examples=["binary"])
     classes: tuple[str, ...] | None = Field(
-        None, description="Class names in the order of the model's outputs; null for regression.", examples=[["0", "1"]]
+        None,
+        description="Class names in the order of the model's outputs; null for regression. With the task `multilabel` "
+        "any number of them are true at once.",
+        examples=[["0", "1"]],
     )
     names: tuple[str, ...] | None = Field(
         None, description="Names of the predicted numbers; null for classes.", examples=[None]
@@ -43,14 +46,21 @@ class Target(CardPart):
     def outputs(self) -> int | None:
         """Number of outputs for each sequence; None for a regression whose outputs have no names."""
         regression = len(self.names) if self.names else None
-        return {"binary": 1, "multiclass": len(self.classes or ()), "regression": regression}[self.task]
+        classes = len(self.classes or ())
+        return {"binary": 1, "multiclass": classes, "multilabel": classes, "regression": regression}[self.task]
 
     @model_validator(mode="after")
     def _classes_fit_task(self) -> Self:
         count = len(self.classes) if self.classes is not None else None
-        fits = {"binary": count == 2, "multiclass": count is not None and count > 2, "regression": count is None}
-        if not fits[self.task]:
-            expected = {"binary": "2 classes", "multiclass": "at least 3 classes", "regression": "no classes"}
+        fewest = {"binary": 2, "multiclass": 3, "multilabel": 2}
+        fits = count is None if self.task == "regression" else count is not None and count >= fewest[self.task]
+        if not fits or (self.task == "binary" and count != 2):
+            expected = {
+                "binary": "2 classes",
+                "multiclass": "at least 3 classes",
+                "multilabel": "at least 2 classes",
+                "regression": "no classes",
+            }
             raise ValueError(f"a {self.task} target has {expected[self.task]}, got {count}")
         if self.names is not None and self.task != "regression":
             raise ValueError(f"a {self.task} target has classes rather than names, got {', '.join(self.names)}")

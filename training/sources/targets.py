@@ -17,13 +17,16 @@ MOST_CLASSES: Final = 10_000
 def encode(source: SourceData, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
     """Return the target, and the labels for the fit: `(n,)` int64 class indices or `(n, outputs)` float32 numbers.
 
-    With the task `auto`, strings, booleans and integers are classes, other numbers are not.
+    With the task `auto`, strings, booleans and integers are classes, other numbers are not. With the task `multilabel`
+    each column is a class, and the numbers are 0 and 1.
     """
     labels = source.labels
     if labels.dtype.kind not in "biufSUO":
         raise TrainingError(
             f"{source.where}: expected labels that are strings, booleans or numbers, got {labels.dtype}"
         )
+    if task == "multilabel":
+        return _several_labels(source)
     if task == "auto":
         task = "regression" if labels.ndim == 2 or labels.dtype.kind == "f" else "classification"
         if labels.dtype == object:
@@ -63,6 +66,22 @@ def _classes(source: SourceData) -> tuple[Target, Indices]:
         )
     names = tuple(map(_name, values))
     return Target(task="binary" if len(names) == 2 else "multiclass", classes=names), codes.astype(np.int64)
+
+
+def _several_labels(source: SourceData) -> tuple[Target, NDArray[np.float32]]:
+    labels = source.labels
+    if labels.ndim != 2 or labels.shape[1] < 2:
+        raise TrainingError(
+            f"{source.where}: expected at least 2 columns of 0 and 1 for --task multilabel, got 1; "
+            "--target-column A,B names several"
+        )
+    wrong = np.argwhere(~np.isin(labels, (0, 1)))
+    if len(wrong):
+        row, column = wrong[0]
+        raise TrainingError(
+            f"{source.locate(row)}: expected 0 or 1 in {source.label_names[column]}, got {_shown(labels[row, column])}"
+        )
+    return Target(task="multilabel", classes=source.label_names), labels.astype(np.float32)
 
 
 def _refuse_words_among_fractions(source: SourceData) -> None:

@@ -20,10 +20,16 @@ class Prediction(BaseModel):
 
     prediction: float | list[float] = Field(
         description="Of two classes, the probability of the second in the card's `classes`; of more, one probability "
-        "per class in that order; for regression, the number predicted (a list where there are several).",
+        "per class in that order, each by itself with the task `multilabel`; for regression, the number predicted (a "
+        "list where there are several).",
         examples=[0.98],
     )
-    label: str | None = Field(None, description="The likeliest class; absent for regression.", examples=["1"])
+    label: str | list[str] | None = Field(
+        None,
+        description="The likeliest class; with the task `multilabel`, the classes with a probability of at least 0.5; "
+        "absent for regression.",
+        examples=["1"],
+    )
     probabilities: dict[str, float] | None = Field(
         None, description="On request: the probability of each class, by its name.", examples=[{"0": 0.02, "1": 0.98}]
     )
@@ -82,11 +88,13 @@ def encode_predictions(
         labels = dumps_each(target.classes)
         if target.task == "binary":
             columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
+        elif target.task == "multilabel":
+            columns["label"] = [orjson.dumps(_labels_of(row, target.classes)) for row in predictions]
         else:
             columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
         if probabilities:
             columns["probabilities"] = [
-                orjson.dumps(_by_class(row, target.classes), option=orjson.OPT_SERIALIZE_NUMPY) for row in predictions
+                orjson.dumps(_by_class(row, target), option=orjson.OPT_SERIALIZE_NUMPY) for row in predictions
             ]
     if attention is not None:
         columns["attention"] = dumps_rows(outputs[attention], lengths)
@@ -102,10 +110,13 @@ def _row(outputs: Outputs, attention: str | None, target: Target, length: int | 
     prediction = outputs[PREDICTION][0]
     row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
     if target.classes is not None:
-        index = prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax()
-        row["label"] = target.classes[int(index)]
+        if target.task == "multilabel":
+            row["label"] = _labels_of(prediction, target.classes)
+        else:
+            index = prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax()
+            row["label"] = target.classes[int(index)]
         if probabilities:
-            row["probabilities"] = _by_class(prediction, target.classes)
+            row["probabilities"] = _by_class(prediction, target)
     if attention is not None:
         row["attention"] = outputs[attention][0, :length]
     if IMPORTANCE in outputs:
@@ -118,9 +129,15 @@ def _row(outputs: Outputs, attention: str | None, target: Target, length: int | 
     return text
 
 
-def _by_class(prediction: Array, classes: tuple[str, ...]) -> dict[str, np.float32]:
+def _labels_of(prediction: Array, classes: tuple[str, ...]) -> list[str]:
+    """Return the classes with a probability of at least 0.5, given a prediction `(classes,)`."""
+    return [classes[index] for index in np.flatnonzero(prediction >= 0.5)]
+
+
+def _by_class(prediction: Array, target: Target) -> dict[str, np.float32]:
     """Return the probability of each class, given a prediction `(outputs,)`."""
-    if len(classes) == 2:
+    classes = target.classes or ()
+    if target.task == "binary":
         return {classes[0]: np.float32(1) - prediction[0], classes[1]: prediction[0]}
     return dict(zip(classes, prediction, strict=True))
 

@@ -328,9 +328,13 @@ function probabilities({ prediction }, { task, classes }) {
 /** Return a prediction in short: the numbers and "", or the class and its probability. */
 function inShort(prediction, target) {
   if (target.task === "regression") return [[prediction.prediction].flat().map(number).join(", "), ""];
+  if (target.task === "multilabel") return [labelled(prediction), ""];
   const [, probability] = probabilities(prediction, target).find(([name]) => name === prediction.label);
   return [prediction.label, chance(probability)];
 }
+
+/** The label, or the labels of several at once. */
+const labelled = ({ label }) => [label].flat().join(", ") || "none of the classes";
 
 /** A probability to four places. */
 const chance = (probability) => probability.toFixed(4);
@@ -343,7 +347,7 @@ function predicted(prediction, target) {
   }
   const pairs = probabilities(prediction, target);
   const sorted = pairs.length > MOST_CLASSES ? pairs.toSorted(([, a], [, b]) => b - a) : pairs;
-  const label = html("p", { class: "label" }, prediction.label);
+  const label = html("p", { class: "label" }, labelled(prediction));
   const rest = sorted.slice(MOST_CLASSES);
   const more = html("details", {}, html("summary", {}, `${count(rest.length)} more`), bars(rest, prediction.label));
   return [label, bars(sorted.slice(0, MOST_CLASSES), prediction.label), ...(rest.length ? [more] : [])];
@@ -358,7 +362,7 @@ function bars(pairs, label) {
       bar.firstChild.style.width = `${probability * 100}%`;
       return html(
         "li",
-        { class: name === label ? "likeliest" : null },
+        { class: [label].flat().includes(name) ? "likeliest" : null },
         html("span", { class: "class", title: name }, name),
         bar,
         html("span", { class: "probability" }, chance(probability)),

@@ -23,6 +23,7 @@ function some(names) {
 /** The target of the model in words. */
 function predicts({ task, classes, names }) {
   if (task === "regression") return names?.length ? `${counted(names.length, "number")}: ${some(names)}` : "numbers";
+  if (task === "multilabel") return `any of ${count(classes.length)} classes: ${some(classes)}`;
   return `one of ${count(classes.length)} classes: ${some(classes)}`;
 }
 
