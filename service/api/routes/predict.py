@@ -34,7 +34,7 @@ OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC
 #: More numbers than these are encoded in parts of as many. Each part is made from several copies of its text.
 NUMBERS_OF_PART: Final = 32 * 2**10
 
-VALUE_SCHEMA = {"type": ["number", "null"]}
+VALUE_SCHEMA = {"type": ["number", "string", "null"]}
 SEQUENCE_SCHEMA: dict[str, Any] = {
     "type": "array",
     "items": {
@@ -54,9 +54,10 @@ class PredictRequest(KnownFields, SequenceFields):
         WithJsonSchema(SEQUENCE_SCHEMA),
         Field(
             description="One sequence: a list of timesteps, each a list of features in the order of the card's "
-            "`feature_labels`, or an object with each of them by its name, in raw units. It has the "
-            "`timesteps` of the model's card, or fewer if that says `variable_length`. `null` is a missing value, if "
-            "the card says `missing_values`; a timestep without any value gets no attention.",
+            "`feature_labels`, or an object with each of them by its name, in raw units. It has the `timesteps` of the "
+            "model's card, or fewer if that says `variable_length`. A category is the name of a value in the card's "
+            "`categories`, or its index; any other name means an unknown value. `null` is a missing value, if the card "
+            "says `missing_values`; a timestep without any value gets no attention.",
             examples=[EXAMPLE_SEQUENCE],
         ),
     ] = None
