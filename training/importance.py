@@ -9,7 +9,7 @@ from service.artifact.card import Agreement, Importance, Target
 from service.artifact.distances import rank_correlation
 from service.artifact.tensors import Array
 from training.data import LabelledSequences
-from training.scores import MAIN_METRIC, compute_metrics
+from training.scores import MAIN_METRIC, main_score
 
 #: Largest number of sequences, of repetitions, and of timesteps that the model processes in all.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 20_000_000
@@ -37,7 +37,7 @@ def importance(
     score = MAIN_METRIC[target.task]
 
     def scored(predictions: Array) -> float:
-        return compute_metrics(predictions, some.y, target)[score]
+        return main_score(predictions, some.y, target)
 
     before = scored(predict(x))
     drops = np.empty((repetitions, timesteps))
