@@ -18,7 +18,7 @@ Baseline = Literal["most frequent class", "mean", "last value"]
 WeightedMetrics = Callable[[Numbers], dict[str, float]]
 
 #: Number of resamples, and the most sequences in all of them, which bounds the time to a few seconds.
-RESAMPLES, FEWEST_RESAMPLES, MOST_RESAMPLED = 1000, 200, 20_000_000
+RESAMPLES, FEWEST_RESAMPLES, MOST_RESAMPLED = 1000, 200, 6_000_000
 #: Fraction of the resamples in which a model must be better than its baseline: to beat it, and to be uncertain. The
 #: first is that of a 95 % interval whose lower end is above the baseline.
 CERTAIN, UNCERTAIN = 0.975, 0.8

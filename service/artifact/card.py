@@ -86,6 +86,12 @@ class Importance(CardPart):
     )
     sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[5000])
     repetitions: Count = Field(description="Number of times that each timestep was exchanged.", examples=[1])
+    groups: Count | None = Field(
+        None,
+        description="Number of groups of neighbouring timesteps that were exchanged together, in long sequences; null "
+        "if each timestep was exchanged by itself.",
+        examples=[None],
+    )
 
     @property
     def mass(self) -> tuple[float, ...] | None:
