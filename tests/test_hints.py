@@ -42,6 +42,7 @@ def test_ordinary_data_have_no_hint(tmp_path: Path, x: Any, y: Any, rng: np.rand
     """Neither classes that are learnt from several values, nor missing values, nor fractions to predict need one."""
     learnable = (x[:, 0, 0] + x[:, 1, 1] + x[:, 2, 2] > 0).astype(int)
     gaps = np.where(rng.random(x.shape) < 0.1, np.nan, x)
+    gaps[:, 0, 2] = np.arange(N) + rng.random(N)  # such as a temperature that rises from day to day
     for labels in (y, learnable, learnable.astype(str), x.sum(axis=(1, 2))):
         assert hints(tmp_path, gaps, labels) == ()
 

@@ -9,6 +9,7 @@ from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_sc
 
 from service.artifact.card import AttentionProfile, Target, Task
 from service.artifact.tensors import Array
+from training import TrainingError
 
 #: The metric that importance is measured by; higher is better.
 MAIN_METRIC: Mapping[Task, str] = {"binary": "accuracy", "multiclass": "accuracy", "regression": "r2"}
@@ -23,7 +24,12 @@ def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict
         predictions: `(n, 1)` probabilities of class 1 (binary), `(n, classes)` (multiclass) or `(n, outputs)` numbers.
         y: `(n,)` class indices, or `(n, outputs)` numbers.
         target: the meaning of both.
+
+    Raises:
+        TrainingError: a prediction is not finite.
     """
+    if not np.isfinite(predictions).all():
+        raise TrainingError("training diverged: the loss is not finite; try a smaller --learning-rate")
     if target.task == "regression":
         return _of_numbers(predictions.astype(np.float64), y.astype(np.float64), target.names or ())
     p = probabilities(predictions)
