@@ -43,6 +43,7 @@ SLOW = {
     ),
     "training": (
         "test_checkpoints.py",
+        "test_confusion_chart.py",
         "test_evaluate.py",
         "test_export.py",
         "test_lowering.py",

@@ -13,7 +13,10 @@ import numpy as np
 from service.artifact.card import (
     Agreement,
     AttentionProfile,
+    ClassScores,
     Importance,
+    JudgedMetric,
+    Judgement,
     Lowering,
     ModelCard,
     Repeats,
@@ -43,6 +46,18 @@ def complete_card(**fields: Any) -> ModelCard:
         "attention": AttentionProfile(sequences=9, mean=mean, spread=spread, peak=2, sum_error=1e-7),
         "importance": Importance(metric="accuracy", drop=mean, spread=spread, sequences=9, repetitions=1),
         "agreement": Agreement(rank_correlation=1.0, top=(2,), attention=0.6, importance=0.6),
+        "judgement": Judgement(
+            metric="accuracy",
+            baseline="most frequent class",
+            beats_baseline=True,
+            verdict="accuracy 1 beats 0.5",
+            metrics=(JudgedMetric(name="accuracy", value=1.0, baseline=0.5, low=1.0, high=1.0, better=1.0),),
+            classes=(
+                ClassScores(name="0", precision=1.0, recall=1.0, f1=1.0, support=5),
+                ClassScores(name="1", precision=1.0, recall=1.0, f1=1.0, support=4),
+            ),
+            confusion=((5, 0), (0, 4)),
+        ),
         "repeats": Repeats(
             seeds=(0, 1),
             metrics={"accuracy": (1.0, 0.9)},

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -104,6 +105,28 @@ async def test_each_profile_has_a_chart(quiet: FastAPI, query: str, title: str) 
     assert f"<title>{title}</title>" in svg.text
     assert png.headers["Content-Type"] == "image/png"
     assert Image.open(io.BytesIO(png.content)).size == (1600, 720)
+
+
+async def test_the_confusion_matrix_is_a_chart(quiet: FastAPI, artifacts: Path) -> None:
+    """It is a file of the version."""
+    async with connect(quiet) as client:
+        for suffix, media_type in (("svg", "image/svg+xml"), ("png", "image/png")):
+            answer = await client.get("/attention?chart=confusion", headers={"Accept": media_type})
+            assert answer.content == Artifact(artifacts / "three" / "1").confusion_path(suffix).read_bytes()
+            assert answer.headers["Content-Type"] == media_type
+
+
+async def test_a_version_without_a_confusion_matrix_has_no_chart_of_it(artifacts: Path, tmp_path: Path) -> None:
+    """Versions of earlier releases have none, and are served."""
+    shutil.copytree(artifacts / "three", tmp_path / "three")
+    older = Artifact(tmp_path / "three" / "1")
+    older.confusion_path("svg").unlink()
+    older.write_sums()
+    app = create_app(Settings(artifacts=tmp_path))
+    async with app.router.lifespan_context(app), connect(app) as client:
+        answer = await client.get("/attention?chart=confusion", headers={"Accept": "image/svg+xml"})
+        assert answer.status_code == 422
+        assert "three version 1 has no chart of a confusion matrix" in answer.text
 
 
 async def test_the_live_chart_says_how_far_attention_is_from_training(quiet: FastAPI) -> None:

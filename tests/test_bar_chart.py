@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
@@ -75,3 +76,15 @@ def test_a_png_has_the_same_colours() -> None:
     assert image.info["Title"] == "t"
     colours = {colour for _, colour in image.getcolors(2**20) or []}
     assert {(0x4C, 0x8B, 0xD6), (0xC3, 0xD2, 0xE6), (255, 255, 255)} <= colours
+
+
+def test_long_labels_differ_and_do_not_overlap() -> None:
+    """Of the hours of a day the ends are shown, and of many days as many as there is room for."""
+    hours = [f"2026-01-01T{hour:02}:00:00" for hour in range(3)]
+    texts = [one.text for one in drawn(hours, SERIES).iter(f"{SVG}text")]
+    assert {"…01T00:00:00", "…01T01:00:00", "…01T02:00:00"} <= set(texts)
+    days = [f"2026-01-{day + 1:02}" for day in range(30)]
+    chart = drawn(days, [Series("live", [0.1] * 30, "#4c8bd6")])
+    places = [number(one, "x") for one in chart.iter(f"{SVG}text") if (one.text or "").startswith("2026")]
+    assert len(places) > 5
+    assert min(b - a for a, b in pairwise(places)) > 10 * 6

@@ -336,7 +336,8 @@ def test_a_training_that_is_killed_again_and_again_ends_as_an_unbroken_one(tmp_p
 def test_resuming_without_a_checkpoint_warns(tmp_path: Path) -> None:
     """The training then starts from the beginning."""
     outcome = subprocess.run(
-        [sys.executable, "-m", "training", "--resume", "--artifacts", str(tmp_path), "--sequences", "100"],
+        [sys.executable, "-m", "training", "--resume", "--artifacts", str(tmp_path), "--sequences", "100",
+         "--publish-anyway"],
         cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ,
     )  # fmt: skip
     assert outcome.returncode == 0, outcome.stderr

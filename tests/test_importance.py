@@ -1,5 +1,6 @@
 """Importance of models with one deciding timestep, and agreement by hand."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,77 @@ def test_limits_are_obeyed(
 
     result = measured(predict, LabelledSequences(X, (X[:, 2, 0] > 0).astype(int)))
     assert (result.sequences, result.repetitions) == (sequences, repetitions)
-    assert counts == [sequences, *[sequences * repetitions] * 5]
+    assert counts[0] == sequences
+    assert sum(counts[1:]) == 5 * sequences * repetitions
+    assert max(counts) <= max(module.SEQUENCES_AT_A_TIME, sequences * repetitions)
+
+
+def long(n: int, timesteps: int, deciding: int) -> tuple[LabelledSequences, Callable[[Array], Array], list[int]]:
+    """Return sequences, a model whose prediction is one timestep's sign, and the numbers of timesteps that it got."""
+    x = np.random.default_rng(0).standard_normal((n, timesteps, 1)).astype(np.float32)
+    processed: list[int] = []
+
+    def predict(exchanged: Array) -> Array:
+        processed.append(len(exchanged) * timesteps)
+        return (exchanged[:, deciding] > 0).astype(np.float32)
+
+    return LabelledSequences(x, (x[:, deciding, 0] > 0).astype(int)), predict, processed
+
+
+def test_a_long_sequence_is_measured_by_groups_that_are_divided() -> None:
+    """The deciding one of 2,000 timesteps has all importance, within the budget of timesteps."""
+    sequences, predict, processed = long(40, 2000, 1234)
+    result = measured(predict, sequences)
+    assert result.mass is not None
+    assert np.flatnonzero(result.mass).tolist() == [1234]
+    assert result.drop[1234] == pytest.approx(0.5, abs=0.25)  # of 40 sequences
+    assert result.groups is not None
+    assert 38 < result.groups < 64
+    assert sum(processed) <= module.MOST_TIMESTEPS + 40 * 2000
+    assert result == measured(predict, sequences)
+
+
+def test_the_drop_of_a_group_is_that_of_its_timesteps_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If groups are not divided, each of their timesteps has the same share."""
+    sequences, predict, _ = long(50, 128, 5)
+    monkeypatch.setattr(module, "MOST_TIMESTEPS", 50 * 128 * 64)
+    monkeypatch.setattr(module, "GROUPS", 32)
+    monkeypatch.setattr(module, "DIVIDED_AT_A_TIME", 0)
+    result = measured(predict, sequences)
+    assert result.groups == 32
+    assert np.flatnonzero(result.drop).tolist() == [4, 5, 6, 7]
+    assert set(result.drop) == {0, result.drop[5]}
+    assert sum(result.drop) == pytest.approx(0.5, abs=0.15)
+
+
+def test_a_group_whose_halves_replace_each_other_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five timesteps vote, of which a group has four: neither half of it changes the majority by itself."""
+    monkeypatch.setattr(module, "MOST_TIMESTEPS", 100 * 1280 * 128)
+    votes = [0, 600, 601, 618, 619]  # 600 to 619 are a group
+    x, y = np.zeros((100, 1280, 1), np.float32), np.arange(100) % 2
+    x[:, votes, 0] = y[:, np.newaxis]
+    result = measured(lambda some: np.round(some[:, votes].mean(axis=1)), LabelledSequences(x, y))
+    assert np.flatnonzero(result.drop).tolist() == list(range(600, 620))
+    assert sum(result.drop) == pytest.approx(0.5, abs=0.15)
+    assert result.drop[600] == result.drop[619]
+
+
+def test_the_lengths_of_long_sequences_stay() -> None:
+    """Within a group, too, a timestep is exchanged only between sequences that have it."""
+    sequences, _, _ = long(50, 1500, 3)
+    lengths = np.arange(50) * 20 + 300
+    x = np.where(np.arange(1500) < lengths[:, np.newaxis], sequences.x[:][:, :, 0], np.nan)[:, :, np.newaxis]
+    seen = []
+
+    def predict(exchanged: Array) -> Array:
+        seen.extend(np.split(exchanged, len(exchanged) // 50))
+        return np.zeros((len(exchanged), 1), np.float32)
+
+    assert measured(predict, LabelledSequences(x, sequences.y)).groups is not None
+    for exchanged in seen:
+        np.testing.assert_array_equal(np.isnan(exchanged), np.isnan(x))
+        np.testing.assert_array_equal(np.sort(exchanged, axis=0), np.sort(x, axis=0))
+    assert not all(np.array_equal(exchanged, x, equal_nan=True) for exchanged in seen)
 
 
 def test_importance_is_that_of_its_seed() -> None:

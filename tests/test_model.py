@@ -96,3 +96,22 @@ async def test_a_loaded_model_is_warm(artifacts: Path, engine: EngineChoice) -> 
     assert (model.version, model.engine.name) == (1, engine)
     assert sizes >= {1, 8}
     await model.close()
+
+
+def test_a_version_that_is_not_better_than_its_baseline_is_warned_about(
+    artifacts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The warning comes once for each version, with the verdict of its card. Other versions have none."""
+    shutil.copytree(artifacts / "three" / "1", tmp_path / "three" / "1")
+    artifact = Artifact(tmp_path / "three" / "1")
+    card = artifact.read().card()
+    assert card.judgement is not None
+    loader = ModelLoader(opener("onnx", threads=1), Limits(max_batch=8, max_queue=16, timeout=1))
+    loader.load(artifact)
+    assert not caplog.records
+    worse = card.judgement.model_copy(update={"beats_baseline": False, "verdict": "accuracy 0.3 does not beat 0.4"})
+    artifact.card_path.write_text(card.model_copy(update={"judgement": worse}).model_dump_json())
+    artifact.write_sums()
+    loader.load(artifact, loader.load(artifact))
+    (record,) = caplog.records
+    assert record.getMessage() == "three version 1 is not better than its baseline: accuracy 0.3 does not beat 0.4"

@@ -23,7 +23,7 @@ REPEATS = Repeats(
 
 
 def sales(**fields: Any) -> ModelCard:
-    return card(name="sales", timesteps=3, timestep_labels=LABELS, attention=PROFILE, **fields)
+    return card(**{"name": "sales", "timesteps": 3, "timestep_labels": LABELS, "attention": PROFILE, **fields})
 
 
 def texts(drawn: ModelCard) -> list[str]:
@@ -71,3 +71,20 @@ def test_many_timesteps_are_labelled_sparsely() -> None:
     written = texts(card(name="long", timesteps=1000))
     assert "0" in written
     assert len(written) < 60
+
+
+def test_dates_as_labels_do_not_overlap() -> None:
+    """They stand upright, where each needs the width of a line, and long ones are cut."""
+    days = tuple(f"2026-01-{day + 1:02}T00:00:00.000000+00:00" for day in range(20))
+    drawn = draw_profile(card(name="days", timestep_labels=days), "svg").decode()
+    assert drawn.count("rotate(-90") >= 20
+    assert "2026-01-20T00:00:00.0000…" in drawn
+    few = draw_profile(sales(), "svg").decode()
+    assert few.count("rotate(-90") <= 1  # the name of the axis
+
+
+def test_labels_in_any_script_are_drawn() -> None:
+    """A character that no installed font has is a box in PNG, and itself in SVG."""
+    drawn = sales(timestep_labels=("월요일", "화요일", "水曜日"))
+    assert {"월요일", "화요일", "水曜日"} <= set(texts(drawn))
+    assert draw_profile(drawn, "png").startswith(b"\x89PNG")

@@ -233,7 +233,7 @@ def test_a_training_on_a_full_disk_ends_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """TensorFlow fails to write. The checkpoint remains, so that the training can go on later."""
-    command = ["training", "--artifacts", str(tmp_path), "--sequences", "200", "--units", "4"]
+    command = ["training", "--artifacts", str(tmp_path), "--sequences", "200", "--units", "4", "--publish-anyway"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as exit_:
         main()

@@ -1,6 +1,7 @@
 """A training from the command line: its output, its version, and its reproducibility."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -161,3 +162,39 @@ def test_an_interrupt_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(program, "trained", interrupted)
     assert error(monkeypatch) == "stopped; --resume continues the training"
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> tuple[str, ...]:
+    """Options of a quick training on labels that no sequence tells anything about."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "noise.npz", x=rng.standard_normal((80, 3, 1)), y=np.repeat(["bad", "good"], [20, 60]))
+    arguments = {"--data": tmp_path / "noise.npz", "--artifacts": tmp_path, "--units": 2, "--name": "noise"}
+    return tuple(str(one) for pair in arguments.items() for one in pair)
+
+
+def test_a_model_that_does_not_beat_its_baseline_is_not_published(
+    noise: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error has the metric, the baseline and the option that publishes the model."""
+    message = error(monkeypatch, *noise)
+    assert re.match(r"error: nothing is published: accuracy 0\.\d+ \(95 % interval .* does not beat 0\.\d+, ", message)
+    assert "the accuracy of always predicting the most frequent class" in message
+    assert "--publish-anyway" in message
+    assert not (tmp_path / "noise" / "1").exists()
+
+
+def test_a_model_that_does_not_beat_its_baseline_is_published_on_request(
+    noise: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Summary and card say that it does not; the fit is not repeated."""
+    first = error(monkeypatch, *noise)
+    monkeypatch.setattr(sys, "argv", ["training", *noise, "--publish-anyway", "--resume"])
+    program.main()
+    judgement = Artifact(tmp_path / "noise" / "1").read().card().judgement
+    assert judgement is not None
+    assert judgement.beats_baseline is False
+    printed = capsys.readouterr()
+    assert judgement.verdict in printed.out
+    assert judgement.verdict in first
+    assert "nothing to resume" not in printed.err

@@ -5,6 +5,7 @@ import pytest
 
 from service.artifact.card import Target
 from tests.samples import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS
+from training import TrainingError
 from training.scores import MAIN_METRIC, ProfileSum, compute_metrics
 
 
@@ -66,6 +67,13 @@ def test_several_numbers_have_metrics_each() -> None:
 def test_a_single_sequence_has_finite_metrics() -> None:
     """Its numbers have no variance."""
     assert compute_metrics(np.array([[3.0]]), np.array([[1.0]]), REGRESSION) == {"r2": 0.0, "mae": 2.0, "rmse": 2.0}
+
+
+@pytest.mark.parametrize("target", [BINARY, REGRESSION])
+def test_predictions_that_are_not_finite_are_refused(target: Target) -> None:
+    """The message says what to do."""
+    with pytest.raises(TrainingError, match=r"training diverged: .* try a smaller --learning-rate"):
+        compute_metrics(np.array([[np.nan]], np.float32), np.zeros((1, 1), int), target)
 
 
 def test_metrics_of_large_numbers_are_exact() -> None:

@@ -85,12 +85,14 @@ def summary(published: Path) -> str:
         "trained on": f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
         f"({card.architecture}, {record.parameters:,} weights, epoch {record.best_epoch} of {record.epochs})",
         "held out": f"{profile.sequences:,} sequences: {metrics}",
+        "judgement": card.judgement.verdict if card.judgement else "",
         "attention": f"highest at timestep {card.timestep_labels[profile.peak]} "
         f"({profile.mean[profile.peak]:.3f} of 1); every sequence sums to 1 within {profile.sum_error:.0e}",
         "importance": _importance(card),
         "seeds": _seeds(card),
         "lowering": f"ONNX opset {card.lowering.opset}, within {card.lowering.error:.0e} of the SavedModel",
         "chart": str(Artifact(published).chart_path("svg")),
+        "hints": "\n".join(f"{'' if i == 0 else ' ' * 14}{hint}" for i, hint in enumerate(card.hints)),
     }
     heading = f"{card.name} version {published.name}: {published}"
     return "\n".join([heading, *(f"  {name:<11} {text}" for name, text in rows.items() if text)])

@@ -23,8 +23,9 @@ Forward = Callable[[Array], Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of a model on held-out data."""
+    """The results of a model on held-out data. `predictions` are `(n, outputs)`."""
 
+    predictions: Array
     metrics: dict[str, float]
     profile: AttentionProfile
     importance: Importance
@@ -64,13 +65,14 @@ def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: 
         profile.add(attention)
         if test.marked is not None:
             on_marked.append(marked_attention(attention, test.marked[start : start + BATCH_SIZE]))
-    outcome = compute_metrics(np.concatenate(predictions), test.y, target)
+    predicted = np.concatenate(predictions)
+    outcome = compute_metrics(predicted, test.y, target)
     if on_marked:
         mass, peak = np.concatenate(on_marked).mean(axis=0).tolist()
         outcome |= {"attention on marked": mass, "peak on marked": peak}
     found = importance(lambda x: predict(run, x), test, target, np.random.default_rng(seed))
     agreed = agreement(profile.result().mean, found, (present / len(test)).tolist())
-    return Evaluation(outcome, profile.result(), found, agreed)
+    return Evaluation(predicted, outcome, profile.result(), found, agreed)
 
 
 def _batches(x: SequenceStore) -> Iterator[Array]:

@@ -15,6 +15,7 @@ from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUE
 from service.artifact.version import Artifact, saved_model_digest
 from service.engines import opener
 from training import TrainingError
+from training.confusion_chart import draw_confusion
 from training.lowering import OPSET, write_lowering
 from training.profile_chart import draw_profile
 
@@ -46,6 +47,8 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         lowering = Lowering(opset=OPSET, error=error, source_digest=saved_model_digest(digests))
         for suffix in CHARTS:
             artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
+            if (confusion := draw_confusion(card, suffix)) is not None:
+                artifact.confusion_path(suffix).write_bytes(confusion)
         artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
         artifact.write_sums(known=digests)
         contents = artifact.read()

@@ -131,6 +131,12 @@ class Options(CommandLine):
     resume: bool = Field(
         default=False, description="continue a killed training with the same options, to the same weights"
     )
+    publish_anyway: bool = Field(
+        default=False,
+        description="publish the model even if it is not better than always predicting the most frequent class, the "
+        "mean or the last value",
+        exclude=True,  # it changes no weight, so a checkpoint stays usable
+    )
     tensorboard: Path | None = Field(None, description="folder for TensorBoard's logs")
     sequences: int | None = Field(
         None, ge=10, description="synthetic data: number of sequences; 300000, 20000 or 100000 if absent"

@@ -1,10 +1,14 @@
 """The bar chart of the attention profile and of importance."""
 
 import io
+import warnings
+from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from service.artifact.card import ModelCard
 
@@ -12,6 +16,23 @@ ATTENTION_COLOUR, PEAK_COLOUR, IMPORTANCE_COLOUR = "#c3d2e6", "#4c8bd6", "#e2a35
 WHISKER_COLOUR, TEXT_COLOUR = "#333333", "#222222"
 #: Largest number of labels on the axis; with more timesteps, some labels are left out.
 MOST_LABELS = 25
+#: Most characters of all labels on a horizontal axis, and of one label.
+MOST_CHARACTERS, LONGEST_LABEL = 90, 25
+#: Families of fonts with the characters of many languages, which most systems install as one of these.
+WIDE_FONTS = (
+    "Noto Sans CJK KR",
+    "Noto Sans CJK JP",
+    "Noto Sans KR",
+    "Noto Sans JP",
+    "Noto Sans SC",
+    "NanumGothic",
+    "Malgun Gothic",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "WenQuanYi Zen Hei",
+    "Arial Unicode MS",
+    "Unifont",
+)
 #: Width of a bar as a fraction of the distance between timesteps: of a single bar, and of one of two.
 SINGLE_WIDTH, PAIR_WIDTH = 0.8, 0.4
 
@@ -41,8 +62,14 @@ def draw_profile(card: ModelCard, suffix: str) -> bytes:
         label = f"importance ({card.importance.metric} drops by up to {max(card.importance.drop):.2g})"
         axes.bar(timesteps + width / 2, mass, width, color=IMPORTANCE_COLOUR, label=label)
         axes.legend(frameon=False, labelcolor=TEXT_COLOUR)
+    longest = max(map(len, card.timestep_labels))
+    # Labels side by side have room for so many characters. Longer ones are turned, and then have the room of a line.
+    turned = longest * min(len(timesteps), MOST_LABELS) > MOST_CHARACTERS
+    if turned:
+        figure.set_figheight(4.8)
     every = -(-len(timesteps) // MOST_LABELS)
-    axes.set_xticks(timesteps[::every], card.timestep_labels[::every])
+    labels = [_shortened(label) for label in card.timestep_labels[::every]]
+    axes.set_xticks(timesteps[::every], labels, rotation=90 if turned else 0)
     axes.set_xlim(-0.7, len(timesteps) - 0.3)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("timestep", color=TEXT_COLOUR)
@@ -51,11 +78,33 @@ def draw_profile(card: ModelCard, suffix: str) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e8ee")
     axes.set_axisbelow(True)
+    return saved(figure, card.name, suffix)
+
+
+def saved(figure: Figure, name: str, suffix: str) -> bytes:
+    """Return the content of an `svg` or `png` file of a figure. The same figure and name give the same content.
+
+    A character that the first font lacks is drawn with another one that is installed.
+    """
     buffer = io.BytesIO()
-    # No date and no random identifiers: the same card must give the same file.
-    with matplotlib.rc_context({"svg.hashsalt": card.name, "svg.fonttype": "none", "font.family": "sans-serif"}):
+    families = ["sans-serif", *_installed(WIDE_FONTS)]
+    style = matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "sans-serif"})
+    with style, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # no font has it: a box
+        for text in figure.findobj(Text):
+            text.set_fontfamily(families)
+        # No date and no random identifiers.
         figure.savefig(buffer, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else None)
     return buffer.getvalue()
+
+
+def _installed(families: Sequence[str]) -> list[str]:
+    """Return those of some families of fonts that are installed."""
+    return sorted(set(families) & set(font_manager.get_font_names()), key=families.index)
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
 def _whiskers(card: ModelCard) -> list[np.ndarray]:

@@ -12,11 +12,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.artifact.card import ModelCard, Repeats, TrainingRecord
+from service.artifact.card import Judgement, ModelCard, Repeats, TrainingRecord
 from training import TrainingError, export, models, train
 from training.checkpoints import Checkpoints
 from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, evaluate
+from training.judgement import judge
 from training.options import Options
 
 LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
@@ -36,7 +37,8 @@ def run(options: Options, dataset: Dataset) -> Path:
     """Train, evaluate and publish. Return the directory of the published version.
 
     Raises:
-        TrainingError: the data or the options are unusable, the fit diverges, or the lowering differs from the model.
+        TrainingError: the data or the options are unusable, the fit diverges, the model does not beat its baseline, or
+            the lowering differs from the model.
         OSError: the version cannot be written.
     """
     home = options.artifacts / options.model_name
@@ -53,7 +55,13 @@ def run(options: Options, dataset: Dataset) -> Path:
     except TrainingError:  # resuming would fail in the same way
         checkpoints.discard()
         raise
-    card = _card(dataset, options, trained)
+    judgement = judge(trained[0].evaluation.predictions, dataset, options.seed)
+    if judgement.beats_baseline is False and not options.publish_anyway:
+        raise TrainingError(
+            f"nothing is published: {judgement.verdict}. More sequences, more --epochs or other features may help; "
+            "--publish-anyway --resume publishes this model"
+        )
+    card = _card(dataset, options, trained, judgement)
     published = export.publish(trained[0].model, card, dataset.test.x[: export.CHECKED_SEQUENCES], home)
     checkpoints.discard()
     return published
@@ -68,7 +76,7 @@ def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoin
     return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 
-def _card(dataset: Dataset, options: Options, trained: list[TrainedModel]) -> ModelCard:
+def _card(dataset: Dataset, options: Options, trained: list[TrainedModel], judgement: Judgement) -> ModelCard:
     model, fitted, evaluation = trained[0]
     _, timesteps, features = dataset.train.x.shape
     return ModelCard(
@@ -82,6 +90,7 @@ def _card(dataset: Dataset, options: Options, trained: list[TrainedModel]) -> Mo
         categories=dict(dataset.categories),
         static_labels=dataset.static_labels,
         table=dataset.table,
+        judgement=judgement,
         hints=dataset.hints,
         variable_length=dataset.variable_length,
         missing_values=dataset.missing_values,

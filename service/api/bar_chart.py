@@ -15,6 +15,8 @@ FONT_SIZE, TITLE_SIZE = 12, 13
 BARS: Final = 0.8
 #: Most labels of timesteps that are drawn, and most characters of each.
 MOST_LABELS, LONGEST_LABEL = 25, 12
+#: Width of a character as a fraction of the font's size, with a little space beside it.
+WIDTH_OF_CHARACTER = 0.6
 #: Approximate number of grid lines.
 TICKS: Final = 5
 #: Pixels of a PNG per unit of an SVG; and how much larger it is drawn at first, for smooth edges.
@@ -107,15 +109,29 @@ def _shapes(title: str, labels: Sequence[str], series: Sequence[Series], axis: s
         y = y_of(tick * step)
         yield Line(LEFT, y, WIDTH - RIGHT, y, INK if tick == 0 else GRID)
         yield Text(LEFT - 6, y + FONT_SIZE / 3, f"{tick * step:.3g}", "end", FONT_SIZE)
-    every, distance = -(-len(labels) // MOST_LABELS), width / len(labels)
-    for t, label in enumerate(labels):
+    distance, shown = width / len(labels), _shortened(labels)
+    room = max(1, int(width / (max(map(len, shown)) * FONT_SIZE * WIDTH_OF_CHARACTER)))
+    every = -(-len(labels) // min(MOST_LABELS, room))
+    for t, label in enumerate(shown):
         middle = LEFT + distance * (t + 0.5)
         yield from _bars(series, t, middle, distance, y_of)
         if t % every == 0:
-            shown = label if len(label) <= LONGEST_LABEL else label[: LONGEST_LABEL - 1] + "…"
-            yield Text(middle, HEIGHT - BOTTOM + 16, shown, "middle", FONT_SIZE)
+            yield Text(middle, HEIGHT - BOTTOM + 16, label, "middle", FONT_SIZE)
     yield Text(LEFT + width / 2, HEIGHT - 8, "timestep", "middle", FONT_SIZE)
     yield Text(LEFT, TOP - 8, axis, "start", FONT_SIZE)
+
+
+def _shortened(labels: Sequence[str]) -> list[str]:
+    """Return the labels with at most `LONGEST_LABEL` characters: their ends, if those differ more than beginnings."""
+    kept = LONGEST_LABEL - 1
+    beginnings, ends = ({label[part] for label in labels} for part in (slice(kept), slice(-kept, None)))
+
+    def shortened(label: str) -> str:
+        if len(label) <= LONGEST_LABEL:
+            return label
+        return f"…{label[-kept:]}" if len(ends) > len(beginnings) else f"{label[:kept]}…"
+
+    return list(map(shortened, labels))
 
 
 def _bars(

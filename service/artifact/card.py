@@ -17,6 +17,7 @@ LARGEST_INTEGER: Final = 2**53
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Size = Annotated[float, Field(ge=0, le=LARGEST)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Float32 = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
 Index = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
@@ -118,6 +119,12 @@ class Importance(CardPart):
     )
     sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[5000])
     repetitions: Count = Field(description="Number of times that each timestep was exchanged.", examples=[1])
+    groups: Count | None = Field(
+        None,
+        description="Number of groups of neighbouring timesteps that were exchanged together, in long sequences; null "
+        "if each timestep was exchanged by itself.",
+        examples=[None],
+    )
 
     @property
     def mass(self) -> tuple[float, ...] | None:
@@ -146,6 +153,86 @@ class Agreement(CardPart):
     importance: Size | None = Field(
         description="Share of importance on these timesteps; null if none is positive.", examples=[0.98]
     )
+
+
+class JudgedMetric(CardPart):
+    """One metric on held-out data, beside its baseline: the same metric of a prediction that needs no model."""
+
+    name: str = Field(description="Name of the metric; with several numbers, `METRIC of NAME`.", examples=["accuracy"])
+    value: Number = Field(description="The model's metric.", examples=[0.94])
+    baseline: Number = Field(description="The baseline's metric.", examples=[0.51])
+    low: Number | None = Field(
+        None,
+        description="Lower end of the model's 95 % interval, over resamples of the held-out sequences; null if the "
+        "metric was not resampled.",
+        examples=[0.91],
+    )
+    high: Number | None = Field(None, description="Upper end of the interval.", examples=[0.97])
+    better: Fraction | None = Field(
+        None, description="Fraction of the resamples in which the model is better than the baseline.", examples=[1.0]
+    )
+
+
+class ClassScores(CardPart):
+    """How well the model finds one class."""
+
+    name: str = Field(description="Name of the class.", examples=["0"])
+    precision: Fraction = Field(
+        description="Fraction of the sequences predicted as this class that are of it; 0 if there are none.",
+        examples=[0.95],
+    )
+    recall: Fraction = Field(
+        description="Fraction of the sequences of this class that are predicted as it; 0 if there are none.",
+        examples=[0.93],
+    )
+    f1: Fraction = Field(description="Harmonic mean of precision and recall.", examples=[0.94])
+    support: Index = Field(description="Number of held-out sequences of this class.", examples=[100])
+
+
+class Judgement(CardPart):
+    """Whether the model is better than a prediction that needs no model, on held-out data."""
+
+    metric: str = Field(description="Metric that decides.", examples=["accuracy"])
+    baseline: Literal["most frequent class", "mean", "last value"] = Field(
+        description="Prediction of the baseline: the most frequent class or the mean of the training data, or the last "
+        "known value of the predicted feature.",
+        examples=["most frequent class"],
+    )
+    beats_baseline: bool | None = Field(
+        description="Whether the model is better than the baseline: true from 97.5 % of the resamples on, false below "
+        "80 %, and null between them.",
+        examples=[True],
+    )
+    verdict: str = Field(
+        description="The same in a sentence.",
+        examples=["accuracy 0.94 (95 % interval 0.91 to 0.97) beats 0.51 of the most frequent class"],
+    )
+    metrics: tuple[JudgedMetric, ...] = Field(
+        description="Metrics of model and baseline.",
+        examples=[[{"name": "accuracy", "value": 0.94, "baseline": 0.51, "low": 0.91, "high": 0.97, "better": 1.0}]],
+    )
+    classes: tuple[ClassScores, ...] | None = Field(
+        None,
+        description="Scores of each class; null for numbers.",
+        examples=[[{"name": "0", "precision": 0.95, "recall": 0.93, "f1": 0.94, "support": 100}]],
+    )
+    confusion: tuple[tuple[Index, ...], ...] | None = Field(
+        None,
+        description="Confusion matrix: the number of held-out sequences of each class, by row, that are predicted as "
+        "each class, by column; null for numbers.",
+        examples=[[[93, 7], [5, 95]]],
+    )
+
+    @property
+    def main(self) -> JudgedMetric:
+        """The metric that decides."""
+        return next(one for one in self.metrics if one.name == self.metric)
+
+    @model_validator(mode="after")
+    def _metric_is_judged(self) -> Self:
+        if self.metric not in {one.name for one in self.metrics}:
+            raise ValueError(f"metrics: expected one of the name {self.metric!r}")
+        return self
 
 
 class Repeats(CardPart):
@@ -240,6 +327,9 @@ class ModelCard(CardPart):
     attention: AttentionProfile = Field(description="Attention profile over held-out data.")
     importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
+    judgement: Judgement | None = Field(
+        None, description="Whether the model is better than a prediction that needs no model."
+    )
     hints: tuple[str, ...] = Field(
         default=(),
         description="Sentences on choices that training made for the person, and on what the data lack.",

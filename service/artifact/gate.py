@@ -41,6 +41,7 @@ class Verified:
         signatures: the signature definitions of its SavedModel, by name.
         engine: runs its graph.
         digests: the SHA-256 of each of its files, by name.
+        confusions: its confusion matrix as a chart, by file suffix; empty if it has none.
     """
 
     card: ModelCard
@@ -49,6 +50,7 @@ class Verified:
     signatures: Mapping[str, SignatureDefinition]
     engine: Engine
     digests: Mapping[str, str] = field(default_factory=dict)
+    confusions: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
@@ -66,7 +68,7 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     engine = open_engine(contents, card)
     _check_signatures(contents, golden, engine)
     _replay(contents, card, golden, engine)
-    return Verified(card, golden, charts, signatures, engine, contents.digests)
+    return Verified(card, golden, charts, signatures, engine, contents.digests, contents.confusions())
 
 
 def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:

@@ -27,6 +27,8 @@ SAVED_MODEL: Final = "saved_model.pb"
 VARIABLES: Final = "variables/"
 #: The attention profile as a bar chart, by file suffix.
 CHARTS: Final[Mapping[str, str]] = {suffix: f"{EXTRA}/attention.{suffix}" for suffix in ("svg", "png")}
+#: The confusion matrix as a chart, by file suffix. Numbers have none, and so have versions of earlier releases.
+CONFUSIONS: Final[Mapping[str, str]] = {suffix: f"{EXTRA}/confusion.{suffix}" for suffix in CHARTS}
 
 #: A file in a model's directory. It holds the number of the version that answers instead of the newest.
 PIN: Final = "pin"

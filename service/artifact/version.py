@@ -16,7 +16,18 @@ from pydantic import ValidationError
 from service.artifact import golden
 from service.artifact.card import ModelCard
 from service.artifact.golden import Golden
-from service.artifact.layout import CARD, CHARTS, EXTRA, GOLDEN, LOWERING, SAVED_MODEL, SUMS, VARIABLES, open_beneath
+from service.artifact.layout import (
+    CARD,
+    CHARTS,
+    CONFUSIONS,
+    EXTRA,
+    GOLDEN,
+    LOWERING,
+    SAVED_MODEL,
+    SUMS,
+    VARIABLES,
+    open_beneath,
+)
 from service.errors import ArtifactError
 from service.problems import in_plain_words
 
@@ -125,6 +136,10 @@ class Contents:
         """
         return {suffix: self.file(name) for suffix, name in CHARTS.items()}
 
+    def confusions(self) -> dict[str, bytes]:
+        """Return the confusion matrix as a chart, by file suffix; nothing if the version has none."""
+        return {suffix: self.files[name] for suffix, name in CONFUSIONS.items() if name in self.files}
+
     def write_saved_model(self, directory: Path) -> None:
         """Copy the SavedModel to a private directory, so that it cannot change after this check.
 
@@ -184,6 +199,10 @@ class Artifact:
     def chart_path(self, suffix: str) -> Path:
         """Return the path of the attention profile as a bar chart; `suffix` is one of `CHARTS`."""
         return self.directory / CHARTS[suffix]
+
+    def confusion_path(self, suffix: str) -> Path:
+        """Return the path of the confusion matrix as a chart; `suffix` is one of `CONFUSIONS`."""
+        return self.directory / CONFUSIONS[suffix]
 
     def read(self) -> Contents:
         """Read the files, and check them against the published checksums.

@@ -65,4 +65,7 @@ class ModelLoader:
             model.load_seconds,
             model.engine.name,
         )
+        judgement = model.card.judgement
+        if judgement is not None and judgement.beats_baseline is False:
+            logger.warning("%s version %d is not better than its baseline: %s", name, version, judgement.verdict)
         return model

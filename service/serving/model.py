@@ -73,6 +73,7 @@ class Model:
         self.limits = limits
         self.engine = verified.engine
         self.charts = verified.charts
+        self.confusions = verified.confusions
         self.golden = verified.golden
         self.signatures = verified.signatures
         self.digests = verified.digests

@@ -26,6 +26,22 @@ def test_the_card_describes_the_model(page: Page, served: str) -> None:
         expect(more).to_contain_text(fact)
 
 
+def test_the_card_says_whether_the_model_is_good(page: Page, served: str) -> None:
+    """The verdict is a fact; the details have the metrics beside their baseline and the scores of each class."""
+    judgement = get(f"{served}/model").json()["judgement"]
+    assert judgement["beats_baseline"] is True
+    expect(page.locator("#card")).to_contain_text(judgement["verdict"][1:])
+    page.get_by_text("How it was trained").click()
+    more = page.locator("#card-more")
+    expect(more).to_contain_text("The baseline always predicts the most frequent class.")
+    rows = more.get_by_role("region", name="Metrics and their baseline").locator("tbody tr")
+    expect(rows).to_have_count(len(judgement["metrics"]))
+    expect(rows.first).to_contain_text("accuracy")
+    of_classes = more.get_by_role("region", name="Classes").locator("tbody tr")
+    expect(of_classes).to_have_count(2)
+    expect(of_classes.last).to_contain_text(str(judgement["classes"][1]["support"]))
+
+
 def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:
     """Its values are bars with a marked peak, a description, a table, and a tooltip for pointer and keyboard."""
     profile = get(f"{served}/attention").json()

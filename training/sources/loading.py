@@ -1,11 +1,13 @@
 """The loading of the source that `--data` names, and its split into training and test data."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from training import TrainingError
 from training.data import Dataset, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
+from training.hints import find_hints
 from training.options import Options
 from training.sources import archives, arrays, layouts, synthetic
 from training.sources.targets import encode
@@ -74,7 +76,7 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
     else:  # shuffle: a file is often sorted by class, and its end becomes the validation data
         train, test = everything.take(rng.permutation(fitted)), everything.take(slice(fitted, None))
     variable_length, missing_values = _gaps(source.x)
-    return Dataset(
+    dataset = Dataset(
         train=train,
         test=test,
         target=target,
@@ -89,6 +91,7 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
         hints=source.hints,
         table=source.table,
     )
+    return replace(dataset, hints=(*source.hints, *find_hints(source, dataset, options.task)))
 
 
 def _gaps(x: SequenceStore) -> tuple[bool, bool]:

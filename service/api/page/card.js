@@ -1,7 +1,7 @@
 /** The card of the model, and its attention profile from training. */
 
 import { profilePlot, shares } from "./charts.js";
-import { byId, count, counted, html, number, percent, table } from "./dom.js";
+import { byId, count, counted, html, number, percent, scrollable, table } from "./dom.js";
 import { timestepName } from "./figure.js";
 
 /** The most classes or features that the card lists; its details list all. */
@@ -59,6 +59,8 @@ export function showCard(card) {
       ["Features", some(card.feature_labels)],
       ["Architecture", card.architecture.replaceAll("_", " ")],
       ["Held-out metrics", ...metrics(card.metrics)],
+      ...(card.judgement ? [["Judgement", sentence(card.judgement.verdict)]] : []),
+      ...(card.hints.length ? [["Hints", ...card.hints.map(sentence)]] : []),
       ["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`],
       ["Created", html("time", { datetime: card.created }, created.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }))],
       ["Engine", card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],
@@ -75,6 +77,7 @@ export function showCard(card) {
       { class: "facts" },
       ...list([...epochs, ["Training time", `${number(fit.seconds)} s`], ...all.map(([term, names]) => [term, names.join(", ")])]),
     ),
+    ...judged(card.judgement),
     html("h3", {}, "Training options"),
     facts(fit.options),
     html("h3", {}, "Libraries"),
@@ -84,6 +87,35 @@ export function showCard(card) {
   byId("rejected").replaceChildren(
     ...rejected.map(({ version, reason }) => html("p", {}, `Version ${version} is not served: ${reason}`)),
   );
+}
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+
+/** Return the tables of a judgement: all metrics beside the baseline, and the scores of each class. */
+function judged(judgement) {
+  if (!judgement) return [];
+  const rows = judgement.metrics.map(({ name, value, low, high, baseline }) => [
+    name,
+    number(value),
+    low === null ? "–" : `${number(low)} to ${number(high)}`,
+    number(baseline),
+  ]);
+  const tables = [
+    html("h3", {}, "Metrics and their baseline"),
+    html("p", { class: "note" }, `Over held-out sequences, with 95 % intervals. The baseline always predicts the ${judgement.baseline}.`),
+    scrollable("Metrics and their baseline", table(["metric", "model", "interval", "baseline"], rows)),
+  ];
+  if (!judgement.classes) return tables;
+  const classes = judgement.classes.map(({ name, precision, recall, f1, support }) => [
+    name,
+    ...[precision, recall, f1].map(number),
+    count(support),
+  ]);
+  return [
+    ...tables,
+    html("h3", {}, "Classes"),
+    scrollable("Classes", table(["class", "precision", "recall", "F1", "sequences"], classes)),
+  ];
 }
 
 function metrics(record) {

@@ -30,7 +30,7 @@ PERIODS: dict[Window, str] = {
     "start": "since the start",
 }
 
-Chart = Literal["training", "importance", "live"]
+Chart = Literal["training", "importance", "live", "confusion"]
 
 
 class LiveAttention(BaseModel):
@@ -130,7 +130,8 @@ async def attention(
         Chart,
         Query(
             description="Content of a chart: `training`, attention over the held-out sequences, with importance beside "
-            "it; `importance` by itself; `live`, attention of the traffic, beside training's."
+            "it; `importance` by itself; `live`, attention of the traffic, beside training's; `confusion`, the "
+            "confusion matrix over the held-out sequences, for classes."
         ),
     ] = "training",
     window: Annotated[Window, Query(description="Window of time of a live chart.")] = "start",
@@ -162,6 +163,10 @@ async def attention(
 async def _chart(model: Model, chart: Chart, window: Window, suffix: str) -> bytes:
     if chart == "training":
         return model.charts[suffix]
+    if chart == "confusion":
+        if suffix not in model.confusions:
+            raise errors.InvalidInput(f"{model.card.name} version {model.version} has no chart of a confusion matrix")
+        return model.confusions[suffix]
     if chart == "importance":
         title, series, axis = _importance_chart(model)
     else:
