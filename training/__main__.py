@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 from service import __version__
-from service.artifact.card import ModelCard
+from service.artifact.card import ModelCard, TrainingRecord
 from service.artifact.layout import versions_of
 from service.artifact.publishing import prune
 from service.artifact.version import Artifact
@@ -83,7 +83,7 @@ def summary(published: Path) -> str:
     shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
     rows = {
         "trained on": f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
-        f"({card.architecture}, {record.parameters:,} weights, epoch {record.best_epoch} of {record.epochs})",
+        f"({card.architecture}, {record.parameters:,} weights{_epochs(record)})",
         "held out": f"{profile.sequences:,} sequences: {metrics}",
         "attention": f"highest at timestep {card.timestep_labels[profile.peak]} "
         f"({profile.mean[profile.peak]:.3f} of 1); every sequence sums to 1 within {profile.sum_error:.0e}",
@@ -94,6 +94,10 @@ def summary(published: Path) -> str:
     }
     heading = f"{card.name} version {published.name}: {published}"
     return "\n".join([heading, *(f"  {name:<11} {text}" for name, text in rows.items() if text)])
+
+
+def _epochs(record: TrainingRecord) -> str:
+    return "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
 
 
 def _importance(card: ModelCard) -> str:

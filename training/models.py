@@ -82,6 +82,7 @@ def multiplicative(inputs: Inputs, options: Options) -> Attended:
     return _summed(states, query, weights_over_time(scores, inputs.present))
 
 
+#: The architectures that gradients fit. `training.minirocket` builds and fits its own.
 ARCHITECTURES: Mapping[Architecture, Callable[[Inputs, Options], Attended]] = {
     "after_lstm": after_lstm,
     "before_lstm": before_lstm,

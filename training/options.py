@@ -10,7 +10,7 @@ from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict, Sett
 from service.artifact.layout import NAME_PATTERN
 from service.problems import in_plain_words
 
-Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
+Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "minirocket"]
 Loss = Literal["mean_squared_error", "mean_absolute_error"]
 TaskChoice = Literal["auto", "classification", "regression"]
 
@@ -60,7 +60,8 @@ class Options(CommandLine):
     architecture: Architecture = Field(
         "after_lstm",
         description="position and scoring of attention: over the states or the inputs of an LSTM, with one "
-        "distribution per unit; or additive (Bahdanau) or multiplicative (Luong), with one distribution",
+        "distribution per unit; additive (Bahdanau) or multiplicative (Luong), with one distribution; or minirocket, "
+        "over the evidence of fixed kernels, fitted in seconds",
     )
     shared_attention: bool = Field(
         default=False, description="after_lstm, before_lstm: all units use the mean of their distributions"

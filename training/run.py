@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from service.artifact.card import ModelCard, Repeats, TrainingRecord
-from training import TrainingError, export, models, train
+from training import TrainingError, export, minirocket, models, train
 from training.checkpoints import Checkpoints
 from training.data import Dataset, mean_sequence
 from training.evaluate import Evaluation, evaluate
@@ -63,8 +63,11 @@ def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoin
     keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
-    model = models.build(dataset, options)
-    fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
+    if options.architecture == "minirocket":
+        model, fitted = minirocket.fit(dataset, options, seed)
+    else:
+        model = models.build(dataset, options)
+        fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
     return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 

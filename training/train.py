@@ -28,11 +28,11 @@ MakeSteps = Callable[[Batches], float]
 
 
 class FitResult(NamedTuple):
-    """The result of a fit. `epoch` is the epoch of the model's weights, from 1."""
+    """The result of a fit. `epoch` is the epoch of the model's weights, from 1; None without epochs."""
 
     sequences: int
-    epochs: int
-    epoch: int
+    epochs: int | None
+    epoch: int | None
     seconds: float
 
 
