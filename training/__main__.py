@@ -84,6 +84,7 @@ def summary(published: Path) -> str:
     rows = {
         "trained on": f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
         f"({card.architecture}, {record.parameters:,} weights{_epochs(record)})",
+        "tried": _trials(card),
         "held out": f"{profile.sequences:,} sequences: {metrics}",
         "attention": f"highest at timestep {card.timestep_labels[profile.peak]} "
         f"({profile.mean[profile.peak]:.3f} of 1); every sequence sums to 1 within {profile.sum_error:.0e}",
@@ -98,6 +99,16 @@ def summary(published: Path) -> str:
 
 def _epochs(record: TrainingRecord) -> str:
     return "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
+
+
+def _trials(card: ModelCard) -> str:
+    """Return a table of the architectures that were tried, a line each."""
+    lines = []
+    for trial in card.trials:
+        spread = "" if trial.spread is None else f" ± {trial.spread:.4f}"
+        score = "" if trial.mean is None else f"{trial.metric} {trial.mean:.4f}{spread}"
+        lines.append(f"{trial.architecture:<14} {score:<24} {trial.seconds:5.1f} s  {trial.outcome}")
+    return "\n              ".join(lines)
 
 
 def _importance(card: ModelCard) -> str:

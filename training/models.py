@@ -10,7 +10,7 @@ from keras import layers, ops
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
 from training.data import Dataset, Scale
 from training.lstm import LSTM
-from training.options import Architecture, Options
+from training.options import ArchitectureChoice, Options
 
 # Keras ships no types.
 Tensor = Any
@@ -83,7 +83,7 @@ def multiplicative(inputs: Inputs, options: Options) -> Attended:
 
 
 #: The architectures that gradients fit. `training.minirocket` builds and fits its own.
-ARCHITECTURES: Mapping[Architecture, Callable[[Inputs, Options], Attended]] = {
+ARCHITECTURES: Mapping[ArchitectureChoice, Callable[[Inputs, Options], Attended]] = {
     "after_lstm": after_lstm,
     "before_lstm": before_lstm,
     "additive": additive,
@@ -98,7 +98,7 @@ def build(dataset: Dataset, options: Options) -> keras.Model:
     `attention_vec (batch, timesteps, units)`.
     """
     sequence = keras.Input(dataset.train.x.shape[1:], name=SEQUENCE)
-    summary, attention_vec = ARCHITECTURES[options.architecture](_prepared(sequence, dataset), options)
+    summary, attention_vec = ARCHITECTURES[options.architecture_or_default](_prepared(sequence, dataset), options)
     return keras.Model(sequence, {PREDICTION: _predicted(summary, dataset), ATTENTION_VEC: attention_vec})
 
 
