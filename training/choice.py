@@ -171,12 +171,12 @@ def _try(
 def planned(options: Options, architecture: Architecture, sequences: int) -> Options:
     """Return options that name an architecture, with options of the fit that suit the number of sequences.
 
-    Options that the person gave stay.
+    Only options with their default change.
     """
     steps = math.ceil(sequences / 16)
     plan = {"batch_size": 16, "epochs": min(150, max(10, 3000 // steps)), "learning_rate": 0.005}
-    free = {} if architecture == CLOSED_FORM else {name: plan[name] for name in plan.keys() - options.model_fields_set}
-    return options.model_copy(update={**free, "architecture": architecture})
+    free = {name: value for name, value in plan.items() if getattr(options, name) == Options.model_fields[name].default}
+    return options.model_copy(update={**({} if architecture == CLOSED_FORM else free), "architecture": architecture})
 
 
 def scores_of(predictions: Array, y: NDArray[Any], target: Target) -> NDArray[Any]:
