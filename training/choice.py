@@ -103,8 +103,11 @@ def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Opt
         if result.scores is not None and (best is None or _is_better(result.scores, best.scores)):
             best = result
     chosen = best.architecture if best is not None else CLOSED_FORM
+    names = [one.architecture for one in results]
     trials = tuple(
-        one.trial.model_copy(update={"outcome": "chosen"}) if one.architecture == chosen else one.trial
+        one.trial.model_copy(update={"outcome": "chosen" if one.architecture == chosen else "worse"})
+        if one.scores is not None and names.index(one.architecture) <= names.index(chosen)
+        else one.trial
         for one in results
     )
     return planned(options, chosen, len(dataset.train)), trials
@@ -145,12 +148,12 @@ def _try(
     began = time.monotonic()
     metric = MAIN_METRIC[folds[0].target.task]
     given = planned(options, architecture, len(folds[0].train))
-    means, first, outcome = [], None, "not better than the chosen one"
+    means, first, outcome = [], None, "not clearly better"
     try:
         # the last fold of sequences in the order of time has the most training data
         for fold in folds[::-1] if architecture == CLOSED_FORM else folds[-1:]:
             if time.monotonic() > end:
-                raise GivenUp("not tried: no time was left") if first is None else GivenUp(outcome)
+                raise GivenUp("not tried: no time was left" if first is None else outcome)
             model = fit_model(fold, given, Deadline(end, given.epochs))
             predictions = predict(forward(model), fold.test.x)
             means.append(compute_metrics(predictions, fold.test.y, fold.target)[metric])
