@@ -180,7 +180,7 @@ def artifacts(made_once: Callable[[str, Make], Path], three_classes: Path) -> Pa
         small = {**SMALL, "artifacts": folder}
         trained(**small)
         trained(**small, architecture="before_lstm")
-        trained(**{**small, "epochs": 20}, name="three", data=str(three_classes))
+        trained(**{**small, "epochs": 20}, name="three", data=str(three_classes), architecture="after_lstm")
 
     return made_once("artifacts", train)
 

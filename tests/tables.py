@@ -47,6 +47,6 @@ def train_on_tables(folder: Path) -> None:
     from tests.samples import trained  # it imports TensorFlow
 
     write_tables(folder)
+    same = {"architecture": "after_lstm", "artifacts": folder / "models", "units": 4, "batch_size": 8}
     for name, options in OPTIONS.items():
-        data = folder / f"{name}.csv"
-        trained(name=name, data=str(data), artifacts=folder / "models", units=4, batch_size=8, **options)
+        trained(name=name, data=str(folder / f"{name}.csv"), **same, **options)

@@ -306,8 +306,8 @@ def test_a_training_that_is_killed_again_and_again_ends_as_an_unbroken_one(tmp_p
     """Weights and card are the same, over several seeds and with an early end; no checkpoint remains."""
     rng = np.random.default_rng(0)  # random labels: the validation loss rises soon
     np.savez(tmp_path / "noise.npz", x=rng.standard_normal((400, 5, 2)), y=rng.integers(0, 2, 400))
-    options = {"data": str(tmp_path / "noise.npz"), "epochs": 20, "batch_size": 16, "learning_rate": 0.05, "units": 4,
-            "patience": 2, "repeats": 2, "validation_split": 0.2}  # fmt: skip
+    options = {"data": str(tmp_path / "noise.npz"), "architecture": "after_lstm", "epochs": 20, "batch_size": 16,
+            "learning_rate": 0.05, "units": 4, "patience": 2, "repeats": 2, "validation_split": 0.2}  # fmt: skip
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     with trainer(tmp_path / "compiled") as trained:
         assert trained(-1, **options, artifacts=str(whole)) == 0

@@ -1,7 +1,7 @@
 """The architectures: the two original ones layer for layer, all formulas, and absent timesteps."""
 
 from itertools import product
-from typing import Any, get_args
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,11 +14,11 @@ from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
 from tests.samples import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS, dataset
 from tests.sequences import sequences_with_gaps
 from training.evaluate import forward
-from training.models import attention_block, build, last, weights_over_time
+from training.models import ARCHITECTURES, attention_block, build, last, weights_over_time
 from training.options import Architecture, Options
 
 X = np.random.default_rng(0).standard_normal((64, 20, 2)).astype(np.float32)
-ALL = get_args(Architecture)
+ALL = tuple(ARCHITECTURES)
 #: The architectures with one distribution per unit.
 PER_UNIT = ("after_lstm", "before_lstm")
 VARIANTS = [*product(ALL, [False]), *product(PER_UNIT, [True])]

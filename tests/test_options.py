@@ -17,7 +17,7 @@ def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("EPOCHS", "7")
     options = Options.from_command_line([])
     assert options.model_dump() == {
-        "architecture": "after_lstm",
+        "architecture": None,
         "shared_attention": False,
         "data": "recurrent",
         "test_data": None,
@@ -38,6 +38,7 @@ def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPat
         "units": 32,
         "validation_split": 0.1,
         "test_split": 0.2,
+        "budget": 5.0,
         "seed": 0,
         "repeats": 1,
         "resume": False,
@@ -69,7 +70,8 @@ def test_columns_are_separated_by_commas_or_repeated() -> None:
         (["--epochs", "0"], '--epochs: expected a number of at least 1, got "0"'),
         (
             ["--architecture", "gru"],
-            "--architecture: expected 'after_lstm', 'before_lstm', 'additive' or 'multiplicative', got \"gru\"",
+            "--architecture: expected 'after_lstm', 'before_lstm', 'additive', 'multiplicative', 'minirocket' or 'auto'"
+            ', got "gru"',
         ),
         (["--name", "../outside"], "--name: expected text that matches ^[A-Za-z0-9]"),
         (["--name", ".hidden"], "--name: expected text that matches ^[A-Za-z0-9]"),

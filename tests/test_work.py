@@ -30,6 +30,10 @@ node = helper.make_node
         ([node("ReduceMean", [SEQUENCE, "c"], ["y"])], {"c": [0, 2]}, 4),
         ([node("Transpose", [SEQUENCE], ["y"], perm=[2, 0, 1])], {}, 40),
         ([node("Gather", [SEQUENCE, "c"], ["y"], axis=-1)], {"c": np.zeros((3, 2), np.int64)}, 5 * 4 * 3 * 2),
+        ([node("Pad", [SEQUENCE, "c"], ["y"])], {"c": [0, 1, 2, 0, 3, 0]}, 5 * 8 * 4),
+        ([node("Gather", [SEQUENCE, "c"], ["y"], axis=-2)], {"c": [[0, 3, 1], [1, 0, 2]]}, 5 * 2 * 3 * 2),
+        ([node("Max", [SEQUENCE, "c"], ["y"])], {"c": np.ones((6, 1, 1, 1), np.float32)}, 240),
+        ([node("Clip", [SEQUENCE, "c", "c"], ["y"])], {"c": np.float32(1)}, 40),
         (
             [node("LSTM", [SEQUENCE, "w", "r", ""], ["y", "", "z"], hidden_size=3, direction="bidirectional")],
             {"w": np.ones((2, 12, 2), np.float32), "r": np.ones((2, 12, 3), np.float32)},

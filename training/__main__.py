@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, pstdev
 
 from service import __version__
-from service.artifact.card import ModelCard
+from service.artifact.card import ModelCard, TrainingRecord
 from service.artifact.layout import versions_of
 from service.artifact.publishing import prune
 from service.artifact.version import Artifact
@@ -83,7 +83,8 @@ def summary(published: Path) -> str:
     shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
     rows = {
         "trained on": f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
-        f"({card.architecture}, {record.parameters:,} weights, epoch {record.best_epoch} of {record.epochs})",
+        f"({card.architecture}, {record.parameters:,} weights{_epochs(record)})",
+        "tried": _trials(card),
         "held out": f"{profile.sequences:,} sequences: {metrics}",
         "judgement": card.judgement.verdict if card.judgement else "",
         "attention": f"highest at timestep {card.timestep_labels[profile.peak]} "
@@ -96,6 +97,20 @@ def summary(published: Path) -> str:
     }
     heading = f"{card.name} version {published.name}: {published}"
     return "\n".join([heading, *(f"  {name:<11} {text}" for name, text in rows.items() if text)])
+
+
+def _epochs(record: TrainingRecord) -> str:
+    return "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
+
+
+def _trials(card: ModelCard) -> str:
+    """Return a table of the architectures that were tried, a line each."""
+    lines = []
+    for trial in card.trials:
+        spread = "" if trial.spread is None else f" ± {trial.spread:.4f}"
+        score = "" if trial.mean is None else f"{trial.metric} {trial.mean:.4f}{spread}"
+        lines.append(f"{trial.architecture:<14} {score:<24} {trial.seconds:5.1f} s  {trial.outcome}")
+    return "\n              ".join(lines)
 
 
 def _importance(card: ModelCard) -> str:

@@ -15,7 +15,8 @@ from training.data import LabelledSequences, SequenceStore
 from training.importance import agreement, importance
 from training.scores import ProfileSum, compute_metrics
 
-BATCH_SIZE = 1024
+#: Largest number of sequences, and of timesteps, that the model processes at a time.
+BATCH_SIZE, TIMESTEPS_AT_A_TIME = 1024, 2**15
 
 #: A model's outputs for sequences `(batch, timesteps, features)`, by name.
 Forward = Callable[[Array], Mapping[str, Array]]
@@ -55,7 +56,7 @@ def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: 
     run = forward(model)
     predictions, profile, on_marked = [], ProfileSum(test.x.shape[1]), []
     present = np.zeros(test.x.shape[1])  # how many sequences have each timestep
-    for start, some in zip(range(0, len(test), BATCH_SIZE), _batches(test.x), strict=True):
+    for start, some in zip(range(0, len(test), _step(test.x)), _batches(test.x), strict=True):
         outputs = run(some)
         if not all(np.isfinite(output).all() for output in outputs.values()):
             raise TrainingError("training diverged: the model's outputs are not finite; try a smaller --learning-rate")
@@ -64,7 +65,7 @@ def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: 
         present += np.any(~np.isnan(some), axis=2).sum(axis=0)
         profile.add(attention)
         if test.marked is not None:
-            on_marked.append(marked_attention(attention, test.marked[start : start + BATCH_SIZE]))
+            on_marked.append(marked_attention(attention, test.marked[start : start + len(some)]))
     predicted = np.concatenate(predictions)
     outcome = compute_metrics(predicted, test.y, target)
     if on_marked:
@@ -76,7 +77,12 @@ def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: 
 
 
 def _batches(x: SequenceStore) -> Iterator[Array]:
-    return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
+    step = _step(x)
+    return (x[start : start + step] for start in range(0, len(x), step))
+
+
+def _step(x: SequenceStore) -> int:
+    return max(1, min(BATCH_SIZE, TIMESTEPS_AT_A_TIME // x.shape[1]))
 
 
 def marked_attention(attention: Array, marked: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from keras import layers, ops
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
 from training.data import Dataset
 from training.lstm import LSTM
-from training.options import Architecture, Options
+from training.options import ArchitectureChoice, Options
 from training.preparation import Inputs, joined, prepared
 
 # Keras ships no types.
@@ -71,7 +71,8 @@ def multiplicative(inputs: Inputs, options: Options) -> Attended:
     return _summed(states, query, weights_over_time(scores, inputs.present))
 
 
-ARCHITECTURES: Mapping[Architecture, Callable[[Inputs, Options], Attended]] = {
+#: The architectures that gradients fit. `training.minirocket` builds and fits its own.
+ARCHITECTURES: Mapping[ArchitectureChoice, Callable[[Inputs, Options], Attended]] = {
     "after_lstm": after_lstm,
     "before_lstm": before_lstm,
     "additive": additive,
@@ -87,9 +88,9 @@ def build(dataset: Dataset, options: Options) -> keras.Model:
     """
     sequence = keras.Input(dataset.train.x.shape[1:], name=SEQUENCE)
     inputs = prepared(sequence, dataset)
-    summary, attention_vec = ARCHITECTURES[options.architecture](inputs, options)
+    summary, attention_vec = ARCHITECTURES[options.architecture_or_default](inputs, options)
     return keras.Model(
-        sequence, {PREDICTION: _predicted(joined(summary, inputs), dataset), ATTENTION_VEC: attention_vec}
+        sequence, {PREDICTION: predicted(joined(summary, inputs), dataset), ATTENTION_VEC: attention_vec}
     )
 
 
@@ -148,7 +149,8 @@ def _summed(states: Tensor, query: Tensor, attention_vec: Tensor) -> Attended:
     return layers.Dense(states.shape[-1], activation="tanh", use_bias=False)(both), attention_vec
 
 
-def _predicted(summary: Tensor, dataset: Dataset) -> Tensor:
+def predicted(summary: Tensor, dataset: Dataset) -> Tensor:
+    """Return the prediction `(batch, outputs)` of a dense layer on a summary `(batch, columns)`."""
     outputs = dataset.target.outputs
     match dataset.target.task:
         case "binary":

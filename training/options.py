@@ -10,8 +10,11 @@ from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict, Sett
 from service.artifact.layout import NAME_PATTERN
 from service.problems import in_plain_words
 
-Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
+Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "minirocket"]
+ArchitectureChoice = Literal[Architecture, "auto"]
 Loss = Literal["mean_squared_error", "mean_absolute_error"]
+#: The sources of synthetic data.
+SYNTHETIC = ("recurrent", "add-two-numbers", "find-max")
 TaskChoice = Literal["auto", "classification", "regression", "multilabel"]
 
 
@@ -57,10 +60,12 @@ class Options(CommandLine):
     versions side by side, `python -m training prune` removes old ones, `--version` prints the version.
     """
 
-    architecture: Architecture = Field(
-        "after_lstm",
-        description="position and scoring of attention: over the states or the inputs of an LSTM, with one "
-        "distribution per unit; or additive (Bahdanau) or multiplicative (Luong), with one distribution",
+    architecture: ArchitectureChoice | None = Field(
+        None,
+        description="auto (the default for your data) tries several on parts of the training data. after_lstm (the "
+        "default for synthetic data) and before_lstm: attention over the states or the inputs of an LSTM, with one "
+        "distribution per unit; additive (Bahdanau) or multiplicative (Luong): one distribution; minirocket: over the "
+        "evidence of fixed kernels, fitted in seconds",
     )
     shared_attention: bool = Field(
         default=False, description="after_lstm, before_lstm: all units use the mean of their distributions"
@@ -121,6 +126,9 @@ class Options(CommandLine):
         "with the lowest loss on it is published",
     )
     test_split: float = Field(0.2, gt=0, lt=1, description="files: fraction to hold out for the card's metrics")
+    budget: float = Field(
+        5.0, gt=0, description="minutes for the whole training, of which the choice of --architecture auto takes 60 %"
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")
     repeats: int = Field(
         1,
@@ -166,9 +174,14 @@ class Options(CommandLine):
         return range(self.seed, self.seed + self.repeats)
 
     @property
+    def architecture_or_default(self) -> ArchitectureChoice:
+        """The architecture: `--architecture`, or the default for the data."""
+        return self.architecture or ("after_lstm" if self.data in SYNTHETIC else "auto")
+
+    @property
     def model_name(self) -> str:
         """The name of the published model."""
-        return self.name or self.architecture.replace("_", "-")
+        return self.name or self.architecture_or_default.replace("_", "-")
 
 
 class Prune(CommandLine):

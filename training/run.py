@@ -3,6 +3,7 @@
 import logging
 import math
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,9 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.artifact.card import Judgement, ModelCard, Repeats, TrainingRecord
-from training import TrainingError, export, models, train
-from training.checkpoints import Checkpoints
+from service.artifact.card import Judgement, ModelCard, Repeats, TrainingRecord, Trial
+from training import TrainingError, export, minirocket, models, train
+from training.checkpoints import Checkpoint, Checkpoints
+from training.choice import choose
 from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, evaluate
 from training.judgement import judge
@@ -45,6 +47,9 @@ def run(options: Options, dataset: Dataset) -> Path:
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):
         pass  # fail before the fit, not after hours of it, if the folder is read-only
+    trials: tuple[Trial, ...] = ()
+    if options.architecture_or_default == "auto":
+        options, trials = choose(dataset, options, _fit_on_part)
     checkpoints = Checkpoints(home, options, dataset)
     if not options.resume:
         checkpoints.discard()
@@ -61,28 +66,53 @@ def run(options: Options, dataset: Dataset) -> Path:
             f"nothing is published: {judgement.verdict}. More sequences, more --epochs or other features may help; "
             "--publish-anyway --resume publishes this model"
         )
-    card = _card(dataset, options, trained, judgement)
+    card = _card(dataset, options, trained, judgement, trials)
     published = export.publish(trained[0].model, card, dataset.test.x[: export.CHECKED_SEQUENCES], home)
     checkpoints.discard()
     return published
 
 
 def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
-    keras.backend.clear_session()  # restart the numbers in layer names
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
-    model = models.build(dataset, options)
-    fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
+    model, fitted = _fit(dataset, options, seed, checkpoints.of(seed))
     return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 
-def _card(dataset: Dataset, options: Options, trained: list[TrainedModel], judgement: Judgement) -> ModelCard:
+def _fit(
+    dataset: Dataset,
+    options: Options,
+    seed: int,
+    checkpoint: Checkpoint,
+    after_epoch: Callable[[int], None] = lambda _: None,
+) -> tuple[keras.Model, train.FitResult]:
+    keras.backend.clear_session()  # restart the numbers in layer names
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    if options.architecture == "minirocket":
+        return minirocket.fit(dataset, options, seed)
+    model = models.build(dataset, options)
+    return model, train.fit(model, dataset, options, seed, checkpoint, after_epoch)
+
+
+def _fit_on_part(dataset: Dataset, options: Options, after_epoch: Callable[[int], None]) -> keras.Model:
+    """Fit a candidate of the choice. It leaves no logs and no checkpoint."""
+    with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
+        quiet = options.model_copy(update={"tensorboard": None})
+        return _fit(dataset, quiet, options.seed, Checkpoint(Path(private, "fit.npz")), after_epoch)[0]
+
+
+def _card(
+    dataset: Dataset,
+    options: Options,
+    trained: list[TrainedModel],
+    judgement: Judgement,
+    trials: tuple[Trial, ...],
+) -> ModelCard:
     model, fitted, evaluation = trained[0]
     _, timesteps, features = dataset.train.x.shape
     return ModelCard(
         name=options.model_name,
         created=datetime.now(UTC),
-        architecture=options.architecture,
+        architecture=options.architecture_or_default,
         timesteps=timesteps,
         features=features,
         timestep_labels=dataset.timestep_labels,
@@ -100,6 +130,7 @@ def _card(dataset: Dataset, options: Options, trained: list[TrainedModel], judge
         attention=evaluation.profile,
         importance=evaluation.importance,
         agreement=evaluation.agreement,
+        trials=trials,
         repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),

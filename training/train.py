@@ -28,19 +28,27 @@ MakeSteps = Callable[[Batches], float]
 
 
 class FitResult(NamedTuple):
-    """The result of a fit. `epoch` is the epoch of the model's weights, from 1."""
+    """The result of a fit. `epoch` is the epoch of the model's weights, from 1; None without epochs."""
 
     sequences: int
-    epochs: int
-    epoch: int
+    epochs: int | None
+    epoch: int | None
     seconds: float
 
 
-def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, checkpoint: Checkpoint) -> FitResult:
+def fit(  # noqa: PLR0913, PLR0917
+    model: keras.Model,
+    dataset: Dataset,
+    options: Options,
+    seed: int,
+    checkpoint: Checkpoint,
+    after_epoch: Callable[[int], None] = lambda _: None,
+) -> FitResult:
     """Fit a model in place, on the training data without its last part, the validation data.
 
     If there is validation data, the model gets the weights of the epoch with the lowest loss on it. The seed decides
-    the order of the sequences. The checkpoint is restored at the start, and saved during the fit.
+    the order of the sequences. The checkpoint is restored at the start, and saved during the fit. `after_epoch` takes
+    the number of finished epochs, and may raise an error to end the fit.
 
     Raises:
         TrainingError: class weights or patience do not suit the data, or the loss is not finite.
@@ -81,6 +89,7 @@ def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, check
                 _assign(best, model.trainable_variables)
             report.end_epoch(progress.epoch, logs)
             checkpoint.save_if_due(progress, state)
+            after_epoch(progress.epoch)
     checkpoint.save(progress, state)
     if progress.best_epoch:
         _assign(model.trainable_variables, best)

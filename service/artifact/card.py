@@ -288,6 +288,19 @@ class TrainingRecord(CardPart):
     seconds: Size = Field(description="Duration of the fit, in seconds.", examples=[13.1])
 
 
+class Trial(CardPart):
+    """Result of one architecture in the choice among several."""
+
+    architecture: str = Field(description="Name of the architecture.", examples=["minirocket"])
+    metric: str = Field(description="Metric on held-out parts of the training data.", examples=["accuracy"])
+    mean: Number | None = Field(description="Mean of the metric over the parts; null if given up.", examples=[0.97])
+    spread: Size | None = Field(
+        None, description="Standard deviation of the metric over the parts; null for one part.", examples=[0.01]
+    )
+    seconds: Size = Field(description="Duration of the trial, in seconds.", examples=[3.2])
+    outcome: str = Field(description="Whether it was chosen, or why not.", examples=["chosen"])
+
+
 class ModelCard(CardPart):
     """Description of a version beyond its graph."""
 
@@ -334,6 +347,9 @@ class ModelCard(CardPart):
         default=(),
         description="Sentences on choices that training made for the person, and on what the data lack.",
         examples=[[]],
+    )
+    trials: tuple[Trial, ...] = Field(
+        default=(), description="Results of the architectures that training chose from.", examples=[[]]
     )
     repeats: Repeats | None = Field(None, description="Results of training again with other seeds, if that was done.")
     training: TrainingRecord = Field(description="Record of the training.")

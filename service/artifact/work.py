@@ -216,6 +216,13 @@ def _concat(node: _Node) -> list[Shape]:
     ]
 
 
+def _pad(node: _Node) -> list[Shape]:
+    shape, pads = node.shapes[0], node.constants[1]
+    if len(node.shapes) > 3 or len(pads) != 2 * len(shape) or min(pads) < 0:  # with axes, or cutting
+        raise ValueError(pads)
+    return [tuple(size + pads[axis] + pads[axis + len(shape)] for axis, size in enumerate(shape))]
+
+
 def _gather(node: _Node) -> list[Shape]:
     shape, indices = node.shapes
     axis = range(len(shape))[node.attributes.get("axis", [0])[0]]
@@ -231,13 +238,14 @@ def _lstm(node: _Node) -> list[Shape]:
 
 #: How the shapes of the outputs follow from the inputs, by operation.
 RULES: Final[Mapping[str, Callable[[_Node], list[Shape]]]] = {
-    **dict.fromkeys(("Cast", "IsNaN", "Not", "Sigmoid", "Softmax", "Tanh"), _same),
+    **dict.fromkeys(("Abs", "Cast", "Clip", "IsNaN", "Not", "Sigmoid", "Softmax", "Tanh"), _same),
     **dict.fromkeys(("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Mul", "Where"), _broadcast),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceSum"), _reduce),
     "Concat": _concat,
     "Gather": _gather,
     "LSTM": _lstm,
     "MatMul": _matmul,
+    "Pad": _pad,
     "Reshape": _reshape,
     "Slice": _slice,
     "Squeeze": _squeeze,

@@ -1,0 +1,202 @@
+"""The choice of an architecture by cross-validation on the training data, within a time budget."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
+
+from service.artifact.card import Target, Trial
+from service.artifact.tensors import Array
+from training.data import Dataset, Indices
+from training.evaluate import forward, predict
+from training.options import Architecture, Options
+from training.scores import MAIN_METRIC, compute_metrics
+
+#: The candidates, in the order of the trials.
+CANDIDATES: Final[tuple[Architecture, ...]] = ("minirocket", "additive", "after_lstm")
+#: The candidate that is fitted in closed form, and so tried on every fold. The others are tried on the first fold.
+CLOSED_FORM: Final = "minirocket"
+#: Number of folds, and largest number of sequences with which all of them are tried.
+FOLDS, MOST_FOR_ALL_FOLDS = 5, 2000
+#: Fewest sequences for a choice.
+FEWEST: Final = 10
+#: The share of the budget for the choice. The rest is for the last fit and for importance.
+SHARE: Final = 0.6
+#: How many standard errors a candidate must be better than the best one before it, to be chosen in its place.
+ERRORS: Final = 2.0
+
+#: Fits a model to the training data of a dataset. Calls the function after each epoch, with the number of epochs done.
+FitModel = Callable[[Dataset, Options, Callable[[int], None]], keras.Model]
+
+
+class GivenUp(Exception):
+    """A trial would take longer than the time that is left. The message says why."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The results of one candidate.
+
+    Attributes:
+        architecture: its name.
+        trial: its line on the card.
+        scores: `(n,)`, how good the predictions for the first fold are: 1 for the right class and 0 for another one, or
+            minus the squared error; None if it was given up.
+    """
+
+    architecture: Architecture
+    trial: Trial
+    scores: NDArray[Any] | None
+
+
+class Deadline:
+    """The end of the time for the fit of `epochs` epochs, as an observer of its epochs."""
+
+    def __init__(self, end: float, epochs: int) -> None:
+        self._end, self._epochs = end, epochs
+        self._first = 0.0
+
+    def __call__(self, epoch: int) -> None:
+        """Raise `GivenUp` if the fit would end too late, at the speed of all epochs but the first, which compiles."""
+        now = time.monotonic()
+        if epoch == 1:
+            self._first = now
+        each = (now - self._first) / (epoch - 1) if epoch > 1 else 0.0
+        if now + each * (self._epochs - epoch) > self._end:
+            raise GivenUp(f"given up after {epoch} of {self._epochs} epochs: too slow for the time that was left")
+
+
+def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Options, tuple[Trial, ...]]:
+    """Try all candidates on held-out parts of the training data. Return options that name the best, and all trials.
+
+    A candidate must be better than the best one before it by two standard errors of the difference on the same
+    sequences, so that chance does not choose. A perfect candidate ends the choice. Candidates that would take longer
+    than the time that is left are given up; the clock decides that, so other machines may choose another one.
+
+    Source of the rule: Breiman and others, Classification and Regression Trees, 1984, section 3.4.3.
+    """
+    end = time.monotonic() + SHARE * options.budget * 60
+    if len(dataset.train) < FEWEST:
+        return options.model_copy(update={"architecture": CLOSED_FORM}), ()
+    folds = list(folds_of(dataset, options.seed))
+    results: list[Scored] = []
+    best: Scored | None = None
+    for candidate in CANDIDATES:
+        if best is not None and best.scores is not None and best.scores.min() == 1 == best.trial.mean:
+            break
+        result = _try(candidate, folds, options, fit_model, end)
+        results.append(result)
+        if result.scores is not None and (best is None or _is_better(result.scores, best.scores)):
+            best = result
+    chosen = best.architecture if best is not None else CLOSED_FORM
+    names = [one.architecture for one in results]
+    trials = tuple(
+        one.trial.model_copy(update={"outcome": "chosen" if one.architecture == chosen else "worse"})
+        if one.scores is not None and names.index(one.architecture) <= names.index(chosen)
+        else one.trial
+        for one in results
+    )
+    return planned(options, chosen, len(dataset.train)), trials
+
+
+def folds_of(dataset: Dataset, seed: int) -> Iterator[Dataset]:
+    """Yield datasets whose training and test data are parts of the training data.
+
+    Each class has the same share in all parts. Groups stay together. Of sequences in the order of time, the test data
+    are later than the training data, with a gap as long as a sequence, so that no values are in both.
+    """
+    train, classes = dataset.train, dataset.target.classes is not None and dataset.train.y.ndim == 1
+    splitter = _splitter(dataset, seed)
+    # y may be several numbers; the splits of numbers do not read them
+    labels = train.y if classes else np.zeros(len(train))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class may have fewer sequences than there are folds
+        parts: list[tuple[Indices, Indices]] = list(splitter.split(labels, labels, train.groups))
+    for fitted, held_out in parts if len(train) <= MOST_FOR_ALL_FOLDS else parts[-1:]:
+        yield replace(dataset, train=train.take(fitted), test=train.take(held_out))
+
+
+def _splitter(dataset: Dataset, seed: int) -> BaseCrossValidator:
+    train, classes = dataset.train, dataset.target.classes is not None and dataset.train.y.ndim == 1
+    if dataset.ordered:
+        return TimeSeriesSplit(FOLDS, gap=min(train.x.shape[1], len(train) // (2 * FOLDS)))
+    if train.groups is not None and len(np.unique(train.groups)) >= FOLDS:
+        return (StratifiedGroupKFold if classes else GroupKFold)(FOLDS, shuffle=True, random_state=seed)
+    if classes and np.bincount(train.y).max() >= FOLDS:
+        return StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    return KFold(FOLDS, shuffle=True, random_state=seed)
+
+
+def _try(
+    architecture: Architecture, folds: Sequence[Dataset], options: Options, fit_model: FitModel, end: float
+) -> Scored:
+    """Fit a candidate and score it on one or more folds."""
+    began = time.monotonic()
+    metric = MAIN_METRIC[folds[0].target.task]
+    given = planned(options, architecture, len(folds[0].train))
+    means, first, outcome = [], None, "not clearly better"
+    try:
+        # the last fold of sequences in the order of time has the most training data
+        for fold in folds[::-1] if architecture == CLOSED_FORM else folds[-1:]:
+            if time.monotonic() > end:
+                raise GivenUp("not tried: no time was left" if first is None else outcome)
+            model = fit_model(fold, given, Deadline(end, given.epochs))
+            predictions = predict(forward(model), fold.test.x)
+            means.append(compute_metrics(predictions, fold.test.y, fold.target)[metric])
+            first = scores_of(predictions, fold.test.y, fold.target) if first is None else first
+    except GivenUp as error:
+        outcome = str(error)
+    trial = Trial(
+        architecture=architecture,
+        metric=metric,
+        mean=float(np.mean(means)) if means else None,
+        spread=float(np.std(means)) if len(means) > 1 else None,
+        seconds=time.monotonic() - began,
+        outcome=outcome,
+    )
+    return Scored(architecture, trial, first)
+
+
+def planned(options: Options, architecture: Architecture, sequences: int) -> Options:
+    """Return options that name an architecture, with options of the fit that suit the number of sequences.
+
+    Only options with their default change.
+    """
+    steps = math.ceil(sequences / 16)
+    plan = {"batch_size": 16, "epochs": min(150, max(10, 3000 // steps)), "learning_rate": 0.005}
+    free = {name: value for name, value in plan.items() if getattr(options, name) == Options.model_fields[name].default}
+    return options.model_copy(update={**({} if architecture == CLOSED_FORM else free), "architecture": architecture})
+
+
+def scores_of(predictions: Array, y: NDArray[Any], target: Target) -> NDArray[Any]:
+    """Return how good the prediction for each sequence is, `(n,)`: 1 or 0 for classes, minus the squared error."""
+    if target.task == "regression":
+        deviation = np.maximum(y.std(axis=0), np.finfo(np.float32).tiny)
+        errors: NDArray[Any] = -np.square((predictions - y) / deviation, dtype=np.float64).mean(axis=1)
+        return errors
+    if target.task == "multilabel":
+        right: NDArray[Any] = ((predictions >= 0.5) == (y >= 0.5)).mean(axis=1)
+        return right
+    chosen = predictions[:, 0] >= 0.5 if target.task == "binary" else predictions.argmax(axis=1)
+    return np.where(chosen == y, 1.0, 0.0)
+
+
+def _is_better(scores: NDArray[Any], best: NDArray[Any] | None) -> bool:
+    if best is None:
+        return True
+    difference = scores - best
+    return bool(difference.mean() > ERRORS * difference.std() / np.sqrt(len(difference)))
