@@ -51,7 +51,7 @@ SLOW = {
         "test_profile_chart.py",
         "test_reports.py",
         "test_run.py",
-        "test_train.py",
+        "test_fitting.py",
     ),
     "tensorflow": ("test_gate.py", "test_graphs.py", "test_signatures.py"),
 }

@@ -17,8 +17,6 @@ from training.messages import did_you_mean
 
 #: Width of the help in characters.
 WIDTH: Final = 80
-#: The heading of fields that are in no group.
-OTHER: Final = "Other options"
 #: The word for a value of a field that is a mapping.
 PAIR: Final = "CLASS=WEIGHT"
 
@@ -36,7 +34,7 @@ def read_arguments(
         model: its fields are the options.
         arguments: the command line without the program's name.
         program: the command, for the help.
-        groups: the fields of each heading of the help. The heading of all other fields is `OTHER`.
+        groups: the fields of each heading of the help. Other fields are under "options".
         positional: the fields that are given without a flag.
 
     Raises:
@@ -86,12 +84,12 @@ def _parser(
         formatter_class=partial(HelpFormatter, width=WIDTH, max_help_position=26),
     )
     headings = {name: title for title, names in groups.items() for name in names}
-    sections = {title: parser.add_argument_group(title) for title in (*groups, OTHER)}
+    sections = {title: parser.add_argument_group(title) for title in groups}
     for name, field in model.model_fields.items():
         if name in positional:
             parser.add_argument(name, metavar=name.upper(), help=_help(field))
         else:
-            sections[headings.get(name, OTHER)].add_argument(
+            sections.get(headings.get(name, ""), parser).add_argument(
                 flag_of(name), dest=name, help=_help(field), **_reading(name, field)
             )
     parser.add_argument("-h", "--help", action="help", help="print this text")

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from service.artifact.card import ModelCard, Repeats, TrainingRecord
-from training import TrainingError, export, models, train
+from training import TrainingError, export, fitting, models
 from training.checkpoints import Checkpoints
 from training.data import Dataset, mean_sequence
 from training.evaluate import Evaluation, evaluate
@@ -28,7 +28,7 @@ class TrainedModel(NamedTuple):
     """A model, its fit and its evaluation."""
 
     model: keras.Model
-    fitted: train.FitResult
+    fitted: fitting.FitResult
     evaluation: Evaluation
 
 
@@ -64,7 +64,7 @@ def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoin
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     model = models.build(dataset, options)
-    fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
+    fitted = fitting.fit(model, dataset, options, seed, checkpoints.of(seed))
     return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 
@@ -99,6 +99,7 @@ def _card(dataset: Dataset, options: Options, trained: list[TrainedModel]) -> Mo
             epochs=fitted.epochs,
             best_epoch=fitted.epoch,
             seconds=fitted.seconds,
+            history={name: tuple(values) for name, values in fitted.history.items()},
         ),
     )
 

@@ -1,7 +1,8 @@
 """The fit of a model with Adam."""
 
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -28,12 +29,16 @@ MakeSteps = Callable[[Batches], float]
 
 
 class FitResult(NamedTuple):
-    """The result of a fit. `epoch` is the epoch of the model's weights, from 1."""
+    """The result of a fit. `epoch` is the epoch of the model's weights, from 1.
+
+    `history` has the losses and metrics after each epoch, by name.
+    """
 
     sequences: int
     epochs: int
     epoch: int
     seconds: float
+    history: Mapping[str, Sequence[float]] = {}
 
 
 def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, checkpoint: Checkpoint) -> FitResult:
@@ -63,6 +68,7 @@ def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, check
 
     progress = checkpoint.restore(state)
     began = time.perf_counter() - progress.seconds
+    history: dict[str, list[float]] = defaultdict(list)
     with Report(options, seed, steps, progress) as report:
         while not progress.is_over(options):
             for batches in batches_of(train, weights, options.batch_size, (seed, progress.epoch), progress.step):
@@ -80,11 +86,13 @@ def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, check
             if progress.best_epoch == progress.epoch:
                 _assign(best, model.trainable_variables)
             report.end_epoch(progress.epoch, logs)
+            for name, value in logs.items():
+                history[name].append(value)
             checkpoint.save_if_due(progress, state)
     checkpoint.save(progress, state)
     if progress.best_epoch:
         _assign(model.trainable_variables, best)
-    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
+    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds, history)
 
 
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
