@@ -119,10 +119,10 @@ def _reading(name: str, field: FieldInfo) -> dict[str, Any]:
 
 
 def _kind(field: FieldInfo) -> Any:
-    """Return the type of a field's values other than None."""
+    """Return the type of a field's values other than None, the first of several."""
     annotation = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (one for one in get_args(annotation) if one is not types.NoneType)
+        return next(one for one in get_args(annotation) if one is not types.NoneType)
     return annotation
 
 

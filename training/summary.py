@@ -40,9 +40,10 @@ def _next(card: ModelCard, published: Path) -> list[str]:
 def _trained_on(card: ModelCard) -> str:
     record = card.training
     shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
+    epochs = "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
     return (
         f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
-        f"({card.architecture}, {record.parameters:,} weights, epoch {record.best_epoch} of {record.epochs})"
+        f"({card.architecture}, {record.parameters:,} weights{epochs})"
     )
 
 
