@@ -83,6 +83,12 @@ def test_lists_of_different_lengths_are_padded() -> None:
     assert dataset.target.classes == ("a", "b")
 
 
+def test_labels_may_be_a_series() -> None:
+    """A series of pandas or polars holds text as objects."""
+    for labels in (pd.Series(["a", "b"] * 10), pl.Series(["a", "b"] * 10), np.array(["a", "b"] * 10, object)):
+        assert load_arrays(Options(), np.ones((20, 4, 1)), labels).target.classes == ("a", "b")
+
+
 def test_two_axes_are_sequences_of_one_feature() -> None:
     """`x (n, timesteps)` needs no third axis."""
     dataset = load_arrays(Options(), np.ones((20, 4)), np.arange(20) % 2)

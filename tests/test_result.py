@@ -28,9 +28,10 @@ def test_arrays_give_arrays(monitored: Result) -> None:
 
 
 def test_one_sequence_is_a_batch_of_one(monitored: Result) -> None:
-    """The answer for it is that of the batch."""
+    """The answer for it is that of the batch, for an array and for a list."""
     alone, batch = monitored.predict(X[3]), monitored.predict(X)
     assert alone["prediction"].shape == (1, 1)
+    np.testing.assert_array_equal(monitored.predict(X[3].tolist())["attention"], alone["attention"])
     np.testing.assert_allclose(alone["attention"][0], batch["attention"][3], atol=1e-6)
 
 
@@ -117,6 +118,15 @@ def test_classes_by_name_and_numbers(artifacts: object, tabular: object) -> None
     numbers = load(f"{tabular}/models/machine").predict(pd.read_csv(f"{tabular}/machine.csv"))
     assert list(numbers) == ["prediction"]
     assert len(numbers) == 40
+
+
+def test_a_wide_frame_has_a_prediction_for_each_row(tabular: object) -> None:
+    """Identifier and target may be absent; a frame of pandas keeps its index."""
+    meter, table = load(f"{tabular}/models/meter"), pd.read_csv(f"{tabular}/meter.csv")
+    expected = meter.predict(table)
+    assert list(expected) == ["prediction", "probability summer", "probability winter"]
+    some = table.drop(columns=["id", "season"])[10:20]
+    pd.testing.assert_frame_equal(meter.predict(some), expected[10:20])
 
 
 def test_shorter_sequences_and_missing_values(tabular: object) -> None:

@@ -49,12 +49,13 @@ def load_arrays(options: Options, x: object, y: object) -> Dataset:
     return _source(options, arrays={"x": sequences_of(x), "y": _labels(y)})
 
 
-def sequences_of(x: object) -> NDArray[Any]:
+def sequences_of(x: object, features: int | None = None) -> NDArray[Any]:
     """Return sequences `(n, timesteps, features)`.
 
     Args:
         x: these sequences; `(n, timesteps)` for one feature; or a list of `n` sequences `(timesteps, features)` of
             different lengths, which are padded with NaN.
+        features: the number of features if it is known. Then `x` may be one sequence `(timesteps, features)`.
 
     Raises:
         TrainingError: `x` has another shape.
@@ -64,7 +65,7 @@ def sequences_of(x: object) -> NDArray[Any]:
     except ValueError:  # different lengths
         array = _padded([np.asarray(sequence, np.float64) for sequence in x])  # type: ignore[attr-defined]
     if array.ndim == 2:
-        array = array[..., np.newaxis]
+        array = array[np.newaxis] if array.shape[1] == features else array[..., np.newaxis]
     if array.ndim != 3:
         raise TrainingError(f"x: expected sequences (n, timesteps, features), got {array.shape}")
     return array

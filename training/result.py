@@ -125,9 +125,7 @@ class Result:
     def _sequences(self, data: object) -> Array:
         """Return sequences `(n, timesteps, features)` with the shape of the card, padded with NaN."""
         card = self.card
-        if isinstance(data, np.ndarray) and data.ndim == 2 and data.shape[1] == card.features:
-            data = data[np.newaxis]
-        x = sequences_of(data)
+        x = sequences_of(data, card.features)
         if x.shape[2] != card.features or not card.fewest_timesteps <= x.shape[1] <= card.timesteps:
             lengths = f"{'up to ' if card.variable_length else ''}{card.timesteps}"
             raise TrainingError(f"expected sequences (n, {lengths}, {card.features}), got {x.shape}")
