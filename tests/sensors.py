@@ -41,5 +41,6 @@ def train_on_frame(folder: Path) -> None:
     """Train on the frame in memory, and publish below a folder."""
     import training
 
-    options = {**FRAME_OPTIONS, "name": "monitored", "epochs": 40, "batch_size": 8, "learning_rate": 0.01, "units": 4}
+    options = {**FRAME_OPTIONS, "name": "monitored", "architecture": "after_lstm", "units": 4}
+    options |= {"epochs": 40, "batch_size": 8, "learning_rate": 0.01}
     training.train(long_frame(), artifacts=folder, target=options.pop("target_column"), **options)

@@ -23,7 +23,8 @@ def train(data: Any = None, y: Any = None, *, x: Any = None, target: Any = None,
         >>> import numpy as np, training
         >>> x = np.random.default_rng(0).normal(size=(200, 6, 2))  # 200 sequences of 6 timesteps and 2 features
         >>> y = np.where(x[:, 3, 0] > 0, "high", "low")
-        >>> result = training.train(x, y, name="levels", epochs=5)
+        >>> options = {"architecture": "after_lstm", "epochs": 20, "batch_size": 16, "learning_rate": 0.01}
+        >>> result = training.train(x, y, name="levels", **options)
         >>> result.predict(x)["attention"].shape
         (200, 6)
 
