@@ -1,7 +1,6 @@
 """The fit of a model with Adam."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -68,7 +67,6 @@ def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, check
 
     progress = checkpoint.restore(state)
     began = time.perf_counter() - progress.seconds
-    history: dict[str, list[float]] = defaultdict(list)
     with Report(options, seed, steps, progress) as report:
         while not progress.is_over(options):
             for batches in batches_of(train, weights, options.batch_size, (seed, progress.epoch), progress.step):
@@ -82,17 +80,15 @@ def fit(model: keras.Model, dataset: Dataset, options: Options, seed: int, check
                 outcome = compute_metrics(predictions, validation.y, dataset.target)
                 outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
-            progress = progress.after_epoch(logs.get("validation loss"), time.perf_counter() - began)
+            progress = progress.after_epoch(logs, time.perf_counter() - began)
             if progress.best_epoch == progress.epoch:
                 _assign(best, model.trainable_variables)
             report.end_epoch(progress.epoch, logs)
-            for name, value in logs.items():
-                history[name].append(value)
             checkpoint.save_if_due(progress, state)
     checkpoint.save(progress, state)
     if progress.best_epoch:
         _assign(model.trainable_variables, best)
-    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds, history)
+    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds, progress.history)
 
 
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:

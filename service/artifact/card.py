@@ -168,7 +168,7 @@ class TrainingRecord(CardPart):
     seconds: Size = Field(description="Duration of the fit, in seconds.", examples=[13.1])
     history: dict[str, tuple[Number, ...]] = Field(
         default={},
-        description="Losses and metrics after each epoch, by name; of a resumed training, since it was resumed.",
+        description="Losses and metrics after each epoch, by name.",
         examples=[{"loss": [0.61, 0.22], "validation loss": [0.35, 0.2]}],
     )
 
