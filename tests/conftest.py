@@ -8,6 +8,7 @@ import sysconfig
 from collections.abc import AsyncIterator, Callable
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # TensorFlow logs its search for GPUs as errors. Real errors are exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,6 +24,9 @@ from service.engines import EngineChoice
 from service.settings import Settings
 from tests.fakes import interceptable
 from tests.server import ROOT
+
+if TYPE_CHECKING:
+    from training.result import Result
 
 TESTS = Path(__file__).parent
 
@@ -46,14 +50,17 @@ SLOW = {
         "test_confusion_chart.py",
         "test_evaluate.py",
         "test_export.py",
+        "test_fitting.py",
+        "test_library.py",
         "test_lowering.py",
         "test_lstm.py",
         "test_models.py",
+        "test_notebook.py",
         "test_preparation.py",
         "test_profile_chart.py",
         "test_reports.py",
+        "test_result.py",
         "test_run.py",
-        "test_train.py",
     ),
     "tensorflow": ("test_gate.py", "test_graphs.py", "test_signatures.py"),
 }
@@ -231,6 +238,19 @@ def tabular(made_once: Callable[[str, Make], Path]) -> Path:
         train_on_tables(folder)
 
     return made_once("tabular", make)
+
+
+@pytest.fixture(scope="session")
+def monitored(made_once: Callable[[str, Make], Path]) -> "Result":
+    """The result of a training on the frame of `tests.sensors`."""
+    import training
+
+    def make(folder: Path) -> None:
+        from tests.sensors import train_on_frame
+
+        train_on_frame(folder)
+
+    return training.load(made_once("monitored", make) / "monitored")
 
 
 @pytest.fixture(params=["onnx", "tensorflow"], scope="session")

@@ -179,10 +179,12 @@ def test_a_fit_is_over_after_all_epochs_or_stale_ones(progress: Progress, over: 
 def test_the_best_epoch_is_the_first_with_the_lowest_loss() -> None:
     """Without validation data there is no best epoch."""
     progress = Progress(step=4, loss=2)
-    bests = [(progress := progress.after_epoch(loss, 1.0)).best_epoch for loss in (0.5, 0.4, 0.4, 0.6, 0.3)]
+    losses = [0.5, 0.4, 0.4, 0.6, 0.3]
+    bests = [(progress := progress.after_epoch({"validation loss": loss}, 1.0)).best_epoch for loss in losses]
     assert bests == [1, 2, 2, 2, 5]
+    assert progress.history == {"validation loss": losses}
     assert (progress.epoch, progress.step, progress.loss, progress.best_loss) == (5, 0, 0, 0.3)
-    assert Progress().after_epoch(None, 1.0).best_epoch == 0
+    assert Progress().after_epoch({"loss": 0.1}, 1.0).best_epoch == 0
 
 
 def directory(home: Path, data: Dataset, **options: Any) -> str:

@@ -125,6 +125,16 @@ def test_a_run_ends_in_a_summary(mine: tuple[Path, subprocess.CompletedProcess[s
     assert f"highest at timestep {card.attention.peak} " in outcome.stdout
     assert "576 sequences of 20 × 2" in outcome.stdout
     assert "36/36" in outcome.stderr
+    assert outcome.stdout.endswith(
+        f"attention-service --model mine --artifacts {version.parents[1]}\nthen open     http://127.0.0.1:8000\n"
+    )
+
+
+def test_only_the_progress_is_on_stderr(mine: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """TensorFlow, oneDNN and tf2onnx write nothing; other lines would be theirs."""
+    lines = [line for line in mine[1].stderr.splitlines() if line.strip()]
+    assert lines
+    assert [line for line in lines if not line.startswith("training: ")] == []
 
 
 def test_data_that_cannot_be_used_ends_in_one_line(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +34,7 @@ class Progress:
         best_epoch: the epoch with the lowest loss on the validation data, from 1; 0 for none.
         best_loss: the loss of that epoch.
         seconds: duration so far.
+        history: the losses and metrics after each finished epoch, by name.
     """
 
     epoch: int = 0
@@ -42,6 +43,7 @@ class Progress:
     best_epoch: int = 0
     best_loss: float = float("inf")
     seconds: float = 0.0
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def is_over(self, options: Options) -> bool:
         """Return whether all epochs are done, or the last `--patience` epochs did not lower the loss."""
@@ -52,12 +54,12 @@ class Progress:
         """Return the progress after more steps, given the sum of their losses and the duration of the whole fit."""
         return replace(self, step=self.step + steps, loss=self.loss + loss, seconds=seconds)
 
-    def after_epoch(self, validation_loss: float | None, seconds: float) -> Self:
-        """Return the progress after an epoch, given its loss on the validation data if there is any."""
-        after = replace(self, epoch=self.epoch + 1, step=0, loss=0.0, seconds=seconds)
-        if validation_loss is None or validation_loss >= self.best_loss:
-            return after
-        return replace(after, best_epoch=after.epoch, best_loss=validation_loss)
+    def after_epoch(self, logs: Mapping[str, float], seconds: float) -> Self:
+        """Return the progress after an epoch, given its losses and metrics, and the duration of the whole fit."""
+        history = {name: [*self.history.get(name, ()), value] for name, value in logs.items()}
+        after = replace(self, epoch=self.epoch + 1, step=0, loss=0.0, seconds=seconds, history=history)
+        loss = logs.get("validation loss", float("inf"))
+        return replace(after, best_epoch=after.epoch, best_loss=loss) if loss < self.best_loss else after
 
 
 class Checkpoint:

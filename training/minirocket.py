@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from training.data import Dataset, Indices
 from training.evaluate import forward
+from training.fitting import FitResult, class_weights
 from training.models import predicted
 from training.options import Options
 from training.preparation import prepared
 from training.ridge import fit_ridge
-from training.train import FitResult, class_weights
 
 # Keras ships no types.
 Tensor = Any

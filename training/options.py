@@ -1,14 +1,25 @@
 """The options of the commands of `python -m training`, with defaults and descriptions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
-from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict, SettingsError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from service.artifact.layout import NAME_PATTERN
 from service.problems import in_plain_words
+from training import TrainingError
+from training.command_line import flag_of, is_tuple, read_arguments
+from training.messages import did_you_mean
 
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "minirocket"]
 ArchitectureChoice = Literal[Architecture, "auto"]
@@ -19,15 +30,14 @@ TaskChoice = Literal["auto", "classification", "regression", "multilabel"]
 
 
 class CommandLine(BaseModel):
-    """Base class of options that a command line sets."""
+    """Base class of options that a command line or keyword arguments set."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        cli_prog_name="python -m training",
-        cli_kebab_case=True,
-        cli_hide_none_type=True,
-        cli_implicit_flags=True,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: The command, the fields below each heading of its help, and the fields that are given without a flag.
+    program: ClassVar[str]
+    groups: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    positional: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def from_command_line(cls, arguments: Sequence[str]) -> Self:
@@ -37,19 +47,43 @@ class CommandLine(BaseModel):
             SystemExit: an option is wrong; the message has one line.
         """
         try:
-            return CliApp.run(cls, cli_args=list(arguments))
+            return cls._checked(read_arguments(cls, arguments, cls.program, cls.groups, cls.positional), flag_of)
+        except TrainingError as error:
+            raise SystemExit(f"error: {error} (see {cls.program} --help)") from None
+
+    @classmethod
+    def from_keywords(cls, values: Mapping[str, Any]) -> Self:
+        """Return options from values by the names of their fields. Other options keep their defaults.
+
+        Raises:
+            TrainingError: a name is unknown, or a value is wrong.
+        """
+        return cls._checked(values, str)
+
+    @classmethod
+    def _checked(cls, values: Mapping[str, Any], shown: Callable[[str], str]) -> Self:
+        for name in values:
+            if name not in cls.model_fields:
+                raise TrainingError(f"expected an option, got {name!r}{did_you_mean(name, cls.model_fields)}")
+        try:
+            return cls.model_validate(values)
         except ValidationError as error:
-            problems = "; ".join(
-                in_plain_words({**one, "loc": _as_flag(one["loc"])}, "options") for one in error.errors()
-            )
-        except SettingsError:  # of the only option that is no single value
-            problems = "--class-weight: expected CLASS=WEIGHT"
-        raise SystemExit(f"error: {problems} (see {cls.model_config['cli_prog_name']} --help)")
+            problems = [
+                in_plain_words({**one, "loc": (*map(shown, map(str, one["loc"][:1])), *one["loc"][1:])}, "options")
+                for one in error.errors()
+            ]
+        raise TrainingError("; ".join(problems))
 
-
-def _as_flag(place: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Return the place of a wrong value, with the name of its option as a flag."""
-    return (f"--{str(place[0]).replace('_', '-')}", *place[1:]) if place else ()
+    @model_validator(mode="before")
+    @classmethod
+    def _one_text_is_a_tuple(cls, values: Any) -> Any:
+        """A single name may stand for a tuple of one name."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            name: (value,) if isinstance(value, str) and name in cls.model_fields and is_tuple(cls, name) else value
+            for name, value in values.items()
+        }
 
 
 class Options(CommandLine):
@@ -59,6 +93,20 @@ class Options(CommandLine):
     timestep 10, and one epoch of the after-LSTM attention model. `python -m training compare` prints
     versions side by side, `python -m training prune` removes old ones, `--version` prints the version.
     """
+
+    program = "python -m training"
+    #: The order of the help. A test fails for an option that is in no group.
+    groups = {
+        "Data": ("data", "test_data", "task", "test_split"),
+        "Tables": ("target_column", "sequence_column", "timestep_column", "feature_columns", "drop_columns"),
+        "Learning": (
+            "architecture", "budget", "shared_attention", "units", "epochs", "batch_size", "learning_rate", "patience",
+            "loss", "balanced", "class_weight", "validation_split", "seed", "resume", "tensorboard",
+        ),
+        "Judging": ("repeats", "publish_anyway"),
+        "Publishing": ("name", "artifacts"),
+        "Synthetic data": ("sequences", "timesteps", "features", "attention_column"),
+    }  # fmt: skip
 
     architecture: ArchitectureChoice | None = Field(
         None,
@@ -187,9 +235,10 @@ class Options(CommandLine):
 class Prune(CommandLine):
     """Remove old versions of a model: all but the newest undamaged ones and the one in the file <model>/pin."""
 
-    model_config = SettingsConfigDict(cli_prog_name="python -m training prune")
+    program = "python -m training prune"
+    positional = ("name",)
 
-    name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
+    name: str = Field(pattern=NAME_PATTERN, description="name of the model")
     keep: int = Field(ge=1, description="number of newest versions to keep")
     artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")
 
@@ -197,9 +246,10 @@ class Prune(CommandLine):
 class Compare(CommandLine):
     """Print versions of a model side by side."""
 
-    model_config = SettingsConfigDict(cli_prog_name="python -m training compare")
+    program = "python -m training compare"
+    positional = ("name",)
 
-    name: CliPositionalArg[str] = Field(pattern=NAME_PATTERN, description="name of the model")
+    name: str = Field(pattern=NAME_PATTERN, description="name of the model")
     versions: tuple[PositiveInt, ...] = Field(
         default=(), description="version numbers, such as 1,3; the newest if absent"
     )

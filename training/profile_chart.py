@@ -37,13 +37,24 @@ WIDE_FONTS = (
 SINGLE_WIDTH, PAIR_WIDTH = 0.8, 0.4
 
 
-def draw_profile(card: ModelCard, suffix: str) -> bytes:
-    """Draw mean and spread of attention for each timestep, with the peak highlighted, and importance beside it.
+class ShownFigure(Figure):
+    """A figure that notebooks show, without pyplot."""
 
-    Return the content of an `svg` or `png` file.
-    """
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
+def draw_profile(card: ModelCard, suffix: str) -> bytes:
+    """Return the content of an `svg` or `png` file with the figure of `profile_figure`."""
+    return saved(profile_figure(card), card.name, suffix)
+
+
+def profile_figure(card: ModelCard) -> Figure:
+    """Draw mean and spread of attention for each timestep, with the peak highlighted, and importance beside it."""
     timesteps = np.arange(card.timesteps)
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = ShownFigure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot()
     mass = card.importance.mass if card.importance else None
     width = PAIR_WIDTH if mass else SINGLE_WIDTH
@@ -78,7 +89,7 @@ def draw_profile(card: ModelCard, suffix: str) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e8ee")
     axes.set_axisbelow(True)
-    return saved(figure, card.name, suffix)
+    return figure
 
 
 def saved(figure: Figure, name: str, suffix: str) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from service.artifact.card import Judgement, ModelCard, Repeats, TrainingRecord, Trial
-from training import TrainingError, export, minirocket, models, train
+from training import TrainingError, export, fitting, minirocket, models
 from training.checkpoints import Checkpoint, Checkpoints
 from training.choice import choose
 from training.data import Dataset, baseline_of
@@ -31,7 +31,7 @@ class TrainedModel(NamedTuple):
     """A model, its fit and its evaluation."""
 
     model: keras.Model
-    fitted: train.FitResult
+    fitted: fitting.FitResult
     evaluation: Evaluation
 
 
@@ -83,14 +83,14 @@ def _fit(
     seed: int,
     checkpoint: Checkpoint,
     after_epoch: Callable[[int], None] = lambda _: None,
-) -> tuple[keras.Model, train.FitResult]:
+) -> tuple[keras.Model, fitting.FitResult]:
     keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     if options.architecture == "minirocket":
         return minirocket.fit(dataset, options, seed)
     model = models.build(dataset, options)
-    return model, train.fit(model, dataset, options, seed, checkpoint, after_epoch)
+    return model, fitting.fit(model, dataset, options, seed, checkpoint, after_epoch)
 
 
 def _fit_on_part(dataset: Dataset, options: Options, after_epoch: Callable[[int], None]) -> keras.Model:
@@ -140,6 +140,7 @@ def _card(
             epochs=fitted.epochs,
             best_epoch=fitted.epoch,
             seconds=fitted.seconds,
+            history={name: tuple(values) for name, values in fitted.history.items()},
         ),
     )
 

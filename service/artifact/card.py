@@ -286,6 +286,11 @@ class TrainingRecord(CardPart):
         examples=[1],
     )
     seconds: Size = Field(description="Duration of the fit, in seconds.", examples=[13.1])
+    history: dict[str, tuple[Number, ...]] = Field(
+        default={},
+        description="Losses and metrics after each epoch, by name.",
+        examples=[{"loss": [0.61, 0.22], "validation loss": [0.35, 0.2]}],
+    )
 
 
 class Trial(CardPart):

@@ -1,7 +1,7 @@
 """The fit of a model with Adam."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -28,12 +28,16 @@ MakeSteps = Callable[[Batches], float]
 
 
 class FitResult(NamedTuple):
-    """The result of a fit. `epoch` is the epoch of the model's weights, from 1; None without epochs."""
+    """The result of a fit. `epoch` is the epoch of the model's weights, from 1; None without epochs.
+
+    `history` has the losses and metrics after each epoch, by name.
+    """
 
     sequences: int
     epochs: int | None
     epoch: int | None
     seconds: float
+    history: Mapping[str, Sequence[float]] = {}
 
 
 def fit(  # noqa: PLR0913, PLR0917
@@ -84,7 +88,7 @@ def fit(  # noqa: PLR0913, PLR0917
                 outcome = compute_metrics(predictions, validation.y, dataset.target)
                 outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
-            progress = progress.after_epoch(logs.get("validation loss"), time.perf_counter() - began)
+            progress = progress.after_epoch(logs, time.perf_counter() - began)
             if progress.best_epoch == progress.epoch:
                 _assign(best, model.trainable_variables)
             report.end_epoch(progress.epoch, logs)
@@ -93,7 +97,7 @@ def fit(  # noqa: PLR0913, PLR0917
     checkpoint.save(progress, state)
     if progress.best_epoch:
         _assign(model.trainable_variables, best)
-    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds)
+    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds, progress.history)
 
 
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:

@@ -1,0 +1,162 @@
+"""The result of a training: a published version, to look at and to predict with."""
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from service.artifact.card import ModelCard
+from service.artifact.engine import Engine
+from service.artifact.gate import open_verified
+from service.artifact.layout import CARD, versions_of
+from service.artifact.missing import absent, refused
+from service.artifact.tensors import ATTENTION, PREDICTION, Array
+from service.artifact.version import Artifact
+from service.engines import opener
+from training import TrainingError
+from training.in_memory import Frame, frame_like, is_frame, sequences_of, sequences_of_frame
+from training.profile_chart import profile_figure
+from training.summary import summary
+
+#: Number of sequences in one forward pass.
+BATCH_SIZE: Final = 1024
+#: The outputs of `Result.predict` for arrays, besides `PREDICTION` and `ATTENTION`.
+LABEL: Final = "label"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A published version of a model. Notebooks show its summary and its chart.
+
+    Attributes:
+        directory: `<artifacts>/<name>/<version>`.
+        card: the model card, with everything that is known about the version.
+    """
+
+    directory: Path
+    card: ModelCard = field(repr=False)
+
+    @classmethod
+    def of(cls, directory: Path) -> "Result":
+        """Return a version, or the newest version of a model.
+
+        Raises:
+            TrainingError: the directory is neither.
+            ArtifactError: a file of the version is missing or was changed.
+        """
+        if not (directory / CARD).exists():
+            versions = versions_of(directory) if directory.is_dir() else []
+            if not versions:
+                raise TrainingError(f"expected the directory of a version or of a model, got {directory}")
+            directory /= str(versions[-1])
+        return cls(directory, Artifact(directory).read().card())
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """The metrics on the held-out sequences, by name."""
+        return self.card.metrics
+
+    @property
+    def history(self) -> Mapping[str, tuple[float, ...]]:
+        """The losses and metrics after each epoch, by name: `history["loss"]` has one number for each epoch."""
+        return self.card.training.history
+
+    def predict(self, data: Any) -> Any:
+        """Predict with the published version, as the service does.
+
+        For a frame of pandas or polars or a table of pyarrow with the columns of training (without the target, if
+        it is not known), return a frame of the same kind with a row for each sequence, in the order of their first
+        rows. Its columns are the sequence column if there is one, `prediction`, which is a class or a number (several
+        numbers: `prediction NAME` each), and `probability NAME` for each class.
+
+        For arrays `(n, timesteps, features)`, lists of sequences of different lengths, or one sequence `(timesteps,
+        features)`, which is n = 1, return a dictionary of arrays: `prediction (n, outputs)`, the probabilities or the
+        numbers; `attention (n, timesteps)`, which sums to 1; and `label (n,)` for classes.
+
+        Raises:
+            TrainingError: a column is missing, or the sequences do not have the shape of training.
+            ArtifactError: a file of the version is missing or was changed.
+        """
+        if is_frame(data):
+            return self._predict_frame(data)
+        prediction, attention = self._run(self._sequences(data))
+        outputs: dict[str, NDArray[Any]] = {PREDICTION: prediction, ATTENTION: attention}
+        if self.card.target.classes is not None:
+            outputs[LABEL] = self._labels(prediction)
+        return outputs
+
+    def plot(self) -> Figure:
+        """Return a figure of matplotlib: mean attention and importance of each timestep."""
+        return profile_figure(self.card)
+
+    def _repr_html_(self) -> str:
+        chart = Artifact(self.directory).chart_path("svg").read_text()
+        return f"<pre>{html.escape(str(self))}</pre>{chart[chart.index('<svg') :]}"
+
+    def __str__(self) -> str:
+        return summary(self.directory)
+
+    @cached_property
+    def _engine(self) -> Engine:
+        return open_verified(Artifact(self.directory).read(), opener("onnx", threads=1)).engine
+
+    def _predict_frame(self, frame: Frame) -> Frame:
+        x, names = sequences_of_frame(frame, self.card)
+        prediction, _ = self._run(x)
+        target = self.card.target
+        key = self.card.training.options.get("sequence_column")
+        columns: dict[str, Any] = {} if names is None else {str(key): names}
+        if target.classes is not None:
+            columns[PREDICTION] = self._labels(prediction)
+            probabilities = self._probabilities(prediction)
+            columns |= {f"probability {name}": probabilities[:, i] for i, name in enumerate(target.classes)}
+        elif prediction.shape[1] == 1:
+            columns[PREDICTION] = prediction[:, 0]
+        else:
+            columns |= {f"{PREDICTION} {name}": prediction[:, i] for i, name in enumerate(target.names or ())}
+        return frame_like(frame, columns)
+
+    def _sequences(self, data: object) -> Array:
+        """Return sequences `(n, timesteps, features)` with the shape of the card, padded with NaN."""
+        card = self.card
+        x = sequences_of(data, card.features)
+        if x.shape[2] != card.features or not card.fewest_timesteps <= x.shape[1] <= card.timesteps:
+            lengths = f"{'up to ' if card.variable_length else ''}{card.timesteps}"
+            raise TrainingError(f"expected sequences (n, {lengths}, {card.features}), got {x.shape}")
+        return np.pad(x.astype(np.float32), ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
+
+    def _run(self, x: Array) -> tuple[Array, Array]:
+        """Return prediction `(n, outputs)` and attention `(n, timesteps)` of sequences of the card's shape.
+
+        Raises:
+            TrainingError: a value is infinite, or is missing where the card does not allow it.
+        """
+        wrong = refused(x, self.card)
+        if wrong.any():
+            i, t, f = np.argwhere(wrong)[0].tolist()
+            raise TrainingError(f"sequence {i}, timestep {t}, feature {f}: expected a finite number, got {x[i, t, f]}")
+        if (empty := absent(x).all(axis=1)).any():
+            raise TrainingError(f"sequence {empty.argmax()}: expected at least one value, got none")
+        parts = [
+            self._engine.run(x[start : start + BATCH_SIZE], (PREDICTION, ATTENTION))
+            for start in range(0, len(x), BATCH_SIZE)
+        ]
+        if not parts:
+            raise TrainingError("expected at least one sequence, got none")
+        prediction, attention = (np.concatenate([part[name] for part in parts]) for name in (PREDICTION, ATTENTION))
+        return prediction, attention
+
+    def _probabilities(self, prediction: Array) -> Array:
+        """Return the probability of each class, `(n, classes)`."""
+        return np.hstack([1 - prediction, prediction]) if self.card.target.task == "binary" else prediction
+
+    def _labels(self, prediction: Array) -> NDArray[np.str_]:
+        """Return the likeliest class of each sequence, `(n,)`."""
+        likeliest = self._probabilities(prediction).argmax(axis=1)
+        return np.array([(self.card.target.classes or ())[index] for index in likeliest.tolist()])

@@ -1,0 +1,123 @@
+"""The summary of a published version for people."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from shlex import quote
+from statistics import mean, pstdev
+from typing import Final
+
+from service.artifact.card import ModelCard
+from service.artifact.version import Artifact
+
+#: Largest number of timesteps in the summary.
+MOST_SHOWN: Final = 5
+#: The address of the service without options.
+ADDRESS: Final = "http://127.0.0.1:8000"
+#: The folder that the service reads without options.
+FOLDER: Final = Path("artifacts")
+
+
+def summary(published: Path) -> str:
+    """Return the summary of a published version, which ends with the command that serves it."""
+    card = ModelCard.model_validate_json(Artifact(published).card_path.read_bytes())  # export verified the version
+    rows = {topic: text(card) for topic, text in ROWS.items()}
+    rows["chart"] = str(Artifact(published).chart_path("svg"))
+    lines = [
+        f"  {'' if number else topic:<11} {line}"
+        for topic, text in rows.items()
+        for number, line in enumerate(text.splitlines())
+    ]
+    return "\n".join([f"{card.name} version {published.name}: {published}", *lines, "", *_next(card, published)])
+
+
+def _next(card: ModelCard, published: Path) -> list[str]:
+    """Return what to do next."""
+    folder = published.parent.parent
+    where = "" if folder.resolve() == FOLDER.resolve() else f" --artifacts {quote(str(folder))}"
+    return [f"serve it:     attention-service --model {card.name}{where}", f"then open     {ADDRESS}"]
+
+
+def _trained_on(card: ModelCard) -> str:
+    record = card.training
+    shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
+    epochs = "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
+    return (
+        f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
+        f"({card.architecture}, {record.parameters:,} weights{epochs})"
+    )
+
+
+def _trials(card: ModelCard) -> str:
+    """Return a table of the architectures that were tried, a line each."""
+    lines = []
+    for trial in card.trials:
+        spread = "" if trial.spread is None else f" ± {trial.spread:.4f}"
+        score = "" if trial.mean is None else f"{trial.metric} {trial.mean:.4f}{spread}"
+        lines.append(f"{trial.architecture:<14} {score:<24} {trial.seconds:5.1f} s  {trial.outcome}")
+    return "\n".join(lines)
+
+
+def _judgement(card: ModelCard) -> str:
+    return card.judgement.verdict if card.judgement else ""
+
+
+def _held_out(card: ModelCard) -> str:
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
+    return f"{card.attention.sequences:,} sequences: {metrics}"
+
+
+def _attention(card: ModelCard) -> str:
+    profile = card.attention
+    return (
+        f"highest at timestep {card.timestep_labels[profile.peak]} "
+        f"({profile.mean[profile.peak]:.3f} of 1); every sequence sums to 1 within {profile.sum_error:.0e}"
+    )
+
+
+def _importance(card: ModelCard) -> str:
+    importance, agreement = card.importance, card.agreement
+    if importance is None or agreement is None:
+        return ""
+    if importance.mass is None:
+        return f"none: {importance.metric} never drops when a timestep's values are exchanged between sequences"
+    labels = [card.timestep_labels[t] for t in agreement.top]
+    top = ", ".join(labels[:MOST_SHOWN]) + (f" and {len(labels) - MOST_SHOWN} more" if len(labels) > MOST_SHOWN else "")
+    correlation = "none" if agreement.rank_correlation is None else f"{agreement.rank_correlation:.2f}"
+    return (
+        f"{importance.metric} drops by up to {max(importance.drop):.2g} of {importance.sequences:,} sequences; "
+        f"{agreement.importance:.3f} of all drops at timestep {top}, where {agreement.attention:.3f} of attention is; "
+        f"rank correlation {correlation}"
+    )
+
+
+def _seeds(card: ModelCard) -> str:
+    if card.repeats is None:
+        return ""
+    metrics = ", ".join(
+        f"{name} {mean(values):.4f} ± {pstdev(values):.4f}" for name, values in card.repeats.metrics.items()
+    )
+    return f"{len(card.repeats.seeds)}: {metrics}; attention differs by up to ±{max(card.repeats.attention_spread):.3f}"
+
+
+def _hints(card: ModelCard) -> str:
+    return "\n".join(card.hints)
+
+
+def _lowering(card: ModelCard) -> str:
+    if card.lowering is None:
+        return ""
+    return f"ONNX opset {card.lowering.opset}, within {card.lowering.error:.0e} of the SavedModel"
+
+
+#: Each topic with its text: a row a line, none for an empty text.
+ROWS: Final[Mapping[str, Callable[[ModelCard], str]]] = {
+    "trained on": _trained_on,
+    "tried": _trials,
+    "held out": _held_out,
+    "judgement": _judgement,
+    "attention": _attention,
+    "importance": _importance,
+    "seeds": _seeds,
+    "lowering": _lowering,
+    "hints": _hints,
+}
