@@ -7,8 +7,9 @@ import numpy as np
 from training import TrainingError
 from training.data import Dataset, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
 from training.options import Options
-from training.sources import archives, arrays, layouts, synthetic
+from training.sources import archives, arrays, synthetic
 from training.sources.targets import encode
+from training.tables import reading as tables
 
 
 def load(options: Options) -> Dataset:
@@ -31,8 +32,8 @@ def _read(options: Options) -> SourceData:
             return arrays.read(_files(options))
         case ".ts":
             return archives.read(_files(options))
-        case ".csv" | ".parquet":
-            return layouts.read(_files(options), options)
+        case ".csv" | ".tsv" | ".txt" | ".gz" | ".parquet":
+            return tables.read(_files(options), options)
     raise TrainingError(
         f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv or .parquet file, "
         f"got {options.data!r}"
