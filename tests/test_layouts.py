@@ -188,7 +188,7 @@ def test_timesteps_that_all_share_are_labels(tmp_path: Path, times: list[list[An
 def test_a_long_parquet_file_may_have_points_in_time(tmp_path: Path) -> None:
     """Integers may identify sequences, and times or floats may order their rows."""
     times = pa.array(np.array(["2024-01-01", "2024-01-02"] * 2, dtype="M8[D]"))
-    columns = {"id": [-1, -1, -2, -2], "t": times, "a": [1, 2, 3, 4], "y": ["p", "p", "q", "q"]}
+    columns = {"id": [-2, -2, -1, -1], "t": times, "a": [1, 2, 3, 4], "y": ["p", "p", "q", "q"]}
     for zone in (times, times.cast(pa.timestamp("ns")), times.cast(pa.timestamp("s", "Europe/Berlin"))):
         loaded = parquet(tmp_path, {**columns, "t": zone}, **LONG)
         assert loaded.timestep_labels == ("2024-01-01", "2024-01-02")
@@ -364,7 +364,7 @@ def test_parquet_columns_must_be_numbers(tmp_path: Path, monkeypatch: pytest.Mon
         parquet(tmp_path, {"a": day, "y": ["p"]}, **WIDE)
     with pytest.raises(TrainingError, match=r"column 'y': expected strings, booleans, integers or numbers, got date32"):
         parquet(tmp_path, {"a": [1], "y": day}, **WIDE)
-    with pytest.raises(TrainingError, match=r"column 't': expected numbers or times, got bool"):
+    with pytest.raises(TrainingError, match=r"column 't': expected numbers or times, got BOOLEAN"):
         parquet(tmp_path, {"id": [1], "t": [True], "a": [1], "y": ["p"]}, **LONG)
     with pytest.raises(TrainingError, match="expected columns of different names, got 'a' twice"):
         read(tmp_path / "data.parquet", pa.Table.from_arrays([pa.array([1])] * 2, ["a", "a"]), **WIDE)

@@ -105,7 +105,8 @@ def columns_of(table: Table, options: Options) -> Columns:
         sequence, timestep = _guessed_keys(table, candidates, kinds, times, targets)
         if sequence is not None:
             hints.append(
-                f"taken as one row a timestep: column {sequence!r} identifies the sequence, {timestep!r} orders its rows"
+                f"taken as one row a timestep: column {sequence!r} identifies the sequence, "
+                f"{timestep!r} orders its rows"
             )
     elif timestep is None and len(times) == 1:
         (timestep,) = times

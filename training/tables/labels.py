@@ -42,7 +42,8 @@ class Labels:
         texts = values.chunk(0).dictionary.to_pylist() if values.num_chunks else []
         codes = np.concatenate([chunk.indices.to_numpy() for chunk in values.chunks])
         found = _numbers(texts, table) if table.text is not None else None
-        return np.take(np.array(texts, dtype=object) if found is None else found, codes)
+        labels: NDArray[Any] = np.take(np.array(texts, dtype=object) if found is None else found, codes)
+        return labels
 
     def _typed(self, table: Table) -> NDArray[Any]:
         of_type = self._parts[0].type

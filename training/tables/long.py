@@ -63,7 +63,7 @@ def sorted_rows(table: Table, columns: Columns, timeline: Timeline) -> Iterator[
     selected += [f"{columns.value(table, name)} AS f{index}" for index, name in enumerate(columns.features)]
     selected += [f"{label(table, name)} AS y{index}" for index, name in enumerate(columns.targets)]
     selected.append(f"{quoted(columns.group) if columns.group else 'NULL'} AS g")
-    question = f"SELECT {', '.join(selected)} FROM rows ORDER BY s, t, r"
+    question = f"SELECT {', '.join(selected)} FROM rows ORDER BY 1, 2, 3"
     rest: Any = None
     for read in table.batches(question, len(selected)):
         batch = read if rest is None else pa.concat_batches([rest, read])
@@ -102,8 +102,8 @@ def _rows(table: Table, columns: Columns, timeline: Timeline, batch: Any, starts
             column = timeline.times.column
             ((value,),) = table.ask(f"SELECT {quoted(column)} FROM rows WHERE {quoted(ROW)} = {second}")
             raise TrainingError(
-                f"{table.place(second, column)}: expected each timestep of a sequence once, got {str(value)!r} here and "
-                f"in row {table.line(first):,}"
+                f"{table.place(second, column)}: expected each timestep of a sequence once, got {str(value)!r} here "
+                f"and in row {table.line(first):,}"
             )
     return rows
 

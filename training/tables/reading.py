@@ -43,8 +43,8 @@ def read(sources: Mapping[str, Any], options: Options) -> SourceData:
         return _windows(tables[0], columns, options)
     if columns.sequence is None and columns.timestep is not None:
         raise TrainingError(
-            "--timestep-column: expected --sequence-column, too, for one row a timestep, or --window, for windows of one "
-            "long series"
+            "--timestep-column: expected --sequence-column, too, for one row a timestep, or --window, for windows of "
+            "one long series"
         )
     return _sequences(tables, columns, options)
 
@@ -73,7 +73,8 @@ def _sequences(tables: list[Table], columns: Columns, options: Options) -> Sourc
         columns, hints = _categories_of_wide(first, columns, wide.columns, wide.features), [*hints, *wide.hints]
         parts = [wide_sequences(table, columns, wide) for table in tables]
     targets, groups = [Labels(name) for name in columns.targets], Labels(columns.group or "")
-    numbers, counts = [], []
+    numbers: list[Indices] = []
+    counts: list[int] = []
     with SpoolWriter(len(features)) as writer:
         for table, sequences in zip(tables, parts, strict=True):
             before = sum(map(len, numbers))
@@ -125,8 +126,10 @@ def _long(table: Table, columns: Columns, timeline: Timeline, *, time_feature: b
             since = np.where(
                 np.isnan(values).all(axis=1, keepdims=True), np.nan, time_since_last(rows, timeline.times.unit)
             )
-            rows = rows.with_feature(since)
-        steps, lengths = steps_and_lengths(rows, timeline.positions(rows.times, rows.starts))
+            with_time = rows.with_feature(since)
+        else:
+            with_time = rows
+        steps, lengths = steps_and_lengths(with_time, timeline.positions(rows.times, rows.starts))
         targets = [
             one_of_each(table, rows, name, values, required=True)[0]
             for name, values in zip(columns.targets, rows.targets, strict=True)
@@ -150,7 +153,11 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
         table.refuse_words(columns.targets)
         columns = columns.with_features(past)
     parts = list(sorted_rows(table, columns, timeline))
-    steps, lengths, labels, moments, rows = [], [], [], [], []
+    steps: list[Any] = []
+    lengths: list[Any] = []
+    labels: list[Any] = []
+    moments: list[Any] = []
+    rows: list[Any] = []
     for part in parts:
         positions = timeline.positions(part.times, part.starts)
         found, of_each = steps_and_lengths(part, positions, trim=False)
@@ -170,7 +177,11 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     starts = window_starts(of_series, width, horizon, options.stride)
     if numbers:
         wanted = starts[:, np.newaxis] + width + np.arange(horizon)  # (n, horizon)
-        y = np.array(target[wanted], dtype=np.float64).transpose(0, 2, 1).reshape(len(starts), -1)
+        y = (
+            np.array(target[wanted], dtype=np.float64)
+            .transpose(0, 2, 1)
+            .reshape(len(starts), horizon * len(columns.targets))
+        )
         usable = ~np.isnan(y).any(axis=1)
     else:
         y = target[starts + width + horizon - 1, 0]
@@ -181,8 +192,8 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     fit, test = split_by_time(starts, moment, width, horizon, options.test_split)
     if not (len(fit) and len(test)):
         raise TrainingError(
-            f"{table.where}: expected enough rows for windows of {width} and {horizon} after them, to fit and to hold out, "
-            f"got series of {', '.join(map(str, of_series[:3]))} rows"
+            f"{table.where}: expected enough rows for windows of {width} and {horizon} after them, to fit and to hold "
+            f"out, got series of {', '.join(map(str, of_series[:3]))} rows"
         )
     order = np.concatenate([fit, test])
     numbered_rows = np.concatenate(rows)
@@ -190,7 +201,7 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     return SourceData(
         where=table.where,
         x=Windows(every, starts[order], width),
-        labels=y[order] if numbers else _texts(table, columns, y[order]),
+        labels=y[order] if numbers else _texts(table, columns.targets[0], y[order]),
         label_names=names if numbers else columns.targets,
         timestep_labels=tuple(map(str, range(1 - width, 1))),
         feature_labels=columns.features,
@@ -203,8 +214,8 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     )
 
 
-def _texts(table: Table, columns: Columns, values: NDArray[Any]) -> NDArray[Any]:
-    labels = Labels(columns.targets[0])
+def _texts(table: Table, column: str, values: NDArray[Any]) -> NDArray[Any]:
+    labels = Labels(column)
     labels.add(table, pa.array(values.tolist()))
     return labels.array(table)
 
@@ -212,7 +223,8 @@ def _texts(table: Table, columns: Columns, values: NDArray[Any]) -> NDArray[Any]
 def _filled(moments: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return times with those of absent timesteps filled in."""
     known = np.flatnonzero(~np.isnan(moments))
-    return np.interp(np.arange(len(moments)), known, moments[known])
+    filled: NDArray[np.float64] = np.interp(np.arange(len(moments)), known, moments[known])
+    return filled
 
 
 def _hints_on_time(columns: Columns, timeline: Timeline, options: Options) -> list[str]:

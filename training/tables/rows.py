@@ -53,7 +53,7 @@ class Database:
             str(self.folder / "rows.duckdb"),
             config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(self.folder)},
         )
-        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         weakref.finalize(self, _remove, self.connection, self.folder)
 
 
@@ -120,7 +120,8 @@ class Table:
             TrainingError: the table cannot be read.
         """
         try:
-            return self.connection.execute(question).fetchall()
+            # A cursor, as the rows of another question may still be read.
+            return self.connection.cursor().execute(question).fetchall()
         except duckdb.Error as error:
             self.refuse(error)
 
@@ -136,7 +137,8 @@ class Table:
         """
         try:
             size = max(128, min(ROWS, VALUES // columns))
-            yield from self.connection.sql(question).to_arrow_reader(size)
+            # A connection has one open result: questions in between need another one.
+            yield from self.connection.cursor().sql(question).to_arrow_reader(size)
         except (duckdb.Error, pa.ArrowException) as error:
             self.refuse(error)
 
@@ -272,7 +274,8 @@ def open_table(where: str, source: Path | Any, options: Options) -> Table:
             text = examine(where, source, options.delimiter, options.encoding, header=options.header)
             table = _with_numbers(replace(table, text=text), options)
             indices = _load(table, text)
-        types = {name: of_type for name, of_type, *_ in table.connection.execute("DESCRIBE rows").fetchall() if name != ROW}
+        described = table.connection.execute("DESCRIBE rows").fetchall()
+        types = {name: of_type for name, of_type, *_ in described if name != ROW}
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
@@ -326,11 +329,11 @@ def _view(table: Table, path: Path) -> frozenset[str]:
 
 
 def _register(table: Table, frame: Any) -> frozenset[str]:
-    """Make a frame the rows of the database. Return the names of its index."""
+    """Load a frame into the database. Return the names of its index."""
     arrow = frame if isinstance(frame, pa.Table) else _arrow(table.where, frame)
     _check_names(table.where, arrow.schema.names)
     table.connection.register("frame", arrow)
-    table.connection.execute(f"CREATE VIEW rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame")
+    table.connection.execute(f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame")
     return _indices(arrow.schema)
 
 

@@ -3,7 +3,6 @@
 import codecs
 import csv
 import gzip
-import io
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,9 +164,8 @@ def _open_text(path: Path, encoding: str, *, packed: bool) -> IO[str]:
 
 def _encoding(where: str, path: Path, named: str | None, *, packed: bool) -> tuple[str, bool]:
     """Return the encoding, and whether DuckDB can read the file as it is."""
-    opened: IO[bytes] = gzip.open(path, "rb") if packed else path.open("rb")  # type: ignore[assignment] # GzipFile is one
     plain, decoder = not packed, codecs.getincrementaldecoder("utf-8")()
-    with opened as file:
+    with gzip.open(path) if packed else path.open("rb") as file:
         try:
             start = file.read(4)
             marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)

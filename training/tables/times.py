@@ -24,7 +24,7 @@ FORMATS: Final = (
 )
 _ZONE: Final = r"([zZ]|[+-]\d\d(:?\d\d)?)\s*$"
 #: More positions for each row than this are no equal steps with gaps.
-MOST_POSITIONS: Final = 5
+MOST_POSITIONS: Final = 2.5
 #: Largest distance of a time from its step, as a fraction of the step.
 TOLERANCE: Final = 0.01
 _EXPECTED: Final = "a number or a time such as 2024-01-31 12:00"
@@ -86,7 +86,7 @@ def times_of(table: Table, column: str, date_format: str | None) -> Times:
 
 def are_times(table: Table, column: str) -> bool:
     """Return whether a column of text holds times rather than words."""
-    return any(_wrong(table, column, times) is None for times in (_iso(table, column), *_formatted(column)))
+    return any(_wrong(table, times) is None for times in (_iso(table, column), *_formatted(column)))
 
 
 def _of_text(table: Table, column: str, date_format: str | None) -> Times:
@@ -100,7 +100,7 @@ def _of_text(table: Table, column: str, date_format: str | None) -> Times:
     ]
     if date_format is not None:
         choices = [_by_formats(column, (date_format,))]
-    first_wrong = [_wrong(table, column, times) for times in choices]
+    first_wrong = [_wrong(table, times) for times in choices]
     fitting = [times for times, wrong in zip(choices, first_wrong, strict=True) if wrong is None]
     if not fitting:
         row = max(wrong for wrong in first_wrong if wrong is not None)
@@ -141,7 +141,7 @@ def _by_formats(column: str, formats: tuple[str, ...]) -> Times:
     )
 
 
-def _wrong(table: Table, column: str, times: Times) -> int | None:
+def _wrong(table: Table, times: Times) -> int | None:
     """Return the first row that is not such a time."""
     ((row,),) = table.ask(f"SELECT min({quoted(ROW)}) FROM rows WHERE {times.sql} IS NULL")
     return row if row is None else int(row)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
 from training import TrainingError
@@ -71,8 +72,8 @@ def wide_of(table: Table, columns: Columns) -> Wide:
     if plain:
         raise TrainingError(
             f"{table.where}: expected all columns or none to be named feature@timestep, got "
-            f"{next(name for name in changing if '@' in name)!r} and {plain[0]!r}; --static-columns names those that do "
-            "not change with time, --drop-columns leaves some out"
+            f"{next(name for name in changing if '@' in name)!r} and {plain[0]!r}; --static-columns names those that "
+            "do not change with time, --drop-columns leaves some out"
         )
     pairs = [name.rpartition("@") for name in changing]
     features = tuple(dict.fromkeys(feature for feature, _, _ in pairs))
@@ -136,7 +137,7 @@ def _batches(table: Table, columns: Columns, selected: list[str]) -> Iterator[An
     return table.batches(question, len(selected) + len(targets) + 2)
 
 
-def _sequences(columns: Columns, batch: Any, steps: Array, static: Array) -> Sequences:
+def _sequences(columns: Columns, batch: Any, steps: Array, static: NDArray[Any]) -> Sequences:
     """Return sequences `(k, timesteps, features)` with static values `(k, static)` at each present timestep."""
     present = np.any(~np.isnan(steps), axis=2)  # (k, timesteps)
     repeated = np.where(present[..., np.newaxis], static[:, np.newaxis], np.nan)
