@@ -57,7 +57,7 @@ def _sequences(tables: list[Table], columns: Columns, options: Options) -> Sourc
     if columns.sequence is not None:
         times = None if columns.timestep is None else times_of(first, columns.timestep, options.date_format)
         timeline = timeline_of(first, columns, times, gaps=not options.time_feature)
-        hints += _hints_on_time(columns, timeline, options)
+        hints += _hints_on_time(timeline, options)
         features = (*columns.features, *((TIME_FEATURE,) if options.time_feature else ()))
         labels, static = timeline.labels(), columns.static
         parts = [_long(table, columns, timeline, time_feature=options.time_feature) for table in tables]
@@ -210,7 +210,7 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
         categories=columns.categories,
         static_labels=columns.static,
         ordered=True,
-        hints=(*columns.hints, *_hints_on_time(columns, timeline, options)),
+        hints=(*columns.hints, *_hints_on_time(timeline, options)),
     )
 
 
@@ -227,7 +227,7 @@ def _filled(moments: NDArray[np.float64]) -> NDArray[np.float64]:
     return filled
 
 
-def _hints_on_time(columns: Columns, timeline: Timeline, options: Options) -> list[str]:
+def _hints_on_time(timeline: Timeline, options: Options) -> list[str]:
     if timeline.times is None:
         return ["the rows of a sequence are in the order of the table; --timestep-column orders them"]
     if timeline.is_uneven and not options.time_feature:

@@ -27,7 +27,7 @@ from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of, shown
 
 #: Text in a cell that means a missing value, as training reads it.
-MISSING: Final = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL"))
+MISSING: Final = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."))
 #: Most columns that a table may have beside those of the model.
 MORE_COLUMNS: Final = 1000
 
