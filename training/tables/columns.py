@@ -94,7 +94,7 @@ def columns_of(table: Table, options: Options) -> Columns:
         if name not in taken and name not in indices
     ]
     candidates = list(dict.fromkeys(candidates))
-    if not candidates:
+    if not candidates and options.window is None:
         raise TrainingError(f"{table.where}: expected columns besides {', '.join(taken)}, got {table.shown_names()}")
     sequence, timestep = options.sequence_column, options.timestep_column
     kinds = table.kinds(candidates)
@@ -115,13 +115,20 @@ def columns_of(table: Table, options: Options) -> Columns:
     columns = Columns(
         tuple(targets), tuple(candidates), tuple(static), {}, sequence, timestep, options.group_column, ()
     )
-    return _with_features(table, columns, {name: kinds[name] for name in candidates}, times, hints)
+    kinds = {name: kinds[name] for name in candidates}
+    return _with_features(table, columns, kinds, times, hints, windows=options.window is not None)
 
 
 def _with_features(
-    table: Table, columns: Columns, kinds: Mapping[str, Kind], times: Sequence[str], hints: list[str]
+    table: Table,
+    columns: Columns,
+    kinds: Mapping[str, Kind],
+    times: Sequence[str],
+    hints: list[str],
+    *,
+    windows: bool,
 ) -> Columns:
-    """Decide which columns are numbers, categories, or left out."""
+    """Decide which columns are numbers, categories, or left out. With `windows`, none is needed."""
     ((rows,),) = table.ask("SELECT count(*) FROM rows")
     features, categories = [], {}
     long = columns.sequence is not None or columns.timestep is not None
@@ -139,7 +146,7 @@ def _with_features(
             hints.append(f"column {name!r} counts the rows and is left out")
         else:
             features.append(name)
-    if not features:
+    if not features and not windows:
         raise TrainingError("; ".join([f"{table.where}: expected columns with numbers or words", *hints]))
     table.refuse_words([name for name in features if kinds[name] == "numbers"])
     hints += _offsets(table, [name for name in features if kinds[name] == "numbers"])

@@ -144,7 +144,6 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     """Cut the series of a table into windows, with the values that follow each."""
     assert options.window is not None
     times = None if columns.timestep is None else times_of(table, columns.timestep, options.date_format)
-    timeline = timeline_of(table, columns, times, gaps=not options.time_feature)
     past = tuple(name for name in columns.targets if name not in (options.drop_columns or ()))
     kinds = table.kinds(columns.targets)
     numbers = all(kinds[name] in {"numbers", "booleans"} for name in columns.targets)
@@ -152,6 +151,9 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     if numbers:  # the past of a number is a feature
         table.refuse_words(columns.targets)
         columns = columns.with_features(past)
+    if not columns.features:
+        raise TrainingError(f"{table.where}: expected a feature besides the target, got {table.shown_names()}")
+    timeline = timeline_of(table, columns, times, gaps=not options.time_feature)
     parts = list(sorted_rows(table, columns, timeline))
     steps: list[Any] = []
     lengths: list[Any] = []
