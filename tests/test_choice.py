@@ -13,7 +13,7 @@ from keras import layers, ops
 from service.artifact.tensors import PREDICTION
 from service.artifact.version import Artifact
 from tests.samples import BINARY, MULTICLASS, REGRESSION, dataset, trained
-from training import __main__ as program
+from training import summary as program
 from training.choice import FOLDS, Deadline, GivenUp, choose, folds_of, planned, scores_of
 from training.data import Dataset
 from training.options import SYNTHETIC, Architecture, Options

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.artifact.tensors import Array
 from training import TrainingError
 from training.data import LabelledSequences
-from training.sources.spool import Spool, SpoolWriter
+from training.tables.spool import Spool, SpoolWriter
 
 
 def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Array]:

@@ -12,7 +12,7 @@ from service.api.codecs.tables import MISSING, decode_csv_table, decode_table, t
 from service.artifact.card import ModelCard, TableFormat
 from service.errors import InvalidInput, TooLarge
 from tests.samples import card, record
-from training.sources import tables as training_tables
+from training.tables import rows as training_tables
 
 
 def long_card(**fields: Any) -> ModelCard:

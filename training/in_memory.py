@@ -1,14 +1,10 @@
 """Data in memory as the data of a training: frames, and arrays or lists of sequences."""
 
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
@@ -17,8 +13,8 @@ from training import TrainingError
 from training.data import Dataset, SourceData
 from training.messages import did_you_mean
 from training.options import Options
-from training.sources import layouts
 from training.sources.loading import load
+from training.tables import reading
 
 #: Frames of pandas and polars, tables of pyarrow. None of them is imported for this type.
 Frame = Any
@@ -37,7 +33,7 @@ def is_frame(data: object) -> bool:
 
 def load_frame(options: Options, frame: Frame) -> Dataset:
     """Return the dataset of a frame: `options` say which columns it has, as they do for a file."""
-    return _source(options, frame=frame)
+    return load(options.model_copy(update={"data": FRAME}), frame=arrow_table(frame))
 
 
 def load_arrays(options: Options, x: object, y: object) -> Dataset:
@@ -46,7 +42,7 @@ def load_arrays(options: Options, x: object, y: object) -> Dataset:
     Raises:
         TrainingError: the arrays have other shapes or types.
     """
-    return _source(options, arrays={"x": sequences_of(x), "y": _labels(y)})
+    return load(options.model_copy(update={"data": ARRAYS}), arrays_in_memory=(sequences_of(x), _labels(y)))
 
 
 def sequences_of(x: object, features: int | None = None) -> NDArray[Any]:
@@ -110,6 +106,9 @@ def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
     """
     recorded = card.training.options
     options = Options.from_keywords({name: value for name, value in recorded.items() if name in Options.model_fields})
+    if card.table is not None:  # what reading found by itself
+        found = {"sequence_column": card.table.sequence_column, "timestep_column": card.table.timestep_column}
+        options = options.model_copy(update={**found, "target_column": card.table.target_columns or None})
     if not options.target_column:
         raise TrainingError(f"expected arrays (n, {card.timesteps}, {card.features}), as in training, got a frame")
     table = arrow_table(frame)
@@ -117,7 +116,8 @@ def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
     # The number of the sequence takes the place of the target: reading returns it for each sequence.
     key = None if options.sequence_column is None else _column(table, options.sequence_column).dictionary_encode()
     numbers = np.arange(len(table)) if key is None else key.combine_chunks().indices
-    source = _read(
+    source = reading.read(
+        {FRAME: table.append_column(NUMBER, [numbers])},
         options.model_copy(
             update={
                 "target_column": (NUMBER,),
@@ -125,7 +125,6 @@ def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
                 "drop_columns": None,
             }
         ),
-        table.append_column(NUMBER, [numbers]),
     )
     order = np.argsort(source.labels.astype(np.int64))
     names = None if key is None else key.combine_chunks().dictionary
@@ -160,33 +159,6 @@ def _fitting(source: SourceData, card: ModelCard) -> Array:
         present = ~np.isnan(column)
         column[present] = indices[np.minimum(column[present].astype(np.int64), len(found))]
     return x
-
-
-def _source(options: Options, *, frame: Frame = None, arrays: Mapping[str, NDArray[Any]] | None = None) -> Dataset:
-    """Load data in memory, through a temporary file."""
-    with _file(frame=frame, arrays=arrays) as path:
-        return load(options.model_copy(update={"data": str(path)}))
-
-
-def _read(options: Options, table: Any) -> SourceData:
-    """Return the sequences and labels of a table, before they are split and encoded."""
-    with _file(frame=table) as path:
-        return layouts.read({FRAME: path}, options)
-
-
-@contextmanager
-def _file(*, frame: Frame = None, arrays: Mapping[str, NDArray[Any]] | None = None) -> Iterator[Path]:
-    """Write data to a temporary file. Messages about it name the data instead."""
-    with tempfile.TemporaryDirectory(prefix="attention-training-") as folder:
-        path = Path(folder, f"{FRAME}.parquet" if arrays is None else f"{ARRAYS}.npz")
-        if arrays is None:
-            pq.write_table(arrow_table(frame), path)
-        else:
-            np.savez(path, allow_pickle=False, **arrays)
-        try:
-            yield path
-        except TrainingError as error:
-            raise TrainingError(str(error).replace(f"--data {path}", path.stem)) from None
 
 
 def _labels(y: object) -> NDArray[Any]:

@@ -98,7 +98,11 @@ class Options(CommandLine):
     #: The order of the help. A test fails for an option that is in no group.
     groups = {
         "Data": ("data", "test_data", "task", "test_split"),
-        "Tables": ("target_column", "sequence_column", "timestep_column", "feature_columns", "drop_columns"),
+        "Tables": (
+            "target_column", "sequence_column", "timestep_column", "feature_columns", "drop_columns", "static_columns",
+            "group_column", "time_feature", "window", "horizon", "stride", "delimiter", "decimal", "thousands",
+            "encoding", "missing", "date_format", "header",
+        ),
         "Learning": (
             "architecture", "budget", "shared_attention", "units", "epochs", "batch_size", "learning_rate", "patience",
             "loss", "balanced", "class_weight", "validation_split", "seed", "resume", "tensorboard",
@@ -146,6 +150,37 @@ class Options(CommandLine):
         None, description="tables: columns with the values of sequences; all other columns if absent"
     )
     drop_columns: tuple[str, ...] | None = Field(None, description="tables: columns to ignore")
+    static_columns: tuple[str, ...] | None = Field(
+        None, description="tables: columns that do not change with time, such as the type of a machine"
+    )
+    group_column: str | None = Field(
+        None, description="tables: column of a group, such as a patient; a group is either fitted or held out"
+    )
+    time_feature: bool = Field(
+        default=False, description="tables of one row a timestep: the time since the row before is a feature"
+    )
+    window: int | None = Field(
+        None, ge=1, description="tables: cut a long series into sequences of this number of rows"
+    )
+    horizon: int = Field(1, ge=1, description="windows: number of rows after the window to predict")
+    stride: int = Field(1, ge=1, description="windows: rows between the starts of two windows")
+    delimiter: str | None = Field(
+        None, min_length=1, max_length=1, description="CSV: character between cells; found in the file if absent"
+    )
+    decimal: Literal[".", ","] | None = Field(None, description="CSV: decimal separator; found in the file if absent")
+    thousands: str | None = Field(
+        None, min_length=1, max_length=1, description="CSV: character between thousands, such as , or '"
+    )
+    encoding: str | None = Field(
+        None, description="CSV: encoding, such as latin-1; UTF-8 or UTF-16, else Windows-1252 if absent"
+    )
+    missing: tuple[str, ...] | None = Field(
+        None, description="tables: further words for a missing number, such as -999,unknown"
+    )
+    date_format: str | None = Field(
+        None, description="tables: format of the times as text, such as %d/%m/%Y; found in the table if absent"
+    )
+    header: bool = Field(default=True, description="CSV: the first row holds the names of the columns")
     name: str | None = Field(
         None, pattern=NAME_PATTERN, description="name of the model; the architecture's name if absent"
     )
@@ -209,7 +244,7 @@ class Options(CommandLine):
             raise ValueError("--patience needs validation data: expected a --validation-split above 0, got 0")
         return self
 
-    @field_validator("target_column", "feature_columns", "drop_columns")
+    @field_validator("target_column", "feature_columns", "drop_columns", "static_columns")
     @classmethod
     def _columns_are_named_once(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if columns is not None and len(set(columns)) < len(columns):

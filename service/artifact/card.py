@@ -68,6 +68,24 @@ class Target(CardPart):
         return self
 
 
+class Timing(CardPart):
+    """How training turned the times of rows into timesteps. Rows that are missing between others are absent timesteps.
+
+    A sequence begins at the first of `times` if all its times are among them, else at its own first time.
+    """
+
+    unit: Literal["number", "seconds", "months"] = Field(
+        description="Unit of the times: numbers as they are, or points in time in seconds or months."
+    )
+    times: tuple[Number, ...] = Field(
+        default=(), description="Time of each timestep; empty if sequences begin at different times."
+    )
+    step: Size | None = Field(None, description="Time between two timesteps; null for uneven times.")
+    formats: tuple[str, ...] = Field(
+        default=(), description="Formats of the times as text, as of strptime; empty for numbers and ISO 8601."
+    )
+
+
 class TableFormat(CardPart):
     """How training read the table of a version. The service reads posted tables in the same way."""
 
@@ -75,6 +93,7 @@ class TableFormat(CardPart):
         None, description="Column that identifies the sequence of a row; null for tables of one row a sequence."
     )
     timestep_column: str | None = Field(None, description="Column that orders the rows of a sequence.")
+    timing: Timing | None = Field(None, description="How times become timesteps; null if each row is a timestep.")
     target_columns: tuple[str, ...] = Field(
         default=(), description="Columns of the labels. The service ignores them.", examples=[["outcome"]]
     )

@@ -22,8 +22,18 @@ def read(files: Mapping[str, Path]) -> SourceData:
             x, y = load_from_ts_file(str(path))
         except Exception as error:  # aeon raises errors of any type
             raise TrainingError(f"{where}: not a readable .ts file: {error}") from error
-        parts.append(_part(where, x, y))
+        parts.append(_part(where, x, y if y.dtype.kind == "f" else _labels(path, y)))
     return joined(parts)
+
+
+def _labels(path: Path, lowered: NDArray[Any]) -> NDArray[Any]:
+    """Return the labels as the file writes them. aeon gives them in lower case, which would join `A` and `a`."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = [line.strip() for line in lines]
+    begin = next((at for at, row in enumerate(rows) if row.lower() == "@data"), len(rows))
+    written = [row.rpartition(":")[2].strip() for row in rows[begin + 1 :] if row and row[0] not in "#%"]
+    same = [label.lower() for label in written] == [str(label).lower() for label in lowered]
+    return np.array(written) if same else lowered
 
 
 def read_dataset(where: str, name: str) -> SourceData:

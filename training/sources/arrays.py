@@ -110,8 +110,16 @@ def refuse_many(where: str, shape: Sequence[int]) -> None:
         )
 
 
+def of_arrays(where: str, x: Any, y: Any) -> SourceData:
+    """Return sequences `x (n, timesteps, features)` in memory with labels `y`, `(n,)` or `(n, numbers)`."""
+    return joined([_checked_part(where, {"x": np.asarray(x), "y": np.asarray(y)})])
+
+
 def _part(where: str, path: Path) -> SourcePart:
-    arrays = _arrays(where, path)
+    return _checked_part(where, _arrays(where, path))
+
+
+def _checked_part(where: str, arrays: Mapping[str, NDArray[Any]]) -> SourcePart:
     if missing := {"x", "y"} - set(arrays):
         raise TrainingError(f"{where}: expected arrays x and y, got no {' and no '.join(sorted(missing))}")
     x, y, lengths = arrays["x"], arrays["y"], arrays.get("lengths")
@@ -134,6 +142,11 @@ def _arrays(where: str, path: Path) -> dict[str, NDArray[Any]]:
     wanted = ("x", "y", "lengths", "feature_names", "timestep_labels", "target_names")
     try:
         # Opened here, because numpy leaves an unreadable file open.
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise TrainingError(
+                    f"{where}: not a readable .npz file: expected several arrays, as numpy.savez writes, got one array"
+                )
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if "x" in arrays.files:
                 refuse_many(where, _shape(arrays.zip, "x.npy"))

@@ -2,20 +2,36 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training import TrainingError
-from training.data import Dataset, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
+from training.data import Dataset, Indices, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
 from training.hints import find_hints
 from training.options import Options
-from training.sources import archives, arrays, layouts, synthetic
+from training.sources import archives, arrays, synthetic
 from training.sources.targets import encode
+from training.tables import reading as tables
 
 
-def load(options: Options) -> Dataset:
-    """Load the dataset that `--data` names."""
+def load(options: Options, frame: Any = None, arrays_in_memory: tuple[Any, Any] | None = None) -> Dataset:
+    """Load the dataset that `--data` names, or the data given.
+
+    Args:
+        options: the options of the training.
+        frame: a table of pandas, polars or pyarrow, in place of a file.
+        arrays_in_memory: sequences `(n, timesteps, features)` and labels `(n,)` or `(n, numbers)`, in place of a file.
+
+    Raises:
+        TrainingError: the data cannot be read or do not suit the options.
+    """
     rng = np.random.default_rng(options.seed)
+    if frame is not None:
+        return _split(tables.read({options.data: frame}, options), options, rng)
+    if arrays_in_memory is not None:
+        return _split(arrays.of_arrays(options.data, *arrays_in_memory), options, rng)
     if options.data in synthetic.RECIPES:
         _refuse_test_data(options)
         return synthetic.load(options, rng)
@@ -33,11 +49,11 @@ def _read(options: Options) -> SourceData:
             return arrays.read(_files(options))
         case ".ts":
             return archives.read(_files(options))
-        case ".csv" | ".parquet":
-            return layouts.read(_files(options), options)
+        case ".csv" | ".tsv" | ".txt" | ".gz" | ".parquet":
+            return tables.read(_files(options), options)
     raise TrainingError(
-        f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv or .parquet file, "
-        f"got {options.data!r}"
+        f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv, .tsv, .txt, .csv.gz "
+        f"or .parquet file, got {options.data!r}"
     )
 
 
@@ -66,13 +82,16 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
     everything = LabelledSequences(source.x, y, groups=source.groups)
     n, fitted = len(everything), source.fitted
     if fitted is None:
-        order = rng.permutation(n)
         held_out = round(n * options.test_split)
         if not 0 < held_out < n:
             raise TrainingError(
                 f"--data {options.data}: expected enough sequences to hold out {options.test_split:.0%}, got {n}"
             )
-        train, test = everything.take(order[held_out:]), everything.take(order[:held_out])
+        classes = None if target.classes is None or y.ndim > 1 else y
+        to_fit, to_hold_out = _hold_out(options, classes, source.groups, n, rng)
+        train, test = everything.take(to_fit), everything.take(to_hold_out)
+    elif source.ordered:
+        train, test = everything.take(slice(0, fitted)), everything.take(slice(fitted, None))
     else:  # shuffle: a file is often sorted by class, and its end becomes the validation data
         train, test = everything.take(rng.permutation(fitted)), everything.take(slice(fitted, None))
     variable_length, missing_values = _gaps(source.x)
@@ -92,6 +111,43 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
         table=source.table,
     )
     return replace(dataset, hints=(*source.hints, *find_hints(source, dataset, options.task)))
+
+
+def _hold_out(
+    options: Options, classes: Indices | None, groups: Indices | None, n: int, rng: np.random.Generator
+) -> tuple[Indices, Indices]:
+    """Return the indices of the sequences to fit and to hold out, in random order.
+
+    Groups stay whole. Otherwise each class has about the same share on both sides, and a class of two or more
+    sequences is on both.
+    """
+    from sklearn.model_selection import GroupShuffleSplit
+
+    if groups is not None:
+        if len(np.unique(groups)) < 2:
+            raise TrainingError(f"--group-column {options.group_column}: expected at least two groups, got one")
+        split = GroupShuffleSplit(1, test_size=options.test_split, random_state=options.seed)
+        fit, held_out = next(split.split(np.zeros(n), groups=groups))
+        return rng.permutation(fit), rng.permutation(held_out)
+    order = rng.permutation(n)
+    if classes is None:
+        held = round(n * options.test_split)
+        return order[held:], order[:held]
+    parts = [order[classes[order] == one] for one in np.unique(classes)]
+    counts = _shares(np.array([len(part) for part in parts]), options.test_split)
+    pairs = list(zip(parts, counts.tolist(), strict=True))
+    fit = np.concatenate([part[count:] for part, count in pairs])
+    return rng.permutation(fit), rng.permutation(np.concatenate([part[:count] for part, count in pairs]))
+
+
+def _shares(sizes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+    """Return how many of each class to hold out: their share, at least one of two, and as many in all as asked for."""
+    least, most = np.where(sizes > 1, 1, 0), np.where(sizes > 1, sizes - 1, 1)
+    counts: NDArray[np.int64] = np.clip(np.floor(sizes * share).astype(np.int64), least, most)
+    for one in np.argsort(counts - sizes * share, kind="stable"):  # the largest remainders first
+        if counts.sum() < round(sizes.sum() * share) and counts[one] < most[one]:
+            counts[one] += 1
+    return counts
 
 
 def _gaps(x: SequenceStore) -> tuple[bool, bool]:

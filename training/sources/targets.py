@@ -1,5 +1,6 @@
 """The prediction target, derived from the labels of a source."""
 
+import math
 from typing import Any, Final
 
 import numpy as np
@@ -117,10 +118,9 @@ def _name(value: object) -> str:
 
 def _is_number(label: object) -> bool:
     try:
-        float(_name(label))
+        return not math.isnan(float(_name(label)))
     except ValueError:
         return False
-    return True
 
 
 def _shown(value: object) -> str:

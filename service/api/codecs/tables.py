@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from service.api.codecs.padding import PaddedSequences, padded_each
 from service.api.codecs.records import Record, first_repeated, name_problem
 from service.api.codecs.sequences import NUMBERS_OR_NULL
-from service.artifact.card import ModelCard, TableFormat
+from service.artifact.card import ModelCard, TableFormat, Timing
 from service.artifact.categories import categories_of, expected_index, have_numbers, index_of
 from service.artifact.missing import absent, refused
 from service.errors import InvalidInput, TooLarge
@@ -34,6 +34,8 @@ MISSING: Final = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL
 DELIMITERS: Final = (",", ";", "\t", "|")
 #: Most characters that a name in the first line has, on average, where the delimiter is found.
 LONGEST_NAME: Final = 1000
+#: Most timesteps for each row of a sequence, and largest distance of a time from a timestep, in steps.
+MOST_ABSENT, TOLERANCE = 100, 0.01
 #: Most columns that a table may have beside those of the model.
 MORE_COLUMNS: Final = 1000
 
@@ -364,9 +366,7 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
             steps[without] = np.nan
         lengths = np.full(len(rows.numbers), card.timesteps)
     else:
-        row_of = _order(table, layout, rows)
-        steps = rows.values[row_of]
-        lengths = np.bincount(rows.sequences)
+        steps, row_of, lengths = _timesteps(table, layout, rows, format_of(card))
     starts = np.cumsum(lengths) - lengths
     first_rows = row_of[starts]
     if card.variable_length:  # a sequence ends with its last value
@@ -474,11 +474,53 @@ def _identifier(table: Table, layout: Layout, number: int, cell: object) -> obje
     return name
 
 
-def _order(table: Table, layout: Layout, rows: Rows) -> NDArray[np.intp]:
-    """Return the order in which the rows of a sequence stand together, by time where the table has times."""
+def _timesteps(
+    table: Table, layout: Layout, rows: Rows, table_format: TableFormat
+) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the timesteps of all sequences, the row of each (of an absent one, the row before), and the lengths."""
+    lengths: NDArray[np.intp] = np.bincount(rows.sequences)
     if layout.timestep is None:
-        return np.argsort(rows.sequences, kind="stable")
-    times = _times(table, layout.timestep, rows)
+        order = np.argsort(rows.sequences, kind="stable")
+        return rows.values[order], order, lengths
+    times = _times(table, layout.timestep, rows, table_format.timing)
+    order = _order(table, layout, rows, times)
+    if table_format.timing is None:
+        return rows.values[order], order, lengths
+    positions = _positions(times[order], np.cumsum(lengths) - lengths, table_format.timing)
+    starts = np.cumsum(lengths) - lengths
+    spans = positions[starts + lengths - 1] + 1
+    if (too_long := spans > MOST_ABSENT * lengths + MORE_COLUMNS).any():
+        first = order[starts[too_long.argmax()]]
+        raise InvalidInput(
+            f"{table.place(rows.numbers[first])}, column {layout.timestep!r}: expected times in steps of "
+            f"{table_format.timing.step:g} ({table_format.timing.unit}), got a sequence of {spans.max()} steps"
+        )
+    place = (np.cumsum(spans) - spans).repeat(lengths) + positions
+    steps = np.full((int(spans.sum()), rows.values.shape[1]), np.nan)
+    steps[place] = rows.values[order]
+    row_of = np.zeros(len(steps), np.intp)
+    row_of[place] = np.arange(len(order))
+    return steps, order[np.maximum.accumulate(row_of)], spans
+
+
+def _positions(times: NDArray[Any], starts: NDArray[np.intp], timing: Timing) -> NDArray[np.intp]:
+    """Return the timestep of each row of sequences that begin at some rows, their times ascending."""
+    sizes = np.diff(starts, append=len(times))
+    rank = np.arange(len(times)) - starts.repeat(sizes)
+    first = times[starts].repeat(sizes).astype(np.float64)
+    known = np.array(timing.times)
+    own = rank if timing.step is None else np.rint((times.astype(np.float64) - first) / timing.step).astype(np.intp)
+    if not len(known):
+        return own
+    nearest = np.abs(times[:, np.newaxis].astype(np.float64) - known).argmin(axis=1)
+    tolerance = TOLERANCE * (timing.step or np.diff(known).min(initial=1.0))
+    is_known = np.abs(times.astype(np.float64) - known[nearest]) <= tolerance
+    all_known = np.logical_and.reduceat(is_known, starts).repeat(sizes)
+    return np.where(all_known, nearest, own)
+
+
+def _order(table: Table, layout: Layout, rows: Rows, times: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the order in which the rows of a sequence stand together, by time."""
     order = sorted(range(len(times)), key=lambda row: (rows.sequences[row], times[row]))
     for before, row in pairwise(order):
         if rows.sequences[before] == rows.sequences[row] and times[before] == times[row]:
@@ -489,12 +531,18 @@ def _order(table: Table, layout: Layout, rows: Rows) -> NDArray[np.intp]:
     return np.array(order)
 
 
-def _times(table: Table, column: str, rows: Rows) -> list[Any]:
-    """Return times that can be compared: integers, else numbers, else points in time."""
-    for read in (_integer, _finite, _point_in_time):
+def _times(table: Table, column: str, rows: Rows, timing: Timing | None) -> NDArray[Any]:
+    """Return times that can be compared, of dtype object: integers, else numbers, else points in time.
+
+    Points in time are seconds since 1970 UTC, or months since the year 0.
+    """
+    point = _point_in_time if timing is None or not timing.formats else partial(_formatted, formats=timing.formats)
+    if timing is not None and timing.unit == "months":
+        point = partial(_month, point=point)
+    for read in (_integer, _finite, point):
         with suppress(ValueError, TypeError):
-            return list(map(read, rows.times))
-    read = _finite if _is(_finite, rows.times[0]) else _point_in_time  # as the first, so must be all
+            return np.array(list(map(read, rows.times)), dtype=object)
+    read = _finite if _is(_finite, rows.times[0]) else point  # as the first, so must be all
     row = next(row for row, cell in enumerate(rows.times) if not _is(read, cell))
     raise InvalidInput(
         f"{table.place(rows.numbers[row])}, column {column!r}: expected a number or a time such as 2024-01-31 12:00, "
@@ -522,6 +570,21 @@ def _finite(cell: Any) -> float:
     return number
 
 
-def _point_in_time(cell: Any) -> datetime:
-    point = datetime.fromisoformat(cell.strip())
-    return point if point.tzinfo else point.replace(tzinfo=UTC)
+def _point_in_time(cell: Any) -> float:
+    return _seconds(datetime.fromisoformat(cell.strip()))
+
+
+def _formatted(cell: Any, formats: Sequence[str]) -> float:
+    for one in formats:
+        with suppress(ValueError):
+            return _seconds(datetime.strptime(cell.strip(), one))
+    raise ValueError(cell)
+
+
+def _seconds(point: datetime) -> float:
+    return (point if point.tzinfo else point.replace(tzinfo=UTC)).timestamp()
+
+
+def _month(cell: Any, point: Callable[[Any], float]) -> int:
+    time = datetime.fromtimestamp(point(cell), UTC)
+    return time.year * 12 + time.month

@@ -1,0 +1,224 @@
+"""The roles of a table's columns: features, target, identifier, time, and columns that are left out."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from training import TrainingError
+from training.options import Options
+from training.tables.rows import ROW, Kind, Table, literal, quoted
+from training.tables.times import are_times
+
+#: Largest number of values of a category.
+MOST_CATEGORIES: Final = 1000
+#: Names of a target, and of times that are numbers.
+TARGETS: Final = ("target", "label", "class", "y")
+TIMES: Final = re.compile(
+    r"t|time|times?tep|time_?stamp|date|day|hour|minute|week|month|year|step|cycle", re.IGNORECASE
+)
+#: Fewer rows may have consecutive numbers by chance.
+FEWEST_ROWS: Final = 10
+#: A mean of more than this number of standard deviations costs float32 too many of its seven digits.
+MOST_OFFSET: Final = 1e5
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The roles of the columns.
+
+    Attributes:
+        targets: columns to predict.
+        features: columns with the values of sequences.
+        static: those of them that do not change with time.
+        categories: the values of each feature that is text, by the column.
+        sequence, timestep, group: columns of one row a timestep; None if there is none.
+        hints: sentences on what was chosen.
+        used: further columns with values of sequences: the timesteps of a wide table.
+    """
+
+    targets: tuple[str, ...]
+    features: tuple[str, ...]
+    static: tuple[str, ...]
+    categories: Mapping[str, tuple[str, ...]]
+    sequence: str | None
+    timestep: str | None
+    group: str | None
+    hints: tuple[str, ...]
+    used: tuple[str, ...] = ()
+
+    def with_features(self, names: Sequence[str]) -> "Columns":
+        """Return the columns with further features."""
+        return replace(self, features=tuple(dict.fromkeys([*self.features, *names])))
+
+    def with_used(self, names: Sequence[str]) -> "Columns":
+        """Return the columns with the names of further ones that hold values."""
+        return replace(self, used=tuple(names))
+
+    def with_categories(self, categories: Mapping[str, tuple[str, ...]]) -> "Columns":
+        """Return the columns with other categories."""
+        return replace(self, categories=categories)
+
+    def value(self, table: Table, column: str) -> str:
+        """Return the SQL of a feature's value: a number, or the index of a category; null if it is missing."""
+        values = self.categories.get(column)
+        if values is None:
+            number = f"CASE WHEN NOT {table.is_missing(column)} THEN {table.number(column)} END"
+            return f"({number})::FLOAT"
+        name = f"trim({quoted(column)}::VARCHAR)"
+        listed = ", ".join(map(literal, values))
+        index = f"coalesce(list_position([{listed}], {name}) - 1, {len(values)})"
+        return f"(CASE WHEN NOT {table.is_missing(column)} THEN {index} END)::FLOAT"
+
+
+def columns_of(table: Table, options: Options) -> Columns:
+    """Return the roles of the columns, by the options and, where they say nothing, by the names and values.
+
+    Raises:
+        TrainingError: a column does not exist, or nothing tells which one is the target.
+    """
+    hints = list(table.text.hints if table.text else ())
+    targets = options.target_column or _guessed_target(table, hints)
+    named = [options.sequence_column, options.timestep_column, options.group_column]
+    static, dropped = options.static_columns or (), options.drop_columns or ()
+    keys = [column for column in named if column is not None]
+    table.require([*targets, *keys, *static, *dropped, *(options.feature_columns or ())])
+    for name, kind in table.kinds([*keys, *targets]).items():
+        if kind == "lists":
+            raise TrainingError(
+                f"{table.where}, column {name!r}: expected text, numbers or times, got {table.types[name]}"
+            )
+    taken = {*targets, *keys, *dropped}
+    if indices := sorted(table.indices - taken - {*static, *(options.feature_columns or ())}):
+        listed = ", ".join(map(repr, indices))
+        hints.append(f"column {listed} holds the index of a frame and is left out")
+    candidates = [
+        name
+        for name in (*(options.feature_columns or table.names), *static)
+        if name not in taken and name not in indices
+    ]
+    candidates = list(dict.fromkeys(candidates))
+    if not candidates and options.window is None:
+        raise TrainingError(f"{table.where}: expected columns besides {', '.join(taken)}, got {table.shown_names()}")
+    sequence, timestep = options.sequence_column, options.timestep_column
+    kinds = table.kinds(candidates)
+    times = [
+        name for name in candidates if kinds[name] == "times" or (kinds[name] == "text" and are_times(table, name))
+    ]
+    if sequence is None and timestep is None and options.window is None:
+        sequence, timestep = _guessed_keys(table, candidates, kinds, times, targets)
+        if sequence is not None:
+            hints.append(
+                f"taken as one row a timestep: column {sequence!r} identifies the sequence, "
+                f"{timestep!r} orders its rows"
+            )
+    elif timestep is None and len(times) == 1:
+        (timestep,) = times
+        hints.append(f"column {timestep!r} is taken as the time of the rows")
+    candidates = [name for name in candidates if name not in {sequence, timestep}]
+    columns = Columns(
+        tuple(targets), tuple(candidates), tuple(static), {}, sequence, timestep, options.group_column, ()
+    )
+    kinds = {name: kinds[name] for name in candidates}
+    return _with_features(table, columns, kinds, times, hints, windows=options.window is not None)
+
+
+def _with_features(  # noqa: PLR0913 - private
+    table: Table,
+    columns: Columns,
+    kinds: Mapping[str, Kind],
+    times: Sequence[str],
+    hints: list[str],
+    *,
+    windows: bool,
+) -> Columns:
+    """Decide which columns are numbers, categories, or left out. With `windows`, none is needed."""
+    ((rows,),) = table.ask("SELECT count(*) FROM rows")
+    features, categories = [], {}
+    long = columns.sequence is not None or columns.timestep is not None
+    for name, kind in kinds.items():
+        if name in times:
+            hints.append(f"column {name!r} holds times and is left out")
+        elif kind == "text":
+            values = _values(table, name)
+            if len(values) > MOST_CATEGORIES or (len(values) == rows and rows > 2):
+                hints.append(f"column {name!r} holds {len(values):,} different texts and is left out")
+            else:
+                categories[name] = values
+                features.append(name)
+        elif kind == "numbers" and not long and rows >= FEWEST_ROWS and _counts_rows(table, name, rows):
+            hints.append(f"column {name!r} counts the rows and is left out")
+        else:
+            features.append(name)
+    if not features and not windows:
+        raise TrainingError("; ".join([f"{table.where}: expected columns with numbers or words", *hints]))
+    table.refuse_words([name for name in features if kinds[name] == "numbers"])
+    hints += _offsets(table, [name for name in features if kinds[name] == "numbers"])
+    static = tuple(name for name in columns.static if name in features)
+    return replace(columns, features=tuple(features), static=static, categories=categories, hints=tuple(hints))
+
+
+def _guessed_target(table: Table, hints: list[str]) -> tuple[str, ...]:
+    found = [name for name in table.names if name.lower() in TARGETS]
+    if len(found) != 1:
+        raise TrainingError(f"{table.where}: expected --target-column, the column to predict: {table.shown_names()}")
+    hints.append(f"column {found[0]!r} is taken as the target")
+    return tuple(found)
+
+
+def _guessed_keys(
+    table: Table,
+    candidates: Sequence[str],
+    kinds: Mapping[str, Kind],
+    times: Sequence[str],
+    targets: Sequence[str],
+) -> tuple[str, str] | tuple[None, None]:
+    """Return the columns that identify the sequence and order its rows, if only one pair can be meant.
+
+    Each pair of their values occurs once, each identifier on several rows, and with one target.
+    """
+    timesteps = [*times, *(name for name in candidates if kinds[name] == "numbers" and TIMES.fullmatch(name))]
+    identifiers = [name for name in candidates if kinds[name] in {"text", "numbers"} and name not in timesteps]
+    target = quoted(targets[0])
+    pairs = []
+    for timestep in timesteps:
+        for identifier in identifiers[:MOST_CATEGORIES]:
+            sequence, time = quoted(identifier), quoted(timestep)
+            ((rows, sequences, repeated, labels),) = table.ask(
+                f"SELECT sum(n), count(*), sum(n - m), max(k) FROM (SELECT count(*) AS n, count(DISTINCT {time}) AS m, "
+                f"count(DISTINCT {target}) AS k FROM rows GROUP BY {sequence})"
+            )
+            if repeated == 0 and labels == 1 and 2 < 2 * sequences <= rows:
+                pairs.append((identifier, timestep))
+    return pairs[0] if len(pairs) == 1 else (None, None)
+
+
+def _values(table: Table, column: str) -> tuple[str, ...]:
+    name = f"trim({quoted(column)}::VARCHAR)"
+    found = table.ask(
+        f"SELECT DISTINCT {name} FROM rows WHERE NOT {table.is_missing(column)} ORDER BY 1 LIMIT {MOST_CATEGORIES + 1}"
+    )
+    return tuple(value for (value,) in found)
+
+
+def _counts_rows(table: Table, column: str, rows: int) -> bool:
+    """Return whether a column holds the number of its row, counted from any number."""
+    apart = f"{table.number(column)} - {quoted(ROW)}"
+    ((least, most, count),) = table.ask(f"SELECT min({apart}), max({apart}), count({apart}) FROM rows")
+    return bool(least == most and count == rows)
+
+
+def _offsets(table: Table, columns: Sequence[str]) -> list[str]:
+    """Return a hint for each column whose variation float32 loses, because the numbers are large."""
+    if not columns:
+        return []
+    sql = ", ".join(f"avg({table.number(one)}), stddev_pop({table.number(one)})" for one in columns)
+    found = np.array(table.ask(f"SELECT {sql} FROM rows")[0], dtype=object).reshape(-1, 2)
+    return [
+        f"column {name!r} has values near {mean:.6g} that differ by some {spread:.2g} only; float32 keeps 7 digits: "
+        "subtract an offset first"
+        for name, (mean, spread) in zip(columns, found.tolist(), strict=True)
+        if mean is not None and spread and abs(mean) > MOST_OFFSET * spread
+    ]

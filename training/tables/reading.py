@@ -1,0 +1,308 @@
+"""Reading of tables: a file to fit and, if given, a file to hold out become sequences with labels."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from service.artifact.card import TableFormat, Timing
+from training import TrainingError
+from training.data import Indices, SourceData, numbered
+from training.options import Options
+from training.tables.columns import Columns, columns_of
+from training.tables.labels import Labels
+from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
+from training.tables.rows import Table, open_table
+from training.tables.spool import SpoolWriter
+from training.tables.timeline import Timeline, timeline_of
+from training.tables.times import times_of
+from training.tables.wide import Sequences, list_sequences, wide_of, wide_sequences
+from training.tables.windows import Windows, split_by_time, window_starts
+
+
+def read(sources: Mapping[str, Any], options: Options) -> SourceData:
+    """Read one table, or a table to fit and a table to hold out.
+
+    Args:
+        sources: by their names in error messages, paths of files, or frames of pandas, polars or pyarrow.
+        options: the options of the training.
+
+    Raises:
+        TrainingError: a table cannot be read, or its values do not suit the options.
+    """
+    tables = [open_table(where, source, options) for where, source in sources.items()]
+    columns = columns_of(tables[0], options)
+    for table in tables[1:]:
+        needed = [*columns.targets, *columns.features, columns.sequence, columns.timestep, columns.group]
+        table.require([name for name in needed if name is not None])
+        table.refuse_words([name for name in columns.features if name not in columns.categories])
+    if options.window is not None:
+        if len(tables) > 1:
+            raise TrainingError("--test-data: windows are held out by time, got a second table")
+        return _windows(tables[0], columns, options)
+    if columns.sequence is None and columns.timestep is not None:
+        raise TrainingError(
+            "--timestep-column: expected --sequence-column, too, for one row a timestep, or --window, for windows of "
+            "one long series"
+        )
+    return _sequences(tables, columns, options)
+
+
+def _sequences(tables: list[Table], columns: Columns, options: Options) -> SourceData:
+    first = tables[0]
+    timing: Timing | None = None
+    kinds = first.kinds(columns.features)
+    lists = [name for name in columns.features if kinds[name] == "lists"]
+    hints = list(columns.hints)
+    if columns.sequence is not None:
+        times = None if columns.timestep is None else times_of(first, columns.timestep, options.date_format)
+        timeline = timeline_of(first, columns, times, gaps=not options.time_feature)
+        hints += _hints_on_time(timeline, options)
+        features = (*columns.features, *((TIME_FEATURE,) if options.time_feature else ()))
+        labels, static, timing = timeline.labels(), columns.static, timeline.timing()
+        parts = [_long(table, columns, timeline, time_feature=options.time_feature) for table in tables]
+    elif lists:
+        left = [name for name in columns.features if name not in {*lists, *columns.static}]
+        if left:
+            hints.append(f"{', '.join(map(repr, left))} left out: not a series; --static-columns uses such columns")
+        features, labels, static = (*lists, *columns.static), (), columns.static
+        parts = [list_sequences(table, columns, lists) for table in tables]
+    else:
+        wide = wide_of(first, columns)
+        features, labels, static = (*wide.features, *wide.static), wide.timesteps, wide.static
+        columns, hints = _categories_of_wide(first, columns, wide.columns, wide.features), [*hints, *wide.hints]
+        columns = columns.with_used(wide.columns)
+        parts = [wide_sequences(table, columns, wide) for table in tables]
+    targets, groups = [Labels(name) for name in columns.targets], Labels(columns.group or "")
+    numbers: list[Indices] = []
+    counts: list[int] = []
+    with SpoolWriter(len(features)) as writer:
+        for table, sequences in zip(tables, parts, strict=True):
+            before = sum(map(len, numbers))
+            for some in sequences:
+                _refuse_empty(table, some)
+                writer.append(some.steps, some.lengths)
+                numbers.append(some.numbers)
+                for column, values in zip(targets, some.targets, strict=True):
+                    _refuse_unlabelled(table, column.column, some.numbers, values)
+                    column.add(table, values)
+                if some.groups is not None:
+                    groups.add(table, some.groups)
+            counts.append(sum(map(len, numbers)) - before)
+        spool = writer.spool()
+    places = np.concatenate(numbers)
+
+    def locate(index: int) -> str:
+        return tables[0 if index < counts[0] else -1].place(int(places[index]))
+
+    return SourceData(
+        where=first.where,
+        x=spool,
+        labels=_labels(first, targets),
+        label_names=columns.targets,
+        timestep_labels=labels or numbered(spool.shape[1]),
+        feature_labels=features,
+        locate=locate,
+        fitted=counts[0] if len(tables) > 1 else None,
+        groups=None if columns.group is None else _codes(groups.array(first)),
+        categories=columns.categories,
+        static_labels=static,
+        hints=tuple(hints),
+        table=_format(first, columns, features, timing, options),
+    )
+
+
+def _long(table: Table, columns: Columns, timeline: Timeline, *, time_feature: bool) -> Iterator[Sequences]:
+    """Yield the sequences of a table of one row a timestep."""
+    static = [columns.features.index(name) for name in columns.static]
+    for rows in sorted_rows(table, columns, timeline):
+        values = rows.values
+        for index in static:
+            column = pa.array(values[:, index], from_pandas=True)
+            known, _ = one_of_each(table, rows, columns.features[index], column, required=False)
+            values[:, index] = np.repeat(known.to_numpy(zero_copy_only=False), rows.sizes)
+        changing = np.delete(values, static, axis=1)
+        values[np.isnan(changing).all(axis=1)] = np.nan
+        if time_feature:
+            assert timeline.times is not None, "checked with the options"
+            since = np.where(
+                np.isnan(values).all(axis=1, keepdims=True), np.nan, time_since_last(rows, timeline.times.unit)
+            )
+            with_time = rows.with_feature(since)
+        else:
+            with_time = rows
+        steps, lengths = steps_and_lengths(with_time, timeline.positions(rows.times, rows.starts))
+        targets = [
+            one_of_each(table, rows, name, values, required=True)[0]
+            for name, values in zip(columns.targets, rows.targets, strict=True)
+        ]
+        groups = None
+        if columns.group is not None:
+            groups, _ = one_of_each(table, rows, columns.group, rows.groups, required=True)
+        yield Sequences(rows.numbers[rows.starts], steps, lengths, targets, groups)
+
+
+def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
+    """Cut the series of a table into windows, with the values that follow each."""
+    assert options.window is not None
+    times = None if columns.timestep is None else times_of(table, columns.timestep, options.date_format)
+    past = tuple(name for name in columns.targets if name not in (options.drop_columns or ()))
+    kinds = table.kinds(columns.targets)
+    numbers = all(kinds[name] in {"numbers", "booleans"} for name in columns.targets)
+    numbers = numbers and options.task != "classification"
+    if numbers:  # the past of a number is a feature
+        table.refuse_words(columns.targets)
+        columns = columns.with_features(past)
+    if not columns.features:
+        raise TrainingError(f"{table.where}: expected a feature besides the target, got {table.shown_names()}")
+    timeline = timeline_of(table, columns, times, gaps=not options.time_feature)
+    parts = list(sorted_rows(table, columns, timeline))
+    steps: list[Any] = []
+    lengths: list[Any] = []
+    labels: list[Any] = []
+    moments: list[Any] = []
+    rows: list[Any] = []
+    for part in parts:
+        positions = timeline.positions(part.times, part.starts)
+        found, of_each = steps_and_lengths(part, positions, trim=False)
+        place = np.repeat(np.cumsum(of_each) - of_each, part.sizes) + positions
+        target = np.full((len(found), len(columns.targets)), None, dtype=object)
+        for index, values in enumerate(part.targets):
+            target[place, index] = values.to_numpy(zero_copy_only=False)
+        number = np.zeros(len(found), np.int64)
+        number[place] = part.numbers
+        moment = np.full(len(found), np.nan)
+        moment[place] = part.times if timeline.times is not None else positions
+        for known, values in ((steps, found), (lengths, of_each), (labels, target), (rows, number)):
+            known.append(values)
+        moments.append(_filled(moment))
+    every, of_series, target, moment = map(np.concatenate, (steps, lengths, labels, moments))
+    width, horizon = options.window, options.horizon
+    starts = window_starts(of_series, width, horizon, options.stride)
+    if numbers:
+        wanted = starts[:, np.newaxis] + width + np.arange(horizon)  # (n, horizon)
+        y = (
+            np.array(target[wanted], dtype=np.float64)
+            .transpose(0, 2, 1)
+            .reshape(len(starts), horizon * len(columns.targets))
+        )
+        usable = ~np.isnan(y).any(axis=1)
+    else:
+        y = target[starts + width + horizon - 1, 0]
+        usable = np.array([value is not None for value in y], dtype=np.bool_)
+    x = Windows(every, starts, width)
+    usable &= np.array([not np.isnan(x[index : index + 1]).all() for index in range(len(starts))], dtype=np.bool_)
+    starts, y = starts[usable], y[usable]
+    fit, test = split_by_time(starts, moment, width, horizon, options.test_split)
+    if not (len(fit) and len(test)):
+        raise TrainingError(
+            f"{table.where}: expected enough rows for windows of {width} and {horizon} after them, to fit and to hold "
+            f"out, got series of {', '.join(map(str, of_series[:3]))} rows"
+        )
+    order = np.concatenate([fit, test])
+    numbered_rows = np.concatenate(rows)
+    names = tuple(f"{name}+{step}" for name in columns.targets for step in range(1, horizon + 1))
+    return SourceData(
+        where=table.where,
+        x=Windows(every, starts[order], width),
+        labels=y[order] if numbers else _texts(table, columns.targets[0], y[order]),
+        label_names=names if numbers else columns.targets,
+        timestep_labels=tuple(map(str, range(1 - width, 1))),
+        feature_labels=columns.features,
+        locate=lambda index: table.place(int(numbered_rows[starts[order[index]]])),
+        fitted=len(fit),
+        categories=columns.categories,
+        static_labels=columns.static,
+        ordered=True,
+        hints=(*columns.hints, *_hints_on_time(timeline, options)),
+    )
+
+
+def _format(
+    table: Table, columns: Columns, features: tuple[str, ...], timing: Timing | None, options: Options
+) -> TableFormat:
+    """Return how the table was read, for the service, which reads posted tables in the same way."""
+    keys = (columns.sequence, columns.timestep)
+    used = {*columns.targets, *features, *columns.used, *keys}
+    return TableFormat(
+        sequence_column=columns.sequence,
+        timestep_column=columns.timestep,
+        timing=timing,
+        target_columns=columns.targets,
+        static_columns=columns.static,
+        other_columns=tuple(table.given_name(name) for name in table.names if name not in used),
+        delimiter=table.text.delimiter if table.text else ",",
+        decimal="," if table.decimal == "," else ".",
+        missing=options.missing or (),
+    )
+
+
+def _texts(table: Table, column: str, values: NDArray[Any]) -> NDArray[Any]:
+    labels = Labels(column)
+    labels.add(table, pa.array(values.tolist()))
+    return labels.array(table)
+
+
+def _filled(moments: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return times with those of absent timesteps filled in."""
+    known = np.flatnonzero(~np.isnan(moments))
+    filled: NDArray[np.float64] = np.interp(np.arange(len(moments)), known, moments[known])
+    return filled
+
+
+def _hints_on_time(timeline: Timeline, options: Options) -> list[str]:
+    if timeline.times is None:
+        return ["the rows of a sequence are in the order of the table; --timestep-column orders them"]
+    if timeline.is_uneven and not options.time_feature:
+        return [
+            f"the times of column {timeline.times.column!r} are uneven, so each row is a timestep, whatever the time "
+            "since the last one; --time-feature makes this time a feature"
+        ]
+    return []
+
+
+def _categories_of_wide(table: Table, columns: Columns, names: tuple[str, ...], features: tuple[str, ...]) -> Columns:
+    """Return the columns with one list of categories for all timesteps of a feature, by its label, too."""
+    categories = dict(columns.categories)
+    for index, feature in enumerate(features):
+        of_feature = names[index :: len(features)]
+        if words := [name for name in of_feature if name in categories]:
+            if other := [name for name in of_feature if name not in categories and name in columns.features]:
+                kinds = table.kinds(other)
+                if numeric := [name for name in other if kinds[name] != "empty"]:
+                    raise TrainingError(
+                        f"{table.where}, column {words[0]!r}: expected numbers, as in column {numeric[0]!r}, got text; "
+                        "--drop-columns leaves a column out, --static-columns names those that do not change with time"
+                    )
+            values = tuple(sorted({value for name in words for value in categories[name]}))
+            categories |= dict.fromkeys([*of_feature, feature], values)
+    return columns.with_categories(categories)
+
+
+def _refuse_empty(table: Table, some: Sequences) -> None:
+    if len(empty := np.flatnonzero(some.lengths == 0)):
+        raise TrainingError(f"{table.place(int(some.numbers[empty[0]]))}: expected values in the sequence, got none")
+
+
+def _refuse_unlabelled(table: Table, column: str, numbers: Indices, values: Any) -> None:
+    if values.null_count:
+        row = int(values.is_null().to_numpy(zero_copy_only=False).argmax())
+        raise TrainingError(f"{table.place(int(numbers[row]), column)}: expected a value, got none")
+
+
+def _labels(table: Table, targets: list[Labels]) -> NDArray[Any]:
+    arrays = [target.array(table) for target in targets]
+    if len(arrays) == 1:
+        return arrays[0]
+    for target, values in zip(targets, arrays, strict=True):
+        if values.dtype == object:
+            table.refuse_words([target.column])
+            raise TrainingError(f"{table.where}, column {target.column!r}: expected numbers, got text")
+    return np.stack([values.astype(np.float64) for values in arrays], axis=1)
+
+
+def _codes(groups: NDArray[Any]) -> Indices:
+    _, codes = np.unique(groups.astype(str), return_inverse=True)
+    return codes.astype(np.int64)

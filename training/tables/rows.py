@@ -1,0 +1,422 @@
+"""The rows of one table in DuckDB: the columns, their kinds, and their values as SQL."""
+
+import csv
+import re
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet
+
+from service.artifact.card import LARGEST_FLOAT32
+from training import TrainingError
+from training.data import MOST_COLUMNS
+from training.messages import did_you_mean
+from training.options import Options
+from training.tables.text import CsvText, examine
+
+#: Text that means a missing value in a column of numbers.
+MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
+#: Names of columns that hold the index of a frame, as pandas and R write them.
+INDEX_NAMES: Final = re.compile(r"Unnamed: \d+|__index_level_\d+__|rownames")
+#: Memory of DuckDB, which writes what does not fit into the temporary folder; and its threads.
+MEMORY, THREADS = "256MB", 2
+#: Rows in one batch, and values.
+ROWS, VALUES = 2**14, 2**19
+#: Largest size of a Parquet footer, in bytes. It grows with the columns and is read at once.
+MOST_FOOTER: Final = 2**26
+#: Columns in one query, and characters in one line of text.
+COLUMNS, MOST_LINE = 200, 2**25
+#: The number of a row, from 1, in its table.
+ROW: Final = "row of the table"
+
+Kind = Literal["numbers", "booleans", "times", "text", "lists", "empty"]
+
+_NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
+_TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
+_NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
+_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
+
+
+class Database:
+    """A database in a temporary folder, which is removed with this object."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="attention-tables-"))
+        self.connection = duckdb.connect(
+            str(self.folder / "rows.duckdb"),
+            config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(self.folder)},
+        )
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        weakref.finalize(self, _remove, self.connection, self.folder)
+
+
+def _remove(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    connection.close()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in DuckDB.
+
+    Attributes:
+        where: its name in error messages.
+        database: a database with `rows`, whose column `ROW` numbers the rows.
+        types: the type of each column by its name, DuckDB's; VARCHAR for all columns of a CSV file.
+        text: the CSV file that the table comes from; None for other sources.
+        decimal, thousands: the characters within numbers, for text.
+        missing: words for a missing number.
+        indices: the columns that hold the index of a frame.
+    """
+
+    where: str
+    database: Database
+    types: Mapping[str, str]
+    text: CsvText | None
+    decimal: str
+    thousands: str
+    missing: tuple[str, ...]
+    indices: frozenset[str]
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The connection to the database."""
+        return self.database.connection
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return tuple(self.types)
+
+    def given_name(self, column: str) -> str:
+        """Return the name of a column in the file, "" for a column without one."""
+        if self.text is None or column in self.text.names:
+            return column
+        return ""
+
+    def require(self, columns: Sequence[str]) -> None:
+        """Refuse columns that do not exist."""
+        for column in columns:
+            if column not in self.types:
+                nearest = did_you_mean(column, self.names)
+                raise TrainingError(f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}")
+
+    def shown_names(self) -> str:
+        """Return the names of the first columns for error messages."""
+        return ", ".join(self.names[:20]) + (", …" if len(self.types) > 20 else "")
+
+    def place(self, row: int, column: str | None = None) -> str:
+        """Return the place of a row, or of a cell, for error messages. Rows of text have the number of their line."""
+        return f"{self.where}, {'' if column is None else f'column {column!r}, '}row {self.line(row):,}"
+
+    def line(self, row: int) -> int:
+        """Return the number of a row as an editor shows it."""
+        return row if self.text is None else self.text.line_of(row)
+
+    def ask(self, question: str) -> list[tuple[Any, ...]]:
+        """Return the rows of an SQL query.
+
+        Raises:
+            TrainingError: the table cannot be read.
+        """
+        try:
+            # A cursor, as the rows of another question may still be read.
+            return self.connection.cursor().execute(question).fetchall()
+        except duckdb.Error as error:
+            self.refuse(error)
+
+    def batches(self, question: str, columns: int) -> Iterator[Any]:
+        """Yield the rows of an SQL query as pyarrow record batches.
+
+        Args:
+            question: the query.
+            columns: the number of its columns.
+
+        Raises:
+            TrainingError: the table cannot be read.
+        """
+        try:
+            size = max(128, min(ROWS, VALUES // columns))
+            # A connection has one open result: questions in between need another one.
+            yield from self.connection.cursor().sql(question).to_arrow_reader(size)
+        except (duckdb.Error, pa.ArrowException) as error:
+            self.refuse(error)
+
+    def refuse(self, error: Exception) -> NoReturn:
+        """Raise the error of a table that DuckDB cannot read, with the line of the mistake if it is known."""
+        if self.text is None or not (line := _LINE.search(str(error))):
+            raise TrainingError(f"{self.where}: not readable: {_first_line(error)}") from error
+        number, text = next(islice(self.text.lines(), int(line[1]) - 1, None))
+        cells = next(csv.reader([text], delimiter=self.text.delimiter), [])
+        problem = _first_line(error)
+        if len(cells) != len(self.text.names):
+            problem = f"expected {len(self.text.names)} columns, got {len(cells)}: {text.strip()[:60]}"
+        raise TrainingError(f"{self.where}, row {number:,}: {problem}") from error
+
+    def refuse_cell(self, column: str, row: int, expected: str) -> NoReturn:
+        """Raise the error of a wrong cell."""
+        ((value,),) = self.ask(f"SELECT {quoted(column)} FROM rows WHERE {quoted(ROW)} = {row}")
+        got = "none" if value is None or value == "" else shown(value)
+        raise TrainingError(f"{self.place(row, column)}: expected {expected}, got {got}")
+
+    def refuse_missing(self, columns: Sequence[str]) -> None:
+        """Refuse columns with empty cells."""
+        for column in columns:
+            empty = f" OR trim({quoted(column)}) = ''" if self.types[column] == "VARCHAR" else ""
+            ((row,),) = self.ask(f"SELECT min({quoted(ROW)}) FROM rows WHERE {quoted(column)} IS NULL{empty}")
+            if row is not None:
+                raise TrainingError(f"{self.place(row, column)}: expected a value, got none")
+
+    def refuse_words(self, columns: Sequence[str]) -> None:
+        """Refuse text, and numbers too large for float32, in columns of numbers."""
+        for start in range(0, len(columns), COLUMNS):
+            some = columns[start : start + COLUMNS]
+            wrong = self.ask(f"SELECT {', '.join(map(self._first_wrong, some))} FROM rows")[0]
+            rows = {column: row for column, row in zip(some, wrong, strict=True) if row is not None}
+            if rows:
+                column = min(rows, key=rows.__getitem__)
+                ((number,),) = self.ask(f"SELECT {self.number(column)} FROM rows WHERE {quoted(ROW)} = {rows[column]}")
+                self.refuse_cell(column, rows[column], "a number" if number is None else "a finite number")
+
+    def _first_wrong(self, column: str) -> str:
+        number = self.number(column)
+        return (
+            f"min({quoted(ROW)}) FILTER (NOT {self.is_missing(column)} "
+            f"AND ({number} IS NULL OR NOT abs({number}) <= {LARGEST_FLOAT32}))"
+        )
+
+    def is_missing(self, column: str) -> str:
+        """Return the SQL condition that a cell holds no value."""
+        name = quoted(column)
+        if self.types[column] != "VARCHAR":
+            return f"({name} IS NULL{f' OR isnan({name})' if self.types[column] in {'DOUBLE', 'FLOAT'} else ''})"
+        return f"({name} IS NULL OR trim({name}) IN ({', '.join(map(literal, self.missing))}))"
+
+    def number(self, column: str) -> str:
+        """Return the SQL of a column's numbers; null for any other text. True is 1 and False 0."""
+        name = quoted(column)
+        if self.types[column] == "BOOLEAN":
+            return f"{name}::INT::DOUBLE"
+        if self.types[column] != "VARCHAR":
+            return f"{name}::DOUBLE"
+        trimmed = f"trim({name})"
+        plain = trimmed
+        if self.thousands:
+            plain = f"replace({plain}, {literal(self.thousands)}, '')"
+        if self.decimal != ".":
+            plain = f"replace({plain}, {literal(self.decimal)}, '.')"
+        return (
+            f"CASE lower({trimmed}) WHEN 'true' THEN 1 WHEN 'false' THEN 0 "
+            f"ELSE CASE WHEN NOT contains({plain}, '_') THEN TRY_CAST({plain} AS DOUBLE) END END"
+        )
+
+    def kinds(self, columns: Sequence[str]) -> dict[str, Kind]:
+        """Return the kind of some columns, by their values.
+
+        A column of text holds numbers if at least half of its values are numbers: any other value is a mistake.
+        """
+        found: dict[str, Kind] = {}
+        for column in columns:
+            of_type = self.types[column]
+            if of_type == "BOOLEAN":
+                found[column] = "booleans"
+            elif _NUMERIC.fullmatch(of_type):
+                found[column] = "numbers"
+            elif _TIMES.fullmatch(of_type):
+                found[column] = "times"
+            elif _NUMBER_LISTS.fullmatch(of_type):
+                found[column] = "lists"
+            elif of_type == "VARCHAR" or of_type.startswith("ENUM"):
+                continue
+            elif of_type == '"NULL"':
+                found[column] = "empty"
+            else:
+                raise TrainingError(f"{self.where}, column {column!r}: expected numbers, text or times, got {of_type}")
+        texts = [column for column in columns if column not in found]
+        for start in range(0, len(texts), COLUMNS):
+            some = texts[start : start + COLUMNS]
+            counts = self.ask(f"SELECT {', '.join(map(self._counts, some))} FROM rows")[0]
+            found |= {column: _kind(*counts[4 * at : 4 * at + 4]) for at, column in enumerate(some)}
+        return {column: found[column] for column in columns}
+
+    def _counts(self, column: str) -> str:
+        """Return the SQL that counts values, numbers, booleans and lists of a column of text."""
+        name, there = quoted(column), f"NOT {self.is_missing(column)}"
+        return (
+            f"count(*) FILTER ({there}), count({self.number(column)}) FILTER ({there}), "
+            f"count(*) FILTER (lower(trim({name})) IN ('true', 'false')), "
+            f"count(*) FILTER (regexp_matches({name}, '^\\s*[\\[(].*[\\])]\\s*$'))"
+        )
+
+
+def open_table(where: str, source: Path | Any, options: Options) -> Table:
+    """Open a file, or a frame of pandas, polars or pyarrow.
+
+    Raises:
+        TrainingError: it cannot be read, or has too many columns or two of one name.
+    """
+    table = Table(
+        where=where,
+        database=Database(),
+        types={},
+        text=None,
+        decimal=options.decimal or ".",
+        thousands=options.thousands or "",
+        missing=(*MISSING, *(options.missing or ())),
+        indices=frozenset(),
+    )
+    try:
+        if not isinstance(source, Path):
+            indices = _register(table, source)
+        elif source.suffix == ".parquet":
+            indices = _view(table, source)
+        else:
+            text = examine(where, source, options.delimiter, options.encoding, header=options.header)
+            table = _with_numbers(replace(table, text=text), options)
+            indices = _load(table, text)
+        described = table.connection.execute("DESCRIBE rows").fetchall()
+        types = {name: of_type for name, of_type, *_ in described if name != ROW}
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
+        table.refuse(error)
+    table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
+    if not table.ask("SELECT 1 FROM rows LIMIT 1"):
+        raise TrainingError(f"{where}: expected rows, got none")
+    return table
+
+
+def _with_numbers(table: Table, options: Options) -> Table:
+    """Return the table with the characters within the numbers of its text, unless options give them."""
+    assert table.text is not None
+    decimal, thousands = options.decimal or table.text.decimal, table.thousands
+    if not decimal:
+        if not thousands:
+            raise TrainingError(
+                f"{table.where}: expected --decimal or --thousands, as the comma in numbers may mean either"
+            )
+        decimal = "."
+    if options.decimal is None and options.thousands is None:
+        thousands = table.text.thousands
+    return replace(table, decimal=decimal, thousands=thousands)
+
+
+def _load(table: Table, text: CsvText) -> frozenset[str]:
+    """Load the rows of text into the database. Return the names of columns without a name."""
+    names = [name or f"Unnamed: {index}" for index, name in enumerate(text.names)]
+    _check_names(table.where, names)
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+    path = text.plain_file(table.database.folder)
+    table.connection.execute(
+        f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "
+        f"auto_detect=false, header=false, skip={text.heading}, delim={literal(text.delimiter)}, quote='\"', "
+        f"escape='\"', max_line_size={MOST_LINE}, columns={{{columns}}})"
+    )
+    unnamed = [name for name, given in zip(names, text.names, strict=True) if not given]
+    for name in unnamed:  # a delimiter at the end of each row makes a column without any value
+        if not table.ask(f"SELECT 1 FROM rows WHERE {quoted(name)} IS NOT NULL LIMIT 1"):
+            table.connection.execute(f"ALTER TABLE rows DROP COLUMN {quoted(name)}")
+    return frozenset(unnamed)
+
+
+def _view(table: Table, path: Path) -> frozenset[str]:
+    """Make a Parquet file the rows of the database. Return the names of the columns that pandas marks as an index."""
+    names, indices = _parquet_names(table.where, path)
+    _check_names(table.where, names)
+    table.connection.execute(
+        f"CREATE VIEW rows AS SELECT * EXCLUDE (file_row_number), file_row_number + 1 AS {quoted(ROW)} "
+        f"FROM read_parquet({literal(str(path))}, file_row_number=true)"
+    )
+    return indices
+
+
+def _register(table: Table, frame: Any) -> frozenset[str]:
+    """Load a frame into the database. Return the names of its index."""
+    arrow = frame if isinstance(frame, pa.Table) else _arrow(table.where, frame)
+    _check_names(table.where, arrow.schema.names)
+    table.connection.register("frame", arrow)
+    table.connection.execute(f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame")
+    return _indices(arrow.schema)
+
+
+def _arrow(where: str, frame: Any) -> Any:
+    """Return a frame of polars, pandas or another library as a pyarrow table."""
+    if hasattr(frame, "to_arrow"):
+        return frame.to_arrow()
+    try:
+        return pa.Table.from_pandas(frame)
+    except (TypeError, AttributeError, pa.ArrowException) as error:
+        raise TrainingError(f"{where}: expected a frame of pandas, polars or pyarrow: {_first_line(error)}") from error
+
+
+def _indices(schema: Any) -> frozenset[str]:
+    described = (schema.pandas_metadata or {}).get("index_columns", [])
+    return frozenset(name for name in described if isinstance(name, str))
+
+
+def _check_names(where: str, names: Sequence[str]) -> None:
+    if len(names) > MOST_COLUMNS:
+        raise TrainingError(f"{where}: expected at most {MOST_COLUMNS:,} columns, got {len(names):,}")
+    seen: dict[str, str] = {}
+    for name in names:
+        if name.lower() in seen:  # names in SQL have no case
+            raise TrainingError(
+                f"{where}: expected columns of different names, got {seen[name.lower()]!r} "
+                + ("twice" if seen[name.lower()] == name else f"and {name!r}")
+            )
+        seen[name.lower()] = name
+
+
+def _parquet_names(where: str, path: Path) -> tuple[list[str], frozenset[str]]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - 8))
+        end = file.read()
+    if size < 12 or end[4:] != b"PAR1":
+        raise TrainingError(f"{where}: not a readable .parquet file: expected it to end in PAR1, got {shown(end[4:])}")
+    if (footer := int.from_bytes(end[:4], "little")) > MOST_FOOTER:
+        raise TrainingError(
+            f"{where}: expected at most {MOST_COLUMNS:,} columns, got descriptions of them in {footer:,} bytes"
+        )
+    try:
+        with pyarrow.parquet.ParquetFile(path) as parquet:
+            return list(parquet.schema_arrow.names), _indices(parquet.schema_arrow)
+    except (pa.ArrowException, OSError) as error:
+        raise TrainingError(f"{where}: not a readable .parquet file: {_first_line(error)}") from error
+
+
+def _kind(values: int, numbers: int, booleans: int, lists: int) -> Kind:
+    if not values:
+        return "empty"
+    if booleans == values:
+        return "booleans"
+    if 2 * numbers >= values:
+        return "numbers"
+    return "lists" if lists == values else "text"
+
+
+def _first_line(error: Exception) -> str:
+    line = str(error).partition("\n")[0]
+    return line if len(line) <= 200 else f"{line[:199]}…"
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return text as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def shown(value: object) -> str:
+    """Return a value, shortened, for error messages."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,232 @@
+"""The times of the rows of a table: how they are read, and the steps between them."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training import TrainingError
+from training.tables.rows import ROW, Table, literal, quoted, shown
+
+#: Formats of dates whose first number may be the day or the month.
+DAY_FIRST: Final = ("%d/%m/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S")
+MONTH_FIRST: Final = ("%m/%d/%Y", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S")
+#: Formats of times as text, beside ISO 8601.
+FORMATS: Final = (
+    ("%Y-%m",),
+    ("%H:%M:%S", "%H:%M"),
+    ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),
+    DAY_FIRST,
+    MONTH_FIRST,
+    ("%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S"),
+    ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+)
+_ZONE: Final = r"([zZ]|[+-]\d\d(:?\d\d)?)\s*$"
+#: More positions for each row than this are no equal steps with gaps.
+MOST_POSITIONS: Final = 2.5
+#: Largest distance of a time from its step, as a fraction of the step.
+TOLERANCE: Final = 0.01
+_EXPECTED: Final = "a number or a time such as 2024-01-31 12:00"
+
+Unit = Literal["numbers", "integers", "us", "ns", "months"]
+
+
+@dataclass(frozen=True)
+class Times:
+    """A column of times.
+
+    Attributes:
+        column: its name.
+        sql: an integer or a number for each row, in ascending order of time.
+        unit: numbers, integers, months, or the unit of points in time since 1970.
+        clock: whether they are times of a day.
+        formats: their formats as text, as of strptime; empty for numbers and ISO 8601.
+    """
+
+    column: str
+    sql: str
+    unit: Unit
+    clock: bool = False
+    formats: tuple[str, ...] = ()
+
+    def labels(self, times: NDArray[Any]) -> tuple[str, ...]:
+        """Return times `(n,)` as text."""
+        if self.unit in {"numbers", "integers"}:
+            whole = bool((times == np.trunc(times)).all())
+            return tuple(map(str, (times.astype(np.int64) if whole else times).tolist()))
+        if self.unit == "months":  # since the year 0
+            return tuple(map(str, (times.astype(np.int64) - 1 - 1970 * 12).astype("M8[M]").tolist()))
+        points = times.astype(np.int64).astype(f"M8[{self.unit}]")
+        if self.clock:
+            seconds = bool((points.astype("M8[m]") != points).any())
+            return tuple(str(one)[11:] for one in points.astype("M8[s]" if seconds else "M8[m]"))
+        return tuple(np.datetime_as_string(points, unit="auto").tolist())
+
+
+def times_of(table: Table, column: str, date_format: str | None) -> Times:
+    """Return how the times of a column are read.
+
+    Raises:
+        TrainingError: a cell holds no time, or the times may be read in two ways.
+    """
+    table.refuse_missing([column])
+    name, of_type = quoted(column), table.types[column]
+    if of_type == "VARCHAR":
+        return _of_text(table, column, date_format)
+    match table.kinds([column])[column]:
+        case "times" if of_type == "TIMESTAMP_NS":
+            return Times(column, f"epoch_ns({name})", "ns")
+        case "times":
+            return Times(column, f"epoch_us({name})", "us", clock=of_type == "TIME")
+        case "numbers" if of_type.endswith(("INT", "INTEGER")):
+            return Times(column, f"{name}::BIGINT", "integers")
+        case "numbers":
+            return _finite(table, Times(column, f"{name}::DOUBLE", "numbers"))
+    raise TrainingError(f"{table.where}, column {column!r}: expected numbers or times, got {of_type}")
+
+
+def are_times(table: Table, column: str) -> bool:
+    """Return whether a column of text holds times rather than words."""
+    return any(_wrong(table, times) is None for times in (_iso(table, column), *_formatted(column)))
+
+
+def _of_text(table: Table, column: str, date_format: str | None) -> Times:
+    name = quoted(column)
+    integers = f"CASE WHEN regexp_full_match(trim({name}), '[+-]?\\d+') THEN TRY_CAST(trim({name}) AS BIGINT) END"
+    choices = [
+        Times(column, integers, "integers"),
+        Times(column, table.number(column), "numbers"),
+        _iso(table, column),
+        *_formatted(column),
+    ]
+    if date_format is not None:
+        choices = [_by_formats(column, (date_format,))]
+    first_wrong = [_wrong(table, times) for times in choices]
+    fitting = [times for times, wrong in zip(choices, first_wrong, strict=True) if wrong is None]
+    if not fitting:
+        row = max(wrong for wrong in first_wrong if wrong is not None)
+        table.refuse_cell(column, row, f"a time of the format {date_format}" if date_format else _EXPECTED)
+    if {_by_formats(column, DAY_FIRST), _by_formats(column, MONTH_FIRST)} <= set(fitting):
+        ((value,),) = table.ask(f"SELECT {name} FROM rows ORDER BY {quoted(ROW)} LIMIT 1")
+        raise TrainingError(
+            f"{table.where}, column {column!r}: expected --date-format, as times such as {shown(value)} may begin with "
+            "the day (%d/%m/%Y) or the month (%m/%d/%Y)"
+        )
+    return _finite(table, fitting[0])
+
+
+def _iso(table: Table, column: str) -> Times:
+    name = quoted(column)
+    ((zones, fractions),) = table.ask(
+        f"SELECT bool_or(regexp_matches({name}, '{_ZONE}') AND length({name}) > 10), "
+        f"bool_or(regexp_matches({name}, '\\.\\d{{7,9}}')) FROM rows"
+    )
+    if zones:
+        return Times(column, f"epoch_us(TRY_CAST({name} AS TIMESTAMPTZ))", "us")
+    if fractions:
+        return Times(column, f"epoch_ns(TRY_CAST({name} AS TIMESTAMP_NS))", "ns")
+    return Times(column, f"epoch_us(TRY_CAST({name} AS TIMESTAMP))", "us")
+
+
+def _formatted(column: str) -> list[Times]:
+    return [_by_formats(column, formats) for formats in FORMATS]
+
+
+def _by_formats(column: str, formats: tuple[str, ...]) -> Times:
+    listed = ", ".join(map(literal, formats))
+    return Times(
+        column,
+        f"epoch_us(try_strptime(trim({quoted(column)}), [{listed}]))",
+        "us",
+        clock=all("%H" in one and "%d" not in one for one in formats),
+        formats=formats,
+    )
+
+
+def _wrong(table: Table, times: Times) -> int | None:
+    """Return the first row that is not such a time."""
+    ((row,),) = table.ask(f"SELECT min({quoted(ROW)}) FROM rows WHERE {times.sql} IS NULL")
+    return row if row is None else int(row)
+
+
+def _finite(table: Table, times: Times) -> Times:
+    if times.unit == "numbers":
+        ((row,),) = table.ask(f"SELECT min({quoted(ROW)}) FROM rows WHERE NOT isfinite({times.sql})")
+        if row is not None:
+            table.refuse_cell(times.column, int(row), "a finite number or a time")
+    return times
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Equal steps of time, some of which may be without a row.
+
+    Attributes:
+        sql: the times, as integers or numbers.
+        size: the duration of a step.
+        start: the time of the first timestep of all sequences; None if each sequence begins at its own first time.
+    """
+
+    sql: str
+    size: float
+    start: float | None
+
+    def positions(self, times: NDArray[Any], first: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the timestep of each row.
+
+        Args:
+            times: `(rows,)`.
+            first: `(rows,)`, the first time of the row's sequence.
+        """
+        since: NDArray[Any] = times - (first if self.start is None else self.start)
+        return np.rint(since / self.size).astype(np.int64)
+
+
+def steps_of(table: Table, times: Times, sequence: str | None, most: int) -> Steps | None:
+    """Return the steps between the times of a table; None if the times are uneven.
+
+    Args:
+        table: the table.
+        times: its times.
+        sequence: the column that identifies the sequence of a row.
+        most: the largest number of timesteps of a sequence.
+    """
+    found = _steps(table, times, sequence, most)
+    if found is None and times.unit == "us" and not times.clock:
+        found = _steps(table, replace(times, sql=_months(table, times)), sequence, most)
+    return found
+
+
+def _months(table: Table, times: Times) -> str:
+    """Return the SQL of the month of each time if all have the same day of the month, or the last one; else null."""
+    point = f"make_timestamp({times.sql})"
+    ((same, last),) = table.ask(
+        f"SELECT min({point} - date_trunc('month', {point})) = max({point} - date_trunc('month', {point})), "
+        f"bool_and({point} = last_day({point})) FROM rows"
+    )
+    return f"(year({point}) * 12 + month({point}))" if same or last else "NULL"
+
+
+def _steps(table: Table, times: Times, sequence: str | None, most: int) -> Steps | None:
+    partition = "" if sequence is None else f"PARTITION BY {quoted(sequence)} "
+    apart = table.ask(
+        f"SELECT d, count(*) AS n FROM (SELECT t - lag(t) OVER ({partition}ORDER BY t) AS d FROM "
+        f"(SELECT {times.sql} AS t{'' if sequence is None else ', ' + quoted(sequence)} FROM rows)) "
+        "WHERE d IS NOT NULL GROUP BY d ORDER BY n DESC, d LIMIT 10000"
+    )
+    if not apart or len(apart) == 10_000 or min(gap for gap, _ in apart) <= 0:
+        return None
+    size = apart[0][0]
+    if any(abs(gap / size - round(gap / size)) > TOLERANCE for gap, _ in apart):
+        return None
+    by = "" if sequence is None else f" GROUP BY {quoted(sequence)}"
+    first, last, longest, rows, positions, uneven = table.ask(
+        "SELECT min(a), max(b), max(b - a), sum(n), sum(b - a), max(abs((a - m) / s - round((a - m) / s))) FROM "
+        f"(SELECT min(t) AS a, max(t) AS b, count(*) AS n, min(min(t)) OVER () AS m, {size}::DOUBLE AS s FROM "
+        f"(SELECT {times.sql} AS t{'' if sequence is None else ', ' + quoted(sequence)} FROM rows){by})"
+    )[0]
+    if longest / size + 1 > most or positions / size > MOST_POSITIONS * rows:
+        return None
+    shared = (last - first) == longest and uneven <= TOLERANCE
+    return Steps(times.sql, float(size), first if shared else None)

@@ -1,0 +1,164 @@
+"""Tables of one row a sequence: a column is a timestep, or holds whole series."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.artifact.tensors import Array
+from training import TrainingError
+from training.data import Indices
+from training.tables.columns import Columns
+from training.tables.long import label
+from training.tables.rows import ROW, Table, quoted
+
+_NUMBERS: Final = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Some whole sequences.
+
+    Attributes:
+        numbers: `(k,)`, the number of each sequence's row in its table.
+        steps: `(sum of lengths, features)`, the timesteps of all sequences, one after the other.
+        lengths: `(k,)`.
+        targets: the columns to predict, as pyarrow arrays `(k,)`.
+        groups: the group of each sequence, a pyarrow array; None if there are no groups.
+    """
+
+    numbers: Indices
+    steps: Array
+    lengths: Indices
+    targets: Sequence[Any]
+    groups: Any
+
+
+@dataclass(frozen=True)
+class Wide:
+    """The columns of a table of one row a sequence.
+
+    Attributes:
+        columns: for each timestep, one column for each feature that changes with time.
+        features: the labels of these features.
+        static: the columns that do not change with time, which are further features.
+        timesteps: the labels of the timesteps.
+        hints: sentences on the order of the columns.
+    """
+
+    columns: tuple[str, ...]
+    features: tuple[str, ...]
+    static: tuple[str, ...]
+    timesteps: tuple[str, ...]
+    hints: tuple[str, ...]
+
+
+def wide_of(table: Table, columns: Columns) -> Wide:
+    """Return which column is which timestep of which feature: all columns of one, or `feature@timestep`.
+
+    Raises:
+        TrainingError: some columns are named feature@timestep and others are not, or a timestep lacks a feature.
+    """
+    changing = [name for name in columns.features if name not in columns.static]
+    plain = [name for name in changing if "@" not in name]
+    if not changing:
+        raise TrainingError(f"{table.where}: expected columns that change with time, got {table.shown_names()}")
+    if len(plain) == len(changing):
+        timesteps, hints = _in_order(changing)
+        return Wide(timesteps, ("0",), columns.static, timesteps, hints)
+    if plain:
+        raise TrainingError(
+            f"{table.where}: expected all columns or none to be named feature@timestep, got "
+            f"{next(name for name in changing if '@' in name)!r} and {plain[0]!r}; --static-columns names those that "
+            "do not change with time, --drop-columns leaves some out"
+        )
+    pairs = [name.rpartition("@") for name in changing]
+    features = tuple(dict.fromkeys(feature for feature, _, _ in pairs))
+    timesteps, hints = _in_order(list(dict.fromkeys(timestep for _, _, timestep in pairs)))
+    expected = len(features) * len(timesteps)
+    names = (f"{feature}@{timestep}" for timestep in timesteps for feature in features)
+    if len(changing) != expected:
+        there = set(changing)
+        missing = next(name for name in names if name not in there)
+        raise TrainingError(
+            f"{table.where}: uneven features: expected each at every timestep, {expected:,} columns, "
+            f"got {len(changing):,}, without {missing!r}"
+        )
+    return Wide(tuple(names), features, columns.static, timesteps, hints)
+
+
+def wide_sequences(table: Table, columns: Columns, wide: Wide) -> Iterator[Sequences]:
+    """Yield the sequences of a table of one row a sequence."""
+    read = [*wide.columns, *wide.static]
+    selected = [f"{columns.value(table, name)} AS f{index}" for index, name in enumerate(read)]
+    for batch in _batches(table, columns, selected):
+        values = np.stack([batch[f"f{index}"].to_numpy(zero_copy_only=False) for index in range(len(read))], axis=1)
+        steps = values[:, : len(wide.columns)].reshape(len(batch), -1, len(wide.features))
+        yield _sequences(columns, batch, steps, values[:, len(wide.columns) :])
+
+
+def list_sequences(table: Table, columns: Columns, lists: Sequence[str]) -> Iterator[Sequences]:
+    """Yield the sequences of a table whose columns `lists` hold whole series, one for each feature.
+
+    Raises:
+        TrainingError: a cell holds no numbers, or the series of a row differ in length.
+    """
+    cast = {name: f"TRY_CAST({quoted(name)} AS FLOAT[])" for name in lists}
+    selected = [f"{sql} AS l{index}" for index, sql in enumerate(cast.values())]
+    selected += [f"{columns.value(table, name)} AS f{index}" for index, name in enumerate(columns.static)]
+    for name, sql in cast.items():
+        ((row,),) = table.ask(f"SELECT min({quoted(ROW)}) FROM rows WHERE {sql} IS NULL OR len({sql}) = 0")
+        if row is not None:
+            table.refuse_cell(name, int(row), "a list of numbers")
+    for batch in _batches(table, columns, selected):
+        series = [batch[f"l{index}"] for index in range(len(lists))]
+        lengths = np.stack([one.value_lengths().to_numpy(zero_copy_only=False) for one in series])
+        if len(uneven := np.flatnonzero((lengths != lengths[0]).any(axis=0))):
+            place = table.place(int(batch["r"][int(uneven[0])].as_py()))
+            raise TrainingError(
+                f"{place}: expected series of one length, got {', '.join(map(str, lengths[:, uneven[0]]))}"
+            )
+        most = int(lengths.max())
+        steps = np.full((len(batch), most, len(series)), np.nan, np.float32)
+        inside = np.arange(most) < lengths[0][:, np.newaxis]
+        for index, one in enumerate(series):
+            steps[inside, index] = one.flatten().to_numpy(zero_copy_only=False)
+        static = [batch[f"f{index}"].to_numpy(zero_copy_only=False) for index in range(len(columns.static))]
+        yield _sequences(columns, batch, steps, np.stack(static, axis=1) if static else np.empty((len(batch), 0)))
+
+
+def _batches(table: Table, columns: Columns, selected: list[str]) -> Iterator[Any]:
+    targets = [f"{label(table, name)} AS y{index}" for index, name in enumerate(columns.targets)]
+    group = quoted(columns.group) if columns.group else "NULL"
+    question = f"SELECT {', '.join([*selected, *targets])}, {group} AS g, {quoted(ROW)} AS r FROM rows ORDER BY r"
+    return table.batches(question, len(selected) + len(targets) + 2)
+
+
+def _sequences(columns: Columns, batch: Any, steps: Array, static: NDArray[Any]) -> Sequences:
+    """Return sequences `(k, timesteps, features)` with static values `(k, static)` at each present timestep."""
+    present = np.any(~np.isnan(steps), axis=2)  # (k, timesteps)
+    repeated = np.where(present[..., np.newaxis], static[:, np.newaxis], np.nan)
+    every = np.concatenate([steps, repeated.astype(np.float32)], axis=2)
+    lengths = np.where(present.any(axis=1), steps.shape[1] - present[:, ::-1].argmax(axis=1), 0)
+    inside = np.arange(steps.shape[1]) < lengths[:, np.newaxis]
+    return Sequences(
+        numbers=batch["r"].to_numpy(zero_copy_only=False),
+        steps=every[inside],
+        lengths=lengths,
+        targets=[batch[f"y{index}"] for index in range(len(columns.targets))],
+        groups=batch["g"] if columns.group is not None else None,
+    )
+
+
+def _in_order(labels: list[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return labels in the order of the numbers within them, if they differ by these alone; and a hint on that."""
+    split = [_NUMBERS.split(label) for label in labels]
+    if any(len(parts) == 1 for parts in split) or len({tuple(parts[::2]) for parts in split}) > 1:
+        return tuple(labels), ()
+    ordered = tuple(sorted(labels, key=lambda label: [int(number) for number in _NUMBERS.split(label)[1::2]]))
+    if ordered == tuple(labels):
+        return ordered, ()
+    return ordered, (f"the columns were put into the order of their numbers: {', '.join(ordered[:5])}, …",)
