@@ -118,7 +118,7 @@ def columns_of(table: Table, options: Options) -> Columns:
     kinds = {name: kinds[name] for name in candidates}
     columns = _with_features(table, columns, kinds, times, hints)
     if not columns.features and options.window is None:
-        raise TrainingError(f"{table.where}: expected columns besides {', '.join(targets)}, got {table.shown_names()}")
+        raise TrainingError("; ".join([f"{table.where}: expected columns with numbers or words", *columns.hints]))
     return columns
 
 
