@@ -122,7 +122,10 @@ def columns_of(table: Table, options: Options) -> Columns:
         tuple(targets), tuple(candidates), tuple(static), {}, sequence, timestep, options.group_column, ()
     )
     kinds = {name: kinds[name] for name in candidates}
-    return _with_features(table, columns, kinds, times, hints, windows=options.window is not None)
+    columns = _with_features(table, columns, kinds, times, hints)
+    if not columns.features and options.window is None:
+        raise TrainingError("; ".join([f"{table.where}: expected columns with numbers or words", *columns.hints]))
+    return columns
 
 
 def _with_features(  # noqa: PLR0913 - private
@@ -131,10 +134,8 @@ def _with_features(  # noqa: PLR0913 - private
     kinds: Mapping[str, Kind],
     times: Sequence[str],
     hints: list[str],
-    *,
-    windows: bool,
 ) -> Columns:
-    """Decide which columns are numbers, categories, or left out. With `windows`, none is needed."""
+    """Decide which columns are numbers, categories, or left out."""
     ((rows,),) = table.ask("SELECT count(*) FROM rows")
     features, categories = [], {}
     long = columns.sequence is not None or columns.timestep is not None
@@ -152,8 +153,6 @@ def _with_features(  # noqa: PLR0913 - private
             hints.append(f"column {name!r} counts the rows and is left out")
         else:
             features.append(name)
-    if not features and not windows:
-        raise TrainingError("; ".join([f"{table.where}: expected columns with numbers or words", *hints]))
     table.refuse_words([name for name in features if kinds[name] == "numbers"])
     hints += _offsets(table, [name for name in features if kinds[name] == "numbers"])
     static = tuple(name for name in columns.static if name in features)
