@@ -25,7 +25,7 @@ export class Ask {
     const clicks = {
       example: () => this.#fill((examples) => [examples[this.next++ % examples.length]]),
       several: () => this.#fill((examples) => examples),
-      random: () => this.#fill((examples) => [random(examples)]),
+      random: () => this.#fill((examples) => [random(examples, this.card)]),
       copy: () => this.#copy(),
     };
     for (const [id, click] of Object.entries(clicks)) byId(id).addEventListener("click", click);

@@ -4,7 +4,7 @@ import { Problem } from "./api.js";
 import { counted, shortened } from "./dom.js";
 
 /** Cells that mean a missing value. Training reads tables in the same way. */
-const MISSING = new Set(["", "NA", "N/A", "NaN", "nan", "null", "NULL"]);
+const MISSING = new Set(["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."]);
 const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
 /** Words that stand for a value: a row that contains one is not a header. */
 const NO_NAME = /^[+-]?(inf(inity)?|none|n\/?a|nan|null|missing)$/i;
@@ -222,21 +222,32 @@ function sequencesOf(blocks, card) {
 }
 
 /** Return the layout whose columns fit best, as the service chooses it. A row of numbers names none. */
-function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, training: { options } }) {
+function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, static_labels: fixed, table, training: { options } }) {
   const there = new Set(names);
+  // A wide table has one column for a feature that does not change with time.
+  const wide = (named) => ({
+    wide: true,
+    columns: timesteps.flatMap((step) => features.map((feature) => (fixed.includes(feature) ? feature : named(feature, step)))),
+  });
   const layouts = [
-    ...(features.length === 1 ? [{ wide: true, columns: timesteps }] : []),
-    { wide: true, columns: timesteps.flatMap((step) => features.map((feature) => `${feature}@${step}`)) },
+    ...(features.length === fixed.length + 1 ? [wide((_, step) => step)] : []),
+    wide((feature, step) => `${feature}@${step}`),
     { wide: false, columns: features },
   ];
-  if (options.sequence_column) layouts.reverse();
+  const format = table ?? {
+    sequence_column: options.sequence_column,
+    timestep_column: options.timestep_column,
+    target_columns: options.target_column,
+    other_columns: options.drop_columns,
+  };
+  if (format.sequence_column) layouts.reverse();
   for (const layout of layouts) {
     layout.found = layout.columns.filter((column) => there.has(column));
     layout.complete = layout.found.length === layout.columns.length;
   }
   const fit = ({ complete, found }) => found.length + (complete ? names.length + 1 : 0);
   const best = layouts.reduce((a, b) => (fit(b) > fit(a) ? b : a));
-  const { target_column: targets, drop_columns: dropped, sequence_column: sequence, timestep_column: timestep } = options;
+  const { target_columns: targets, other_columns: dropped, sequence_column: sequence, timestep_column: timestep } = format;
   const others = [targets, dropped, sequence, timestep].flat().filter(Boolean);
   const words = names.filter((name) => !NUMBER.test(name) && !MISSING.has(name));
   const named = words.some((word) => best.complete || best.columns.includes(word) || others.includes(word));
@@ -270,11 +281,16 @@ function readTable(blocks, names, { wide, columns, sequence, timestep }, card) {
   }
   const at = columns.map((column) => names.indexOf(column));
   const step = (row, first) => ({ ...row, cells: at.slice(first, first + card.features).map((i) => row.cells[i]) });
+  const isThere = ({ cells }) => cells.some((cell) => !MISSING.has(cell.text));
+  const fixed = card.feature_labels.map((label) => card.static_labels.includes(label));
+  const varying = ({ cells }) => ({ cells: cells.filter((_, f) => !fixed[f]) });
+  // Features that do not change with time have values at the present timesteps only.
+  const present = (row) =>
+    fixed.includes(false) && !isThere(varying(row)) ? { ...row, cells: row.cells.map((cell) => ({ ...cell, text: "" })) } : row;
   const sequences = wide
-    ? blocks.flat().map((row) => card.timestep_labels.map((_, t) => step(row, t * card.features)))
+    ? blocks.flat().map((row) => card.timestep_labels.map((_, t) => present(step(row, t * card.features))))
     : grouped(blocks, names.indexOf(sequence), names.indexOf(timestep)).map((rows) => rows.map((row) => step(row, 0)));
   if (!card.variable_length) return sequences;
-  const isThere = ({ cells }) => cells.some((cell) => !MISSING.has(cell.text));
   return sequences.map((steps) => steps.slice(0, Math.max(1, steps.findLastIndex(isThere) + 1)));
 }
 
@@ -323,16 +339,22 @@ export function write(sequences) {
 }
 
 /**
- * Return a random sequence: normal, with the mean and standard deviation of the examples at each timestep.
+ * Return a random sequence: normal, with the mean and standard deviation of the examples at each timestep. Categories
+ * have values of the examples, and features that do not change with time those of one example.
  * @param {(number|null)[][][]} examples
+ * @param {object} card the model card
  */
-export function random(examples) {
+export function random(examples, { feature_labels: features, categories, static_labels: fixed }) {
+  const any = (values) => values[Math.floor(Math.random() * values.length)] ?? null;
+  const [first] = any(examples);
   const longest = examples.reduce((a, b) => (b.length > a.length ? b : a));
   return longest.map((step, t) =>
     step.map((_, f) => {
+      if (fixed.includes(features[f])) return first[f];
       const there = (values) => values.filter((value) => value !== null && value !== undefined);
       const here = there(examples.map((example) => example[t]?.[f]));
       const values = here.length > 1 ? here : there(examples.flatMap((example) => example.map((row) => row[f])));
+      if (features[f] in categories) return any(values);
       const mean = values.reduce((a, b) => a + b, 0) / (values.length || 1);
       const variance = values.reduce((a, b) => a + (b - mean) ** 2, 0) / (values.length || 1);
       return Number((mean + Math.sqrt(variance) * normal()).toPrecision(4));
