@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from training.data import Dataset, Indices
 from training.evaluate import forward
-from training.models import Inputs, _predicted, _prepared
+from training.models import Inputs, predicted, prepared
 from training.options import Options
 from training.ridge import fit_ridge
 from training.train import FitResult, class_weights
@@ -126,7 +126,7 @@ def build_maps(dataset: Dataset, rng: np.random.Generator) -> Maps:
     """Build the maps. Their steps lie at quantiles of the values of some training sequences."""
     timesteps = dataset.train.x.shape[1]
     sequence = keras.Input(dataset.train.x.shape[1:], name=SEQUENCE)
-    inputs: Inputs = _prepared(sequence, dataset)
+    inputs: Inputs = prepared(sequence, dataset)
     features = inputs.values.shape[-1]
     sampled = rng.permutation(len(dataset.train))[: max(4, SAMPLED_TIMESTEPS // timesteps)]
     some = dataset.train.x[np.sort(sampled)]
@@ -247,7 +247,7 @@ def with_head(maps: Maps, dataset: Dataset, head: Head) -> keras.Model:
         amount *= maps.present
     share = amount / ops.maximum(ops.sum(amount, axis=1, keepdims=True), NO_EVIDENCE)
     attention_vec = layers.Identity(name=ATTENTION_VEC)(share)
-    prediction = _predicted(maps.mean_over_time(evidence), dataset)
+    prediction = predicted(maps.mean_over_time(evidence), dataset)
     model = keras.Model(maps.sequence, {PREDICTION: prediction, ATTENTION_VEC: attention_vec})
     last = next(layer for layer in reversed(model.layers) if isinstance(layer, layers.Dense))
     last.set_weights([head.sharpness * np.eye(outputs), head.sharpness * head.intercept])

@@ -98,8 +98,8 @@ def build(dataset: Dataset, options: Options) -> keras.Model:
     `attention_vec (batch, timesteps, units)`.
     """
     sequence = keras.Input(dataset.train.x.shape[1:], name=SEQUENCE)
-    summary, attention_vec = ARCHITECTURES[options.architecture_or_default](_prepared(sequence, dataset), options)
-    return keras.Model(sequence, {PREDICTION: _predicted(summary, dataset), ATTENTION_VEC: attention_vec})
+    summary, attention_vec = ARCHITECTURES[options.architecture_or_default](prepared(sequence, dataset), options)
+    return keras.Model(sequence, {PREDICTION: predicted(summary, dataset), ATTENTION_VEC: attention_vec})
 
 
 def attention_block(inputs: Tensor, present: Tensor | None, *, shared: bool) -> tuple[Tensor, Tensor]:
@@ -157,7 +157,7 @@ def _summed(states: Tensor, query: Tensor, attention_vec: Tensor) -> Attended:
     return layers.Dense(states.shape[-1], activation="tanh", use_bias=False)(both), attention_vec
 
 
-def _prepared(sequence: Tensor, dataset: Dataset) -> Inputs:
+def prepared(sequence: Tensor, dataset: Dataset) -> Inputs:
     """Scale a sequence if the dataset has a scale, and replace missing values by the mean, which is 0."""
     values = sequence if dataset.scale is None else _standardised(sequence, dataset.scale)
     if not (dataset.variable_length or dataset.missing_values):
@@ -178,7 +178,8 @@ def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
     return layers.Rescaling(1 / np.where(scale.deviation > 0, scale.deviation, 1))(centred)
 
 
-def _predicted(summary: Tensor, dataset: Dataset) -> Tensor:
+def predicted(summary: Tensor, dataset: Dataset) -> Tensor:
+    """Return the prediction `(batch, outputs)` from the input of the head, `(batch, columns)`."""
     outputs = dataset.target.outputs
     match dataset.target.task:
         case "binary":
