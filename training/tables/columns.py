@@ -128,7 +128,7 @@ def columns_of(table: Table, options: Options) -> Columns:
     return columns
 
 
-def _with_features(  # noqa: PLR0913 - private
+def _with_features(
     table: Table,
     columns: Columns,
     kinds: Mapping[str, Kind],
