@@ -10,8 +10,10 @@ from pydantic_settings import CliApp, CliPositionalArg, SettingsConfigDict, Sett
 from service.artifact.layout import NAME_PATTERN
 from service.problems import in_plain_words
 
-Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative"]
-Loss = Literal["mean_squared_error", "mean_absolute_error"]
+Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "inception"]
+Loss = Literal["mean_squared_error", "mean_absolute_error", "huber"]
+#: The sources of synthetic data.
+SYNTHETIC = ("recurrent", "add-two-numbers", "find-max")
 TaskChoice = Literal["auto", "classification", "regression"]
 
 
@@ -60,7 +62,8 @@ class Options(CommandLine):
     architecture: Architecture = Field(
         "after_lstm",
         description="position and scoring of attention: over the states or the inputs of an LSTM, with one "
-        "distribution per unit; or additive (Bahdanau) or multiplicative (Luong), with one distribution",
+        "distribution per unit; or additive (Bahdanau) or multiplicative (Luong), with one distribution; or over the "
+        "features of convolutions (inception), with one distribution",
     )
     shared_attention: bool = Field(
         default=False, description="after_lstm, before_lstm: all units use the mean of their distributions"
@@ -97,28 +100,48 @@ class Options(CommandLine):
         None, pattern=NAME_PATTERN, description="name of the model; the architecture's name if absent"
     )
     artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
-    epochs: int = Field(1, ge=1, description="passes over the training data")
-    batch_size: int = Field(128, ge=1, description="sequences in one step of the optimizer")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes over the training data, at most; without it, a number that suits the data (synthetic: 1)",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="sequences in one step of the optimizer; without it, 16 to 128, more for more data "
+        "(synthetic: 128)",
+    )
     patience: int | None = Field(
-        None, ge=1, description="stop after this number of epochs without a lower loss on the validation data"
+        None,
+        ge=1,
+        description="stop after this number of epochs without a lower loss on the validation data; without it and "
+        "--epochs, a fifth of the epochs (synthetic: no early end)",
     )
     loss: Loss = Field(
         "mean_squared_error",
         description="regression: loss to minimise, in units of each number's standard deviation; mean_absolute_error "
-        "is less sensitive to outliers",
+        "and huber are less sensitive to outliers",
     )
     balanced: bool = Field(default=False, description="give all classes the same total weight")
     class_weight: dict[str, PositiveFloat] = Field(
         default={}, description="CLASS=WEIGHT: weight of each sequence of a class, once for each class; 1 if absent"
     )
-    learning_rate: float = Field(0.001, gt=0, description="step size of Adam")
-    units: int = Field(32, ge=1, description="units of the LSTM")
-    validation_split: float = Field(
-        0.1,
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="constant step size of Adam; without it, one that falls from 0.003 to 0, with AdamW (synthetic: "
+        "constant, 0.001)",
+    )
+    units: int = Field(32, ge=1, description="units of the LSTM, or filters of inception")
+    layers: int = Field(1, ge=1, description="LSTMs on top of each other")
+    bidirectional: bool = Field(default=False, description="a second LSTM reads each sequence from its end")
+    dropout: float = Field(0.0, ge=0, lt=1, description="fraction of the LSTM's outputs that each step leaves out")
+    validation_split: float | None = Field(
+        None,
         ge=0,
         lt=1,
         description="fraction of the training data that is not fitted but validated on after each epoch; the epoch "
-        "with the lowest loss on it is published",
+        "with the lowest loss on it is published; without it, 0.1, or 0 for fewer than 100 sequences of your data",
     )
     test_split: float = Field(0.2, gt=0, lt=1, description="files: fraction to hold out for the card's metrics")
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")

@@ -3,6 +3,7 @@
 import logging
 import math
 import tempfile
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -10,10 +11,9 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from service.artifact.card import ModelCard, Repeats, TrainingRecord
-from training import TrainingError, export, models, train
+from training import TrainingError, export, fitting, models
 from training.checkpoints import Checkpoints
 from training.data import Dataset, mean_sequence
 from training.evaluate import Evaluation, evaluate
@@ -28,7 +28,7 @@ class TrainedModel(NamedTuple):
     """A model, its fit and its evaluation."""
 
     model: keras.Model
-    fitted: train.FitResult
+    fitted: fitting.FitResult
     evaluation: Evaluation
 
 
@@ -62,9 +62,8 @@ def run(options: Options, dataset: Dataset) -> Path:
 def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
     keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
     model = models.build(dataset, options)
-    fitted = train.fit(model, dataset, options, seed, checkpoints.of(seed))
+    fitted = fitting.fit(model, dataset, options, seed, checkpoints.of(seed))
     return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
 
 
@@ -93,12 +92,14 @@ def _card(dataset: Dataset, options: Options, trained: list[TrainedModel]) -> Mo
         repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),
+            plan=asdict(fitted.plan) if fitted.plan else {},
             libraries={name: version(name) for name in LIBRARIES},
             sequences=fitted.sequences,
             parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),
             epochs=fitted.epochs,
             best_epoch=fitted.epoch,
             seconds=fitted.seconds,
+            history={name: tuple(values) for name, values in fitted.history.items()},
         ),
     )
 

@@ -12,7 +12,7 @@ from service.artifact.card import Target
 from service.artifact.tensors import PREDICTION
 from tests.events import logged
 from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS, dataset, labels
-from training import TrainingError, models, train
+from training import TrainingError, fitting, models
 from training.batches import batches_of
 from training.checkpoints import Checkpoint
 from training.data import Dataset
@@ -41,11 +41,11 @@ def build(data: Dataset, options: Options) -> Any:
     return models.build(data, options)
 
 
-def fit(data: Dataset, folder: Path, **options: Any) -> tuple[Any, train.FitResult]:
+def fit(data: Dataset, folder: Path, **options: Any) -> tuple[Any, fitting.FitResult]:
     """Fit a model. Its logs are in the folder."""
     chosen = Options(**{"units": 8, "batch_size": 32, "learning_rate": 0.01, "tensorboard": folder, **options})
     model = build(data, chosen)
-    return model, train.fit(model, data, chosen, 0, Checkpoint(folder / "checkpoint" / "0.npz"))
+    return model, fitting.fit(model, data, chosen, 0, Checkpoint(folder / "checkpoint" / "0.npz"))
 
 
 def logs_of(folder: Path) -> dict[str, dict[int, float]]:
@@ -95,14 +95,14 @@ def test_a_fit_is_keras_s_own_on_the_same_batches(
     }
     plain = keras.Model(reference.input, reference.output[PREDICTION])
     plain.compile(keras.optimizers.Adam(0.01), loss=losses[target.task], jit_compile=False)
-    class_weights = train.class_weights(target, data.train.y, options)
-    for epoch in range(options.epochs):
+    class_weights = fitting.class_weights(target, data.train.y, options)
+    for epoch in range(2):
         sizes = []
-        for call in batches_of(data.train, class_weights, 32, (0, epoch), 0):
-            for x, y, w in zip(call.x, call.y, call.weights, strict=True):
-                rows = w > 0
-                sizes.append(rows.sum())
-                plain.train_on_batch(x[rows], y[rows] if target.names else y[rows, None], sample_weight=w[rows])
+        for x, y, w in batches_of(data.train, class_weights, 32, (0, epoch), 0).as_numpy_iterator():
+            rows = w > 0
+            sizes.append(rows.sum())
+            shares = w[rows] * sizes[-1] / 32
+            plain.train_on_batch(x[rows], y[rows], sample_weight=shares)
         assert sizes[-1] < sizes[0] == 32
     for one, other in zip(fitted.get_weights(), reference.get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
@@ -122,7 +122,7 @@ def test_the_weights_of_the_best_epoch_are_kept(random_labels: Dataset, tmp_path
     assert (fitted.epoch, fitted.epochs) == (best, 30)
     assert by_epoch[30] > by_epoch[best] + 0.1
     validation = random_labels.train.take(slice(fitted.sequences, None))
-    losses = train.loss_function(random_labels, Options())(validation.y, predict(forward(model), validation.x))
+    losses = fitting.loss_function(random_labels, Options())(validation.y, predict(forward(model), validation.x))
     assert float(np.mean(losses)) == pytest.approx(by_epoch[best], abs=1e-6)
 
 
@@ -160,14 +160,14 @@ def test_class_weights_move_predictions_towards_the_rare_class(tmp_path: Path) -
 def test_balanced_classes_count_the_same_together() -> None:
     """A class without fitted sequences has a finite weight; --class-weight multiplies the weights."""
     y = np.array([0, 0, 0, 0, 1, 1])
-    balanced = train.class_weights(MULTICLASS, y, Options(balanced=True))
+    balanced = fitting.class_weights(MULTICLASS, y, Options(balanced=True))
     assert balanced is not None
     assert balanced[:2] == pytest.approx([0.5, 1])
     assert np.isfinite(balanced).all()
-    both = train.class_weights(MULTICLASS, y, Options(balanced=True, class_weight={"b": 3}))
+    both = fitting.class_weights(MULTICLASS, y, Options(balanced=True, class_weight={"b": 3}))
     assert both is not None
     assert both[:2] == pytest.approx([0.5, 3])
-    assert train.class_weights(MULTICLASS, y, Options()) is None
+    assert fitting.class_weights(MULTICLASS, y, Options()) is None
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_balanced_classes_count_the_same_together() -> None:
 def test_weights_of_unknown_classes_are_refused(target: Target, options: dict[str, Any], message: str) -> None:
     """The message lists the classes."""
     with pytest.raises(TrainingError) as caught:
-        train.class_weights(target, labels(10, target), Options(**options))
+        fitting.class_weights(target, labels(10, target), Options(**options))
     assert str(caught.value).startswith(message)
 
 
