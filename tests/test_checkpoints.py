@@ -23,6 +23,7 @@ from training import checkpoints
 from training.checkpoints import PREFIX, Checkpoint, Checkpoints, Progress
 from training.data import Dataset, LabelledSequences
 from training.options import Options
+from training.plan import Plan
 
 X = np.random.default_rng(0).standard_normal((20, 4, 2)).astype(np.float32)
 
@@ -52,7 +53,7 @@ def test_a_saved_checkpoint_is_restored(tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "c" / "0.npz")
     rng = np.random.default_rng(0)
     values = [rng.standard_normal((3, 4)).astype(np.float32), np.int64(2**60 + 1), np.float32(1e-45)]
-    progress = Progress(epoch=3, step=7, loss=0.1 + 0.2, best_epoch=2, best_loss=1 / 3, seconds=1.5)
+    progress = Progress(epoch=3, step=7, best_epoch=2, best_loss=1 / 3, seconds=0.1 + 0.2)
     checkpoint.save(progress, [tf.Variable(value) for value in values])
     restored = [tf.Variable(tf.zeros_like(value)) for value in values]
     assert checkpoint.restore(restored) == progress
@@ -172,19 +173,18 @@ def test_saving_costs_only_a_small_part_of_the_fit(tmp_path: Path, monkeypatch: 
 )
 def test_a_fit_is_over_after_all_epochs_or_stale_ones(progress: Progress, over: bool) -> None:  # noqa: FBT001
     """A fit ends after ten epochs, or after two without a lower loss."""
-    assert progress.is_over(Options(epochs=10, patience=2)) is over
-    assert progress.is_over(Options(epochs=10)) is (progress.epoch == 10)
+    assert progress.is_over(Plan.of(Options(epochs=10, patience=2), 100)) is over
+    assert progress.is_over(Plan.of(Options(epochs=10), 100)) is (progress.epoch == 10)
 
 
 def test_the_best_epoch_is_the_first_with_the_lowest_loss() -> None:
     """Without validation data there is no best epoch."""
-    progress = Progress(step=4, loss=2)
-    losses = [0.5, 0.4, 0.4, 0.6, 0.3]
+    progress, losses = Progress(step=4), [0.5, 0.4, 0.4, 0.6, 0.3]
     bests = [(progress := progress.after_epoch({"validation loss": loss}, 1.0)).best_epoch for loss in losses]
     assert bests == [1, 2, 2, 2, 5]
+    assert (progress.epoch, progress.step, progress.best_loss) == (5, 0, 0.3)
     assert progress.history == {"validation loss": losses}
-    assert (progress.epoch, progress.step, progress.loss, progress.best_loss) == (5, 0, 0, 0.3)
-    assert Progress().after_epoch({"loss": 0.1}, 1.0).best_epoch == 0
+    assert Progress().after_epoch({"loss": 0.5}, 1.0).best_epoch == 0
 
 
 def directory(home: Path, data: Dataset, **options: Any) -> str:

@@ -14,7 +14,7 @@ from service.artifact.tensors import PREDICTION
 from service.artifact.version import Artifact
 from tests.samples import BINARY, MULTICLASS, REGRESSION, dataset, trained
 from training import summary as program
-from training.choice import FOLDS, Deadline, GivenUp, choose, folds_of, planned, scores_of
+from training.choice import FOLDS, Deadline, GivenUp, choose, folds_of, scores_of
 from training.data import Dataset
 from training.options import SYNTHETIC, Architecture, Options
 from training.sources.synthetic import RECIPES
@@ -147,14 +147,6 @@ def test_many_sequences_have_one_fold(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.choice.MOST_FOR_ALL_FOLDS", 50)
     assert len(list(folds_of(decided(60), 0))) == 1
     assert len(list(folds_of(decided(50), 0))) == FOLDS
-
-
-def test_options_of_a_person_stay() -> None:
-    """Options of the fit with their defaults follow the number of sequences."""
-    few, many = (planned(OPTIONS, "additive", n) for n in (100, 100_000))
-    assert (few.epochs, many.epochs, few.batch_size, few.architecture) == (150, 10, 16, "additive")
-    assert planned(Options(epochs=7), "additive", 100).epochs == 7
-    assert planned(OPTIONS, "minirocket", 100) == OPTIONS.model_copy(update={"architecture": "minirocket"})
 
 
 def test_scores_are_right_or_wrong_or_squared_errors() -> None:

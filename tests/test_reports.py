@@ -6,18 +6,17 @@ from typing import Any
 import pytest
 
 from tests.events import logged
-from training.checkpoints import Progress
 from training.options import Options
 from training.reports import Report
 
 
-def report(progress: Progress, **options: Any) -> Report:
-    return Report(Options(epochs=4, **options), seed=3, steps=10, progress=progress)
+def report(done: int = 0, **options: Any) -> Report:
+    return Report(Options(**options), seed=3, steps=40, done=done)
 
 
 def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[str]) -> None:
     """The bar shows the loss of the last epoch."""
-    with report(Progress()) as shown:
+    with report() as shown:
         for epoch in range(1, 5):
             shown.add_steps(7, 0.5)
             shown.add_steps(3, 0.25)
@@ -30,7 +29,7 @@ def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[st
 
 def test_the_bar_of_a_resumed_fit_starts_at_its_progress(capsys: pytest.CaptureFixture[str]) -> None:
     """The progress is two epochs and three steps."""
-    with report(Progress(epoch=2, step=3)) as shown:
+    with report(23) as shown:
         shown.add_steps(7, 0.5)
     printed = capsys.readouterr().err
     assert "23/40" in printed
@@ -39,16 +38,16 @@ def test_the_bar_of_a_resumed_fit_starts_at_its_progress(capsys: pytest.CaptureF
 
 def test_the_bar_of_one_of_several_fits_has_its_seed(capsys: pytest.CaptureFixture[str]) -> None:
     """The bar contains the seed."""
-    with report(Progress(), repeats=2):
+    with report(repeats=2):
         pass
     assert "training, seed 3:" in capsys.readouterr().err
 
 
 def test_tensorboard_reads_the_metrics_of_each_epoch(tmp_path: Path) -> None:
     """Each model and seed has a directory; a resumed fit appends to it."""
-    with report(Progress(), name="mine", tensorboard=tmp_path) as shown:
+    with report(name="mine", tensorboard=tmp_path) as shown:
         shown.end_epoch(1, {"loss": 0.5, "validation accuracy": 0.75})
-    with report(Progress(epoch=1), name="mine", tensorboard=tmp_path) as shown:
+    with report(10, name="mine", tensorboard=tmp_path) as shown:
         shown.end_epoch(2, {"loss": 0.25, "validation accuracy": 1.0})
     assert [path.name for path in tmp_path.iterdir()] == ["mine-seed-3"]
     assert logged(tmp_path / "mine-seed-3") == {"loss": {1: 0.5, 2: 0.25}, "validation accuracy": {1: 0.75, 2: 1.0}}
@@ -57,6 +56,6 @@ def test_tensorboard_reads_the_metrics_of_each_epoch(tmp_path: Path) -> None:
 def test_logs_are_written_on_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without --tensorboard no file is written."""
     monkeypatch.chdir(tmp_path)
-    with report(Progress()) as shown:
+    with report() as shown:
         shown.end_epoch(1, {"loss": 0.5})
     assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ import numpy as np
 
 from training.data import Dataset, parts_of
 from training.options import Options
+from training.plan import Plan
 
 #: Shortest time between two saves: in seconds, and as a multiple of the duration of a save.
 SHORTEST, MULTIPLE = 1.0, 20
@@ -30,7 +31,6 @@ class Progress:
     Attributes:
         epoch: finished epochs.
         step: finished steps of the current epoch.
-        loss: sum of the losses of those steps.
         best_epoch: the epoch with the lowest loss on the validation data, from 1; 0 for none.
         best_loss: the loss of that epoch.
         seconds: duration so far.
@@ -39,25 +39,24 @@ class Progress:
 
     epoch: int = 0
     step: int = 0
-    loss: float = 0.0
     best_epoch: int = 0
     best_loss: float = float("inf")
     seconds: float = 0.0
     history: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
-    def is_over(self, options: Options) -> bool:
-        """Return whether all epochs are done, or the last `--patience` epochs did not lower the loss."""
-        stale = options.patience is not None and self.best_epoch and self.epoch - self.best_epoch >= options.patience
-        return self.epoch >= options.epochs or bool(stale)
+    def is_over(self, plan: Plan) -> bool:
+        """Return whether all epochs are done, or the last `patience` epochs did not lower the loss."""
+        stale = plan.patience is not None and self.best_epoch and self.epoch - self.best_epoch >= plan.patience
+        return self.epoch >= plan.epochs or bool(stale)
 
-    def after_steps(self, steps: int, loss: float, seconds: float) -> Self:
-        """Return the progress after more steps, given the sum of their losses and the duration of the whole fit."""
-        return replace(self, step=self.step + steps, loss=self.loss + loss, seconds=seconds)
+    def after_steps(self, steps: int, seconds: float) -> Self:
+        """Return the progress after more steps, given the duration of the whole fit."""
+        return replace(self, step=self.step + steps, seconds=seconds)
 
     def after_epoch(self, logs: Mapping[str, float], seconds: float) -> Self:
         """Return the progress after an epoch, given its losses and metrics, and the duration of the whole fit."""
         history = {name: [*self.history.get(name, ()), value] for name, value in logs.items()}
-        after = replace(self, epoch=self.epoch + 1, step=0, loss=0.0, seconds=seconds, history=history)
+        after = replace(self, epoch=self.epoch + 1, step=0, seconds=seconds, history=history)
         loss = logs.get("validation loss", float("inf"))
         return replace(after, best_epoch=after.epoch, best_loss=loss) if loss < self.best_loss else after
 

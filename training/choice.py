@@ -1,6 +1,5 @@
 """The choice of an architecture by cross-validation on the training data, within a time budget."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +23,11 @@ from service.artifact.tensors import Array
 from training.data import Dataset, Indices
 from training.evaluate import forward, predict
 from training.options import Architecture, Options
+from training.plan import Plan
 from training.scores import MAIN_METRIC, compute_metrics
 
 #: The candidates, in the order of the trials.
-CANDIDATES: Final[tuple[Architecture, ...]] = ("minirocket", "additive", "after_lstm")
+CANDIDATES: Final[tuple[Architecture, ...]] = ("minirocket", "additive", "inception", "after_lstm")
 #: The candidate that is fitted in closed form, and so tried on every fold. The others are tried on the first fold.
 CLOSED_FORM: Final = "minirocket"
 #: Number of folds, and largest number of sequences with which all of them are tried.
@@ -110,7 +110,7 @@ def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Opt
         else one.trial
         for one in results
     )
-    return planned(options, chosen, len(dataset.train)), trials
+    return options.model_copy(update={"architecture": chosen}), trials
 
 
 def folds_of(dataset: Dataset, seed: int) -> Iterator[Dataset]:
@@ -147,14 +147,14 @@ def _try(
     """Fit a candidate and score it on one or more folds."""
     began = time.monotonic()
     metric = MAIN_METRIC[folds[0].target.task]
-    given = planned(options, architecture, len(folds[0].train))
+    given = options.model_copy(update={"architecture": architecture})
     means, first, outcome = [], None, "not clearly better"
     try:
         # the last fold of sequences in the order of time has the most training data
         for fold in folds[::-1] if architecture == CLOSED_FORM else folds[-1:]:
             if time.monotonic() > end:
                 raise GivenUp("not tried: no time was left" if first is None else outcome)
-            model = fit_model(fold, given, Deadline(end, given.epochs))
+            model = fit_model(fold, given, Deadline(end, Plan.of(given, len(fold.train)).epochs))
             predictions = predict(forward(model), fold.test.x)
             means.append(compute_metrics(predictions, fold.test.y, fold.target)[metric])
             first = scores_of(predictions, fold.test.y, fold.target) if first is None else first
@@ -169,17 +169,6 @@ def _try(
         outcome=outcome,
     )
     return Scored(architecture, trial, first)
-
-
-def planned(options: Options, architecture: Architecture, sequences: int) -> Options:
-    """Return options that name an architecture, with options of the fit that suit the number of sequences.
-
-    Only options with their default change.
-    """
-    steps = math.ceil(sequences / 16)
-    plan = {"batch_size": 16, "epochs": min(150, max(10, 3000 // steps)), "learning_rate": 0.005}
-    free = {name: value for name, value in plan.items() if getattr(options, name) == Options.model_fields[name].default}
-    return options.model_copy(update={**({} if architecture == CLOSED_FORM else free), "architecture": architecture})
 
 
 def scores_of(predictions: Array, y: NDArray[Any], target: Target) -> NDArray[Any]:

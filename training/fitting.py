@@ -1,4 +1,4 @@
-"""The fit of a model with Adam."""
+"""The fit of a model, by Keras."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +10,13 @@ import tensorflow as tf
 
 from service.artifact.card import Target
 from service.artifact.tensors import PREDICTION, Array
-from training import TrainingError
-from training.batches import Batches, batches_of
-from training.checkpoints import Checkpoint
+from training import TrainingError, folds
+from training.batches import MOST_STEPS, batches_of
+from training.checkpoints import Checkpoint, Progress
 from training.data import Dataset, Indices
 from training.evaluate import forward, predict
 from training.options import Options
+from training.plan import Plan
 from training.reports import Report
 from training.scores import compute_metrics
 
@@ -23,14 +24,20 @@ from training.scores import compute_metrics
 Tensor = Any
 #: Maps labels and predictions `(batch, outputs)` to the loss of each sequence, `(batch,)`.
 Losses = Callable[[Tensor, Tensor], Tensor]
-#: Runs some steps of the optimizer; returns the sum of their losses.
-MakeSteps = Callable[[Batches], float]
+#: The error message when memory is short.
+NO_MEMORY = "the fit needs more memory than there is: expected smaller --units or --batch-size"
 
 
 class FitResult(NamedTuple):
-    """The result of a fit. `epoch` is the epoch of the model's weights, from 1; None without epochs.
+    """The result of a fit.
 
-    `history` has the losses and metrics after each epoch, by name.
+    Attributes:
+        sequences: number of fitted sequences.
+        epochs: number of epochs; None for a closed form.
+        epoch: the epoch of the model's weights, from 1; None for a closed form.
+        seconds: duration.
+        history: the losses and metrics after each epoch, by name.
+        plan: the options about learning that were used; None if the model has a closed form.
     """
 
     sequences: int
@@ -38,6 +45,7 @@ class FitResult(NamedTuple):
     epoch: int | None
     seconds: float
     history: Mapping[str, Sequence[float]] = {}
+    plan: Plan | None = None
 
 
 def fit(  # noqa: PLR0913, PLR0917
@@ -48,56 +56,127 @@ def fit(  # noqa: PLR0913, PLR0917
     checkpoint: Checkpoint,
     after_epoch: Callable[[int], None] = lambda _: None,
 ) -> FitResult:
-    """Fit a model in place, on the training data without its last part, the validation data.
+    """Fit a model in place with Keras, on the training data without the validation data.
 
     If there is validation data, the model gets the weights of the epoch with the lowest loss on it. The seed decides
     the order of the sequences. The checkpoint is restored at the start, and saved during the fit. `after_epoch` takes
     the number of finished epochs, and may raise an error to end the fit.
 
     Raises:
-        TrainingError: class weights or patience do not suit the data, or the loss is not finite.
+        TrainingError: class weights or patience do not suit the data, the loss is not finite, or memory is short.
     """
-    fitted = len(dataset.train) - int(len(dataset.train) * options.validation_split)
-    train, validation = dataset.train.take(slice(0, fitted)), dataset.train.take(slice(fitted, None))
+    plan = Plan.of(options, len(dataset.train))
+    train, validation = folds.split(dataset, plan.validation_split, seed)
     if options.patience is not None and not len(validation):
         raise TrainingError(
-            f"--patience needs validation data, got none: --validation-split {options.validation_split} of "
+            f"--patience needs validation data, got none: --validation-split {plan.validation_split} of "
             f"{len(dataset.train):,} sequences"
         )
-    steps = -(-fitted // options.batch_size)
+    steps = -(-len(train) // plan.batch_size)
     weights = class_weights(dataset.target, train.y, options)
-    optimizer = keras.optimizers.Adam(options.learning_rate)
-    optimizer.build(model.trainable_variables)
     losses, run = loss_function(dataset, options), forward(model)
-    make_steps = compile_steps(model, optimizer, losses)
-    best = [tf.Variable(variable.value) for variable in model.trainable_variables]
-    state = [*model.variables, *optimizer.variables, *best]
-
-    progress = checkpoint.restore(state)
-    began = time.perf_counter() - progress.seconds
-    with Report(options, seed, steps, progress) as report:
-        while not progress.is_over(options):
-            for batches in batches_of(train, weights, options.batch_size, (seed, progress.epoch), progress.step):
-                loss = make_steps(batches)
-                progress = progress.after_steps(batches.steps, loss, time.perf_counter() - began)
-                report.add_steps(batches.steps, loss / batches.steps)
-                checkpoint.save_if_due(progress, state)
-            logs = {"loss": progress.loss / steps}
+    fitted = compiled(model, losses, options, plan, steps)
+    watch = Watch(fitted, checkpoint, [tf.Variable(variable.value) for variable in fitted.weights])
+    watch.restore()
+    with Report(options, seed, plan.epochs * steps, watch.progress.epoch * steps + watch.progress.step) as watch.report:
+        while not watch.progress.is_over(plan):
+            epoch, step = watch.progress.epoch, watch.progress.step
+            batches = batches_of(train, weights, plan.batch_size, (seed, epoch), step)
+            try:
+                done = fitted.fit(
+                    batches, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False, callbacks=[watch]
+                )
+            except (tf.errors.ResourceExhaustedError, MemoryError):
+                raise TrainingError(NO_MEMORY) from None
+            logs = {"loss": done.history["loss"][0]}
             if len(validation):
                 predictions = predict(run, validation.x)
                 outcome = compute_metrics(predictions, validation.y, dataset.target)
                 outcome["loss"] = _finite(tf.reduce_mean(losses(validation.y, predictions)))
                 logs |= {f"validation {name}": value for name, value in outcome.items()}
-            progress = progress.after_epoch(logs, time.perf_counter() - began)
-            if progress.best_epoch == progress.epoch:
-                _assign(best, model.trainable_variables)
-            report.end_epoch(progress.epoch, logs)
-            checkpoint.save_if_due(progress, state)
-            after_epoch(progress.epoch)
-    checkpoint.save(progress, state)
-    if progress.best_epoch:
-        _assign(model.trainable_variables, best)
-    return FitResult(fitted, progress.epoch, progress.best_epoch or progress.epoch, progress.seconds, progress.history)
+            watch.end_epoch(logs)
+            after_epoch(watch.progress.epoch)
+    progress = watch.finish()
+    best_epoch = progress.best_epoch or progress.epoch
+    return FitResult(len(train), progress.epoch, best_epoch, progress.seconds, progress.history, plan)
+
+
+def compiled(model: keras.Model, losses: Losses, options: Options, plan: Plan, steps: int) -> keras.Model:
+    """Return the part of a model that gives predictions, with the optimizer of a plan of some steps an epoch.
+
+    A call runs several steps, because it takes longer than a step of a small model. XLA fuses their operations; of
+    convolutions it would take longer to compile than it saves.
+    """
+    if plan.decay:
+        falling = keras.optimizers.schedules.CosineDecay(plan.learning_rate, plan.epochs * steps)
+        optimizer = keras.optimizers.AdamW(falling)
+    else:
+        optimizer = keras.optimizers.Adam(plan.learning_rate)
+    fitted = keras.Model(model.input, model.output[PREDICTION])
+    fitted.compile(
+        optimizer,
+        loss=losses,
+        jit_compile=options.architecture != "inception",
+        steps_per_execution=min(steps, MOST_STEPS),
+    )
+    optimizer.build(fitted.trainable_variables)
+    return fitted
+
+
+class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no types
+    """Shows the progress of a fit, and saves weights and progress together, so that a killed fit continues exactly.
+
+    Keras's BackupAndRestore and EarlyStopping do not suffice: the first writes weights and progress to two files, the
+    second keeps the best weights in memory only.
+    """
+
+    report: Report
+
+    def __init__(self, fitted: keras.Model, checkpoint: Checkpoint, best: Sequence[tf.Variable]) -> None:
+        super().__init__()
+        self._weights, self._best, self._checkpoint = fitted.weights, best, checkpoint
+        self._means = fitted.metrics_variables  # sums over the steps of an epoch
+        self._state = [*fitted.variables, *fitted.optimizer.variables, *best, *self._means]
+        self.progress = Progress()
+
+    def restore(self) -> None:
+        """Restore the saved state, if there is one."""
+        self.progress = self._start = self._checkpoint.restore(self._state)
+        self._of_means = [variable.numpy() for variable in self._means]
+        self._began = time.perf_counter() - self.progress.seconds
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Continue the means of an epoch that was interrupted. Keras has just reset them."""
+        self._start = self.progress
+        if self.progress.step:
+            _assign(self._means, self._of_means)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        """Report steps and save. `batch` is the last step of a call, from 0; in the last call it may be too high."""
+        assert logs is not None
+        steps = min(self._start.step + batch + 1, self.params["steps"] + self._start.step) - self.progress.step
+        loss = _finite(logs["loss"])
+        self.progress = self.progress.after_steps(steps, self._seconds())
+        self.report.add_steps(steps, loss)
+        self._checkpoint.save_if_due(self.progress, self._state)
+
+    def end_epoch(self, logs: Mapping[str, float]) -> None:
+        """Report an epoch and save. The weights are kept if its validation loss is the lowest."""
+        self.progress = self.progress.after_epoch(logs, self._seconds())
+        if self.progress.best_epoch == self.progress.epoch:
+            _assign(self._best, self._weights)
+        self.report.end_epoch(self.progress.epoch, logs)
+        self._checkpoint.save_if_due(self.progress, self._state)
+
+    def finish(self) -> Progress:
+        """Save, set the weights to those of the best epoch, and return the progress."""
+        self._checkpoint.save(self.progress, self._state)
+        if self.progress.best_epoch:
+            _assign(self._weights, self._best)
+        return self.progress
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self._began
 
 
 def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
@@ -124,26 +203,6 @@ def class_weights(target: Target, y: Indices, options: Options) -> Array | None:
     return weights
 
 
-def compile_steps(model: keras.Model, optimizer: keras.optimizers.Optimizer, losses: Losses) -> MakeSteps:
-    """Return steps of the optimizer as one program of XLA, which fuses operations."""
-
-    @tf.function(jit_compile=True)
-    def make_steps(x: Tensor, y: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
-        total, step = 0.0, 0
-        while step < steps:
-            with tf.GradientTape() as tape:
-                # training=True selects the LSTM that XLA can compile.
-                predictions = model(x[step], training=True)[PREDICTION]
-                count = tf.math.count_nonzero(weights[step], dtype=tf.float32)
-                loss = tf.reduce_sum(weights[step] * losses(y[step], predictions)) / tf.maximum(count, 1.0)
-            gradients = tape.gradient(loss, model.trainable_variables)
-            optimizer.apply(gradients, model.trainable_variables)
-            total, step = total + loss, step + 1
-        return total
-
-    return lambda batches: _finite(make_steps(*map(tf.constant, batches)))
-
-
 def loss_function(dataset: Dataset, options: Options) -> Losses:
     """Return the loss of each sequence.
 
@@ -151,7 +210,7 @@ def loss_function(dataset: Dataset, options: Options) -> Losses:
     """
     match dataset.target.task:
         case "binary":
-            return lambda y, predictions: keras.losses.binary_crossentropy(y[:, tf.newaxis], predictions)
+            return lambda y, predictions: keras.losses.binary_crossentropy(tf.reshape(y, (-1, 1)), predictions)
         case "multiclass":
             of_classes: Losses = keras.losses.sparse_categorical_crossentropy
             return of_classes

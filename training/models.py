@@ -18,6 +18,8 @@ Tensor = Any
 
 #: The score of an absent timestep. It is the lowest float32, so that the weight is exactly 0.
 NEVER = float(np.finfo(np.float32).min)
+#: Number of blocks of the inception architecture, and the widths of its convolutions in timesteps.
+INCEPTION_BLOCKS, INCEPTION_WIDTHS = 3, (9, 19, 39)
 
 
 #: The input of the head, `(batch, …)`, and `attention_vec (batch, timesteps, units)`.
@@ -29,7 +31,7 @@ def after_lstm(inputs: Inputs, options: Options) -> Attended:
 
     Source: github.com/philipperemy/keras-attention-mechanism.
     """
-    states = LSTM(options.units, return_sequences=True)(inputs.values)  # (batch, timesteps, units)
+    states = recurrent(inputs, options)  # (batch, timesteps, units)
     weighted, attention_vec = attention_block(states, inputs.present, shared=options.shared_attention)
     return layers.Flatten()(weighted), attention_vec
 
@@ -40,9 +42,10 @@ def before_lstm(inputs: Inputs, options: Options) -> Attended:
     Source: github.com/philipperemy/keras-attention-mechanism.
     """
     weighted, attention_vec = attention_block(inputs.values, inputs.present, shared=options.shared_attention)
-    if inputs.present is None:
-        return LSTM(options.units)(weighted), attention_vec
-    states = LSTM(options.units, return_sequences=True)(weighted)
+    if inputs.present is None and options.layers == 1 and not options.bidirectional:
+        summary = LSTM(options.units)(weighted)  # the original form
+        return layers.Dropout(options.dropout)(summary) if options.dropout else summary, attention_vec
+    states = recurrent(Inputs(weighted, inputs.present), options)
     return last(states, inputs.present), attention_vec
 
 
@@ -51,7 +54,7 @@ def additive(inputs: Inputs, options: Options) -> Attended:
 
     Source: Bahdanau, Cho and Bengio, arXiv 1409.0473.
     """
-    states = LSTM(options.units, return_sequences=True)(inputs.values)  # (batch, timesteps, units)
+    states = recurrent(inputs, options)  # (batch, timesteps, units)
     query = last(states, inputs.present)  # (batch, units)
     keys = layers.Dense(options.units)(states)
     projected = layers.Dense(options.units, use_bias=False)(query)[:, np.newaxis]  # (batch, 1, units)
@@ -64,11 +67,38 @@ def multiplicative(inputs: Inputs, options: Options) -> Attended:
 
     Source: Luong, Pham and Manning, arXiv 1508.04025, under the name "general".
     """
-    states = LSTM(options.units, return_sequences=True)(inputs.values)  # (batch, timesteps, units)
+    states = recurrent(inputs, options)  # (batch, timesteps, units)
     query = last(states, inputs.present)  # (batch, units)
-    keys = layers.Dense(options.units, use_bias=False)(states)
+    keys = layers.Dense(states.shape[-1], use_bias=False)(states)
     scores = ops.sum(keys * query[:, np.newaxis], axis=-1, keepdims=True)  # (batch, timesteps, 1)
     return _summed(states, query, weights_over_time(scores, inputs.present))
+
+
+def inception(inputs: Inputs, options: Options) -> Attended:
+    """Build additive attention over the features of convolutions of several widths, one distribution.
+
+    The score is v·tanh(W h + b). Absent timesteps are 0 before each convolution, so that they add nothing.
+
+    Sources: Ismail Fawaz and others, arXiv 1909.04939, for the convolutions; Lin and others, arXiv 1703.03130, for
+    the attention.
+    """
+    x = shortcut = inputs.values
+    filters = max(1, options.units // 2)
+    for _ in range(INCEPTION_BLOCKS):
+        narrow = layers.Conv1D(options.units, 1, use_bias=False)(x)
+        branches = [
+            layers.Conv1D(filters, min(width, 2 * x.shape[1] - 1), padding="same", use_bias=False)(narrow)
+            for width in INCEPTION_WIDTHS
+        ]
+        pooled = layers.MaxPooling1D(3, strides=1, padding="same")(x)
+        branches.append(layers.Conv1D(filters, 1, use_bias=False)(pooled))
+        x = _only_present(layers.ReLU()(layers.BatchNormalization()(layers.Concatenate()(branches))), inputs.present)
+    shortcut = layers.BatchNormalization()(layers.Conv1D(x.shape[-1], 1, use_bias=False)(shortcut))
+    x = _only_present(layers.ReLU()(layers.Add()([x, shortcut])), inputs.present)
+    hidden = layers.Dense(options.units, activation="tanh")(x)
+    attention_vec = weights_over_time(layers.Dense(1, use_bias=False)(hidden), inputs.present)
+    summary = ops.sum(x * attention_vec, axis=1)
+    return layers.Dropout(options.dropout)(summary) if options.dropout else summary, attention_vec
 
 
 #: The architectures that gradients fit. `training.minirocket` builds and fits its own.
@@ -77,6 +107,7 @@ ARCHITECTURES: Mapping[ArchitectureChoice, Callable[[Inputs, Options], Attended]
     "before_lstm": before_lstm,
     "additive": additive,
     "multiplicative": multiplicative,
+    "inception": inception,
 }
 
 
@@ -92,6 +123,41 @@ def build(dataset: Dataset, options: Options) -> keras.Model:
     return keras.Model(
         sequence, {PREDICTION: predicted(joined(summary, inputs), dataset), ATTENTION_VEC: attention_vec}
     )
+
+
+def recurrent(inputs: Inputs, options: Options) -> Tensor:
+    """Return the states of the last of some LSTMs on top of each other, `(batch, timesteps, units)`.
+
+    If bidirectional, a second one reads each sequence from its last present timestep, and its states are added as
+    further units.
+    """
+    values = inputs.values
+    for _ in range(options.layers):
+        states = LSTM(options.units, return_sequences=True)(values)
+        if options.bidirectional:
+            backwards = LSTM(options.units, return_sequences=True)(_reversed(values, inputs.present))
+            backwards = _reversed(backwards, inputs.present)
+            states = layers.Concatenate()([states, backwards])
+        values = layers.Dropout(options.dropout)(states) if options.dropout else states
+    return values
+
+
+def _reversed(values: Tensor, present: Tensor | None) -> Tensor:
+    """Reverse sequences `(batch, timesteps, units)` up to the last present timestep; what follows becomes 0.
+
+    It is a product with a matrix of 0 and 1, because ONNX Runtime has no other reversal of each sequence by its length.
+    """
+    timesteps = values.shape[1]
+    sums = np.add.outer(np.arange(timesteps), np.arange(timesteps)).astype(np.float32)  # (timesteps, timesteps)
+    if present is None:
+        return ops.matmul((sums == timesteps - 1).astype(np.float32), values)
+    counting = np.arange(1, timesteps + 1, dtype=np.float32)[:, np.newaxis]
+    lengths = ops.max(ops.cast(present, values.dtype) * counting, axis=1, keepdims=True)  # (batch, 1, 1)
+    return ops.matmul(ops.cast(ops.equal(sums, lengths - 1), values.dtype), values)
+
+
+def _only_present(values: Tensor, present: Tensor | None) -> Tensor:
+    return values if present is None else values * ops.cast(present, values.dtype)
 
 
 def attention_block(inputs: Tensor, present: Tensor | None, *, shared: bool) -> tuple[Tensor, Tensor]:

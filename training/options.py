@@ -21,9 +21,9 @@ from training import TrainingError
 from training.command_line import flag_of, is_tuple, read_arguments
 from training.messages import did_you_mean
 
-Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "minirocket"]
+Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "inception", "minirocket"]
 ArchitectureChoice = Literal[Architecture, "auto"]
-Loss = Literal["mean_squared_error", "mean_absolute_error"]
+Loss = Literal["mean_squared_error", "mean_absolute_error", "huber"]
 #: The sources of synthetic data.
 SYNTHETIC = ("recurrent", "add-two-numbers", "find-max")
 TaskChoice = Literal["auto", "classification", "regression", "multilabel"]
@@ -104,7 +104,8 @@ class Options(CommandLine):
             "encoding", "missing", "date_format", "header",
         ),
         "Learning": (
-            "architecture", "budget", "shared_attention", "units", "epochs", "batch_size", "learning_rate", "patience",
+            "architecture", "budget", "shared_attention", "units", "layers", "bidirectional", "dropout", "epochs",
+            "batch_size", "learning_rate", "patience",
             "loss", "balanced", "class_weight", "validation_split", "seed", "resume", "tensorboard",
         ),
         "Judging": ("repeats", "publish_anyway"),
@@ -116,8 +117,8 @@ class Options(CommandLine):
         None,
         description="auto (the default for your data) tries several on parts of the training data. after_lstm (the "
         "default for synthetic data) and before_lstm: attention over the states or the inputs of an LSTM, with one "
-        "distribution per unit; additive (Bahdanau) or multiplicative (Luong): one distribution; minirocket: over the "
-        "evidence of fixed kernels, fitted in seconds",
+        "distribution per unit; additive (Bahdanau) or multiplicative (Luong): one distribution; inception: over the "
+        "features of convolutions; minirocket: over the evidence of fixed kernels, fitted in seconds",
     )
     shared_attention: bool = Field(
         default=False, description="after_lstm, before_lstm: all units use the mean of their distributions"
@@ -185,28 +186,48 @@ class Options(CommandLine):
         None, pattern=NAME_PATTERN, description="name of the model; the architecture's name if absent"
     )
     artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
-    epochs: int = Field(1, ge=1, description="passes over the training data")
-    batch_size: int = Field(128, ge=1, description="sequences in one step of the optimizer")
+    epochs: int | None = Field(
+        None,
+        ge=1,
+        description="passes over the training data, at most; without it, a number that suits the data (synthetic: 1)",
+    )
+    batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="sequences in one step of the optimizer; without it, 16 to 128, more for more data "
+        "(synthetic: 128)",
+    )
     patience: int | None = Field(
-        None, ge=1, description="stop after this number of epochs without a lower loss on the validation data"
+        None,
+        ge=1,
+        description="stop after this number of epochs without a lower loss on the validation data; without it and "
+        "--epochs, a fifth of the epochs (synthetic: no early end)",
     )
     loss: Loss = Field(
         "mean_squared_error",
         description="regression: loss to minimise, in units of each number's standard deviation; mean_absolute_error "
-        "is less sensitive to outliers",
+        "and huber are less sensitive to outliers",
     )
     balanced: bool = Field(default=False, description="give all classes the same total weight")
     class_weight: dict[str, PositiveFloat] = Field(
         default={}, description="CLASS=WEIGHT: weight of each sequence of a class, once for each class; 1 if absent"
     )
-    learning_rate: float = Field(0.001, gt=0, description="step size of Adam")
-    units: int = Field(32, ge=1, description="units of the LSTM")
-    validation_split: float = Field(
-        0.1,
+    learning_rate: float | None = Field(
+        None,
+        gt=0,
+        description="constant step size of Adam; without it, one that falls from 0.003 to 0, with AdamW (synthetic: "
+        "constant, 0.001)",
+    )
+    units: int = Field(32, ge=1, description="units of the LSTM, or filters of inception")
+    layers: int = Field(1, ge=1, description="LSTMs on top of each other")
+    bidirectional: bool = Field(default=False, description="a second LSTM reads each sequence from its end")
+    dropout: float = Field(0.0, ge=0, lt=1, description="fraction of the LSTM's outputs that each step leaves out")
+    validation_split: float | None = Field(
+        None,
         ge=0,
         lt=1,
         description="fraction of the training data that is not fitted but validated on after each epoch; the epoch "
-        "with the lowest loss on it is published",
+        "with the lowest loss on it is published; without it, 0.1, or 0 for fewer than 100 sequences of your data",
     )
     test_split: float = Field(0.2, gt=0, lt=1, description="files: fraction to hold out for the card's metrics")
     budget: float = Field(

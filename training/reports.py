@@ -6,17 +6,16 @@ from typing import Self
 import tensorflow as tf
 from tqdm import tqdm
 
-from training.checkpoints import Progress
 from training.options import Options
 
 
 class Report:
-    """The progress bar and the logs of one fit of `steps` steps an epoch. A context manager."""
+    """The progress bar and the logs of one fit of some steps, of which some were done before. A context manager."""
 
-    def __init__(self, options: Options, seed: int, steps: int, progress: Progress) -> None:
+    def __init__(self, options: Options, seed: int, steps: int, done: int) -> None:
         self._bar = tqdm(
-            total=options.epochs * steps,
-            initial=progress.epoch * steps + progress.step,
+            total=steps,
+            initial=done,
             desc="training" if options.repeats == 1 else f"training, seed {seed}",
             unit="step",
             dynamic_ncols=True,
@@ -34,7 +33,7 @@ class Report:
             self._writer.close()
 
     def add_steps(self, steps: int, loss: float) -> None:
-        """Report some finished steps and their mean loss."""
+        """Report some finished steps, and the mean loss of the epoch so far."""
         self._bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
         self._bar.update(steps)
 

@@ -4,6 +4,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from service.artifact.card import Judgement, ModelCard, Repeats, TrainingRecord, Trial
 from training import TrainingError, export, fitting, minirocket, models
@@ -86,7 +86,6 @@ def _fit(
 ) -> tuple[keras.Model, fitting.FitResult]:
     keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
     if options.architecture == "minirocket":
         return minirocket.fit(dataset, options, seed)
     model = models.build(dataset, options)
@@ -134,6 +133,7 @@ def _card(
         repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),
+            plan=asdict(fitted.plan) if fitted.plan else {},
             libraries={name: version(name) for name in LIBRARIES},
             sequences=fitted.sequences,
             parameters=sum(math.prod(weight.shape) for weight in model.trainable_weights),

@@ -310,6 +310,11 @@ class TrainingRecord(CardPart):
         description="Losses and metrics after each epoch, by name.",
         examples=[{"loss": [0.61, 0.22], "validation loss": [0.35, 0.2]}],
     )
+    plan: dict[str, JsonValue] = Field(
+        default={},
+        description="Options about learning that the fit used: given by the person, or chosen for the data.",
+        examples=[{"epochs": 150, "batch_size": 16, "learning_rate": 0.003}],
+    )
 
 
 class Trial(CardPart):
