@@ -72,7 +72,8 @@ def test_columns_are_separated_by_commas_or_repeated() -> None:
         (["--epochs", "0"], '--epochs: expected a number of at least 1, got "0"'),
         (
             ["--architecture", "gru"],
-            "--architecture: expected 'after_lstm', 'before_lstm', 'additive', 'multiplicative' or 'inception', got \"gru\"",
+            "--architecture: expected 'after_lstm', 'before_lstm', 'additive', 'multiplicative' or 'inception', got "
+            '"gru"',
         ),
         (["--name", "../outside"], "--name: expected text that matches ^[A-Za-z0-9]"),
         (["--name", ".hidden"], "--name: expected text that matches ^[A-Za-z0-9]"),
