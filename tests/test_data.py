@@ -1,5 +1,6 @@
 """Subsets and scales are the same for sequences in memory and on disk."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from service.artifact.tensors import Array
+from tests.samples import TWO_NUMBERS, dataset
 from training import data
 from training.data import Indices, LabelledSequences, Scale, Subset, mean_sequence
 
@@ -119,3 +121,16 @@ def test_the_mean_sequence_is_numpys_however_it_is_read(x: Array, values_at_a_ti
             if present.size:
                 assert mean[t, feature] == pytest.approx(present.mean(), abs=1e-9)
                 break
+
+
+def test_outliers_do_not_move_a_robust_scale() -> None:
+    """The scale is that of the other numbers; a number that is nearly constant has its standard deviation."""
+    y = np.random.default_rng(0).normal(10, 3, (4000, 2)).astype(np.float32)
+    y[::50, 0] = 1e8
+    y[:, 1] = 7
+    y[0, 1] = 8
+    numbers = dataset(np.zeros((4000, 1, 1)), y, TWO_NUMBERS, scaled=True)
+    scale = replace(numbers, robust=True).target_scale
+    np.testing.assert_allclose([scale.mean[0], scale.deviation[0]], [10, 3], rtol=0.05)
+    assert scale.deviation[1] == pytest.approx(y[:, 1].std(), rel=1e-4)
+    assert numbers.target_scale.deviation[0] > 1e7

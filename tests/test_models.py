@@ -1,21 +1,27 @@
 """The architectures: the two original ones layer for layer, all formulas, and absent timesteps."""
 
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import onnx
 import pytest
+import tensorflow as tf
 from hypothesis import given, settings
 from keras import layers
 
 from service.artifact.card import Target
+from service.artifact.graphs import ONNX_CONTROL
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
 from tests.samples import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS, dataset
 from tests.sequences import sequences_with_gaps
 from training.evaluate import forward
-from training.models import ARCHITECTURES, attention_block, build, last, weights_over_time
+from training.lowering import TOLERANCE, write_lowering
+from training.models import ARCHITECTURES, attention_block, build, last, recurrent, weights_over_time
 from training.options import Architecture, Options
+from training.preparation import Inputs
 
 X = np.random.default_rng(0).standard_normal((64, 20, 2)).astype(np.float32)
 ALL = tuple(ARCHITECTURES)
@@ -195,17 +201,61 @@ def test_masks_change_nothing_without_gaps(architecture: Architecture, shared: b
         np.testing.assert_allclose(got[name], output, rtol=0, atol=1e-6)
 
 
-@pytest.fixture(scope="module", params=VARIANTS, ids=lambda variant: f"{variant[0]}-{variant[1]}")
+#: Forms of the recurrent architectures.
+FORMS: list[dict[str, Any]] = [
+    {"bidirectional": True},
+    {"architecture": "additive", "layers": 2, "bidirectional": True},
+    {"architecture": "before_lstm", "layers": 2, "dropout": 0.5},
+]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[*({"architecture": name, "shared_attention": shared} for name, shared in VARIANTS), *FORMS],
+    ids=lambda form: "-".join(map(str, form.values())),
+)
 def masked_model(request: pytest.FixtureRequest) -> Any:
     """Return the forward pass of an untrained model for sequences with gaps, with large weights."""
-    architecture, shared = request.param
     keras.utils.set_random_seed(0)
-    options = Options(architecture=architecture, shared_attention=shared, units=4)
+    options = Options(**request.param, units=4)
     x = np.random.default_rng(0).standard_normal((50, 6, 3)) * 3 + 1
     x[::2, 4:] = np.nan
     model = build(dataset(x, variable_length=True, missing_values=True, scaled=True), options)
-    model.set_weights([np.random.default_rng(1).standard_normal(weight.shape) for weight in model.get_weights()])
+    values = [np.random.default_rng(1).standard_normal(weight.shape) for weight in model.weights]
+    # a convolution adds hundreds of products, and a variance is positive
+    values = [one / np.sqrt(one[..., 0].size) if one.ndim == 3 else one for one in values]
+    pairs = zip(model.weights, values, strict=True)
+    model.set_weights([np.abs(value) + 0.5 if "variance" in weight.path else value for weight, value in pairs])
     return forward(model)
+
+
+def test_a_bidirectional_lstm_reads_each_sequence_from_its_last_timestep() -> None:
+    """The backward states are those of the reversed sequence, and 0 after its end."""
+    options = Options(units=3, bidirectional=True)
+    values, present = keras.Input((5, 2)), keras.Input((5, 1), dtype="bool")
+    model = keras.Model([values, present], recurrent(Inputs(values, present), options))
+    x = np.random.default_rng(0).standard_normal((2, 5, 2)).astype(np.float32)
+    there = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)[..., np.newaxis]
+    states = model([x * there, there]).numpy()
+    backwards, _ = (layer for layer in model.layers if isinstance(layer, layers.LSTM))  # the deepest comes first
+    np.testing.assert_allclose(states[:1, :3, 3:], backwards(x[:1, 2::-1])[:, ::-1], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(states[1:, :, 3:], backwards(x[1:, ::-1])[:, ::-1], rtol=0, atol=1e-6)
+    assert (states[0, 3:, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("form", [{"architecture": "inception"}, *FORMS], ids=lambda form: "-".join(map(str, form)))
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_lowering_computes_the_same(form: dict[str, Any], gaps: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Outputs differ by at most 1e-5, and no operator is a loop, whose time has no bound."""
+    x = X[:8, :6].copy()
+    if gaps:
+        x[::2, 4:] = np.nan
+    model = build(dataset(x, variable_length=gaps, scaled=True), Options(**form, units=4))
+    specification = tf.TensorSpec((None, 6, 2), tf.float32, name=SEQUENCE)
+    attend = tf.function(lambda sequence: model(sequence, training=False), input_signature=[specification])
+    assert write_lowering(attend, tmp_path / "model.onnx", x, BINARY) <= TOLERANCE
+    kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert not kinds & ONNX_CONTROL
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -139,6 +140,7 @@ class Dataset:
             are the last sequences, and nothing is shuffled across a split.
         hints: sentences on choices that were made for the person, for the summary and the card.
         table: how the source's table was read, for the card; None for a source of another kind.
+        robust: whether numbers to predict are scaled by median and quartiles, which outliers do not move.
     """
 
     train: LabelledSequences
@@ -154,14 +156,22 @@ class Dataset:
     ordered: bool = False
     hints: tuple[str, ...] = ()
     table: TableFormat | None = None
+    robust: bool = False
 
     @property
     def target_scale(self) -> Scale:
-        """The scale of the numbers to fit. The deviation is 1 for a constant number and for synthetic data."""
+        """The scale of the numbers to fit. The deviation is 1 for a constant number and for synthetic data.
+
+        If robust, it is the median and the distance of the quartiles, in units of that of a normal distribution.
+        """
         outputs = self.train.y.shape[1]
         if self.scale is None:
             return Scale(np.zeros(outputs), np.ones(outputs))
         scale = Scale.of(self.train.y[:, np.newaxis])
+        if self.robust:
+            low, median, high = np.quantile(self.train.y.astype(np.float64), [0.25, 0.5, 0.75], axis=0)
+            spread = (high - low) / (2 * NormalDist().inv_cdf(0.75))
+            scale = Scale(median, np.where(spread > 0, spread, scale.deviation))
         return Scale(scale.mean, np.where(scale.deviation > 0, scale.deviation, 1.0))
 
 

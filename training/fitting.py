@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from service.artifact.card import Target
 from service.artifact.tensors import PREDICTION, Array
-from training import TrainingError, folds
-from training.batches import MOST_STEPS, batches_of
+from training import TrainingError, batches, folds
 from training.checkpoints import Checkpoint, Progress
 from training.data import Dataset, Indices
 from training.evaluate import forward, predict
@@ -81,10 +80,10 @@ def fit(  # noqa: PLR0913, PLR0917
     with Report(options, seed, plan.epochs * steps, watch.progress.epoch * steps + watch.progress.step) as watch.report:
         while not watch.progress.is_over(plan):
             epoch, step = watch.progress.epoch, watch.progress.step
-            batches = batches_of(train, weights, plan.batch_size, (seed, epoch), step)
+            epoch_data = batches.batches_of(train, weights, plan.batch_size, (seed, epoch), step)
             try:
                 done = fitted.fit(
-                    batches, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False, callbacks=[watch]
+                    epoch_data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False, callbacks=[watch]
                 )
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 raise TrainingError(NO_MEMORY) from None
@@ -117,7 +116,7 @@ def compiled(model: keras.Model, losses: Losses, options: Options, plan: Plan, s
         optimizer,
         loss=losses,
         jit_compile=options.architecture != "inception",
-        steps_per_execution=min(steps, MOST_STEPS),
+        steps_per_execution=min(steps, batches.MOST_STEPS),
     )
     optimizer.build(fitted.trainable_variables)
     return fitted
@@ -154,11 +153,13 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]  # Keras ships no t
     def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
         """Report steps and save. `batch` is the last step of a call, from 0; in the last call it may be too high."""
         assert logs is not None
-        steps = min(self._start.step + batch + 1, self.params["steps"] + self._start.step) - self.progress.step
+        of_epoch = self._start.step + self.params["steps"]
+        steps = min(self._start.step + batch + 1, of_epoch) - self.progress.step
         loss = _finite(logs["loss"])
         self.progress = self.progress.after_steps(steps, self._seconds())
         self.report.add_steps(steps, loss)
-        self._checkpoint.save_if_due(self.progress, self._state)
+        if self.progress.step < of_epoch:  # a fit cannot resume without a step; the end of the epoch comes next
+            self._checkpoint.save_if_due(self.progress, self._state)
 
     def end_epoch(self, logs: Mapping[str, float]) -> None:
         """Report an epoch and save. The weights are kept if its validation loss is the lowest."""

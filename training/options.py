@@ -206,7 +206,7 @@ class Options(CommandLine):
     loss: Loss = Field(
         "mean_squared_error",
         description="regression: loss to minimise, in units of each number's standard deviation; mean_absolute_error "
-        "and huber are less sensitive to outliers",
+        "and huber are less sensitive to outliers, and scale numbers by their quartiles",
     )
     balanced: bool = Field(default=False, description="give all classes the same total weight")
     class_weight: dict[str, PositiveFloat] = Field(

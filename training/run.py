@@ -4,7 +4,7 @@ import logging
 import math
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -43,6 +43,7 @@ def run(options: Options, dataset: Dataset) -> Path:
             the lowering differs from the model.
         OSError: the version cannot be written.
     """
+    dataset = replace(dataset, robust=options.loss != "mean_squared_error")
     home = options.artifacts / options.model_name
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):
