@@ -128,6 +128,15 @@ def test_a_wide_table_has_one_column_for_a_static_feature() -> None:
     np.testing.assert_array_equal(decode_csv_table(b"age,a@x,a@y,a@z\n7,1,,2\n", described, 9).array, array[:1])
 
 
+def test_a_long_table_may_have_a_static_value_on_one_row_of_a_sequence() -> None:
+    """It counts at each timestep that has another value; a sequence without it has none."""
+    table = TableFormat(sequence_column="id", timestep_column="day")
+    described = card(timesteps=3, feature_labels=("a", "age"), static_labels=("age",), table=table, **ANY)
+    array, _ = decode_csv_table(b"id,day,a,age\np,1,1,\np,2,,30\np,3,4,\nq,1,,50\nq,2,2,\nr,1,1,\n", described, 9)
+    none = [math.nan, math.nan]
+    np.testing.assert_array_equal(array, [[[1, 30], none, [4, 30]], [none, [2, 50], none], [[1, math.nan], none, none]])
+
+
 def test_records_and_split_are_the_same_table() -> None:
     """MLflow's client writes both, with NaN for a missing value."""
     rows: list[dict[str, Any]] = [

@@ -360,14 +360,11 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
     if layout.wide:
         row_of = np.arange(len(rows.numbers)).repeat(card.timesteps)  # of each timestep
         steps = rows.values.reshape(-1, card.features)
-        if card.static_labels:  # they have values at the present timesteps only
-            static = np.isin(card.feature_labels, card.static_labels)
-            without = np.isnan(steps[:, ~static]).all(axis=1) & (not static.all())
-            steps[without] = np.nan
         lengths = np.full(len(rows.numbers), card.timesteps)
     else:
         steps, row_of, lengths = _timesteps(table, layout, rows, format_of(card))
     starts = np.cumsum(lengths) - lengths
+    _complete_static(steps, starts, lengths, card)
     first_rows = row_of[starts]
     if card.variable_length:  # a sequence ends with its last value
         present = np.where(np.isnan(steps).all(axis=1), -1, np.arange(len(steps)))
@@ -392,6 +389,23 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
         first = rows.numbers[first_rows[empty.argmax()]]
         raise InvalidInput(f"{table.place(first)}: expected a sequence of at least one value, got none")
     return padded
+
+
+def _complete_static(
+    steps: NDArray[np.float64], starts: NDArray[np.intp], lengths: NDArray[np.intp], card: ModelCard
+) -> None:
+    """Give static features their value at each timestep that has other values, and none at any other timestep.
+
+    One row of a sequence may have the value, as in training.
+    """
+    static = np.isin(card.feature_labels, card.static_labels)
+    for feature in np.flatnonzero(static):
+        values = steps[:, feature]
+        known = np.where(np.isnan(values), len(steps), np.arange(len(steps)))
+        first = np.minimum(np.minimum.reduceat(known, starts), starts + lengths - 1)  # of the rows with a value
+        steps[:, feature] = np.where(np.isnan(values), values[first].repeat(lengths), values)
+    if static.any() and not static.all():
+        steps[np.isnan(steps[:, ~static]).all(axis=1)] = np.nan
 
 
 def _wrong_cell(  # noqa: PLR0913, PLR0917 - private
