@@ -112,6 +112,22 @@ def test_the_decimal_mark_and_the_words_for_none_are_the_training_s() -> None:
         of_csv("9:00;10:00;11:00\n1.5;2;3\n", described)
 
 
+@pytest.mark.parametrize("before", ["# of the ward\n", "sep=;\n", "\n# x\n#b;c\n"])
+def test_remarks_may_stand_before_the_names(before: str) -> None:
+    """The lines of messages count them; a column may begin with a number sign, too."""
+    described = card(timesteps=2, feature_labels=("#a", "b"), training=record())
+    assert of_csv(before + "#a;b\n1;2\n3;4\n", described) == [[[1, 2], [3, 4]]]
+    with pytest.raises(InvalidInput, match=rf"line {before.count(chr(10)) + 1}: missing column 'b'"):
+        of_csv(before + "#a;c\n1;2\n", described)
+
+
+def test_true_and_false_are_one_and_zero() -> None:
+    """They are as in training."""
+    assert of_csv("a,b\nTrue,false\nFALSE,2\n", card(timesteps=2, feature_labels=("a", "b"), training=record())) == [
+        [[1, 0], [0, 2]]
+    ]
+
+
 def test_a_wide_table_has_one_column_for_a_static_feature() -> None:
     """Its value is that of each timestep that has another value."""
     described = card(

@@ -107,7 +107,7 @@ def _sequences(tables: list[Table], columns: Columns, options: Options) -> Sourc
         locate=locate,
         fitted=counts[0] if len(tables) > 1 else None,
         groups=None if columns.group is None else _codes(groups.array(first)),
-        categories=columns.categories,
+        categories={name: columns.categories[name] for name in features if name in columns.categories},
         static_labels=static,
         hints=tuple(hints),
         table=_format(first, columns, features, timing, options),
