@@ -128,6 +128,16 @@ def test_true_and_false_are_one_and_zero() -> None:
     ]
 
 
+def test_the_character_between_thousands_is_the_training_s() -> None:
+    """In another dialect it may be the decimal mark."""
+    table = TableFormat(delimiter=";", decimal=",", thousands=".")
+    described = card(timesteps=1, feature_labels=("a", "b"), table=table, missing_values=True)
+    ((row,),) = of_csv("a;b\n1.234.567,5;.\n", described)
+    assert row[0] == 1234567.5
+    assert math.isnan(row[1])
+    assert of_csv("a,b\n1.25,2\n", described) == [[[1.25, 2]]]
+
+
 def test_a_wide_table_has_one_column_for_a_static_feature() -> None:
     """Its value is that of each timestep that has another value."""
     described = card(

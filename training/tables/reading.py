@@ -235,6 +235,7 @@ def _format(
         other_columns=tuple(table.given_name(name) for name in table.names if name not in used),
         delimiter=table.text.delimiter if table.text else ",",
         decimal="," if table.decimal == "," else ".",
+        thousands=table.thousands[:1],
         missing=options.missing or (),
     )
 

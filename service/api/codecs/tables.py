@@ -162,7 +162,13 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
             yield line, cells
 
     comma = table_format.decimal == "," and delimiter != ","
-    numbers = partial(_text_numbers, missing=MISSING.union(table_format.missing), decimal="," if comma else ".")
+    numbers = partial(
+        _text_numbers,
+        missing=MISSING.union(table_format.missing),
+        decimal="," if comma else ".",
+        # Another delimiter is another dialect, in which the character may be the decimal mark.
+        thousands=table_format.thousands if delimiter == table_format.delimiter else "",
+    )
     return Table(columns, checked(), f"line {head}", "line {}".format, numbers)
 
 
@@ -226,9 +232,11 @@ def _json_numbers(cells: Sequence[Any]) -> list[float]:
     return [math.nan if cell is None else float(cell) for cell in cells]
 
 
-def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str) -> list[float]:
+def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str, thousands: str) -> list[float]:
+    if thousands:
+        cells = [cell if cell.strip() in missing else cell.replace(thousands, "") for cell in cells]
     if decimal == ",":
-        if any("." in cell for cell in cells):
+        if any("." in cell and cell.strip() not in missing for cell in cells):
             raise ValueError
         cells = [cell.replace(",", ".") for cell in cells]
     if any("_" in cell or not cell.isascii() for cell in cells):  # Python reads more than CSV has
