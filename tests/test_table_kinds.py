@@ -233,6 +233,13 @@ def test_text_is_a_category(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.x[:][..., 0], [[1, 0], [NAN, 1]])
 
 
+def test_a_wide_table_has_one_category_for_all_timesteps_of_a_feature(tmp_path: Path) -> None:
+    """Its name is the feature's, as the card knows no columns of the table."""
+    loaded = read(tmp_path, "c@0,c@1,y\nred,blue,a\nblue,green,b\n", **WIDE)
+    assert loaded.categories == {"c": ("blue", "green", "red")}
+    assert loaded.x[:][..., 0].tolist() == [[2, 0], [0, 1]]
+
+
 def test_an_unknown_category_of_the_second_table_has_its_own_index(tmp_path: Path) -> None:
     """It is the number of the values."""
     (tmp_path / "test.csv").write_text(long([("p", 0, "new", "a"), ("p", 1, "low", "a")]))

@@ -112,6 +112,32 @@ def test_the_decimal_mark_and_the_words_for_none_are_the_training_s() -> None:
         of_csv("9:00;10:00;11:00\n1.5;2;3\n", described)
 
 
+@pytest.mark.parametrize("before", ["# of the ward\n", "sep=;\n", "\n# x\n#b;c\n"])
+def test_remarks_may_stand_before_the_names(before: str) -> None:
+    """The lines of messages count them; a column may begin with a number sign, too."""
+    described = card(timesteps=2, feature_labels=("#a", "b"), training=record())
+    assert of_csv(before + "#a;b\n1;2\n3;4\n", described) == [[[1, 2], [3, 4]]]
+    with pytest.raises(InvalidInput, match=rf"line {before.count(chr(10)) + 1}: missing column 'b'"):
+        of_csv(before + "#a;c\n1;2\n", described)
+
+
+def test_true_and_false_are_one_and_zero() -> None:
+    """They are as in training."""
+    assert of_csv("a,b\nTrue,false\nFALSE,2\n", card(timesteps=2, feature_labels=("a", "b"), training=record())) == [
+        [[1, 0], [0, 2]]
+    ]
+
+
+def test_the_character_between_thousands_is_the_training_s() -> None:
+    """In another dialect it may be the decimal mark."""
+    table = TableFormat(delimiter=";", decimal=",", thousands=".")
+    described = card(timesteps=1, feature_labels=("a", "b"), table=table, missing_values=True)
+    ((row,),) = of_csv("a;b\n1.234.567,5;.\n", described)
+    assert row[0] == 1234567.5
+    assert math.isnan(row[1])
+    assert of_csv("a,b\n1.25,2\n", described) == [[[1.25, 2]]]
+
+
 def test_a_wide_table_has_one_column_for_a_static_feature() -> None:
     """Its value is that of each timestep that has another value."""
     described = card(
@@ -126,6 +152,15 @@ def test_a_wide_table_has_one_column_for_a_static_feature() -> None:
     nothing = [math.nan, math.nan]
     np.testing.assert_array_equal(array, [[[1, 7], nothing, [2, 7]], [[3, 8], [4, 8], nothing]])
     np.testing.assert_array_equal(decode_csv_table(b"age,a@x,a@y,a@z\n7,1,,2\n", described, 9).array, array[:1])
+
+
+def test_a_long_table_may_have_a_static_value_on_one_row_of_a_sequence() -> None:
+    """It counts at each timestep that has another value; a sequence without it has none."""
+    table = TableFormat(sequence_column="id", timestep_column="day")
+    described = card(timesteps=3, feature_labels=("a", "age"), static_labels=("age",), table=table, **ANY)
+    array, _ = decode_csv_table(b"id,day,a,age\np,1,1,\np,2,,30\np,3,4,\nq,1,,50\nq,2,2,\nr,1,1,\n", described, 9)
+    none = [math.nan, math.nan]
+    np.testing.assert_array_equal(array, [[[1, 30], none, [4, 30]], [none, [2, 50], none], [[1, math.nan], none, none]])
 
 
 def test_records_and_split_are_the_same_table() -> None:

@@ -105,6 +105,7 @@ class TableFormat(CardPart):
     )
     delimiter: str = Field(",", min_length=1, max_length=1, description="Character between the cells of a row.")
     decimal: Literal[".", ","] = Field(".", description="Decimal mark of the numbers.")
+    thousands: str = Field("", max_length=1, description="Character between the thousands of the numbers, if any.")
     missing: tuple[str, ...] = Field(
         default=(), description="Words for a missing value, beside those that the service knows.", examples=[["-9"]]
     )

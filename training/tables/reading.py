@@ -107,7 +107,7 @@ def _sequences(tables: list[Table], columns: Columns, options: Options) -> Sourc
         locate=locate,
         fitted=counts[0] if len(tables) > 1 else None,
         groups=None if columns.group is None else _codes(groups.array(first)),
-        categories=columns.categories,
+        categories={name: columns.categories[name] for name in features if name in columns.categories},
         static_labels=static,
         hints=tuple(hints),
         table=_format(first, columns, features, timing, options),
@@ -235,6 +235,7 @@ def _format(
         other_columns=tuple(table.given_name(name) for name in table.names if name not in used),
         delimiter=table.text.delimiter if table.text else ",",
         decimal="," if table.decimal == "," else ".",
+        thousands=table.thousands[:1],
         missing=options.missing or (),
     )
 

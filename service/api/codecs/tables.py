@@ -30,6 +30,10 @@ from service.problems import kind_of, shown
 
 #: Text in a cell that means a missing value, as training reads it.
 MISSING: Final = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."))
+#: Starts of lines that may stand before the names of the columns: comments, and the delimiter of a spreadsheet.
+REMARKS: Final = ("#", "sep=")
+#: Words for 1 and 0.
+TRUTH: Final = {"True": "1", "true": "1", "TRUE": "1", "False": "0", "false": "0", "FALSE": "0"}
 #: Characters that may stand between the cells of a row. The first is what others are compared with.
 DELIMITERS: Final = (",", ";", "\t", "|")
 #: Most characters that a name in the first line has, on average, where the delimiter is found.
@@ -143,7 +147,10 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     table_format = format_of(card)
     delimiter = _delimiter(text, card, table_format, most)
     rows = _csv_rows(text, delimiter, most)
-    _, names = next(rows, (0, []))
+    expected = _expected_names(card)
+    head, names = next(rows, (0, []))
+    while names and names[0].startswith(REMARKS) and expected.isdisjoint(map(str.strip, names)):
+        head, names = next(rows, (0, []))
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
     columns = [name.strip() for name in names]
@@ -155,24 +162,36 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
             yield line, cells
 
     comma = table_format.decimal == "," and delimiter != ","
-    numbers = partial(_text_numbers, missing=MISSING.union(table_format.missing), decimal="," if comma else ".")
-    return Table(columns, checked(), "line 1", "line {}".format, numbers)
+    numbers = partial(
+        _text_numbers,
+        missing=MISSING.union(table_format.missing),
+        decimal="," if comma else ".",
+        # Another delimiter is another dialect, in which the character may be the decimal mark.
+        thousands=table_format.thousands if delimiter == table_format.delimiter else "",
+    )
+    return Table(columns, checked(), f"line {head}", "line {}".format, numbers)
 
 
 def _delimiter(text: bytes, card: ModelCard, table_format: TableFormat, most: int) -> str:
     """Return the character between the cells: the one by which the first line has the most names that are expected."""
-    first = text[: most * LONGEST_NAME].lstrip().split(b"\n", 1)[0]
+    lines = text[: most * LONGEST_NAME].removeprefix(b"\xef\xbb\xbf").splitlines()
+    first = next((line for line in lines if line.strip() and not line.decode("latin-1").startswith(REMARKS)), b"")
     found = [mark for mark in dict.fromkeys((table_format.delimiter, *DELIMITERS)) if mark.encode() in first]
     if len(found) < 2:
         return found[0] if found else table_format.delimiter
-    expected = {*card.feature_labels, *card.timestep_labels, *_left_out(card)}
-    expected.update(f"{feature}@{step}" for step in card.timestep_labels for feature in card.feature_labels)
+    expected = _expected_names(card)
 
     def fit(mark: str) -> int:
         _, names = next(_csv_rows(first, mark, most), (0, []))
         return len(expected.intersection(name.strip() for name in names))
 
     return max(found, key=fit)
+
+
+def _expected_names(card: ModelCard) -> set[str]:
+    """Return the names of columns that a table may have."""
+    pairs = (f"{feature}@{step}" for step in card.timestep_labels for feature in card.feature_labels)
+    return {*card.feature_labels, *card.timestep_labels, *_left_out(card), *pairs}
 
 
 def decode_csv_table(text: bytes, card: ModelCard, limit: int) -> PaddedSequences:
@@ -213,9 +232,11 @@ def _json_numbers(cells: Sequence[Any]) -> list[float]:
     return [math.nan if cell is None else float(cell) for cell in cells]
 
 
-def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str) -> list[float]:
+def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str, thousands: str) -> list[float]:
+    if thousands:
+        cells = [cell if cell.strip() in missing else cell.replace(thousands, "") for cell in cells]
     if decimal == ",":
-        if any("." in cell for cell in cells):
+        if any("." in cell and cell.strip() not in missing for cell in cells):
             raise ValueError
         cells = [cell.replace(",", ".") for cell in cells]
     if any("_" in cell or not cell.isascii() for cell in cells):  # Python reads more than CSV has
@@ -223,7 +244,7 @@ def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str) -
     try:
         return list(map(float, cells))
     except ValueError:
-        return [math.nan if cell.strip() in missing else float(cell) for cell in cells]
+        return [math.nan if (word := cell.strip()) in missing else float(TRUTH.get(word, word)) for cell in cells]
 
 
 def _index(cell: Any, values: tuple[str, ...], numbers: Callable[[Sequence[Any]], list[float]]) -> float:
@@ -360,14 +381,11 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
     if layout.wide:
         row_of = np.arange(len(rows.numbers)).repeat(card.timesteps)  # of each timestep
         steps = rows.values.reshape(-1, card.features)
-        if card.static_labels:  # they have values at the present timesteps only
-            static = np.isin(card.feature_labels, card.static_labels)
-            without = np.isnan(steps[:, ~static]).all(axis=1) & (not static.all())
-            steps[without] = np.nan
         lengths = np.full(len(rows.numbers), card.timesteps)
     else:
         steps, row_of, lengths = _timesteps(table, layout, rows, format_of(card))
     starts = np.cumsum(lengths) - lengths
+    _complete_static(steps, starts, lengths, card)
     first_rows = row_of[starts]
     if card.variable_length:  # a sequence ends with its last value
         present = np.where(np.isnan(steps).all(axis=1), -1, np.arange(len(steps)))
@@ -392,6 +410,23 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
         first = rows.numbers[first_rows[empty.argmax()]]
         raise InvalidInput(f"{table.place(first)}: expected a sequence of at least one value, got none")
     return padded
+
+
+def _complete_static(
+    steps: NDArray[np.float64], starts: NDArray[np.intp], lengths: NDArray[np.intp], card: ModelCard
+) -> None:
+    """Give static features their value at each timestep that has other values, and none at any other timestep.
+
+    One row of a sequence may have the value, as in training.
+    """
+    static = np.isin(card.feature_labels, card.static_labels)
+    for feature in np.flatnonzero(static):
+        values = steps[:, feature]
+        known = np.where(np.isnan(values), len(steps), np.arange(len(steps)))
+        first = np.minimum(np.minimum.reduceat(known, starts), starts + lengths - 1)  # of the rows with a value
+        steps[:, feature] = np.where(np.isnan(values), values[first].repeat(lengths), values)
+    if static.any() and not static.all():
+        steps[np.isnan(steps[:, ~static]).all(axis=1)] = np.nan
 
 
 def _wrong_cell(  # noqa: PLR0913, PLR0917 - private
