@@ -1,7 +1,7 @@
 """A fit is Adam on the mean loss, as in Keras's own loop, and keeps the best epoch."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ from training.batches import batches_of
 from training.checkpoints import Checkpoint
 from training.data import Dataset
 from training.evaluate import forward, predict
-from training.options import Options
+from training.options import Architecture, Options
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((300, 4, 2)).astype(np.float32)
@@ -197,7 +197,7 @@ def test_a_fit_that_diverges_is_refused(epochs: int, tmp_path: Path) -> None:
         fit(easy(REGRESSION), tmp_path, epochs=epochs, batch_size=300, learning_rate=1e38)
 
 
-@pytest.mark.parametrize("architecture", ["after_lstm", "before_lstm", "additive", "multiplicative"])
+@pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_gaps_do_not_spoil_the_fit(architecture: str, tmp_path: Path) -> None:
     """NaN leaves the loss finite, and the loss falls."""
     y = np.arange(len(X)) % 2
