@@ -47,10 +47,11 @@ def outcomes(trials: Any) -> dict[str, str]:
 
 def test_the_candidate_that_is_clearly_better_is_chosen() -> None:
     """Its trial says so, and the others say why not."""
-    options, trials = choose(decided(), OPTIONS, fits(minirocket=0.4, additive=0.8, after_lstm=0.8))
+    options, trials = choose(decided(), OPTIONS, fits(minirocket=0.4, additive=0.8, inception=0.8, after_lstm=0.8))
     assert options.architecture == "additive"
-    assert outcomes(trials) == {"minirocket": "worse", "additive": "chosen", "after_lstm": "not clearly better"}
-    assert [trial.metric for trial in trials] == ["accuracy"] * 3
+    others = dict.fromkeys(("inception", "after_lstm"), "not clearly better")
+    assert outcomes(trials) == {"minirocket": "worse", "additive": "chosen", **others}
+    assert [trial.metric for trial in trials] == ["accuracy"] * 4
     assert trials[0].spread is not None
     assert trials[1].mean == pytest.approx(0.8, abs=0.15)  # of 40 sequences
 
@@ -83,13 +84,16 @@ def test_a_candidate_that_is_too_slow_is_given_up() -> None:
     def fit(_data: Dataset, options: Options, _after_epoch: Callable[[int], None]) -> keras.Model:
         if options.architecture == "additive":
             raise GivenUp("given up after 3 of 50 epochs")
-        return knows(0.6 if options.architecture == "minirocket" else 0.95)
+        return knows(0.6 if options.architecture in {"minirocket", "inception"} else 0.95)
 
     options, trials = choose(decided(), OPTIONS, fit)
     assert options.architecture == "after_lstm"
     assert outcomes(trials) == {
-        "minirocket": "worse", "additive": "given up after 3 of 50 epochs", "after_lstm": "chosen",
-    }  # fmt: skip
+        "minirocket": "worse",
+        "additive": "given up after 3 of 50 epochs",
+        "inception": "worse",
+        "after_lstm": "chosen",
+    }
 
 
 def test_the_time_of_a_fit_is_that_of_all_epochs_but_the_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,8 @@ def test_every_file_of_the_contract_is_there_and_readable(artifacts: Path) -> No
         "assets.extra/model.onnx",
         "assets.extra/attention.svg",
         "assets.extra/attention.png",
+        "assets.extra/confusion.svg",
+        "assets.extra/confusion.png",
     }
     for path in [version, *version.rglob("*")]:
         assert path.stat().st_mode & (0o005 if path.is_dir() else 0o004), path

@@ -31,6 +31,12 @@ node = helper.make_node
         ([node("Transpose", [SEQUENCE], ["y"], perm=[2, 0, 1])], {}, 40),
         ([node("Gather", [SEQUENCE, "c"], ["y"], axis=-1)], {"c": np.zeros((3, 2), np.int64)}, 5 * 4 * 3 * 2),
         ([node("Pad", [SEQUENCE, "c"], ["y"])], {"c": [0, 1, 2, 0, 3, 0]}, 5 * 8 * 4),
+        (
+            [node("Conv", [SEQUENCE, "c"], ["y"], kernel_shape=[2], pads=[1, 0])],
+            {"c": np.ones((3, 4, 2), np.float32)},
+            5 * 3 * 2 * 4 * 2,
+        ),
+        ([node("MaxPool", [SEQUENCE], ["y"], kernel_shape=[2])], {}, 20 * 2),
         ([node("Gather", [SEQUENCE, "c"], ["y"], axis=-2)], {"c": [[0, 3, 1], [1, 0, 2]]}, 5 * 2 * 3 * 2),
         ([node("Max", [SEQUENCE, "c"], ["y"])], {"c": np.ones((6, 1, 1, 1), np.float32)}, 240),
         ([node("Clip", [SEQUENCE, "c", "c"], ["y"])], {"c": np.float32(1)}, 40),

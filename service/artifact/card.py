@@ -75,14 +75,19 @@ class Timing(CardPart):
     """
 
     unit: Literal["number", "seconds", "months"] = Field(
-        description="Unit of the times: numbers as they are, or points in time in seconds or months."
+        description="Unit of the times: numbers as they are, or points in time in seconds or months.",
+        examples=["seconds"],
     )
     times: tuple[Number, ...] = Field(
-        default=(), description="Time of each timestep; empty if sequences begin at different times."
+        default=(),
+        description="Time of each timestep; empty if sequences begin at different times.",
+        examples=[[0, 1, 2]],
     )
-    step: Size | None = Field(None, description="Time between two timesteps; null for uneven times.")
+    step: Size | None = Field(None, description="Time between two timesteps; null for uneven times.", examples=[86400])
     formats: tuple[str, ...] = Field(
-        default=(), description="Formats of the times as text, as of strptime; empty for numbers and ISO 8601."
+        default=(),
+        description="Formats of the times as text, as of strptime; empty for numbers and ISO 8601.",
+        examples=[["%d.%m.%Y"]],
     )
 
 
@@ -90,22 +95,32 @@ class TableFormat(CardPart):
     """How training read the table of a version. The service reads posted tables in the same way."""
 
     sequence_column: str | None = Field(
-        None, description="Column that identifies the sequence of a row; null for tables of one row a sequence."
+        None,
+        description="Column that identifies the sequence of a row; null for tables of one row a sequence.",
+        examples=["machine"],
     )
-    timestep_column: str | None = Field(None, description="Column that orders the rows of a sequence.")
+    timestep_column: str | None = Field(
+        None, description="Column that orders the rows of a sequence.", examples=["date"]
+    )
     timing: Timing | None = Field(None, description="How times become timesteps; null if each row is a timestep.")
     target_columns: tuple[str, ...] = Field(
         default=(), description="Columns of the labels. The service ignores them.", examples=[["outcome"]]
     )
     static_columns: tuple[str, ...] = Field(
-        default=(), description="Columns that do not change with time. A wide table has one column for each."
+        default=(),
+        description="Columns that do not change with time. A wide table has one column for each.",
+        examples=[["site"]],
     )
     other_columns: tuple[str, ...] = Field(
         default=(), description="Columns that training left out. The service ignores them.", examples=[["id"]]
     )
-    delimiter: str = Field(",", min_length=1, max_length=1, description="Character between the cells of a row.")
-    decimal: Literal[".", ","] = Field(".", description="Decimal mark of the numbers.")
-    thousands: str = Field("", max_length=1, description="Character between the thousands of the numbers, if any.")
+    delimiter: str = Field(
+        ",", min_length=1, max_length=1, description="Character between the cells of a row.", examples=[","]
+    )
+    decimal: Literal[".", ","] = Field(".", description="Decimal mark of the numbers.", examples=["."])
+    thousands: str = Field(
+        "", max_length=1, description="Character between the thousands of the numbers, if any.", examples=[","]
+    )
     missing: tuple[str, ...] = Field(
         default=(), description="Words for a missing value, beside those that the service knows.", examples=[["-9"]]
     )

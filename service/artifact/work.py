@@ -127,6 +127,10 @@ def _products_of_a_number(operation: str, node: _Node) -> int:
     """Return how many products each number of the first output takes."""
     if operation == "MatMul":
         return node.shapes[0][-1]
+    if operation == "Conv":
+        return math.prod(node.shapes[1][1:])
+    if operation == "MaxPool":
+        return math.prod(node.attributes["kernel_shape"])
     if operation == "LSTM":  # each state takes four gates
         return 4 * (node.shapes[1][-1] + node.shapes[2][-1])
     return 1
@@ -223,6 +227,34 @@ def _pad(node: _Node) -> list[Shape]:
     return [tuple(size + pads[axis] + pads[axis + len(shape)] for axis, size in enumerate(shape))]
 
 
+def _convolution(node: _Node) -> list[Shape]:
+    batch, channels, *_ = node.shapes[0]
+    filters, depth, *kernel = node.shapes[1]
+    if depth != channels or kernel != node.attributes["kernel_shape"]:
+        raise ValueError(node.shapes)
+    return [(batch, filters, *_slid(node))]
+
+
+def _pool(node: _Node) -> list[Shape]:
+    return [(*node.shapes[0][:2], *_slid(node))]
+
+
+def _slid(node: _Node) -> list[int]:
+    """Return the sizes of the axes along which a kernel slides, by one step at a time."""
+    sizes, kernel = node.shapes[0][2:], node.attributes["kernel_shape"]
+    others = {name: node.attributes.get(name, [1]) for name in ("strides", "dilations", "group")}
+    if any(set(values) != {1} for values in others.values()) or {"auto_pad", "ceil_mode"} & node.attributes.keys():
+        raise ValueError(node.attributes)
+    pads = node.attributes.get("pads", [0] * 2 * len(sizes))
+    found = [
+        size + sum(pads[at :: len(sizes)]) - width + 1
+        for at, (size, width) in enumerate(zip(sizes, kernel, strict=True))
+    ]
+    if min(pads) < 0 or min(found) < 1 or len(pads) != 2 * len(sizes):
+        raise ValueError(pads)
+    return found
+
+
 def _gather(node: _Node) -> list[Shape]:
     shape, indices = node.shapes
     axis = range(len(shape))[node.attributes.get("axis", [0])[0]]
@@ -238,13 +270,15 @@ def _lstm(node: _Node) -> list[Shape]:
 
 #: How the shapes of the outputs follow from the inputs, by operation.
 RULES: Final[Mapping[str, Callable[[_Node], list[Shape]]]] = {
-    **dict.fromkeys(("Abs", "Cast", "Clip", "IsNaN", "Not", "Sigmoid", "Softmax", "Tanh"), _same),
+    **dict.fromkeys(("Abs", "Cast", "Clip", "IsNaN", "Not", "Relu", "Sigmoid", "Softmax", "Tanh"), _same),
     **dict.fromkeys(("Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Mul", "Where"), _broadcast),
     **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceSum"), _reduce),
     "Concat": _concat,
+    "Conv": _convolution,
     "Gather": _gather,
     "LSTM": _lstm,
     "MatMul": _matmul,
+    "MaxPool": _pool,
     "Pad": _pad,
     "Reshape": _reshape,
     "Slice": _slice,
