@@ -53,7 +53,6 @@ SLOW = {
         "test_fitting.py",
         "test_library.py",
         "test_lowering.py",
-        "test_lstm.py",
         "test_models.py",
         "test_notebook.py",
         "test_preparation.py",

@@ -1,12 +1,11 @@
 """A fit is Adam on the mean loss, as in Keras's own loop, and keeps the best epoch."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
-from keras import layers
 
 from service.artifact.card import Target
 from service.artifact.tensors import PREDICTION
@@ -17,7 +16,7 @@ from training.batches import batches_of
 from training.checkpoints import Checkpoint
 from training.data import Dataset
 from training.evaluate import forward, predict
-from training.options import Architecture, Options
+from training.options import Options
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((300, 4, 2)).astype(np.float32)
@@ -76,7 +75,6 @@ def test_a_fit_is_keras_s_own_on_the_same_batches(
     target: Target,
     weighted: bool,  # noqa: FBT001
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Weights differ by at most 1e-4 after two epochs with a partial last batch."""
     data = easy(target)
@@ -85,7 +83,6 @@ def test_a_fit_is_keras_s_own_on_the_same_batches(
     fitted, _ = fit(data, tmp_path, **settings)
 
     options = Options(units=8, batch_size=32, learning_rate=0.01, **settings)
-    monkeypatch.setattr(models, "LSTM", layers.LSTM)
     reference = build(data, options)
     deviation = data.target_scale.deviation if target.names else None
     losses: dict[str, Any] = {
@@ -197,7 +194,7 @@ def test_a_fit_that_diverges_is_refused(epochs: int, tmp_path: Path) -> None:
         fit(easy(REGRESSION), tmp_path, epochs=epochs, batch_size=300, learning_rate=1e38)
 
 
-@pytest.mark.parametrize("architecture", get_args(Architecture))
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 def test_gaps_do_not_spoil_the_fit(architecture: str, tmp_path: Path) -> None:
     """NaN leaves the loss finite, and the loss falls."""
     y = np.arange(len(X)) % 2

@@ -13,6 +13,8 @@ from training.data import LabelledSequences
 #: Largest number of batches that are read at once, and of bytes of their sequences.
 MOST_STEPS: Final = 100
 MOST_BYTES: Final = 2**25
+#: Largest size of sequences in memory that TensorFlow copies, in bytes.
+MOST_COPIED: Final = 2**29
 
 
 def batches_of(
@@ -25,7 +27,8 @@ def batches_of(
     them: the last one is filled with sequences of weight 0. The mean over a batch of weights times losses is the one
     over its other sequences.
 
-    Several batches are read at once, because a step takes less time than a call of Python.
+    TensorFlow gathers the batches of small data itself, without a call of Python. Of other data, several batches are
+    read at once, because a step of a small model takes less time than such a call.
     """
     batch_size = min(batch_size, len(sequences))
     steps = -(-len(sequences) // batch_size)
@@ -36,6 +39,12 @@ def batches_of(
         counts[(steps - 1) * batch_size : len(order)] = batch_size / rest
     order = np.resize(order, len(counts))
     y = sequences.y.reshape(len(sequences), -1)
+    if isinstance(sequences.x, np.ndarray) and sequences.x.nbytes <= MOST_COPIED:
+        weights = counts if class_weights is None else counts * class_weights[sequences.y[order]]
+        parts = order.reshape(steps, batch_size)[start:], weights.reshape(steps, batch_size)[start:]
+        every_x, every_y = tf.constant(sequences.x), tf.constant(y)
+        slices = tf.data.Dataset.from_tensor_slices(parts)
+        return slices.map(lambda rows, some: (tf.gather(every_x, rows), tf.gather(every_y, rows), some)).prefetch(2)
     most = max(1, min(MOST_STEPS, MOST_BYTES // (4 * batch_size * int(np.prod(sequences.x.shape[1:])))))
 
     def several() -> Iterator[tuple[NDArray[Any], ...]]:

@@ -112,10 +112,13 @@ def fit(dataset: Dataset, options: Options, seed: int) -> tuple[keras.Model, Fit
     weights = class_weights(dataset.target, dataset.train.y, options)
     row_weights = np.ones(len(rows)) if weights is None else weights[y]
     scale = np.maximum(x.std(axis=0), SMALLEST_OF_MAPS)
+    of_maps = sum(part.shape[-1] for part in maps.parts)
+    # A few static columns would be lost among two thousand maps: together they may add as much as all maps.
+    scale[of_maps:] /= np.sqrt(of_maps / max(1, len(scale) - of_maps))
     centre = x.mean(axis=0)
     ridge = fit_ridge((x - centre) / scale, scores_of(dataset, y), row_weights)
-    of_maps = ridge.weights / scale[:, np.newaxis]
-    head = Head(of_maps, centre, ridge.intercept, sharpness(ridge.left_out, y, dataset))
+    weights_of_columns = ridge.weights / scale[:, np.newaxis]
+    head = Head(weights_of_columns, centre, ridge.intercept, sharpness(ridge.left_out, y, dataset))
     return with_head(maps, dataset, head), FitResult(len(rows), None, None, time.perf_counter() - began)
 
 

@@ -9,7 +9,6 @@ from keras import layers, ops
 
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE
 from training.data import Dataset
-from training.lstm import LSTM
 from training.options import ArchitectureChoice, Options
 from training.preparation import Inputs, joined, prepared
 
@@ -43,7 +42,7 @@ def before_lstm(inputs: Inputs, options: Options) -> Attended:
     """
     weighted, attention_vec = attention_block(inputs.values, inputs.present, shared=options.shared_attention)
     if inputs.present is None and options.layers == 1 and not options.bidirectional:
-        summary = LSTM(options.units)(weighted)  # the original form
+        summary = lstm(options)(weighted)  # the original form
         return layers.Dropout(options.dropout)(summary) if options.dropout else summary, attention_vec
     states = recurrent(Inputs(weighted, inputs.present), options)
     return last(states, inputs.present), attention_vec
@@ -133,13 +132,18 @@ def recurrent(inputs: Inputs, options: Options) -> Tensor:
     """
     values = inputs.values
     for _ in range(options.layers):
-        states = LSTM(options.units, return_sequences=True)(values)
+        states = lstm(options, return_sequences=True)(values)
         if options.bidirectional:
-            backwards = LSTM(options.units, return_sequences=True)(_reversed(values, inputs.present))
+            backwards = lstm(options, return_sequences=True)(_reversed(values, inputs.present))
             backwards = _reversed(backwards, inputs.present)
             states = layers.Concatenate()([states, backwards])
         values = layers.Dropout(options.dropout)(states) if options.dropout else states
     return values
+
+
+def lstm(options: Options, *, return_sequences: bool = False) -> layers.LSTM:
+    """Return an LSTM. XLA compiles Keras's own steps, but not those of cuDNN."""
+    return layers.LSTM(options.units, return_sequences=return_sequences, use_cudnn=False)
 
 
 def _reversed(values: Tensor, present: Tensor | None) -> Tensor:

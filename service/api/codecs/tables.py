@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -154,9 +154,13 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
     columns = [name.strip() for name in names]
+    first = list(islice(rows, 1))
+    if first and len(first[0][1]) == len(columns) + 1 and "" not in columns:
+        # Either each row ends with a delimiter, or R wrote the names of the rows.
+        columns = [*columns, ""] if not first[0][1][-1].strip() else ["", *columns]
 
     def checked() -> Iterator[tuple[int, list[str]]]:
-        for line, cells in rows:
+        for line, cells in chain(first, rows):
             if len(cells) != len(columns):
                 raise InvalidInput(f"line {line}: expected {len(columns)} cells, got {len(cells)}")
             yield line, cells
@@ -331,7 +335,8 @@ def _left_out(card: ModelCard) -> set[str]:
     """Return the columns of the training table that have no values of sequences."""
     table_format = format_of(card)
     columns = {*table_format.target_columns, *table_format.other_columns}
-    return columns | {table_format.sequence_column or "", table_format.timestep_column or ""} - {""}
+    columns |= {table_format.sequence_column or "", table_format.timestep_column or ""}
+    return columns if card.table is not None else columns - {""}  # training leaves out columns without a name
 
 
 def format_of(card: ModelCard) -> TableFormat:
