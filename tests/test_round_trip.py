@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import training
 from service.app import create_app
 from service.artifact.card import ModelCard
 from service.artifact.version import Artifact
@@ -121,3 +122,25 @@ async def test_the_rows_of_a_parquet_file_are_answered_in_every_form(tmp_path: P
             np.mean([answer == label for answer, label in zip(answers, truth, strict=True)])
             == (card.metrics["accuracy"])
         )
+
+
+async def test_a_frame_keeps_the_timeline_of_the_training(tmp_path: Path) -> None:
+    """One sequence with gaps, on later days, is read as in training, by the library and by the service."""
+    frame = pd.DataFrame({"id": np.repeat(np.arange(40), 6), "day": np.tile(np.arange(6), 40)})
+    frame["value"] = RNG.normal(size=240) + 3 * (frame["id"] % 2) * (frame["day"] == 4)
+    frame["y"] = np.where(frame["id"] % 2, "late", "never")
+    frame = frame[RNG.random(240) > 0.2]
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    columns = {"target_column": ("y",), "sequence_column": "id", "timestep_column": "day"}
+    card = published(tmp_path, tmp_path / "table.csv", **columns)
+    result = training.load(tmp_path / "models" / "m")
+    one = pd.DataFrame({"id": [7, 7, 7], "day": [10, 12, 14], "value": [0.1, 0.2, 3.5]})
+    array = np.full((1, 6, 1), np.nan)
+    array[0, [0, 2, 4], 0] = one["value"]
+    expected = result.predict(array[:, : card.timesteps])["label"].tolist()
+    assert result.predict(one)["prediction"].tolist() == expected
+    headers = {"content-type": "text/csv"}
+    assert await answered(tmp_path, content=one.to_csv(index=False).encode(), headers=headers) == expected
+    assert result.predict(frame)["prediction"].tolist() == (
+        await answered(tmp_path, content=frame.to_csv(index=False).encode(), headers=headers)
+    )

@@ -125,6 +125,7 @@ def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
                 "drop_columns": None,
             }
         ),
+        card.table,
     )
     order = np.argsort(source.labels.astype(np.int64))
     names = None if key is None else key.combine_chunks().dictionary

@@ -26,6 +26,8 @@ from training.summary import summary
 
 #: Number of sequences in one forward pass.
 BATCH_SIZE: Final = 1024
+#: Smallest probability of a label that is likely.
+LIKELY: Final = 0.5
 #: The outputs of `Result.predict` for arrays, besides `PREDICTION` and `ATTENTION`.
 LABEL: Final = "label"
 
@@ -110,7 +112,8 @@ class Result:
         x, names = sequences_of_frame(frame, self.card)
         prediction, _ = self._run(x)
         target = self.card.target
-        key = self.card.training.options.get("sequence_column")
+        table = self.card.table
+        key = table.sequence_column if table else self.card.training.options.get("sequence_column")
         columns: dict[str, Any] = {} if names is None else {str(key): names}
         if target.classes is not None:
             columns[PREDICTION] = self._labels(prediction)
@@ -156,7 +159,13 @@ class Result:
         """Return the probability of each class, `(n, classes)`."""
         return np.hstack([1 - prediction, prediction]) if self.card.target.task == "binary" else prediction
 
-    def _labels(self, prediction: Array) -> NDArray[np.str_]:
-        """Return the likeliest class of each sequence, `(n,)`."""
+    def _labels(self, prediction: Array) -> NDArray[Any]:
+        """Return the likeliest class of each sequence, `(n,)`; of several labels, the list of the likely ones."""
+        if self.card.target.task == "multilabel":
+            chosen = np.empty(len(prediction), dtype=object)
+            names = self.card.target.classes or ()
+            for index, row in enumerate(prediction >= LIKELY):
+                chosen[index] = [name for name, is_likely in zip(names, row, strict=True) if is_likely]
+            return chosen
         likeliest = self._probabilities(prediction).argmax(axis=1)
         return np.array([(self.card.target.classes or ())[index] for index in likeliest.tolist()])

@@ -16,18 +16,19 @@ from training.tables.labels import Labels
 from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
 from training.tables.rows import Table, open_table
 from training.tables.spool import SpoolWriter
-from training.tables.timeline import Timeline, timeline_of
+from training.tables.timeline import Timeline, timeline_of, timeline_on_card
 from training.tables.times import times_of
 from training.tables.wide import Sequences, list_sequences, wide_of, wide_sequences
 from training.tables.windows import Windows, split_by_time, window_starts
 
 
-def read(sources: Mapping[str, Any], options: Options) -> SourceData:
+def read(sources: Mapping[str, Any], options: Options, known: TableFormat | None = None) -> SourceData:
     """Read one table, or a table to fit and a table to hold out.
 
     Args:
         sources: by their names in error messages, paths of files, or frames of pandas, polars or pyarrow.
         options: the options of the training.
+        known: how the table of an earlier training was read, to turn times into timesteps as then.
 
     Raises:
         TrainingError: a table cannot be read, or its values do not suit the options.
@@ -47,10 +48,10 @@ def read(sources: Mapping[str, Any], options: Options) -> SourceData:
             "--timestep-column: expected --sequence-column, too, for one row a timestep, or --window, for windows of "
             "one long series"
         )
-    return _sequences(tables, columns, options)
+    return _sequences(tables, columns, options, known)
 
 
-def _sequences(tables: list[Table], columns: Columns, options: Options) -> SourceData:
+def _sequences(tables: list[Table], columns: Columns, options: Options, known: TableFormat | None) -> SourceData:
     first = tables[0]
     timing: Timing | None = None
     kinds = first.kinds(columns.features)
@@ -58,7 +59,10 @@ def _sequences(tables: list[Table], columns: Columns, options: Options) -> Sourc
     hints = list(columns.hints)
     if columns.sequence is not None:
         times = None if columns.timestep is None else times_of(first, columns.timestep, options.date_format)
-        timeline = timeline_of(first, columns, times, gaps=not options.time_feature)
+        if known is None:
+            timeline = timeline_of(first, columns, times, gaps=not options.time_feature)
+        else:
+            timeline = timeline_on_card(times, known.timing)
         hints += _hints_on_time(timeline, options)
         features = (*columns.features, *((TIME_FEATURE,) if options.time_feature else ()))
         labels, static, timing = timeline.labels(), columns.static, timeline.timing()

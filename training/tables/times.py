@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.timing import TOLERANCE
 from training import TrainingError
 from training.tables.rows import ROW, Table, literal, quoted, shown
 
@@ -25,8 +26,6 @@ FORMATS: Final = (
 _ZONE: Final = r"([zZ]|[+-]\d\d(:?\d\d)?)\s*$"
 #: More positions for each row than this are no equal steps with gaps.
 MOST_POSITIONS: Final = 2.5
-#: Largest distance of a time from its step, as a fraction of the step.
-TOLERANCE: Final = 0.01
 _EXPECTED: Final = "a number or a time such as 2024-01-31 12:00"
 
 Unit = Literal["numbers", "integers", "us", "ns", "months"]
@@ -172,16 +171,6 @@ class Steps:
     size: float
     start: float | None
 
-    def positions(self, times: NDArray[Any], first: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the timestep of each row.
-
-        Args:
-            times: `(rows,)`.
-            first: `(rows,)`, the first time of the row's sequence.
-        """
-        since: NDArray[Any] = times - (first if self.start is None else self.start)
-        return np.rint(since / self.size).astype(np.int64)
-
 
 def steps_of(table: Table, times: Times, sequence: str | None, most: int) -> Steps | None:
     """Return the steps between the times of a table; None if the times are uneven.
@@ -198,6 +187,11 @@ def steps_of(table: Table, times: Times, sequence: str | None, most: int) -> Ste
     return found
 
 
+def month_of(times: Times) -> str:
+    """Return the SQL of the month of each point in time, since the year 0."""
+    return f"(year(make_timestamp({times.sql})) * 12 + month(make_timestamp({times.sql})))"
+
+
 def _months(table: Table, times: Times) -> str:
     """Return the SQL of the month of each time if all have the same day of the month, or the last one; else null."""
     point = f"make_timestamp({times.sql})"
@@ -205,7 +199,7 @@ def _months(table: Table, times: Times) -> str:
         f"SELECT min({point} - date_trunc('month', {point})) = max({point} - date_trunc('month', {point})), "
         f"bool_and({point} = last_day({point})) FROM rows"
     )
-    return f"(year({point}) * 12 + month({point}))" if same or last else "NULL"
+    return month_of(times) if same or last else "NULL"
 
 
 def _steps(table: Table, times: Times, sequence: str | None, most: int) -> Steps | None:

@@ -25,6 +25,7 @@ from service.api.codecs.sequences import NUMBERS_OR_NULL
 from service.artifact.card import ModelCard, TableFormat, Timing
 from service.artifact.categories import categories_of, expected_index, have_numbers, index_of
 from service.artifact.missing import absent, refused
+from service.artifact.timing import timesteps_of
 from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of, shown
 
@@ -38,8 +39,8 @@ TRUTH: Final = {"True": "1", "true": "1", "TRUE": "1", "False": "0", "false": "0
 DELIMITERS: Final = (",", ";", "\t", "|")
 #: Most characters that a name in the first line has, on average, where the delimiter is found.
 LONGEST_NAME: Final = 1000
-#: Most timesteps for each row of a sequence, and largest distance of a time from a timestep, in steps.
-MOST_ABSENT, TOLERANCE = 100, 0.01
+#: Most timesteps for each row of a sequence.
+MOST_ABSENT: Final = 100
 #: Most columns that a table may have beside those of the model.
 MORE_COLUMNS: Final = 1000
 
@@ -526,14 +527,14 @@ def _timesteps(
     order = _order(table, layout, rows, times)
     if table_format.timing is None:
         return rows.values[order], order, lengths
-    positions = _positions(times[order], np.cumsum(lengths) - lengths, table_format.timing)
-    starts = np.cumsum(lengths) - lengths
+    starts, timing = np.cumsum(lengths) - lengths, table_format.timing
+    positions = timesteps_of(np.array(times[order].tolist()), starts, np.array(timing.times), timing.step)
     spans = positions[starts + lengths - 1] + 1
     if (too_long := spans > MOST_ABSENT * lengths + MORE_COLUMNS).any():
         first = order[starts[too_long.argmax()]]
         raise InvalidInput(
             f"{table.place(rows.numbers[first])}, column {layout.timestep!r}: expected times in steps of "
-            f"{table_format.timing.step:g} ({table_format.timing.unit}), got a sequence of {spans.max()} steps"
+            f"{timing.step:g} ({timing.unit}), got a sequence of {spans.max()} steps"
         )
     place = (np.cumsum(spans) - spans).repeat(lengths) + positions
     steps = np.full((int(spans.sum()), rows.values.shape[1]), np.nan)
@@ -541,22 +542,6 @@ def _timesteps(
     row_of = np.zeros(len(steps), np.intp)
     row_of[place] = np.arange(len(order))
     return steps, order[np.maximum.accumulate(row_of)], spans
-
-
-def _positions(times: NDArray[Any], starts: NDArray[np.intp], timing: Timing) -> NDArray[np.intp]:
-    """Return the timestep of each row of sequences that begin at some rows, their times ascending."""
-    sizes = np.diff(starts, append=len(times))
-    rank = np.arange(len(times)) - starts.repeat(sizes)
-    first = times[starts].repeat(sizes).astype(np.float64)
-    known = np.array(timing.times)
-    own = rank if timing.step is None else np.rint((times.astype(np.float64) - first) / timing.step).astype(np.intp)
-    if not len(known):
-        return own
-    nearest = np.abs(times[:, np.newaxis].astype(np.float64) - known).argmin(axis=1)
-    tolerance = TOLERANCE * (timing.step or np.diff(known).min(initial=1.0))
-    is_known = np.abs(times.astype(np.float64) - known[nearest]) <= tolerance
-    all_known = np.logical_and.reduceat(is_known, starts).repeat(sizes)
-    return np.where(all_known, nearest, own)
 
 
 def _order(table: Table, layout: Layout, rows: Rows, times: NDArray[Any]) -> NDArray[np.intp]:
