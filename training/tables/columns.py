@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-
 from training import TrainingError
 from training.options import Options
 from training.tables.rows import ROW, Kind, Table, literal, quoted
@@ -65,8 +63,7 @@ class Columns:
         """Return the SQL of a feature's value: a number, or the index of a category; null if it is missing."""
         values = self.categories.get(column)
         if values is None:
-            number = f"CASE WHEN NOT {table.is_missing(column)} THEN {table.number(column)} END"
-            return f"({number})::FLOAT"
+            return table.float32(column)
         name = f"trim({quoted(column)}::VARCHAR)"
         listed = ", ".join(map(literal, values))
         index = f"coalesce(list_position([{listed}], {name}) - 1, {len(values)})"
@@ -139,6 +136,8 @@ def _with_features(
     ((rows,),) = table.ask("SELECT count(*) FROM rows")
     features, categories = [], {}
     long = columns.sequence is not None or columns.timestep is not None
+    numbers = [name for name, kind in kinds.items() if kind == "numbers"]
+    counting = _counting_rows(table, numbers, rows) if not long and rows >= FEWEST_ROWS else set()
     for name, kind in kinds.items():
         if name in times:
             hints.append(f"column {name!r} holds times and is left out")
@@ -149,12 +148,13 @@ def _with_features(
             else:
                 categories[name] = values
                 features.append(name)
-        elif kind == "numbers" and not long and rows >= FEWEST_ROWS and _counts_rows(table, name, rows):
+        elif name in counting:
             hints.append(f"column {name!r} counts the rows and is left out")
         else:
             features.append(name)
-    table.refuse_words([name for name in features if kinds[name] == "numbers"])
-    hints += _offsets(table, [name for name in features if kinds[name] == "numbers"])
+    numbers = [name for name in numbers if name not in counting]
+    table.refuse_words(numbers)
+    hints += _offsets(table, numbers)
     static = tuple(name for name in columns.static if name in features)
     return replace(columns, features=tuple(features), static=static, categories=categories, hints=tuple(hints))
 
@@ -202,22 +202,27 @@ def _values(table: Table, column: str) -> tuple[str, ...]:
     return tuple(value for (value,) in found)
 
 
-def _counts_rows(table: Table, column: str, rows: int) -> bool:
-    """Return whether a column holds the number of its row, counted from any number."""
-    apart = f"{table.number(column)} - {quoted(ROW)}"
-    ((least, most, count),) = table.ask(f"SELECT min({apart}), max({apart}), count({apart}) FROM rows")
-    return bool(least == most and count == rows)
+def _counting_rows(table: Table, columns: Sequence[str], rows: int) -> set[str]:
+    """Return the columns that hold the number of the row, counted from any number."""
+    found = table.of_each(columns, lambda name, cell: _apart(table.number(name, cell)))
+    return {name for name, (least, most, count) in found.items() if least == most and count == rows}
+
+
+def _mean_and_spread(number: str) -> str:
+    return f"[avg({number}), stddev_pop({number})]"
+
+
+def _apart(number: str) -> str:
+    apart = f"{number} - {quoted(ROW)}"
+    return f"[min({apart}), max({apart}), count({apart})]"
 
 
 def _offsets(table: Table, columns: Sequence[str]) -> list[str]:
     """Return a hint for each column whose variation float32 loses, because the numbers are large."""
-    if not columns:
-        return []
-    sql = ", ".join(f"avg({table.number(one)}), stddev_pop({table.number(one)})" for one in columns)
-    found = np.array(table.ask(f"SELECT {sql} FROM rows")[0], dtype=object).reshape(-1, 2)
+    found = table.of_each(columns, lambda name, cell: _mean_and_spread(table.number(name, cell)))
     return [
         f"column {name!r} has values near {mean:.6g} that differ by some {spread:.2g} only; float32 keeps 7 digits: "
         "subtract an offset first"
-        for name, (mean, spread) in zip(columns, found.tolist(), strict=True)
+        for name, (mean, spread) in found.items()
         if mean is not None and spread and abs(mean) > MOST_OFFSET * spread
     ]

@@ -5,7 +5,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -26,8 +26,9 @@ from training.tables.text import CsvText, examine
 MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
 #: Names of columns that hold the index of a frame, as pandas and R write them.
 INDEX_NAMES: Final = re.compile(r"Unnamed: \d+|__index_level_\d+__|rownames")
-#: Memory of DuckDB, which writes what does not fit into the temporary folder; and its threads.
-MEMORY, THREADS = "256MB", 2
+#: Memory of DuckDB in bytes, and more for each column of text; it writes what does not fit into the temporary folder.
+MEMORY, MEMORY_OF_COLUMN = 96 * 2**20, 300 * 2**10
+THREADS: Final = 2
 #: Rows in one batch, and values.
 ROWS, VALUES = 2**14, 2**19
 #: Largest size of a Parquet footer, in bytes. It grows with the columns and is read at once.
@@ -52,7 +53,7 @@ class Database:
         self.folder = Path(tempfile.mkdtemp(prefix="attention-tables-"))
         self.connection = duckdb.connect(
             str(self.folder / "rows.duckdb"),
-            config={"memory_limit": MEMORY, "threads": THREADS, "temp_directory": str(self.folder)},
+            config={"memory_limit": f"{MEMORY}B", "threads": THREADS, "temp_directory": str(self.folder)},
         )
         self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         weakref.finalize(self, _remove, self.connection, self.folder)
@@ -133,6 +134,33 @@ class Table:
         except duckdb.Error as error:
             self.refuse(error)
 
+    def of_each(self, columns: Sequence[str], sql: Callable[[str, str], str]) -> dict[str, Any]:
+        """Return the value of one SQL aggregate for each of some columns.
+
+        Columns of text become one column, with a group for each, because the plan of many expressions takes long.
+
+        Args:
+            columns: the names of the columns.
+            sql: returns the aggregate, given the name of a column and the SQL of its cells.
+        """
+        texts = [column for column in columns if self.types[column] == "VARCHAR"]
+        others = [column for column in columns if self.types[column] != "VARCHAR"]
+        values: dict[str, Any] = {}
+        if texts:
+            listed, cell = ", ".join(map(quoted, texts)), '"cell of the column"'
+            aggregate = sql(texts[0], cell)
+            nothing = f"SELECT NULL::VARCHAR AS {cell}, NULL::BIGINT AS {quoted(ROW)} WHERE false"
+            values = dict.fromkeys(texts, self.ask(f"SELECT {aggregate} FROM ({nothing})")[0][0])
+            values |= self.ask(
+                f'SELECT "name of the column", {aggregate} FROM (UNPIVOT (SELECT {listed}, {quoted(ROW)} FROM rows) '
+                f'ON {listed} INTO NAME "name of the column" VALUE {cell}) GROUP BY 1'
+            )
+        for start in range(0, len(others), COLUMNS):
+            some = others[start : start + COLUMNS]
+            asked = ", ".join(sql(column, quoted(column)) for column in some)
+            values |= zip(some, self.ask(f"SELECT {asked} FROM rows")[0], strict=True)
+        return {column: values[column] for column in columns}
+
     def batches(self, question: str, columns: int) -> Iterator[Any]:
         """Yield the rows of an SQL query as pyarrow record batches.
 
@@ -177,46 +205,58 @@ class Table:
 
     def refuse_words(self, columns: Sequence[str]) -> None:
         """Refuse text, and numbers too large for float32, in columns of numbers."""
-        for start in range(0, len(columns), COLUMNS):
-            some = columns[start : start + COLUMNS]
-            wrong = self.ask(f"SELECT {', '.join(map(self._first_wrong, some))} FROM rows")[0]
-            rows = {column: row for column, row in zip(some, wrong, strict=True) if row is not None}
-            if rows:
-                column = min(rows, key=rows.__getitem__)
-                ((number,),) = self.ask(f"SELECT {self.number(column)} FROM rows WHERE {quoted(ROW)} = {rows[column]}")
-                self.refuse_cell(column, rows[column], "a number" if number is None else "a finite number")
+        wrong = self.of_each(columns, self._first_wrong)
+        rows = {column: row for column, row in wrong.items() if row is not None}
+        if rows:
+            column = min(rows, key=rows.__getitem__)
+            ((number,),) = self.ask(f"SELECT {self.number(column)} FROM rows WHERE {quoted(ROW)} = {rows[column]}")
+            self.refuse_cell(column, rows[column], "a number" if number is None else "a finite number")
 
-    def _first_wrong(self, column: str) -> str:
-        number = self.number(column)
+    def _first_wrong(self, column: str, cell: str) -> str:
+        number = self.number(column, cell)
         return (
-            f"min({quoted(ROW)}) FILTER (NOT {self.is_missing(column)} "
+            f"min({quoted(ROW)}) FILTER (NOT {self.is_missing(column, cell)} "
             f"AND ({number} IS NULL OR NOT abs({number}) <= {LARGEST_FLOAT32}))"
         )
 
-    def is_missing(self, column: str) -> str:
-        """Return the SQL condition that a cell holds no value."""
-        name = quoted(column)
+    def is_missing(self, column: str, cell: str | None = None) -> str:
+        """Return the SQL condition that a cell of a column holds no value. The cell is the column's if not given."""
+        name = cell or quoted(column)
         if self.types[column] != "VARCHAR":
             return f"({name} IS NULL{f' OR isnan({name})' if self.types[column] in {'DOUBLE', 'FLOAT'} else ''})"
         return f"({name} IS NULL OR trim({name}) IN ({', '.join(map(literal, self.missing))}))"
 
-    def number(self, column: str) -> str:
-        """Return the SQL of a column's numbers; null for any other text. True is 1 and False 0."""
-        name = quoted(column)
+    def number(self, column: str, cell: str | None = None) -> str:
+        """Return the SQL of the number in a cell of a column; null for any other text. True is 1 and False 0."""
+        name = cell or quoted(column)
         if self.types[column] == "BOOLEAN":
             return f"{name}::INT::DOUBLE"
         if self.types[column] != "VARCHAR":
             return f"{name}::DOUBLE"
-        trimmed = f"trim({name})"
-        plain = trimmed
-        if self.thousands:
-            plain = f"replace({plain}, {literal(self.thousands)}, '')"
-        if self.decimal != ".":
-            plain = f"replace({plain}, {literal(self.decimal)}, '.')"
+        plain = self._plain(name)
         return (
-            f"CASE lower({trimmed}) WHEN 'true' THEN 1 WHEN 'false' THEN 0 "
+            f"CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 "
             f"ELSE CASE WHEN NOT contains({plain}, '_') THEN TRY_CAST({plain} AS DOUBLE) END END"
         )
+
+    def float32(self, column: str) -> str:
+        """Return the SQL of a column's numbers as float32, after `refuse_words`; null or NaN for a missing one.
+
+        Of thousands of columns, it takes less time to plan than `number`.
+        """
+        if self.types[column] != "VARCHAR":
+            return f"({self.number(column)})::FLOAT"
+        name = quoted(column)
+        number = f"TRY_CAST({self._plain(name)} AS FLOAT)"
+        if words := [word for word in self.missing if word not in MISSING]:
+            number = f"CASE WHEN trim({name}) NOT IN ({', '.join(map(literal, words))}) THEN {number} END"
+        return f"coalesce({number}, CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
+
+    def _plain(self, cell: str) -> str:
+        plain = f"trim({cell})"
+        if self.thousands:
+            plain = f"replace({plain}, {literal(self.thousands)}, '')"
+        return plain if self.decimal == "." else f"replace({plain}, {literal(self.decimal)}, '.')"
 
     def kinds(self, columns: Sequence[str]) -> dict[str, Kind]:
         """Return the kind of some columns, by their values.
@@ -241,19 +281,16 @@ class Table:
             else:
                 raise TrainingError(f"{self.where}, column {column!r}: expected numbers, text or times, got {of_type}")
         texts = [column for column in columns if column not in found]
-        for start in range(0, len(texts), COLUMNS):
-            some = texts[start : start + COLUMNS]
-            counts = self.ask(f"SELECT {', '.join(map(self._counts, some))} FROM rows")[0]
-            found |= {column: _kind(*counts[4 * at : 4 * at + 4]) for at, column in enumerate(some)}
+        found |= {column: _kind(*counts) for column, counts in self.of_each(texts, self._counts).items()}
         return {column: found[column] for column in columns}
 
-    def _counts(self, column: str) -> str:
+    def _counts(self, column: str, cell: str) -> str:
         """Return the SQL that counts values, numbers, booleans and lists of a column of text."""
-        name, there = quoted(column), f"NOT {self.is_missing(column)}"
+        there = f"NOT {self.is_missing(column, cell)}"
         return (
-            f"count(*) FILTER ({there}), count({self.number(column)}) FILTER ({there}), "
-            f"count(*) FILTER (lower(trim({name})) IN ('true', 'false')), "
-            f"count(*) FILTER (regexp_matches({name}, '^\\s*[\\[(].*[\\])]\\s*$'))"
+            f"[count(*) FILTER ({there}), count({self.number(column, cell)}) FILTER ({there}), "
+            f"count(*) FILTER (lower(trim({cell})) IN ('true', 'false')), "
+            f"count(*) FILTER (regexp_matches({cell}, '^\\s*[\\[(].*[\\])]\\s*$'))]"
         )
 
 
@@ -312,6 +349,7 @@ def _load(table: Table, text: CsvText) -> frozenset[str]:
     names = [name or f"Unnamed: {index}" for index, name in enumerate(text.names)]
     _check_names(table.where, names)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+    table.connection.execute(f"SET memory_limit = '{MEMORY + MEMORY_OF_COLUMN * len(names)}B'")
     path = text.plain_file(table.database.folder)
     table.connection.execute(
         f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "

@@ -20,6 +20,8 @@ DELIMITERS: Final = (",", ";", "\t", "|")
 SAMPLED, MOST_SAMPLED = 200, 2**22
 #: Bytes in one read.
 BLOCK: Final = 2**20
+# A series in a cell, and a line that is read with another delimiter than its own, are longer than the module's default.
+csv.field_size_limit(MOST_SAMPLED)
 #: Numbers with a comma: 1,5, 1.234,5 and 1,234.5; and 1,234, which may be either.
 _COMMA: Final = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 _POINTS_AND_COMMA: Final = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
