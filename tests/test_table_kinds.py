@@ -287,6 +287,13 @@ def test_series_in_cells(tmp_path: Path) -> None:
         read(tmp_path, 'u,v,y\n"[1, 2]","[5, 6]",a\n[3],"[7, 8]",b\n', **WIDE)
 
 
+def test_a_cell_and_a_line_may_be_long(tmp_path: Path) -> None:
+    """Python's module of CSV files refuses cells of more than 131,072 characters by default."""
+    numbers = [0.123456789] * 15_000
+    loaded = read(tmp_path, f'u,y\n"{numbers}",a\n"{numbers}",b\n', **WIDE)
+    assert loaded.x.shape == (2, 15_000, 1)
+
+
 @pytest.mark.parametrize("frame", [pd.DataFrame, pl.DataFrame, pa.table])
 def test_frames_are_tables(frame: Any) -> None:
     """Frames of pandas, polars and pyarrow are read as files are."""
