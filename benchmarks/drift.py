@@ -91,7 +91,7 @@ def main() -> None:
     options = parser.parse_args()
     artifact = newest(options.artifacts / options.model)
     card = artifact.read().card()
-    trained_on = int(str(card.training.options["attention_column"]))
+    trained_on = int(str(card.training_options["attention_column"]))
     rng = np.random.default_rng(2**32)  # trainings have smaller seeds
     unchanged = recurrent(options.requests, card.timesteps, card.features, trained_on, rng).x
     moved = recurrent(options.moved, card.timesteps, card.features, options.column, rng).x

@@ -104,6 +104,7 @@ def test_the_default_model_is_the_original_one(walk: Walk) -> None:
     assert card.metrics["accuracy"] >= 0.999
     assert card.attention.peak == 10
     assert card.attention.sum_error <= 1e-5
+    assert card.training is not None
     assert card.training.parameters == 5541
     assert card.training.sequences == 270_000
 

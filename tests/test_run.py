@@ -55,6 +55,7 @@ def test_the_card_records_the_training(artifacts: Path) -> None:
     assert card.attention.sequences == 48
     assert sum(card.attention.mean) == pytest.approx(1, abs=1e-5)
     assert card.attention.sum_error < 1e-5
+    assert card.training is not None
     assert card.training.options["epochs"] == 20
     assert card.training.sequences == 192 - 19
     assert card.training.libraries["tensorflow"] == tf.__version__

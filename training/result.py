@@ -67,7 +67,7 @@ class Result:
     @property
     def history(self) -> Mapping[str, tuple[float, ...]]:
         """The losses and metrics after each epoch, by name: `history["loss"]` has one number for each epoch."""
-        return self.card.training.history
+        return self.card.training.history if self.card.training else {}
 
     def predict(self, data: Any) -> Any:
         """Predict with the published version, as the service does.
@@ -113,7 +113,7 @@ class Result:
         prediction, _ = self._run(x)
         target = self.card.target
         table = self.card.table
-        key = table.sequence_column if table else self.card.training.options.get("sequence_column")
+        key = table.sequence_column if table else self.card.training_options.get("sequence_column")
         columns: dict[str, Any] = {} if names is None else {str(key): names}
         if target.classes is not None:
             columns[PREDICTION] = self._labels(prediction)

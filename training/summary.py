@@ -40,6 +40,8 @@ def _next(card: ModelCard, published: Path) -> list[str]:
 def _trained_on(card: ModelCard) -> str:
     record = card.training
     shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
+    if record is None:
+        return f"imported, for sequences of {shape}"
     epochs = "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
     return (
         f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "

@@ -1,11 +1,14 @@
 """The model card describes a version beyond its graph. Training writes it and the service reads it."""
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from service.artifact.layout import NAME_PATTERN
 
+#: A SHA-256 in hexadecimal digits.
+SHA256_PATTERN: Final = "^[0-9a-f]{64}$"
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 
 #: Largest magnitude of a number. Sums and squares of such numbers are finite.
@@ -292,16 +295,36 @@ class Repeats(CardPart):
 
 
 class Lowering(CardPart):
-    """Origin of `model.onnx`, and its distance from the SavedModel."""
+    """Origin of `model.onnx`, and its distance from the SavedModel, or from the program that was imported."""
 
     opset: Count = Field(description="ONNX operator set of the graph.", examples=[18])
     error: Size = Field(
-        description="Largest difference of any output from the SavedModel's, measured at export. For predicted numbers "
-        "it is in units of their standard deviation.",
+        description="Largest difference of any output from the SavedModel's, or from those of the imported program, "
+        "measured at export. For predicted numbers it is in units of their standard deviation.",
         examples=[6e-8],
     )
-    source_digest: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the SavedModel that `model.onnx` was derived from."
+    source_digest: str | None = Field(
+        None,
+        pattern=SHA256_PATTERN,
+        description="SHA-256 of the SavedModel that `model.onnx` was derived from; null if the version has none.",
+        examples=["0" * 64],
+    )
+
+
+class Origin(CardPart):
+    """Origin of an imported model."""
+
+    format: Literal["keras", "savedmodel", "onnx"] = Field(description="Format of the file.", examples=["onnx"])
+    file: str = Field(
+        min_length=1, pattern="^[^/]*$", description="Name of the file or directory.", examples=["model.onnx"]
+    )
+    digest: str = Field(
+        pattern=SHA256_PATTERN,
+        description="SHA-256 of the file, or over the files of the directory.",
+        examples=["0" * 64],
+    )
+    libraries: dict[str, str] = Field(
+        default={}, description="Versions of the libraries of the import.", examples=[{"onnx": "1.20.1"}]
     )
 
 
@@ -397,13 +420,25 @@ class ModelCard(CardPart):
         default=(), description="Results of the architectures that training chose from.", examples=[[]]
     )
     repeats: Repeats | None = Field(None, description="Results of training again with other seeds, if that was done.")
-    training: TrainingRecord = Field(description="Record of the training.")
+    training: TrainingRecord | None = Field(None, description="Record of the training; null for an imported model.")
+    origin: Origin | None = Field(None, description="Origin of an imported model; null for one that was trained here.")
     lowering: Lowering | None = Field(None, description="Origin of `model.onnx`, if the version has one.")
 
     @property
     def fewest_timesteps(self) -> int:
         """Smallest number of timesteps that a sequence must have."""
         return 1 if self.variable_length else self.timesteps
+
+    @property
+    def training_options(self) -> Mapping[str, JsonValue]:
+        """Options of the training program; none for an imported model."""
+        return self.training.options if self.training is not None else {}
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.training is None and self.origin is None:
+            raise ValueError("training, origin: expected one of them, got neither")
+        return self
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:

@@ -13,7 +13,7 @@ from service.artifact.golden import Golden
 from service.artifact.graphs import check_onnx, check_saved_model
 from service.artifact.layout import CARD, GOLDEN, LOWERING, SAVED_MODEL
 from service.artifact.missing import absent, refused
-from service.artifact.signatures import SignatureDefinition, read_signatures
+from service.artifact.signatures import SignatureDefinition, read_signatures, signatures_of
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, SIGNATURES, Array, shape_of
 from service.artifact.version import Contents
 from service.errors import ArtifactError
@@ -38,7 +38,7 @@ class Verified:
         card: its card.
         golden: its golden example.
         charts: its attention profile as a bar chart, by file suffix.
-        signatures: the signature definitions of its SavedModel, by name.
+        signatures: the signature definitions of its SavedModel, by name; without one, those of its lowering.
         engine: runs its graph.
         digests: the SHA-256 of each of its files, by name.
         confusions: its confusion matrix as a chart, by file suffix; empty if it has none.
@@ -61,12 +61,15 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     """
     card, golden, charts = contents.card(), contents.golden(), contents.charts()
     _check_golden(contents, card, golden)
-    _apply(check_saved_model, contents, SAVED_MODEL)
+    if contents.has_saved_model or LOWERING not in contents.files:
+        _apply(check_saved_model, contents, SAVED_MODEL)
     if LOWERING in contents.files:  # even if the engine will run the SavedModel
         _apply(check_onnx, contents, LOWERING)
-    signatures = _apply(read_signatures, contents, SAVED_MODEL)
+    signatures = _apply(read_signatures, contents, SAVED_MODEL) if contents.has_saved_model else None
     engine = open_engine(contents, card)
     _check_signatures(contents, golden, engine)
+    if signatures is None:
+        signatures = signatures_of(engine.signatures["attention"])
     _replay(contents, card, golden, engine)
     return Verified(card, golden, charts, signatures, engine, contents.digests, contents.confusions())
 

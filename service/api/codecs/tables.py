@@ -70,7 +70,7 @@ def require_size(text: bytes, card: ModelCard, limit: int) -> None:
         TooLarge: it has more.
     """
     rows = limit * card.timesteps
-    others = MORE_COLUMNS if card.training.options.get("feature_columns") else len(_left_out(card))
+    others = MORE_COLUMNS if card.training_options.get("feature_columns") else len(_left_out(card))
     delimiters = map(text.count, map(str.encode, {*DELIMITERS, format_of(card).delimiter}))
     sizes = {
         "lines": (2 * rows, max(text.count(b"\n"), text.count(b"\r"))),  # some are blank
@@ -320,7 +320,7 @@ class Layout(NamedTuple):
             layouts.reverse()
         found = max(layouts, key=lambda one: (names.issuperset(one.values), len(names.intersection(one.values))))
         left_out = _left_out(card)
-        if card.training.options.get("feature_columns"):  # training ignored all others
+        if card.training_options.get("feature_columns"):  # training ignored all others
             left_out |= names
         once = found.values if not found.wide else [value for value in found.values if value not in static]
         if (twice := first_repeated(once)) is not None:
@@ -344,7 +344,7 @@ def format_of(card: ModelCard) -> TableFormat:
     """Return how training read its table; of earlier versions, as its options say."""
     if card.table is not None:
         return card.table
-    options = card.training.options
+    options = card.training_options
     sequence, timestep = (options.get(f"{noun}_column") for noun in ("sequence", "timestep"))
     targets, others = (_listed(options.get(option)) for option in ("target_column", "drop_columns"))
     return TableFormat(

@@ -7,6 +7,9 @@ import { timestepName } from "./figure.js";
 /** The most classes or features that the card lists; its details list all. */
 const MOST_NAMES = 8;
 
+/** The names of the formats of imported models. */
+const FORMATS = { keras: "Keras", savedmodel: "SavedModel", onnx: "ONNX" };
+
 /** "timesteps 10 and 11" */
 function spoken(labels) {
   const all = labels.map(String);
@@ -61,27 +64,33 @@ export function showCard(card) {
       ["Held-out metrics", ...metrics(card.metrics)],
       ...(card.judgement ? [["Judgement", sentence(card.judgement.verdict)]] : []),
       ...(card.hints.length ? [["Hints", ...card.hints.map(sentence)]] : []),
-      ["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`],
+      ...(fit ? [["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`]] : []),
+      ...(card.origin ? [["Imported from", `${card.origin.file} (${FORMATS[card.origin.format]})`]] : []),
       ["Created", html("time", { datetime: card.created }, created.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }))],
       ["Engine", card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],
     ]),
   );
-  const epochs = fit.epochs ? [["Epochs", `${count(fit.epochs)}; the best was ${count(fit.best_epoch ?? fit.epochs)}`]] : [];
+  const epochs = fit?.epochs ? [["Epochs", `${count(fit.epochs)}; the best was ${count(fit.best_epoch ?? fit.epochs)}`]] : [];
   const all = [
     ["All features", card.feature_labels],
     [card.target.classes ? "All classes" : "All numbers", card.target.classes ?? card.target.names ?? []],
   ].filter(([, names]) => names.length > MOST_NAMES);
+  byId("card-more-name").textContent = fit ? "How it was trained" : "More about it";
   byId("card-more").replaceChildren(
     html(
       "dl",
       { class: "facts" },
-      ...list([...epochs, ["Training time", `${number(fit.seconds)} s`], ...all.map(([term, names]) => [term, names.join(", ")])]),
+      ...list([
+        ...epochs,
+        ...(fit ? [["Training time", `${number(fit.seconds)} s`]] : []),
+        ...(card.origin ? [["SHA-256 of the file", card.origin.digest]] : []),
+        ...all.map(([term, names]) => [term, names.join(", ")]),
+      ]),
     ),
     ...judged(card.judgement),
-    html("h3", {}, "Training options"),
-    facts(fit.options),
+    ...(fit ? [html("h3", {}, "Training options"), facts(fit.options)] : []),
     html("h3", {}, "Libraries"),
-    facts(fit.libraries),
+    facts((fit ?? card.origin).libraries),
   );
   const rejected = card.rejected ?? [];
   byId("rejected").replaceChildren(

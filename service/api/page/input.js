@@ -222,7 +222,8 @@ function sequencesOf(blocks, card) {
 }
 
 /** Return the layout whose columns fit best, as the service chooses it. A row of numbers names none. */
-function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, static_labels: fixed, table, training: { options } }) {
+function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, static_labels: fixed, table, training }) {
+  const options = training?.options ?? {};
   const there = new Set(names);
   // A wide table has one column for a feature that does not change with time.
   const wide = (named) => ({
