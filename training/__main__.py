@@ -1,4 +1,4 @@
-"""The command line of training: train and publish a version, `compare` versions, or `prune` them."""
+"""The command line of training: train or `import` a model and publish it, `compare` versions, or `prune` them."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from service.errors import ArtifactError
 from training import TrainingError
 from training.compare import compare
 from training.frameworks import import_frameworks
-from training.options import Compare, Options, Prune
+from training.options import Compare, Import, Options, Prune
 from training.summary import summary
 
 #: Environment variables of the folders in which Keras, matplotlib and aeon write settings and caches, and the folders
@@ -30,6 +30,8 @@ def main() -> None:
                 print(pruned(Prune.from_command_line(arguments)))
             case ["compare", *arguments]:
                 print(compare(Compare.from_command_line(arguments)))
+            case ["import", *arguments]:
+                print(imported(Import.from_command_line(arguments)))
             case arguments:
                 options = Options.from_command_line(arguments)
                 with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
@@ -56,6 +58,17 @@ def trained(options: Options) -> str:
     from training.run import run
 
     return summary(run(options, dataset))
+
+
+def imported(options: Import) -> str:
+    """Import a model and publish it. Return the summary."""
+    import_frameworks()
+    from training.importing.opening import open_model
+    from training.importing.run import run
+    from training.importing.sample import read_sample
+
+    opened, origin = open_model(options.model, options.custom)
+    return summary(run(opened, origin, read_sample(options.reading, opened.inputs), options))
 
 
 def pruned(options: Prune) -> str:

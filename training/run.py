@@ -18,7 +18,7 @@ from training import TrainingError, export, fitting, minirocket, models
 from training.checkpoints import Checkpoint, Checkpoints
 from training.choice import choose
 from training.data import Dataset, baseline_of
-from training.evaluate import Evaluation, evaluate
+from training.evaluate import Evaluation, evaluate, forward
 from training.judgement import judge
 from training.options import Options
 
@@ -75,7 +75,7 @@ def run(options: Options, dataset: Dataset) -> Path:
 
 def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
     model, fitted = _fit(dataset, options, seed, checkpoints.of(seed))
-    return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
+    return TrainedModel(model, fitted, evaluate(forward(model), dataset.test, dataset.target, seed))
 
 
 def _fit(

@@ -1,0 +1,263 @@
+"""One import, from a model and examples to a published version."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from service.artifact import publishing
+from service.artifact.card import Lowering, ModelCard, Origin
+from service.artifact.gate import differences, open_verified
+from service.artifact.graphs import check_onnx
+from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
+from service.artifact.version import Artifact
+from service.engines import opener
+from training import TrainingError
+from training.data import Dataset, LabelledSequences, baseline_of
+from training.evaluate import Evaluation, evaluate
+from training.export import GOLDEN_SEQUENCES, write_card, write_golden
+from training.importing.attention import NONE, Evidence, chosen_attention, weights
+from training.importing.distributions import Distribution, distribution, is_constant, number_of_examples
+from training.importing.feeding import Feeding, present
+from training.importing.onnx_program import OnnxProgram, with_all_outputs
+from training.importing.original import BATCH_SIZE, Opened, Original, Values
+from training.importing.reading import Reading, class_indices, reading_of
+from training.importing.sample import Sample
+from training.importing.wrapping import operator_of, opset_of, wrapped
+from training.judgement import judge
+from training.options import Import
+from training.scores import ProfileSum
+
+#: Largest number of bytes of the attention in the golden example.
+MOST_GOLDEN_BYTES: Final = 2**24
+#: Largest attention of a padded timestep in a model that ignores padding.
+IGNORED: Final = 1e-6
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A model in the contract.
+
+    Attributes:
+        original: the model's own program.
+        feeding: how a sequence becomes its inputs. The value for padding is None if all sequences are whole.
+        reading: how its output becomes the prediction.
+        sources: its tensors that are attention.
+        graph: the graph of the contract.
+        program: runs this graph.
+    """
+
+    original: Original
+    feeding: Feeding
+    reading: Reading
+    sources: tuple[Distribution, ...]
+    graph: onnx.ModelProto
+    program: OnnxProgram
+
+
+def run(opened: Opened, origin: Origin, sample: Sample, options: Import) -> Path:
+    """Import a model: find its attention, wrap its graph, compare both on every example, and publish it.
+
+    Return the directory of the published version.
+
+    Raises:
+        TrainingError: the model cannot be imported. Nothing is published.
+        OSError: the version cannot be written.
+    """
+    if len(sample.x) < 2:
+        raise TrainingError(f"--data {options.data}: expected at least 2 examples, got {len(sample.x)}")
+    imported, sample = _imported(opened, sample, options)
+    error = _compared(imported, sample.x)
+    card = _card(imported, sample, options, origin, error)
+    return _publish(imported, card, sample, options.artifacts / options.name)
+
+
+def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported, Sample]:
+    """Return the model in the contract, and the sample with the padding of the contract."""
+    timesteps = sample.feeding.timesteps
+    filling = replace(sample.feeding, pad=options.pad)
+    examples = min(number_of_examples(timesteps), len(sample.x))
+    some = filling.values(sample.x[:examples])
+    original = opened.trace(some, options.attention, timesteps)
+    outputs = original.run(some, original.outputs)
+    _check_repeatable(original, outputs, original.run(some, original.outputs))
+    prediction = _prediction(original, outputs, options, examples, timesteps)
+    everything = _in_parts(original, filling, sample.x, [prediction])[prediction]
+    graph = original.convert()
+    reading = reading_of(prediction, everything, operator_of(graph, prediction), sample, options)
+    evidence = Evidence(
+        _tensors(graph, some),
+        original.exposed,
+        original.outputs,
+        prediction,
+        examples,
+        timesteps,
+        everything.shape[1] if everything.ndim == 3 else None,
+    )
+    sources = chosen_attention(evidence, options.attention)
+    feeding = replace(filling, pad=None)
+    complete = wrapped(graph, feeding, reading, sources)
+    sample = replace(sample, x=np.where(np.isnan(sample.x), np.float32(options.pad), sample.x))
+    try:
+        check_onnx(complete.SerializeToString())
+    except ValueError as error:
+        raise TrainingError(f"the model {error}") from error
+    return Imported(original, feeding, reading, sources, complete, OnnxProgram(complete)), sample
+
+
+def _tensors(graph: onnx.ModelProto, values: Values) -> Values:
+    """Return all tensors of floats by name, in the order of the graph."""
+    program = OnnxProgram(with_all_outputs(graph))
+    found = program.run(values, program.outputs)
+    names = (name for node in graph.graph.node for name in node.output)
+    return {name: found[name] for name in names if name in found and found[name].dtype.kind == "f"}
+
+
+def _check_repeatable(original: Original, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+    for name in original.outputs:
+        if np.abs(first[name] - second[name]).max(initial=0) > original.tolerance:
+            raise TrainingError(
+                f"output {name} differs from run to run on the same examples: export the model for inference, without "
+                "dropout and sampling"
+            )
+
+
+def _prediction(
+    original: Original, outputs: Mapping[str, NDArray[Any]], options: Import, examples: int, timesteps: int
+) -> str:
+    """Return the name of the output that is the prediction: the only one that is no attention."""
+    shapes = ", ".join(f"{name} {('n', *outputs[name].shape[1:])}".replace("'", "") for name in original.outputs)
+    if options.prediction is not None:
+        if options.prediction not in original.outputs:
+            raise TrainingError(f"--prediction {options.prediction}: expected one of the model's outputs, {shapes}")
+        return options.prediction
+    left = [name for name in original.outputs if name not in options.attention]
+    if len(left) > 1 and options.attention != (NONE,):
+        left = [name for name in left if not _attends(outputs[name], examples, timesteps)]
+    if len(left) != 1:
+        raise TrainingError(f"--prediction: say which of the model's outputs is the prediction: {shapes}")
+    return left[0]
+
+
+def _attends(values: NDArray[Any], examples: int, timesteps: int) -> bool:
+    one = distribution("", values, examples, timesteps)
+    return isinstance(one, Distribution) and not is_constant(one)
+
+
+def _in_parts(original: Original, feeding: Feeding, x: Array, names: Collection[str]) -> dict[str, NDArray[Any]]:
+    """Return outputs of the original for sequences `x`, a part at a time."""
+    parts = [original.run(feeding.values(some), names) for some in _split(x)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _split(x: Array) -> Iterator[Array]:
+    return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
+
+
+def _compared(imported: Imported, x: Array) -> float:
+    """Return the largest difference of the imported graph from the original program, over all examples.
+
+    Raises:
+        TrainingError: it is larger than the original's tolerance.
+    """
+    original, feeding, reading = imported.original, imported.feeding, imported.reading
+    names = [reading.output, *(source.name for source in imported.sources)]
+    expected, got, attended = [], [], [0.0]
+    graph: OnnxProgram | None = None
+    for some in _split(x):
+        values = feeding.values(some)
+        own = original.run(values, names)
+        if missing := [name for name in names if name not in own]:  # conversion made these tensors
+            graph = graph or OnnxProgram(with_all_outputs(original.convert()))
+            own |= graph.run(values, missing)
+        outputs = imported.program.run({SEQUENCE: some}, imported.program.outputs)
+        expected.append(reading.prediction(own[reading.output]))
+        got.append(outputs[PREDICTION])
+        if imported.sources:
+            attention = weights(imported.sources, own)
+            if feeding.pad is not None:
+                attention = attention * present(some)[..., np.newaxis]
+            attended.append(float(np.abs(outputs[ATTENTION_VEC] - attention).max()))
+    predicted = differences(PREDICTION, np.concatenate(got), np.concatenate(expected), reading.target)
+    error = max(float(np.max(predicted)), *attended)
+    if not error <= original.tolerance:
+        raise TrainingError(
+            f"the imported graph differs from the original program by {error:.2g}, expected at most "
+            f"{original.tolerance:g}"
+        )
+    return error
+
+
+def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, error: float) -> ModelCard:
+    target = imported.reading.target
+    y = np.zeros(len(sample.x)) if sample.labels is None else class_indices(sample.labels, target)
+    examples = LabelledSequences(sample.x, y)
+    dataset = Dataset(
+        train=examples,
+        test=examples,
+        target=target,
+        timestep_labels=sample.timestep_labels,
+        feature_labels=sample.feature_labels,
+        variable_length=imported.feeding.pad is not None,
+        missing_values=False,
+        scale=None,
+        static_labels=sample.static_labels,
+        table=sample.table,
+    )
+    evaluation: Evaluation | None = None
+    if sample.labels is not None:
+        evaluation = evaluate(
+            lambda x: imported.program.run({SEQUENCE: x}, imported.program.outputs), examples, target, seed=0
+        )
+        profile = evaluation.profile
+    else:
+        summed = ProfileSum(imported.feeding.timesteps)
+        for some in _split(sample.x):
+            summed.add(imported.program.run({SEQUENCE: some}, [ATTENTION_VEC])[ATTENTION_VEC].mean(axis=-1))
+        profile = summed.result()
+    return ModelCard.model_validate(
+        {
+            "name": options.name,
+            "created": datetime.now(UTC),
+            "architecture": "imported",
+            "timesteps": imported.feeding.timesteps,
+            "features": imported.feeding.features,
+            "timestep_labels": sample.timestep_labels,
+            "feature_labels": sample.feature_labels,
+            "static_labels": sample.static_labels,
+            "table": sample.table,
+            "variable_length": dataset.variable_length,
+            "baseline": baseline_of(dataset).tolist(),
+            "target": target,
+            "metrics": evaluation.metrics if evaluation else {},
+            "attention": profile,
+            "importance": evaluation.importance if evaluation else None,
+            "agreement": evaluation.agreement if evaluation else None,
+            "judgement": judge(evaluation.predictions, dataset, seed=0) if evaluation else None,
+            "origin": origin,
+            "lowering": Lowering(opset=opset_of(imported.graph), error=error, source_digest=None),
+            "attention_from": [{"tensor": one.name, "axes": one.axes} for one in imported.sources],
+        }
+    )
+
+
+def _publish(imported: Imported, card: ModelCard, sample: Sample, home: Path) -> Path:
+    """Write a version, verify it as the service does, and publish it by one rename."""
+    units = sum(len(source.units) for source in imported.sources)
+    most = MOST_GOLDEN_BYTES // max(1, 4 * units * imported.feeding.timesteps)
+    golden = sample.x[: max(2, min(GOLDEN_SEQUENCES, most))]
+    outputs = imported.program.run({SEQUENCE: golden}, (PREDICTION, ATTENTION_VEC))
+    home.mkdir(parents=True, exist_ok=True)
+    with publishing.staging(home) as staged:
+        artifact = Artifact(staged)
+        write_golden(artifact, {SEQUENCE: golden, **outputs})
+        artifact.lowering_path.write_bytes(imported.graph.SerializeToString())
+        write_card(artifact, card)
+        artifact.write_sums()
+        open_verified(artifact.read(), opener("onnx", threads=1))
+        return publishing.publish(staged, home)
