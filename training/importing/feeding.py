@@ -1,7 +1,7 @@
 """The way from the one sequence of the contract to a model's own inputs."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -69,9 +69,9 @@ class Feeding:
         return sum(part.width for part in self.parts)
 
     @property
-    def takes_tokens(self) -> bool:
-        """Whether the model takes only integers."""
-        return all(np.dtype(part.dtype).kind in "iu" for part in self.parts)
+    def without_pad(self) -> "Feeding":
+        """The same for sequences without missing values."""
+        return replace(self, pad=None)
 
     def values(self, x: Array) -> Values:
         """Return the model's inputs for sequences `x (n, timesteps, features)`."""

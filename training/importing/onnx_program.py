@@ -63,6 +63,8 @@ class OnnxProgram:
             parts = [self._session.run(wanted, dict(some)) for some in batches(values)]
         except Exception as error:
             raise TrainingError(f"ONNX Runtime cannot run the model: {first_line(error)}") from error
+        if len(parts) == 1:  # tensors inside the graph may have no batch
+            return dict(zip(wanted, parts[0], strict=True))
         return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(wanted)}
 
 

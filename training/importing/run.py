@@ -1,8 +1,9 @@
 """One import, from a model and examples to a published version."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,8 +27,10 @@ from training.importing.distributions import Distribution, distribution, is_cons
 from training.importing.feeding import Feeding, present
 from training.importing.onnx_program import OnnxProgram, with_all_outputs
 from training.importing.original import BATCH_SIZE, Opened, Original, Values
+from training.importing.padding import Compute, ignores_padding
 from training.importing.reading import Reading, class_indices, reading_of
-from training.importing.sample import Sample
+from training.importing.sample import Sample, other_shape
+from training.importing.tokens import Tokens, read_vocabulary, tokens_of
 from training.importing.wrapping import operator_of, opset_of, wrapped
 from training.judgement import judge
 from training.options import Import
@@ -35,8 +38,6 @@ from training.scores import ProfileSum
 
 #: Largest number of bytes of the attention in the golden example.
 MOST_GOLDEN_BYTES: Final = 2**24
-#: Largest attention of a padded timestep in a model that ignores padding.
-IGNORED: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,27 @@ class Imported:
     """A model in the contract.
 
     Attributes:
-        original: the model's own program.
-        feeding: how a sequence becomes its inputs. The value for padding is None if all sequences are whole.
-        reading: how its output becomes the prediction.
-        sources: its tensors that are attention.
+        tolerance: how far its graph may differ from the original program.
+        feeding: how a sequence becomes the model's inputs. The value for padding is None if all sequences are whole.
+        reading: how the model's output becomes the prediction.
+        sources: the model's tensors that are attention.
+        tokens: the range of its tokens; None if it takes other numbers.
+        compute: returns tensors of the original program by name.
         graph: the graph of the contract.
-        program: runs this graph.
     """
 
-    original: Original
+    tolerance: float
     feeding: Feeding
     reading: Reading
     sources: tuple[Distribution, ...]
+    tokens: Tokens | None
+    compute: Compute
     graph: onnx.ModelProto
-    program: OnnxProgram
+
+    @cached_property
+    def program(self) -> OnnxProgram:
+        """Runs the graph of the contract."""
+        return OnnxProgram(self.graph)
 
 
 def run(opened: Opened, origin: Origin, sample: Sample, options: Import) -> Path:
@@ -85,51 +93,63 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
     some = filling.values(sample.x[:examples])
     original = opened.trace(some, options.attention, timesteps)
     outputs = original.run(some, original.outputs)
-    _check_repeatable(original, outputs, original.run(some, original.outputs))
+    _check_outputs(original, outputs, original.run(some, original.outputs), examples)
     prediction = _prediction(original, outputs, options, examples, timesteps)
-    everything = _in_parts(original, filling, sample.x, [prediction])[prediction]
+    values = np.concatenate([original.run(filling.values(x), [prediction])[prediction] for x in _split(sample.x)])
     graph = original.convert()
-    reading = reading_of(prediction, everything, operator_of(graph, prediction), sample, options)
-    evidence = Evidence(
-        _tensors(graph, some),
-        original.exposed,
-        original.outputs,
-        prediction,
-        examples,
-        timesteps,
-        everything.shape[1] if everything.ndim == 3 else None,
-    )
+    reading = reading_of(prediction, values, operator_of(graph, prediction), sample, options)
+    inner = OnnxProgram(with_all_outputs(graph))
+    steps = values.shape[1] if values.ndim == 3 else None
+    tensors = _floats(graph, inner.run(some, inner.outputs))
+    evidence = Evidence(tensors, original.exposed, original.outputs, prediction, examples, timesteps, steps)
     sources = chosen_attention(evidence, options.attention)
-    feeding = replace(filling, pad=None)
+
+    def compute(x: Array, names: Collection[str]) -> dict[str, NDArray[Any]]:
+        own = original.run(filling.values(x), names)
+        missing = [name for name in names if name not in own]  # conversion made these tensors
+        return own | (inner.run(filling.values(x), missing) if missing else {})
+
+    parts = (filling, reading, sources)
+    feeding = filling if ignores_padding(opened, original, compute, parts, sample.x[:examples]) else filling.without_pad
+    sample = _padded(sample, feeding, options)
     complete = wrapped(graph, feeding, reading, sources)
-    sample = replace(sample, x=np.where(np.isnan(sample.x), np.float32(options.pad), sample.x))
     try:
         check_onnx(complete.SerializeToString())
     except ValueError as error:
         raise TrainingError(f"the model {error}") from error
-    return Imported(original, feeding, reading, sources, complete, OnnxProgram(complete)), sample
+    tokens = tokens_of(graph, feeding, sample)
+    return Imported(original.tolerance, feeding, reading, sources, tokens, compute, complete), sample
 
 
-def _tensors(graph: onnx.ModelProto, values: Values) -> Values:
-    """Return all tensors of floats by name, in the order of the graph."""
-    program = OnnxProgram(with_all_outputs(graph))
-    found = program.run(values, program.outputs)
+def _padded(sample: Sample, feeding: Feeding, options: Import) -> Sample:
+    """Return the sample with missing values only where the imported model allows them."""
+    if feeding.pad is not None:
+        return sample
+    if sample.longest < feeding.timesteps:
+        raise other_shape(f"--data {options.data}", sample.feeding, (len(sample.x), sample.longest, feeding.features))
+    return replace(sample, x=np.where(np.isnan(sample.x), np.float32(options.pad), sample.x))
+
+
+def _floats(graph: onnx.ModelProto, found: Values) -> Values:
+    """Return the tensors of floats in the order of the graph."""
     names = (name for node in graph.graph.node for name in node.output)
     return {name: found[name] for name in names if name in found and found[name].dtype.kind == "f"}
 
 
-def _check_repeatable(original: Original, first: Mapping[str, Any], second: Mapping[str, Any]) -> None:
+def _check_outputs(original: Original, first: Values, second: Values, examples: int) -> None:
     for name in original.outputs:
-        if np.abs(first[name] - second[name]).max(initial=0) > original.tolerance:
+        if first[name].shape[:1] != (examples,):
+            raise TrainingError(
+                f"output {name}: expected one entry for each of {examples} examples, got the shape {first[name].shape}"
+            )
+        if first[name].dtype.kind == "f" and np.abs(first[name] - second[name]).max(initial=0) > original.tolerance:
             raise TrainingError(
                 f"output {name} differs from run to run on the same examples: export the model for inference, without "
                 "dropout and sampling"
             )
 
 
-def _prediction(
-    original: Original, outputs: Mapping[str, NDArray[Any]], options: Import, examples: int, timesteps: int
-) -> str:
+def _prediction(original: Original, outputs: Values, options: Import, examples: int, timesteps: int) -> str:
     """Return the name of the output that is the prediction: the only one that is no attention."""
     shapes = ", ".join(f"{name} {('n', *outputs[name].shape[1:])}".replace("'", "") for name in original.outputs)
     if options.prediction is not None:
@@ -149,12 +169,6 @@ def _attends(values: NDArray[Any], examples: int, timesteps: int) -> bool:
     return isinstance(one, Distribution) and not is_constant(one)
 
 
-def _in_parts(original: Original, feeding: Feeding, x: Array, names: Collection[str]) -> dict[str, NDArray[Any]]:
-    """Return outputs of the original for sequences `x`, a part at a time."""
-    parts = [original.run(feeding.values(some), names) for some in _split(x)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
 def _split(x: Array) -> Iterator[Array]:
     return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
 
@@ -165,30 +179,25 @@ def _compared(imported: Imported, x: Array) -> float:
     Raises:
         TrainingError: it is larger than the original's tolerance.
     """
-    original, feeding, reading = imported.original, imported.feeding, imported.reading
+    reading = imported.reading
     names = [reading.output, *(source.name for source in imported.sources)]
     expected, got, attended = [], [], [0.0]
-    graph: OnnxProgram | None = None
     for some in _split(x):
-        values = feeding.values(some)
-        own = original.run(values, names)
-        if missing := [name for name in names if name not in own]:  # conversion made these tensors
-            graph = graph or OnnxProgram(with_all_outputs(original.convert()))
-            own |= graph.run(values, missing)
+        own = imported.compute(some, names)
         outputs = imported.program.run({SEQUENCE: some}, imported.program.outputs)
         expected.append(reading.prediction(own[reading.output]))
         got.append(outputs[PREDICTION])
         if imported.sources:
             attention = weights(imported.sources, own)
-            if feeding.pad is not None:
+            if imported.feeding.pad is not None:
                 attention = attention * present(some)[..., np.newaxis]
             attended.append(float(np.abs(outputs[ATTENTION_VEC] - attention).max()))
     predicted = differences(PREDICTION, np.concatenate(got), np.concatenate(expected), reading.target)
     error = max(float(np.max(predicted)), *attended)
-    if not error <= original.tolerance:
+    if not error <= imported.tolerance:
         raise TrainingError(
             f"the imported graph differs from the original program by {error:.2g}, expected at most "
-            f"{original.tolerance:g}"
+            f"{imported.tolerance:g}"
         )
     return error
 

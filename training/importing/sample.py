@@ -31,6 +31,7 @@ class Sample:
     Attributes:
         feeding: how the model's inputs are parts of a sequence.
         x: `(n, timesteps, features)`; NaN where a value is missing.
+        longest: the number of timesteps of the longest example, which may be fewer than those of the model.
         labels: `(n,)` or `(n, numbers)`, as in the source; None without labels.
         label_names: a name for each number.
         timestep_labels: one for each timestep.
@@ -41,6 +42,7 @@ class Sample:
 
     feeding: Feeding
     x: Array
+    longest: int
     labels: NDArray[Any] | None
     label_names: tuple[str, ...]
     timestep_labels: tuple[str, ...]
@@ -112,18 +114,16 @@ def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding
     """Return the sequences of a source, whose features are those of all inputs in their order."""
     x = source.x[:]
     if feeding.features != x.shape[2] or feeding.timesteps < x.shape[1]:
-        raise TrainingError(
-            f"{where}: expected examples of shape (n, {feeding.timesteps}, {feeding.features}), as the model's input "
-            f"takes, got {x.shape}"
-        )
-    missing = feeding.timesteps - x.shape[1]
-    x = np.pad(x, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
+        raise other_shape(where, feeding, x.shape)
+    longest = x.shape[1]
+    x = np.pad(x, ((0, 0), (0, feeding.timesteps - longest), (0, 0)), constant_values=np.nan)
     timestep_labels = source.timestep_labels
     if len(timestep_labels) < feeding.timesteps:
         timestep_labels = numbered(feeding.timesteps)
     return Sample(
         feeding=feeding,
         x=x,
+        longest=longest,
         labels=labels,
         label_names=source.label_names if labels is not None else (),
         timestep_labels=timestep_labels[: feeding.timesteps],
@@ -131,6 +131,12 @@ def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding
         static_labels=tuple(_static(feeding, source.feature_labels)),
         table=source.table,
     )
+
+
+def other_shape(where: str, feeding: Feeding, shape: tuple[int, ...]) -> TrainingError:
+    """Return the error for examples whose shape is not that of the model's input."""
+    expected = f"(n, {feeding.timesteps}, {feeding.features})"
+    return TrainingError(f"{where}: expected examples of shape {expected}, as the model's input takes, got {shape}")
 
 
 def _feeding(source: SourceData, inputs: Sequence[ModelInput]) -> Feeding:
