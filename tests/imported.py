@@ -57,7 +57,7 @@ def attentive(
 ) -> onnx.ModelProto:
     """Return a model whose attention is the softmax over time of `states (batch, timesteps, units)`.
 
-    The prediction is the sigmoid of the attention on the last timestep.
+    The prediction is the sigmoid of the attention on the first timestep.
     """
     timesteps = shape[0]
     return model_of(
@@ -71,8 +71,8 @@ def attentive(
         {PREDICTION: (1,), ATTENTION: (timesteps,), ATTENTION_VEC: (timesteps, units)},
         shape,
         last=np.array([2]),
-        at=np.array([timesteps - 1]),
-        end=np.array([timesteps]),
+        at=np.array([0]),
+        end=np.array([1]),
         one=np.array([1]),
         **constants,
     )
@@ -83,6 +83,21 @@ def of_numbers(units: int = UNITS) -> onnx.ModelProto:
     weights = np.random.default_rng(0).standard_normal((FEATURES, units)).astype(np.float32)
     project = helper.make_node("MatMul", [SEQUENCE, "weights"], ["states"])
     return attentive([project], "states", (TIMESTEPS, FEATURES), units, weights=weights)
+
+
+def of_tokens(timesteps: int = 6, tokens: int = 10, units: int = UNITS) -> onnx.ModelProto:
+    """Return a model of tokens `(timesteps, 1)`, whose states are an embedding. Absent timesteps have the token 0."""
+    embedding = np.random.default_rng(0).standard_normal((tokens, units)).astype(np.float32)
+    nodes = [
+        helper.make_node("IsNaN", [SEQUENCE], ["absent"]),
+        helper.make_node("Where", ["absent", "zero", SEQUENCE], ["filled"]),
+        helper.make_node("Cast", ["filled"], ["integers"], to=TensorProto.INT64),
+        helper.make_node("Squeeze", ["integers", "last"], ["tokens"]),
+        helper.make_node("Gather", ["embedding", "tokens"], ["embedded"]),
+        helper.make_node("Where", ["absent", "lowest", "embedded"], ["states"]),
+    ]
+    constants = {"embedding": embedding, "zero": np.float32(0), "lowest": np.float32(-1e9)}
+    return attentive(nodes, "states", (timesteps, 1), units, **constants)
 
 
 def numbers(n: int = 5) -> Array:

@@ -24,6 +24,10 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Float32 = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
 Index = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+#: float32 holds each integer of such a magnitude, and rounds no other number to one of them.
+Token = Annotated[int, Field(gt=-(2**24), lt=2**24)]
+#: Entries of a vocabulary that stand for any other word, most preferred first.
+UNKNOWN_WORDS: Final = ("[UNK]", "<unk>", "<UNK>")
 
 
 class CardPart(BaseModel):
@@ -68,6 +72,36 @@ class Target(CardPart):
             raise ValueError(f"a {self.task} target has {expected[self.task]}, got {count}")
         if self.names is not None and self.task != "regression":
             raise ValueError(f"a {self.task} target has classes rather than names, got {', '.join(self.names)}")
+        return self
+
+
+class Tokens(CardPart):
+    """The integers that a sequence consists of. They may stand for words."""
+
+    least: Token = Field(description="Smallest token.", examples=[0])
+    most: Token = Field(description="Largest token.", examples=[9999])
+    pad: Token | None = Field(None, description="Token by which the graph replaces absent timesteps.", examples=[0])
+    vocabulary: dict[str, Token] | None = Field(
+        None,
+        description="Token of each word, which may be posted in place of it. Other words have the token of the entry "
+        f"{', '.join(UNKNOWN_WORDS[:-1])} or {UNKNOWN_WORDS[-1]}, and are refused without one.",
+        examples=[{"[UNK]": 1, "the": 2, "cat": 3}],
+    )
+
+    @property
+    def unknown(self) -> int | None:
+        """Token of words that the vocabulary does not have; None if they are refused."""
+        vocabulary = self.vocabulary or {}
+        return next((vocabulary[word] for word in UNKNOWN_WORDS if word in vocabulary), None)
+
+    @model_validator(mode="after")
+    def _are_in_range(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"expected least of at most {self.most}, which is most, got {self.least}")
+        named = {"pad": self.pad} if self.pad is not None else {}
+        for name, token in {**named, **(self.vocabulary or {})}.items():
+            if not self.least <= token <= self.most:
+                raise ValueError(f"{name[:80]!r}: expected a token from {self.least} to {self.most}, got {token}")
         return self
 
 
@@ -385,6 +419,9 @@ class ModelCard(CardPart):
         "value; the number of values stands for any other value.",
         examples=[{}],
     )
+    tokens: Tokens | None = Field(
+        None, description="The integers that all values of the sequences are; null if the values are any numbers."
+    )
     static_labels: tuple[str, ...] = Field(
         default=(),
         description="Features that do not change with time. They have the same value at each timestep of a sequence.",
@@ -456,6 +493,8 @@ class ModelCard(CardPart):
             lengths |= {f"baseline[{t}]": (len(step), self.features) for t, step in enumerate(self.baseline)}
         if unknown := {*self.categories, *self.static_labels} - set(self.feature_labels):
             raise ValueError(f"categories, static_labels: expected labels of features, got {min(unknown)!r}")
+        if self.tokens is not None and self.categories:
+            raise ValueError("categories: expected none in a model of tokens")
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")

@@ -62,6 +62,7 @@ class Model:
     Attributes:
         numbers: how many numbers each output has for one sequence.
         most_numbers: how many numbers an answer to one sequence has at most.
+        texts: the word of each token; None if there is no vocabulary.
         load_seconds: how long it took to read, verify and warm up the version.
     """
 
@@ -77,6 +78,8 @@ class Model:
         self.golden = verified.golden
         self.signatures = verified.signatures
         self.digests = verified.digests
+        vocabulary = card.tokens.vocabulary if card.tokens is not None and card.features == 1 else None
+        self.texts = None if vocabulary is None else {token: word for word, token in vocabulary.items()}
         self.baseline = None if card.baseline is None else np.array(card.baseline, np.float32)
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"

@@ -1,14 +1,18 @@
 """The page about imported models."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.imported import ORIGIN, imported_card, numbers, of_numbers, write_imported
-from tests.page.actions import OpenPage, ask, take
+from service.artifact.card import Tokens
+from tests.imported import ORIGIN, imported_card, numbers, of_numbers, of_tokens, write_imported
+from tests.page.actions import OpenPage, ask, refused, rows_of, take, values
 from tests.server import serving
+from tests.test_tokens import GOLDEN, TIMESTEPS, VOCABULARY
 
 
 @pytest.fixture(scope="session")
@@ -16,6 +20,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a service with imported models only."""
     folder: Path = tmp_path_factory.mktemp("imported")
     write_imported(folder, of_numbers(), imported_card("plain"), numbers())
+    for name, vocabulary in (("words", VOCABULARY), ("ids", None)):
+        tokens = Tokens(least=0, most=9, vocabulary=vocabulary)
+        shape: dict[str, Any] = {"timesteps": TIMESTEPS, "features": 1, "variable_length": True}
+        write_imported(folder, of_tokens(), imported_card(name, tokens=tokens, **shape), GOLDEN)
     with serving("--artifacts", str(folder), "--model", "plain") as (url, _):
         yield url
 
@@ -31,3 +39,28 @@ def test_the_card_says_where_the_model_is_from(open_page: OpenPage) -> None:
     ask(page)
     expect(page.locator("#sequence-plot .attention rect")).to_have_count(4)
     ask(page, "1,2\n3,4\n5,6\n7,8")
+
+
+def test_words_are_written_below_the_bars(open_page: OpenPage) -> None:
+    """They are typed as JSON or as CSV, and unknown ones are shown as the model has seen them."""
+    page = open_page("/?model=words")
+    expect(page.locator("#card")).to_contain_text("6 timesteps × 1 feature of integers from 0 to 9, or one of 10 words")
+    for typed in ('["the", "cat", "hums"]', '[["the"], ["cat"], ["hums"]]', "the\ncat\nhums"):
+        ask(page, typed)
+        expect(page.locator("#sequence-plot .axis-below .numbers text")).to_have_text(["the", "cat", "[UNK]"])
+        expect(page.locator("#sequence-plot .attention rect")).to_have_count(3)
+    assert [row[:2] for row in values(page, "sequence-plot")] == [["0", "the"], ["1", "cat"], ["2", "[UNK]"]]
+    ask(page, '[["the", "cat"], ["mat"]]')
+    expect(rows_of(page)).to_have_count(2)
+    rows_of(page).nth(1).click()
+    expect(page.locator("#sequence-plot .axis-below .numbers text")).to_have_text(["mat"])
+
+
+def test_tokens_without_words_are_written_as_numbers(open_page: OpenPage) -> None:
+    """The buttons fill in tokens, and a wrong one is marked."""
+    page = open_page("/?model=ids")
+    for name in ("Example", "Random"):
+        tokens = json.loads(take(page, name))
+        ask(page)
+        expect(page.locator("#sequence-plot .axis-below .numbers text")).to_have_text(list(map(str, tokens)))
+    assert refused(page, "[2, 12]", "expected an integer from 0 to 9, got 12") == ("12", "[2, ")

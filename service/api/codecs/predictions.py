@@ -1,5 +1,7 @@
 """The answer to one sequence: its prediction and its attention; as a type, and as JSON."""
 
+import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -33,6 +35,12 @@ class Prediction(BaseModel):
     probabilities: dict[str, float] | None = Field(
         None, description="On request: the probability of each class, by its name.", examples=[{"0": 0.02, "1": 0.98}]
     )
+    tokens: list[str | None] | None = Field(
+        None,
+        description="The word of each posted token, or its number if it has none; absent without a `vocabulary` on "
+        "the card.",
+        examples=[["the", "cat", "[UNK]"]],
+    )
     attention: list[float] | list[list[float]] | None = Field(
         None,
         description="Weight of each posted timestep, `(timesteps)`; with `full`, `(timesteps, units)`; absent "
@@ -64,8 +72,30 @@ def require_classes(target: Target) -> None:
         raise InvalidInput("probabilities: expected a model of classes, got a regression")
 
 
-def encode_predictions(
-    outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None, *, probabilities: bool = False
+def texts_of(sequences: Array, lengths: Lengths, texts: Mapping[int, str]) -> list[list[str | None]]:
+    """Return the word of each token of sequences, or its number if it has none; None where it is missing.
+
+    Args:
+        sequences: `(n, timesteps, 1)`.
+        lengths: how many timesteps each sequence was posted with.
+        texts: the word of each token.
+    """
+    n, timesteps, _ = sequences.shape
+    each = np.broadcast_to(timesteps if lengths is None else lengths, n)
+    return [
+        [None if math.isnan(token) else texts.get(int(token), str(int(token))) for token in row[:length]]
+        for row, length in zip(sequences[:, :, 0].tolist(), each.tolist(), strict=True)
+    ]
+
+
+def encode_predictions(  # noqa: PLR0913 - each by its name
+    outputs: Outputs,
+    attention: str | None,
+    target: Target,
+    lengths: Lengths = None,
+    *,
+    probabilities: bool = False,
+    tokens: list[list[str | None]] | None = None,
 ) -> list[bytes]:
     """Return the JSON of a `Prediction` for each sequence, without a Python object for each number.
 
@@ -75,6 +105,7 @@ def encode_predictions(
         target: the target of the model.
         lengths: how many timesteps each sequence was posted with.
         probabilities: whether to answer the probability of each class.
+        tokens: the words of each sequence; None for none.
 
     Raises:
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
@@ -82,7 +113,8 @@ def encode_predictions(
     predictions = outputs[PREDICTION]
     if len(predictions) == 1:
         length = lengths[0] if isinstance(lengths, np.ndarray) else lengths
-        return [_row(outputs, attention, target, length, probabilities=probabilities)]
+        words = None if tokens is None else tokens[0]
+        return [_row(outputs, attention, target, length, probabilities=probabilities, tokens=words)]
     columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None:
         labels = dumps_each(target.classes)
@@ -96,6 +128,8 @@ def encode_predictions(
             columns["probabilities"] = [
                 orjson.dumps(_by_class(row, target), option=orjson.OPT_SERIALIZE_NUMPY) for row in predictions
             ]
+    if tokens is not None:
+        columns["tokens"] = list(map(orjson.dumps, tokens))
     if attention is not None:
         columns["attention"] = dumps_rows(outputs[attention], lengths)
     if IMPORTANCE in outputs:
@@ -105,7 +139,15 @@ def encode_predictions(
     return [template % values for values in zip(*columns.values(), strict=True)]
 
 
-def _row(outputs: Outputs, attention: str | None, target: Target, length: int | None, *, probabilities: bool) -> bytes:
+def _row(  # noqa: PLR0913 - private
+    outputs: Outputs,
+    attention: str | None,
+    target: Target,
+    length: int | None,
+    *,
+    probabilities: bool,
+    tokens: list[str | None] | None,
+) -> bytes:
     """Return the JSON of one sequence, as `encode_predictions` does, in half of the time."""
     prediction = outputs[PREDICTION][0]
     row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
@@ -117,6 +159,8 @@ def _row(outputs: Outputs, attention: str | None, target: Target, length: int | 
             row["label"] = target.classes[int(index)]
         if probabilities:
             row["probabilities"] = _by_class(prediction, target)
+    if tokens is not None:
+        row["tokens"] = tokens
     if attention is not None:
         row["attention"] = outputs[attention][0, :length]
     if IMPORTANCE in outputs:

@@ -201,7 +201,7 @@ export class Ask {
 
   #show(typed, answer) {
     this.answer = answer;
-    this.sequences = typed.sequences;
+    this.sequences = typed.sequences.map((sequence) => sequence.map(asStep));
     this.note = typed.note ?? "";
     this.hidden = new Set();
     const many = answer.predictions.length > 1;
@@ -213,11 +213,17 @@ export class Ask {
       byId("many").hidden = !drawn;
       if (drawn) this.#showMany(answer.predictions);
     }
-    const features = this.card.feature_labels;
+    const features = this.#isOfWords() ? [] : this.card.feature_labels;
+    byId("key-lines").textContent = features.length ? "One line per feature; the bars behind them" : "The bars";
     byId("apart").checked = features.length > 1 && differInSize(this.sequences[0], features);
     byId("apart-label").hidden = features.length < 2;
     this.#makeLegend(features);
     this.#draw(0);
+  }
+
+  /** Whether each timestep is one token, which is written below its bar rather than drawn as a line. */
+  #isOfWords() {
+    return this.card.tokens && this.card.features === 1;
   }
 
   #showMany(predictions) {
@@ -279,7 +285,9 @@ export class Ask {
 
   #redraw() {
     const { timestep_labels: labels, feature_labels: features } = this.card;
-    const { attention, importance } = this.answer.predictions[this.index];
+    const { attention, importance, tokens } = this.answer.predictions[this.index];
+    const sequence = this.sequences[this.index];
+    const words = this.#isOfWords() ? (tokens ?? sequence.map(([token]) => token)).map((word) => String(word ?? "–")) : null;
     const weights = isFlat(attention) ? attention : null;
     const highest = weights ? weights.indexOf(Math.max(...weights)) : 0;
     byId("key-effect").hidden = !importance;
@@ -287,8 +295,9 @@ export class Ask {
       title: `Sequence ${this.index + 1}, and the attention on its timesteps`,
       text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${timestepName(labels[highest])}.` : "",
       labels,
-      features,
-      sequence: this.sequences[this.index],
+      words,
+      features: words ? [] : features,
+      sequence,
       attention: weights,
       importance: importance ?? null,
       hidden: this.hidden,
@@ -310,6 +319,9 @@ export class Ask {
     byId("copied").textContent = (await copied(this.curl)) ? "Copied." : "The browser does not let this page copy.";
   }
 }
+
+/** A timestep as a list or an object: a token may be posted by itself. */
+const asStep = (step) => (typeof step === "object" && step !== null ? step : [step]);
 
 /** Whether attention has one weight per timestep. A request body can ask for full attention, or for none. */
 const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] === "number";

@@ -30,6 +30,12 @@ function predicts({ task, classes, names }) {
   return `one of ${count(classes.length)} classes: ${some(classes)}`;
 }
 
+/** The tokens of a model in words. */
+function tokens({ least, most, vocabulary }) {
+  const words = vocabulary ? `, or one of ${counted(Object.keys(vocabulary).length, "word")}` : "";
+  return `integers from ${least} to ${most}${words}`;
+}
+
 /** Return the elements of a definition list. */
 function list(entries) {
   return entries.flatMap(([term, ...definitions]) => [
@@ -52,13 +58,14 @@ function written(value) {
 /** Show the card of a model. */
 export function showCard(card) {
   const shape = `${card.variable_length ? "up to " : ""}${counted(card.timesteps, "timestep")} × ${counted(card.features, "feature")}`;
+  const values = card.tokens ? ` of ${tokens(card.tokens)}` : card.missing_values ? "; values may be missing" : "";
   const created = new Date(card.created);
   byId("model-name").textContent = `${card.name}, version ${card.version}`;
   const fit = card.training;
   byId("card").replaceChildren(
     ...list([
       ["Predicts", predicts(card.target)],
-      ["A sequence", card.missing_values ? `${shape}; values may be missing` : shape],
+      ["A sequence", shape + values],
       ["Features", some(card.feature_labels)],
       ["Architecture", card.architecture.replaceAll("_", " ")],
       ["Held-out metrics", ...metrics(card.metrics)],

@@ -155,6 +155,7 @@ function effectsScale(effects, bottom) {
  * @property {string} title accessible name
  * @property {string} text accessible description
  * @property {string[]} labels
+ * @property {string[]|null} words the word of each timestep, written below its bar
  * @property {string[]} features
  * @property {(number|null)[][]} sequence
  * @property {number[]|null} attention
@@ -167,19 +168,21 @@ export function sequencePlot(host) {
     cursor: "Timesteps of the sequence",
     describe: ({ title, text }) => ({ title, text }),
     draw: drawSequence,
-    tooltip({ labels, features, sequence, attention, importance }, i) {
+    tooltip({ labels, words, features, sequence, attention, importance }, i) {
       const rows = features.map((feature, f) => {
         const value = sequence[i][f];
         return [feature, value === null || value === undefined ? "missing" : number(value), `${look(f).kind} stroke`];
       });
       if (importance) rows.unshift(["importance", number(importance[i]), "importance"]);
       if (attention) rows.unshift(["attention", number(attention[i]), "attention"]);
-      return { heading: timestepName(labels[i]), rows };
+      return { heading: timestepName(labels[i]) + (words ? `: ${words[i]}` : ""), rows };
     },
-    table({ labels, features, sequence, attention, importance }) {
-      const head = ["timestep", ...(attention ? ["attention"] : []), ...(importance ? ["importance"] : []), ...features];
+    table({ labels, words, features, sequence, attention, importance }) {
+      const word = words ? ["token"] : [];
+      const head = ["timestep", ...word, ...(attention ? ["attention"] : []), ...(importance ? ["importance"] : []), ...features];
       const rows = sequence.map((step, i) => [
         labels[i],
+        ...(words ? [words[i]] : []),
         ...(attention ? [number(attention[i])] : []),
         ...(importance ? [number(importance[i])] : []),
         ...features.map((_, f) => number(step[f])),
@@ -207,13 +210,12 @@ export function differInSize(sequence, features) {
 }
 
 /** @param {Plot} plot @param {Sequence} data */
-function drawSequence(plot, { labels, features, sequence, attention, importance, hidden, apart }) {
+function drawSequence(plot, { labels, words, features, sequence, attention, importance, hidden, apart }) {
   const [top, main, strip] = [34, 240, importance ? STRIP : 0];
   const bottom = top + main;
-  plot.resize(bottom + strip + 40);
   const shown = features.map((_, f) => f).filter((f) => !hidden.has(f));
   const y = valueScale(apart ? [0, 1] : range(sequence, shown), bottom, top);
-  const values = apart ? [] : ticks(y.low, y.high, 6);
+  const values = apart || words ? [] : ticks(y.low, y.high, 6);
   const most = (list) => list.reduce((a, b) => Math.max(a, b), 0) || 1;
   const weights = valueScale([0, attention ? most(attention) * 1.02 : 1], bottom, top);
   const weightValues = attention ? ticks(0, weights.high, 4) : [];
@@ -222,11 +224,12 @@ function drawSequence(plot, { labels, features, sequence, attention, importance,
   const x = slotScale(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
 
   drawBars(plot.layer("attention"), attention ?? [], { x, y: weights, width: x.slot < THIN ? 1 : 0.78 });
-  drawValueAxis(plot, { y, values, x, name: apart ? "values, each feature on its own scale" : "value" });
+  const name = words ? "" : apart ? "values, each feature on its own scale" : "value";
+  drawValueAxis(plot, { y, values, x, name });
   drawValueAxis(plot, { y: weights, values: weightValues, x, name: attention ? "attention" : "", layer: "axis-right" });
   drawValueAxis(plot, { y: effects, values: effects.values, x, name: importance ? "importance" : "", layer: "axis-strip" });
   drawBars(plot.layer("importance"), importance ?? [], { x, y: effects, width: x.slot < THIN ? 1 : 0.78 });
-  drawTimestepAxis(plot, x, bottom + strip, labels);
+  plot.resize(bottom + strip + 40 + drawTimestepAxis(plot, x, bottom + strip, words ?? labels, { all: Boolean(words) }));
 
   const scales = features.map((_, f) => (apart ? valueScale(range(sequence, [f]), bottom, top) : y));
   const points = (f) => sequence.map((step, i) => [x(i), step[f], i]).filter(([, value]) => typeof value === "number");

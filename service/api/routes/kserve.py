@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, StrictBool
 
 from service.api.codecs.instances import Instances
 from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
+from service.api.codecs.predictions import Prediction, encode_predictions, require_classes, texts_of
 from service.api.error_answers import INFERENCE_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
@@ -68,12 +68,22 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     if fields.probabilities:
         require_classes(model.card.target)
     question = Question(sequences.array, (PREDICTION, ATTENTION), fields.importance)
-    return question, partial(encode, model.card.target, sequences.lengths, probabilities=fields.probabilities)
+    tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
+    return question, partial(
+        encode, model.card.target, sequences.lengths, probabilities=fields.probabilities, tokens=tokens
+    )
 
 
-def encode(target: Target, lengths: Lengths, outputs: Outputs, *, probabilities: bool) -> JsonResponse:
+def encode(
+    target: Target,
+    lengths: Lengths,
+    outputs: Outputs,
+    *,
+    probabilities: bool,
+    tokens: list[list[str | None]] | None,
+) -> JsonResponse:
     """Return the answer, from outputs `(n, …)`."""
-    explanations = encode_predictions(outputs, ATTENTION, target, lengths, probabilities=probabilities)
+    explanations = encode_predictions(outputs, ATTENTION, target, lengths, probabilities=probabilities, tokens=tokens)
     return JsonResponse(b'{"explanations":[%b]}' % b",".join(explanations))
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, m
 from service.api.answer_memory import ResponseInParts
 from service.api.codecs.array_writer import require_finite
 from service.api.codecs.padding import Lengths, PaddedSequences
-from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
+from service.api.codecs.predictions import Prediction, encode_predictions, require_classes, texts_of
 from service.api.codecs.sequences import SequenceFields, decode_sequences
 from service.api.codecs.tables import decode_csv_table
 from service.api.error_answers import INFERENCE_ERRORS, documented
@@ -38,7 +38,11 @@ VALUE_SCHEMA = {"type": ["number", "string", "null"]}
 SEQUENCE_SCHEMA: dict[str, Any] = {
     "type": "array",
     "items": {
-        "anyOf": [{"type": "array", "items": VALUE_SCHEMA}, {"type": "object", "additionalProperties": VALUE_SCHEMA}]
+        "anyOf": [
+            {"type": "array", "items": VALUE_SCHEMA},
+            {"type": "object", "additionalProperties": VALUE_SCHEMA},
+            VALUE_SCHEMA,
+        ]
     },
 }
 EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
@@ -57,7 +61,8 @@ class PredictRequest(KnownFields, SequenceFields):
             "`feature_labels`, or an object with each of them by its name, in raw units. It has the `timesteps` of the "
             "model's card, or fewer if that says `variable_length`. A category is the name of a value in the card's "
             "`categories`, or its index; any other name means an unknown value. `null` is a missing value, if the card "
-            "says `missing_values`; a timestep without any value gets no attention.",
+            "says `missing_values`; a timestep without any value gets no attention. If the card has `tokens`, each "
+            "value is an integer or a word of the `vocabulary`, and a timestep of one token may be the token itself.",
             examples=[EXAMPLE_SEQUENCE],
         ),
     ] = None
@@ -137,17 +142,28 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     attention = OUTPUTS[fields.attention]
     outputs = (PREDICTION, attention) if attention else (PREDICTION,)
     question = Question(sequences.array, outputs, fields.importance)
-    return question, partial(encode, model, attention, sequences.lengths, probabilities=fields.probabilities)
+    tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
+    return question, partial(
+        encode, model, attention, sequences.lengths, probabilities=fields.probabilities, tokens=tokens
+    )
 
 
 def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn CSV of at most `most` sequences into a question and the encoder of its answer."""
     sequences = decode_csv_table(b"".join(body.chunks), model.card, most)
-    return Question(sequences.array, (PREDICTION, ATTENTION)), partial(encode, model, ATTENTION, sequences.lengths)
+    tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
+    question = Question(sequences.array, (PREDICTION, ATTENTION))
+    return question, partial(encode, model, ATTENTION, sequences.lengths, tokens=tokens)
 
 
-def encode(
-    model: Model, attention: str | None, lengths: Lengths, outputs: Outputs, *, probabilities: bool = False
+def encode(  # noqa: PLR0913 - `partial` gives all but the outputs
+    model: Model,
+    attention: str | None,
+    lengths: Lengths,
+    outputs: Outputs,
+    *,
+    probabilities: bool = False,
+    tokens: list[list[str | None]] | None = None,
 ) -> Response:
     """Return the answer, a large one in parts.
 
@@ -156,6 +172,7 @@ def encode(
         attention: the output to answer as attention; None for none.
         lengths: how many timesteps each sequence was posted with.
         probabilities: whether to answer the probability of each class.
+        tokens: the words of each sequence; None for none.
         outputs: `(n, …)` each.
 
     Raises:
@@ -165,7 +182,7 @@ def encode(
     count, numbers = len(outputs[PREDICTION]), sum([output.size for output in outputs.values()])
     rows = partial(encode_predictions, attention=attention, target=model.card.target, probabilities=probabilities)
     if numbers <= NUMBERS_OF_PART:
-        return JsonResponse(b"%b%b]}" % (head, b",".join(rows(outputs, lengths=lengths))))
+        return JsonResponse(b"%b%b]}" % (head, b",".join(rows(outputs, lengths=lengths, tokens=tokens))))
     for name in outputs.keys() - {RANK_CORRELATION}:
         require_finite(outputs[name])  # here, as the parts below number their rows anew
     parts = [head]
@@ -175,6 +192,7 @@ def encode(
         part = rows(
             {name: output[some] for name, output in outputs.items()},
             lengths=lengths[some] if isinstance(lengths, np.ndarray) else lengths,
+            tokens=tokens and tokens[some],
         )
         parts.append(b"%b%b" % (b"," if start else b"", b",".join(part)))
     return ResponseInParts([*parts, b"]}"], {}, JSON)
