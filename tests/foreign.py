@@ -101,3 +101,21 @@ def transformer(timesteps: int = TIMESTEPS, heads: int = 2, blocks: int = 2) -> 
         found.append(weights)
     prediction = layers.Dense(1)(layers.GlobalAveragePooling1D()(y))
     return keras.Model(inputs, prediction), keras.Model(inputs, [prediction, *found])
+
+
+def text_classifier(*, masked: bool, timesteps: int | None = None) -> tuple[keras.Model, keras.Model]:
+    """Return a classifier of tokens 0 to 19 with attention, and one that returns its attention as well.
+
+    If masked, token 0 fills up sequences, and neither the states nor attention depend on it.
+    """
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((timesteps,), dtype="int32", name="ids")
+    embedded = layers.Embedding(20, 8, mask_zero=masked)(tokens)
+    states = layers.Bidirectional(layers.LSTM(4, return_sequences=True))(embedded)
+    scores = layers.Dense(1)(states)
+    if masked:
+        scores = scores - 1e9 * ops.cast(ops.equal(tokens, 0), "float32")[..., None]
+    weights = ops.softmax(scores, axis=1)
+    context = ops.sum(weights * states, axis=1)
+    prediction = layers.Dense(2, activation="softmax")(context)
+    return keras.Model(tokens, prediction), keras.Model(tokens, [prediction, weights])

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+from keras import layers, ops
+from numpy.typing import NDArray
 
+from service.artifact.tensors import Array
 from tests.foreign import (
     FEATURES,
     TIMESTEPS,
@@ -14,6 +18,7 @@ from tests.foreign import (
     labels,
     notebook_model,
     served,
+    text_classifier,
     transformer,
 )
 from training import TrainingError
@@ -90,3 +95,66 @@ def test_scores_before_the_softmax_are_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"--attention lstm\S*: holds negative values .* attention_vec"):
         imported(model, X, tmp_path, attention=model.layers[1].name)
     assert not (tmp_path / "mine").exists()
+
+
+def test_tokens_of_free_length(tmp_path: Path) -> None:
+    """A masked model ignores padding: each length has the answer of the sequence alone."""
+    model, both = text_classifier(masked=True)
+    tokens = np.random.default_rng(0).integers(1, 20, (30, 8))
+    tokens[::2, 5:] = 0
+    answers = served(imported(model, tokens, tmp_path, y=labels(30)), as_sequences(tokens, pad=0))
+    card = answers.card
+    assert card.variable_length
+    assert (card.timesteps, card.features) == (8, 1)
+    assert card.target.task == "binary"
+    assert card.tokens is not None
+    assert (card.tokens.least, card.tokens.most, card.tokens.pad) == (0, 19, 0)
+    for row, given in enumerate(tokens):
+        length = 5 if row % 2 == 0 else 8
+        prediction, weights = both(given[np.newaxis, :length])
+        np.testing.assert_allclose(answers.prediction[row], prediction[0, 1:], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(answers.attention[row, :length], weights[0, :, 0], rtol=0, atol=1e-5)
+        assert (answers.attention[row, length:] == 0).all()
+
+
+def test_tokens_without_a_mask_have_one_length(tmp_path: Path) -> None:
+    """Padding would change the answer, so the length is that of the examples."""
+    model, both = text_classifier(masked=False)
+    tokens = np.random.default_rng(0).integers(0, 20, (30, 8))
+    (tmp_path / "words.txt").write_text("\n".join(f"word{i}" for i in range(20)))
+    answers = served(imported(model, tokens, tmp_path, vocabulary=tmp_path / "words.txt"), as_sequences(tokens))
+    assert not answers.card.variable_length
+    assert answers.card.tokens is not None
+    assert (answers.card.tokens.pad, (answers.card.tokens.vocabulary or {})["word3"]) == (None, 3)
+    prediction, weights = both.predict(tokens, verbose=0)
+    np.testing.assert_allclose(answers.prediction, prediction[:, 1:], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answers.attention_vec, weights, rtol=0, atol=1e-5)
+
+
+def as_sequences(tokens: NDArray[np.int64], pad: int | None = None) -> Array:
+    """Return tokens `(n, timesteps)` as sequences in which the padding is absent."""
+    x = tokens.astype(np.float32)[..., np.newaxis]
+    if pad is not None:
+        x[tokens == pad] = np.nan
+    return x
+
+
+def test_two_inputs_become_one_sequence(tmp_path: Path) -> None:
+    """Static values are further features, the same at each timestep."""
+    keras.utils.set_random_seed(0)
+    series, site = keras.Input((TIMESTEPS, FEATURES), name="series"), keras.Input((3,), name="site")
+    states = layers.LSTM(6, return_sequences=True)(series)
+    scores = layers.Dense(1)(layers.Concatenate()([states, layers.RepeatVector(TIMESTEPS)(site)]))
+    weights = layers.Softmax(axis=1, name="weights")(scores)
+    context = ops.sum(states * weights, axis=1)
+    number = layers.Dense(1, name="number")(layers.Concatenate()([context, site]))
+    model = keras.Model([series, site], [number, weights])
+    sites = np.random.default_rng(2).standard_normal((len(X), 3)).astype(np.float32)
+    version = imported(model, {"series": X, "site": sites}, tmp_path, y=sites[:, 0])
+    x = np.concatenate([X, np.repeat(sites[:, np.newaxis], TIMESTEPS, axis=1)], axis=2)
+    answers = served(version, x)
+    assert answers.card.static_labels == ("site 0", "site 1", "site 2")
+    assert answers.card.feature_labels == ("series 0", "series 1", "site 0", "site 1", "site 2")
+    prediction, attention = model.predict([X, sites], verbose=0)
+    np.testing.assert_allclose(answers.prediction, prediction, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answers.attention_vec, attention, rtol=0, atol=1e-5)

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from service.artifact import publishing
-from service.artifact.card import Lowering, ModelCard, Origin
+from service.artifact.card import Lowering, ModelCard, Origin, Tokens
 from service.artifact.gate import differences, open_verified
 from service.artifact.graphs import check_onnx
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
@@ -30,7 +30,7 @@ from training.importing.original import BATCH_SIZE, Opened, Original, Values
 from training.importing.padding import Compute, ignores_padding
 from training.importing.reading import Reading, class_indices, reading_of
 from training.importing.sample import Sample, other_shape
-from training.importing.tokens import Tokens, read_vocabulary, tokens_of
+from training.importing.tokens import tokens_of, typical_tokens
 from training.importing.wrapping import operator_of, opset_of, wrapped
 from training.judgement import judge
 from training.options import Import
@@ -111,20 +111,30 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
 
     parts = (filling, reading, sources)
     feeding = filling if ignores_padding(opened, original, compute, parts, sample.x[:examples]) else filling.without_pad
-    sample = _padded(sample, feeding, options)
+    tokens = tokens_of(graph, feeding, sample, options)
+    sample = _padded(sample, feeding, tokens, options)
     complete = wrapped(graph, feeding, reading, sources)
     try:
         check_onnx(complete.SerializeToString())
     except ValueError as error:
         raise TrainingError(f"the model {error}") from error
-    tokens = tokens_of(graph, feeding, sample)
     return Imported(original.tolerance, feeding, reading, sources, tokens, compute, complete), sample
 
 
-def _padded(sample: Sample, feeding: Feeding, options: Import) -> Sample:
-    """Return the sample with missing values only where the imported model allows them."""
+def _padded(sample: Sample, feeding: Feeding, tokens: Tokens | None, options: Import) -> Sample:
+    """Return the sample with missing values only where the imported model allows them.
+
+    Tokens at the end that only fill up a sequence are missing values in the contract.
+    """
     if feeding.pad is not None:
-        return sample
+        if tokens is None:
+            return sample
+        fills = np.isnan(sample.x) | (sample.x == feeding.pad)
+        at_end = np.logical_and.accumulate(fills.all(axis=2)[:, ::-1], axis=1)[:, ::-1]  # (n, timesteps)
+        at_end[:, 0] = False  # a sequence has at least one timestep
+        first = np.where(np.isnan(sample.x[:, :1]), np.float32(feeding.pad), sample.x[:, :1])
+        x = np.concatenate([first, sample.x[:, 1:]], axis=1)
+        return replace(sample, x=np.where(at_end[..., np.newaxis], np.float32(np.nan), x))
     if sample.longest < feeding.timesteps:
         raise other_shape(f"--data {options.data}", sample.feeding, (len(sample.x), sample.longest, feeding.features))
     return replace(sample, x=np.where(np.isnan(sample.x), np.float32(options.pad), sample.x))
@@ -229,6 +239,7 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
         for some in _split(sample.x):
             summed.add(imported.program.run({SEQUENCE: some}, [ATTENTION_VEC])[ATTENTION_VEC].mean(axis=-1))
         profile = summed.result()
+    tokens, baseline = imported.tokens, baseline_of(dataset)
     return ModelCard.model_validate(
         {
             "name": options.name,
@@ -241,7 +252,8 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
             "static_labels": sample.static_labels,
             "table": sample.table,
             "variable_length": dataset.variable_length,
-            "baseline": baseline_of(dataset).tolist(),
+            "baseline": (baseline if tokens is None else typical_tokens(sample.x, tokens)).tolist(),
+            "tokens": tokens,
             "target": target,
             "metrics": evaluation.metrics if evaluation else {},
             "attention": profile,

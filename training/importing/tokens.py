@@ -3,14 +3,17 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import onnx
 
+from service.artifact.card import Tokens
+from service.artifact.tensors import Array
 from training import TrainingError
 from training.importing.feeding import Feeding
 from training.importing.sample import Sample
+from training.options import Import
 
 #: Operators between an input and the lookup that keep integers what they are.
 KEEPING: Final = frozenset(
@@ -31,20 +34,10 @@ KEEPING: Final = frozenset(
 )
 
 
-class Tokens(NamedTuple):
-    """The integers of a sequence.
+def tokens_of(graph: onnx.ModelProto, feeding: Feeding, sample: Sample, options: Import) -> Tokens | None:
+    """Return the tokens that a model takes; None if it takes other numbers.
 
-    Attributes:
-        least: the smallest one.
-        most: the largest one.
-    """
-
-    least: int
-    most: int
-
-
-def tokens_of(graph: onnx.ModelProto, feeding: Feeding, sample: Sample) -> Tokens | None:
-    """Return the range of the tokens; None if the model takes other numbers.
+    Their range is that of the tables of weights, or, without one, that of the examples.
 
     Raises:
         TrainingError: the model takes integers beside other numbers, whose range nothing would check.
@@ -65,17 +58,29 @@ def tokens_of(graph: onnx.ModelProto, feeding: Feeding, sample: Sample) -> Token
         raise TrainingError(
             f"expected examples of integers, as the model's inputs take, got {values[values != np.round(values)][0]}"
         )
-    if len(sizes) == len(feeding.parts):
-        return Tokens(0, min(sizes.values()) - 1)
-    return Tokens(int(values.min()), int(values.max()))
+    least, most = 0, min(sizes.values(), default=0) - 1
+    if len(sizes) < len(feeding.parts):
+        least, most = int(values.min()), int(values.max())
+    pad = None if feeding.pad is None else int(feeding.pad)
+    if pad is not None and not least <= pad <= most:
+        raise TrainingError(f"--pad: expected a token from {least} to {most}, as the model takes, got {feeding.pad:g}")
+    vocabulary = None if options.vocabulary is None else _vocabulary(options.vocabulary, least, most)
+    return Tokens(least=least, most=most, pad=pad, vocabulary=vocabulary)
 
 
-def read_vocabulary(path: Path, tokens: Tokens) -> dict[str, int]:
-    """Return the tokens of words: of a JSON object, or of a text file with one word a line from token 0 on.
+def typical_tokens(x: Array, tokens: Tokens) -> Array:
+    """Return the sequence `(timesteps, features)` that replaces tokens to measure importance.
 
-    Raises:
-        TrainingError: the file cannot be read, or a token is outside the range.
+    It is the padding, or, without one, the commonest token of each feature.
     """
+    if tokens.pad is not None:
+        return np.full(x.shape[1:], tokens.pad, np.float32)
+    commonest = [np.bincount(x[:, :, f].astype(np.int64).ravel() - tokens.least).argmax() for f in range(x.shape[2])]
+    return np.tile(np.array(commonest, np.float32) + tokens.least, (x.shape[1], 1))
+
+
+def _vocabulary(path: Path, least: int, most: int) -> dict[str, int]:
+    """Return the tokens of words: of a JSON object, or of a text file with one word a line from token 0 on."""
     try:
         text = path.read_text()
         words: Any = json.loads(text) if path.suffix == ".json" else text.splitlines()
@@ -87,10 +92,9 @@ def read_vocabulary(path: Path, tokens: Tokens) -> dict[str, int]:
     if wrong or not words:
         raise TrainingError(f"--vocabulary {path}: expected words with their tokens")
     word, token = max(words.items(), key=lambda one: one[1])
-    if token > tokens.most or min(words.values()) < tokens.least:
+    if token > most or min(words.values()) < least:
         raise TrainingError(
-            f"--vocabulary {path}: expected tokens from {tokens.least} to {tokens.most}, as the model takes, got {token} "
-            f"of {word!r}"
+            f"--vocabulary {path}: expected tokens from {least} to {most}, as the model takes, got {token} of {word!r}"
         )
     return dict(words)
 
