@@ -4,6 +4,8 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,13 +14,15 @@ import numpy as np
 
 from training import TrainingError
 from training.importing.distributions import Distribution, distribution, is_constant
-from training.importing.original import ModelInput, Original, Values
+from training.importing.original import HALF_TOLERANCE, ModelInput, Original, Values
 from training.importing.tensorflow_program import traced
 
 #: What Keras says about a class that it does not know.
 UNKNOWN: Final = re.compile(
     r"Could not locate (?:class|function) '(\w+)'|Unknown (?:layer|object|function)[^']*'(\w+)'"
 )
+#: Data types of half precision. Converters to ONNX do not know how to keep them apart from float32.
+HALF: Final = frozenset({"float16", "bfloat16"})
 #: Largest number of values of a layer's output for each example that is looked at.
 MOST_VALUES: Final = 2**22
 
@@ -51,18 +55,29 @@ class KerasModel:
         if not self._layers:
             outputs = self._called(examples)
             return traced(self._called, examples, list(outputs), ())
-        own = self._own_outputs()
-        further = self._distributions(examples, named, timesteps, own)
+        try:
+            own = self._own_outputs()
+            further = self._distributions(examples, named, timesteps, own)
+        except Exception as error:  # the author's layers may raise anything
+            text = " ".join(str(error).split())
+            raise TrainingError(f"Keras cannot run the model on the examples: {text[:300]}") from error
         probe = keras.Model(self._model.inputs, {**own, **further})
-        return traced(
-            lambda values: probe([values[name] for name in names], training=False), examples, list(own), list(further)
-        )
+        single = in_single_precision(probe)
+
+        def call(model: keras.Model, values: Mapping[str, Any]) -> Mapping[str, Any]:
+            outputs: Mapping[str, Any] = model([values[name] for name in names], training=False)
+            return outputs
+
+        original = traced(partial(call, probe), examples, list(own), list(further))
+        if single is None:
+            return original
+        lowered = traced(partial(call, single), examples, list(own), list(further))
+        return replace(original, convert=lowered.convert, tolerance=HALF_TOLERANCE)
 
     def _own_outputs(self) -> dict[str, Any]:
         """Return the outputs of a functional model by name: their keys, or the names of their layers."""
-        outputs = self._model.output
-        if isinstance(outputs, Mapping):
-            return dict(outputs)
+        if not isinstance(self._model, keras.Sequential) and isinstance(self._model.output, Mapping):
+            return dict(self._model.output)
         names = {id(tensor): name for name, tensors in self._layers.items() for tensor in tensors}
         listed = self._model.outputs
         found = [names.get(id(tensor), f"output_{place}") for place, tensor in enumerate(listed)]
@@ -129,6 +144,22 @@ def open_file(path: Path, custom: str | None) -> KerasModel:
             ) from error
         raise TrainingError(f"{path} cannot be opened by Keras {keras.__version__}: {text[:200]}") from error
     return KerasModel(model)
+
+
+def in_single_precision(model: keras.Model) -> keras.Model | None:
+    """Return a model with the same weights that computes in float32; None if the model itself does."""
+    if not any(getattr(layer, "compute_dtype", "") in HALF for layer in model.layers):
+        return None
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if "dtype" in config and not isinstance(layer, keras.layers.InputLayer):
+            config["dtype"] = "float32"
+        return type(layer).from_config(config)
+
+    single = keras.models.clone_model(model, clone_function=clone)
+    single.set_weights(model.get_weights())
+    return single
 
 
 def _objects_of(custom: str | None) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from training.importing.attention import NONE, Evidence, chosen_attention, weigh
 from training.importing.distributions import Distribution, distribution, is_constant, number_of_examples
 from training.importing.feeding import Feeding, present
 from training.importing.onnx_program import OnnxProgram, with_all_outputs
-from training.importing.original import BATCH_SIZE, Opened, Original, Values
+from training.importing.original import BATCH_SIZE, TOLERANCE, Opened, Original, Values
 from training.importing.padding import Compute, ignores_padding
 from training.importing.reading import Reading, class_indices, reading_of
 from training.importing.sample import Sample, other_shape
@@ -202,7 +202,7 @@ def _compared(imported: Imported, x: Array) -> float:
             if imported.feeding.pad is not None:
                 attention = attention * present(some)[..., np.newaxis]
             attended.append(float(np.abs(outputs[ATTENTION_VEC] - attention).max()))
-    predicted = differences(PREDICTION, np.concatenate(got), np.concatenate(expected), reading.target)
+    predicted = _differences(np.concatenate(got), np.concatenate(expected), imported)
     error = max(float(np.max(predicted)), *attended)
     if not error <= imported.tolerance:
         raise TrainingError(
@@ -210,6 +210,17 @@ def _compared(imported: Imported, x: Array) -> float:
             f"{imported.tolerance:g}"
         )
     return error
+
+
+def _differences(got: Array, expected: Array, imported: Imported) -> Array:
+    """Return the differences of predictions: those of the gate, but relative ones for numbers of half precision.
+
+    Half precision has no more than three digits, so that its rounding may be large beside a small standard deviation.
+    """
+    if imported.tolerance > TOLERANCE and imported.reading.target.task == "regression":
+        relative: Array = np.abs(got - expected) / np.maximum(1, np.abs(expected))
+        return relative
+    return differences(PREDICTION, got, expected, imported.reading.target)
 
 
 def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, error: float) -> ModelCard:
