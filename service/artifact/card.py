@@ -1,5 +1,6 @@
 """The model card describes a version beyond its graph. Training writes it and the service reads it."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
@@ -26,6 +27,8 @@ Index = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 #: float32 holds each integer of such a magnitude, and rounds no other number to one of them.
 Token = Annotated[int, Field(gt=-(2**24), lt=2**24)]
+#: The axis of the sources of attention.
+LAYER: Final = "layer"
 #: Entries of a vocabulary that stand for any other word, most preferred first.
 UNKNOWN_WORDS: Final = ("[UNK]", "<unk>", "<UNK>")
 
@@ -176,6 +179,28 @@ class AttentionProfile(CardPart):
     )
     peak: Index = Field(description="Index of the timestep with the highest mean attention.", examples=[2])
     sum_error: Size = Field(description="Largest distance of a sequence's attention sum from 1.", examples=[2.4e-7])
+
+
+class AttentionSource(CardPart):
+    """A tensor of the original model whose distributions over time are units of `attention_vec`."""
+
+    tensor: str = Field(description="Name of the layer, output or tensor.", examples=["attention_1"])
+    axes: dict[str, Count] = Field(
+        description="Names and sizes of its axes beside batch and timesteps. Its units are their combinations in "
+        "row-major order; without axes it is one unit. An axis `step` goes over the output steps.",
+        examples=[{"head": 4, "query": 20}],
+    )
+
+    @property
+    def units(self) -> int:
+        """Number of its units."""
+        return math.prod(self.axes.values())
+
+    @model_validator(mode="after")
+    def _no_axis_is_a_layer(self) -> Self:
+        if LAYER in self.axes:
+            raise ValueError(f"axes: expected no axis {LAYER!r}, which is the index of the source")
+        return self
 
 
 class Importance(CardPart):
@@ -443,6 +468,11 @@ class ModelCard(CardPart):
     target: Target = Field(description="Kind and names of the predictions.")
     metrics: dict[str, Number] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
     attention: AttentionProfile = Field(description="Attention profile over held-out data.")
+    attention_from: tuple[AttentionSource, ...] = Field(
+        default=(),
+        description="Where the units of `attention_vec` come from, in their order. A request may ask for some of them.",
+        examples=[[{"tensor": "attention_1", "axes": {"head": 4, "query": 20}}]],
+    )
     importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
     judgement: Judgement | None = Field(

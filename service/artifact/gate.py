@@ -88,6 +88,13 @@ def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
             f"{contents.directory / GOLDEN} has {golden.prediction.shape[1]}"
         )
 
+    units = sum(source.units for source in card.attention_from)
+    if card.attention_from and units != golden.attention_vec.shape[2]:
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes {units} unit(s) in attention_from, {contents.directory / GOLDEN} "
+            f"has {golden.attention_vec.shape[2]}"
+        )
+
 
 def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
     """Check that values are missing only where the card allows it, and that absent timesteps have no attention."""

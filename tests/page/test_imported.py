@@ -1,6 +1,7 @@
 """The page about imported models."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from playwright.sync_api import expect
 
 from service.artifact.card import Tokens
 from tests.imported import ORIGIN, imported_card, numbers, of_numbers, of_tokens, write_imported
-from tests.page.actions import OpenPage, ask, refused, rows_of, take, values
+from tests.page.actions import OpenPage, ask, predicted, refused, rows_of, take, values
 from tests.server import serving
+from tests.test_parts import SOURCES, UNITS
 from tests.test_tokens import GOLDEN, TIMESTEPS, VOCABULARY
 
 
@@ -24,6 +26,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         tokens = Tokens(least=0, most=9, vocabulary=vocabulary)
         shape: dict[str, Any] = {"timesteps": TIMESTEPS, "features": 1, "variable_length": True}
         write_imported(folder, of_tokens(), imported_card(name, tokens=tokens, **shape), GOLDEN)
+    write_imported(folder, of_numbers(UNITS), imported_card("layers", attention_from=SOURCES), numbers())
     with serving("--artifacts", str(folder), "--model", "plain") as (url, _):
         yield url
 
@@ -64,3 +67,28 @@ def test_tokens_without_words_are_written_as_numbers(open_page: OpenPage) -> Non
         ask(page)
         expect(page.locator("#sequence-plot .axis-below .numbers text")).to_have_text(list(map(str, tokens)))
     assert refused(page, "[2, 12]", "expected an integer from 0 to 9, got 12") == ("12", "[2, ")
+
+
+def test_a_part_of_the_attention_can_be_chosen(open_page: OpenPage, served: str) -> None:
+    """A layer offers its own axes; each choice asks again."""
+    page = open_page("/?model=layers")
+    take(page, "Example")
+    ask(page)
+    sequence = numbers()[0].tolist()
+
+    def drawn(part: Any) -> None:
+        (expected,) = predicted(f"{served}", "layers", sequence=sequence, attention=part)
+        cursor = page.locator("#sequence-plot").get_by_role("slider")
+        expect(cursor).to_have_attribute("aria-valuetext", re.compile(f"attention {expected['attention'][0]:.4g}"))
+
+    drawn("mean")
+    page.get_by_label("head", exact=True).select_option("3")
+    drawn({"head": 3})
+    page.get_by_label("layer", exact=True).select_option("0 (first)")
+    expect(page.get_by_label("head", exact=True).get_by_role("option")).to_have_text(["all", "0", "1"])
+    drawn({"layer": 0})
+    page.get_by_label("query", exact=True).select_option("2")
+    drawn({"layer": 0, "query": 2})
+    expect(page.locator("#result")).to_contain_text("The attention is that of layer 0 (first), query 2.")
+    page.goto("/?model=plain")
+    expect(page.locator("#parts")).to_be_hidden()

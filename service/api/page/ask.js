@@ -6,6 +6,7 @@ import { byId, count, counted, html, number, percent } from "./dom.js";
 import { timestepName } from "./figure.js";
 import { random, read, write } from "./input.js";
 import { hasKey } from "./key.js";
+import { Parts } from "./parts.js";
 
 /** The most classes listed at once. Of more classes, the likeliest come first. */
 const MOST_CLASSES = 10;
@@ -22,6 +23,7 @@ export class Ask {
     this.plot = sequencePlot(byId("sequence-plot"));
     this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index));
     this.text = byId("text");
+    this.parts = new Parts(byId("parts"), () => !byId("result").hidden && this.#ask());
     const clicks = {
       example: () => this.#fill((examples) => [examples[this.next++ % examples.length]]),
       several: () => this.#fill((examples) => examples),
@@ -54,6 +56,7 @@ export class Ask {
     this.request?.abort();
     this.#clearProblem();
     this.#hideResult();
+    this.parts.use(card);
     const box = byId("importance");
     box.disabled = !card.baseline;
     box.checked &&= Boolean(card.baseline);
@@ -141,7 +144,7 @@ export class Ask {
   /** Return the typed text as a request; show what is wrong with its columns. */
   #read(text) {
     try {
-      return read(text, byId("importance").checked, this.card);
+      return read(text, { ...(byId("importance").checked && { importance: true }), ...this.parts.asked() }, this.card);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, error.detail);
@@ -280,6 +283,7 @@ export class Ask {
     byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
+    byId("key-part").textContent = this.parts.text();
     this.#redraw();
   }
 

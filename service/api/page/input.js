@@ -26,13 +26,13 @@ const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
 /**
  * Read text as a request body. The service validates it, except for the columns of a table.
  * @param {string} text JSON or CSV
- * @param {boolean} importance whether to request importance
+ * @param {object} options fields of the request beside the sequences
  * @param {object} card the model card, whose labels are the names of columns
  * @returns {Typed}
  * @throws {Problem} a table has wrong columns; its detail is their place in the text
  */
-export function read(text, importance, card) {
-  const asked = importance ? '"importance":true,' : "";
+export function read(text, options, card) {
+  const asked = Object.entries(options).map(([name, value]) => `"${name}":${JSON.stringify(value)},`).join("");
   const start = text.trimStart()[0];
   if (start === "{") return readJson(text, text.indexOf("{") + 1, asked);
   if (start === "[") return readJson(text, 0, `{${asked}"${areMany(text, card) ? "sequences" : "sequence"}":`, "}");

@@ -7,11 +7,13 @@ from typing import Annotated, Any, Final, Literal, Self
 import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, model_validator
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, field_validator, model_validator
 
 from service.api.answer_memory import ResponseInParts
 from service.api.codecs.array_writer import require_finite
 from service.api.codecs.padding import Lengths, PaddedSequences
+from service.api.codecs.parts import units_of
 from service.api.codecs.predictions import Prediction, encode_predictions, require_classes, texts_of
 from service.api.codecs.sequences import SequenceFields, decode_sequences
 from service.api.codecs.tables import decode_csv_table
@@ -23,6 +25,7 @@ from service.api.selection import Selection, model_in_query
 from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, RANK_CORRELATION
 from service.errors import UnsupportedMediaType
+from service.problems import shown
 from service.serving.dataplane import Question
 from service.serving.model import Model
 from service.serving.request_queue import Outputs
@@ -34,6 +37,12 @@ OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC
 #: More numbers than these are encoded in parts of as many. Each part is made from several copies of its text.
 NUMBERS_OF_PART: Final = 32 * 2**10
 
+ATTENTION_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "enum": list(OUTPUTS)},
+        {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
+    ]
+}
 VALUE_SCHEMA = {"type": ["number", "string", "null"]}
 SEQUENCE_SCHEMA: dict[str, Any] = {
     "type": "array",
@@ -71,10 +80,12 @@ class PredictRequest(KnownFields, SequenceFields):
         WithJsonSchema({"type": "array", "items": SEQUENCE_SCHEMA}),
         Field(description="Many sequences, instead of `sequence`.", examples=[[EXAMPLE_SEQUENCE]]),
     ] = None
-    attention: Detail = Field(
+    attention: Annotated[Any, WithJsonSchema(ATTENTION_SCHEMA)] = Field(
         "mean",
         description="`mean`: one weight per timestep, summing to 1. `full`: `attention_vec`, one distribution over the "
-        "timesteps per unit. `none`: predictions alone.",
+        "timesteps per unit. `none`: predictions alone. An object: the mean of a part of the units that the card's "
+        "`attention_from` describes, by the index of its `layer` and on each axis, such as "
+        '`{"layer": 1, "head": 2}`; all along an axis that is left out.',
         examples=["mean"],
     )
     importance: StrictBool = Field(
@@ -86,6 +97,18 @@ class PredictRequest(KnownFields, SequenceFields):
     probabilities: StrictBool = Field(
         default=False, description="Whether to answer the probability of each class by its name.", examples=[False]
     )
+
+    @field_validator("attention", mode="plain")
+    @classmethod
+    def _is_a_detail_or_a_part(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for axis, index in value.items():
+                if type(index) is not int or index < 0:
+                    raise ValueError(f"expected an index of at least 0 as {axis[:80]!r}, got {shown(index)}")
+        elif not isinstance(value, str) or value not in OUTPUTS:
+            got = shown(value) if isinstance(value, str | int | float | None) else "a list"
+            raise ValueError(f"expected 'mean', 'full' or 'none', got {got}")
+        return value
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -139,13 +162,14 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     fields, sequences = body.decode(PredictRequest, model.card, most)
     if fields.probabilities:
         require_classes(model.card.target)
-    attention = OUTPUTS[fields.attention]
-    outputs = (PREDICTION, attention) if attention else (PREDICTION,)
+    detail = fields.attention
+    units = units_of(detail, model.card.attention_from) if isinstance(detail, dict) else None
+    attention = OUTPUTS[detail] if units is None else ATTENTION
+    outputs = (PREDICTION, attention if units is None else ATTENTION_VEC) if attention else (PREDICTION,)
     question = Question(sequences.array, outputs, fields.importance)
     tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
-    return question, partial(
-        encode, model, attention, sequences.lengths, probabilities=fields.probabilities, tokens=tokens
-    )
+    encoder = partial(encode, model, attention, sequences.lengths, probabilities=fields.probabilities, tokens=tokens)
+    return question, encoder if units is None else partial(encode_part, units, encoder)
 
 
 def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
@@ -154,6 +178,12 @@ def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, En
     tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
     question = Question(sequences.array, (PREDICTION, ATTENTION))
     return question, partial(encode, model, ATTENTION, sequences.lengths, tokens=tokens)
+
+
+def encode_part(units: NDArray[np.intp], encoder: Encoder, outputs: Outputs) -> Response:
+    """Return the answer whose attention is the mean of some units of `attention_vec`."""
+    others = {name: output for name, output in outputs.items() if name != ATTENTION_VEC}
+    return encoder({**others, ATTENTION: outputs[ATTENTION_VEC][:, :, units].mean(axis=2)})
 
 
 def encode(  # noqa: PLR0913 - `partial` gives all but the outputs

@@ -1,0 +1,72 @@
+/** The choice of a part of the attention: one layer, head, query or output step, where the card tells them apart. */
+
+import { html } from "./dom.js";
+
+const ALL = "";
+
+export class Parts {
+  /**
+   * @param {Element} host
+   * @param {() => void} onChoice called after each choice
+   */
+  constructor(host, onChoice) {
+    this.host = host;
+    this.onChoice = onChoice;
+  }
+
+  /** Offer the parts of a model; none, if its attention is one unit. */
+  use({ attention_from: sources }) {
+    this.sources = sources;
+    this.chosen = {};
+    this.#show();
+  }
+
+  /** Return the field of a request that asks for the chosen part; nothing if all parts are chosen. */
+  asked() {
+    return Object.keys(this.chosen).length ? { attention: this.chosen } : {};
+  }
+
+  /** The chosen part in a sentence. */
+  text() {
+    const named = Object.entries(this.chosen).map(([axis, index]) => `${axis} ${this.#name(axis, index)}`);
+    return named.length ? `The attention is that of ${named.join(", ")}.` : "";
+  }
+
+  #name(axis, index) {
+    return axis === "layer" ? `${index} (${this.sources[index].tensor})` : String(index);
+  }
+
+  /** Return the size of each axis that the chosen layer has, or that any layer has. */
+  #sizes() {
+    const { layer } = this.chosen;
+    const sizes = { layer: this.sources.length };
+    for (const { axes } of layer === undefined ? this.sources : [this.sources[layer]]) {
+      for (const [axis, size] of Object.entries(axes)) sizes[axis] = Math.max(size, sizes[axis] ?? 0);
+    }
+    return Object.fromEntries(Object.entries(sizes).filter(([, size]) => size > 1));
+  }
+
+  #show() {
+    const sizes = this.#sizes();
+    this.chosen = Object.fromEntries(Object.entries(this.chosen).filter(([axis, index]) => index < (sizes[axis] ?? 0)));
+    const focused = document.activeElement?.id;
+    this.host.hidden = !Object.keys(sizes).length;
+    this.host.replaceChildren(...Object.entries(sizes).map(([axis, size]) => this.#select(axis, size)));
+    if (focused?.startsWith("part-")) document.getElementById(focused)?.focus();
+  }
+
+  #select(axis, size) {
+    const option = (value, text) => html("option", { value, selected: value === String(this.chosen[axis] ?? ALL) }, text);
+    const options = Array.from({ length: size }, (_, index) => option(String(index), this.#name(axis, index)));
+    const id = `part-${axis}`;
+    const select = html("select", { id, change: () => this.#choose(axis, select.value) }, option(ALL, "all"), ...options);
+    return html("span", {}, html("label", { for: id }, axis), " ", select);
+  }
+
+  #choose(axis, value) {
+    if (value === ALL) delete this.chosen[axis];
+    else this.chosen[axis] = Number(value);
+    this.#show();
+    this.onChoice();
+  }
+}
