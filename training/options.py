@@ -17,6 +17,7 @@ from pydantic import (
 
 from service.artifact.card import Task
 from service.artifact.layout import NAME_PATTERN
+from service.engines import EngineChoice
 from service.problems import in_plain_words
 from training import TrainingError
 from training.command_line import flag_of, is_tuple, read_arguments
@@ -91,8 +92,9 @@ class Options(CommandLine):
     """Train a sequence model with attention and publish it as the next version of <artifacts>/<name>/.
 
     Without options: 300,000 synthetic sequences of 20 timesteps and 2 features whose label is written into
-    timestep 10, and one epoch of the after-LSTM attention model. `python -m training compare` prints
-    versions side by side, `python -m training prune` removes old ones, `--version` prints the version.
+    timestep 10, and one epoch of the after-LSTM attention model. `python -m training import` publishes a
+    model of your own, `compare` prints versions side by side, `check` says whether the service would serve
+    one, `prune` removes old ones, `--version` prints the version.
     """
 
     program = "python -m training"
@@ -345,6 +347,16 @@ class Import(CommandLine):
         shared = ("data", "target_column", "sequence_column", "timestep_column", "feature_columns", "static_columns",
                   "drop_columns")  # fmt: skip
         return Options.from_keywords({name: getattr(self, name) for name in shared})
+
+
+class Check(CommandLine):
+    """Say whether the service would serve a version, and why not."""
+
+    program = "python -m training check"
+    positional = ("directory",)
+
+    directory: Path = Field(description="directory of a version, or of a model for its newest version")
+    engine: EngineChoice = Field("auto", description="engine of the service")
 
 
 class Prune(CommandLine):
