@@ -39,7 +39,7 @@ def test_models_of_pytorch_are_served(tmp_path: Path, model: str, exporter: str,
     check_onnx((version / LOWERING).read_bytes())
 
 
-def attentive(shape: tuple[int | str, ...] = ("n", TIMESTEPS, FEATURES), opset: int = 18) -> onnx.ModelProto:
+def attentive(shape: tuple[int | str, int, int] = ("n", TIMESTEPS, FEATURES), opset: int = 18) -> onnx.ModelProto:
     """Return a graph without weights: attention is the softmax of the first feature, and weighs the second."""
     parts: dict[str, Any] = {"num_outputs": 2} if opset >= 18 else {}
     nodes = [
@@ -55,8 +55,8 @@ def attentive(shape: tuple[int | str, ...] = ("n", TIMESTEPS, FEATURES), opset: 
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("prediction", TensorProto.FLOAT, [shape[0], 1])],
         [
-            numpy_helper.from_array(np.array([-1, TIMESTEPS]), "flat"),
-            numpy_helper.from_array(np.ones((TIMESTEPS, 1), np.float32), "ones"),
+            numpy_helper.from_array(np.array([-1, shape[1]], np.int64), "flat"),
+            numpy_helper.from_array(np.ones((shape[1], 1), np.float32), "ones"),
         ],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)

@@ -21,6 +21,9 @@ from training.importing.tensorflow_program import traced
 UNKNOWN: Final = re.compile(
     r"Could not locate (?:class|function) '(\w+)'|Unknown (?:layer|object|function)[^']*'(\w+)'"
 )
+#: Codes of colours in Keras's messages, and most characters of a message.
+COLOUR: Final = re.compile("\x1b\\[[0-9;]*m")
+LONGEST_MESSAGE: Final = 300
 #: Data types of half precision. Converters to ONNX do not know how to keep them apart from float32.
 HALF: Final = frozenset({"float16", "bfloat16"})
 #: Largest number of values of a layer's output for each example that is looked at.
@@ -59,8 +62,9 @@ class KerasModel:
             own = self._own_outputs()
             further = self._distributions(examples, named, timesteps, own)
         except Exception as error:  # the author's layers may raise anything
-            text = " ".join(str(error).split())
-            raise TrainingError(f"Keras cannot run the model on the examples: {text[:300]}") from error
+            raise TrainingError(
+                f"Keras cannot run the model on the examples: {_one_line(error)[:LONGEST_MESSAGE]}"
+            ) from error
         probe = keras.Model(self._model.inputs, {**own, **further})
         single = in_single_precision(probe)
 
@@ -131,7 +135,7 @@ def open_file(path: Path, custom: str | None) -> KerasModel:
     try:
         model = keras.models.load_model(path, custom_objects=_objects_of(custom), compile=False)
     except Exception as error:
-        text = " ".join(str(error).split())
+        text = _one_line(error)
         if "ambda" in text:
             raise TrainingError(
                 f"{path} needs the code of its Lambda layer, which is not opened from a file: export the model "
@@ -142,7 +146,9 @@ def open_file(path: Path, custom: str | None) -> KerasModel:
                 f"{path} needs the code of its layer {unknown[1] or unknown[2]}: say --custom MODULE, or export the "
                 "model (model.export) where that code is"
             ) from error
-        raise TrainingError(f"{path} cannot be opened by Keras {keras.__version__}: {text[:200]}") from error
+        raise TrainingError(
+            f"{path} cannot be opened by Keras {keras.__version__}: {text[:LONGEST_MESSAGE]}"
+        ) from error
     return KerasModel(model)
 
 
@@ -189,3 +195,8 @@ def _may_attend(tensor: Any, timesteps: int) -> bool:
     if "float" not in str(tensor.dtype) or not {timesteps, None}.intersection(sizes):
         return False
     return int(np.prod([size or timesteps for size in sizes])) <= MOST_VALUES
+
+
+def _one_line(error: Exception) -> str:
+    """Return a message of Keras in one line, without colours."""
+    return " ".join(COLOUR.sub("", str(error)).split())

@@ -12,6 +12,7 @@ from onnx import inliner
 from training import TrainingError
 from training.importing.onnx_program import OnnxProgram, with_all_outputs
 from training.importing.original import HALF_TOLERANCE, TOLERANCE, ModelInput, Original, Values
+from training.importing.wrapping import opset_of
 
 
 class OnnxFile:
@@ -36,6 +37,7 @@ class OnnxFile:
         if not model.graph.node:
             raise TrainingError(f"{path} is not an ONNX model: it has no graph")
         self._model = inliner.inline_local_functions(model) if model.functions else model
+        opset_of(self._model)  # early, to name the reason
         del self._model.graph.value_info[:]  # shapes of open sizes
         self._program = OnnxProgram(self._model)
 

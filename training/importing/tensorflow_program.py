@@ -56,7 +56,10 @@ def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequen
         return proto
 
     def run(values: Values, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
-        parts = [concrete(*(tf.constant(some[name]) for name in names)) for some in batches(values)]
+        try:
+            parts = [concrete(*(tf.constant(some[name]) for name in names)) for some in batches(values)]
+        except tf.errors.OpError as error:
+            raise TrainingError(f"TensorFlow cannot run the model on the examples: {first_line(error)}") from error
         known = {name: np.concatenate([_array(part[name]) for part in parts]) for name in wanted if name in parts[0]}
         return known | inner.run(values, [name for name in wanted if name not in known])
 
