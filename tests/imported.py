@@ -100,6 +100,30 @@ def of_tokens(timesteps: int = 6, tokens: int = 10, units: int = UNITS) -> onnx.
     return attentive(nodes, "states", (timesteps, 1), units, **constants)
 
 
+def of_steps(steps: int, outputs: int) -> onnx.ModelProto:
+    """Return a model of sequences `(4, 2)` with one unit and one prediction `(outputs,)` for each output step."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("MatMul", [SEQUENCE, "weights"], ["states"]),
+        helper.make_node("Softmax", ["states"], [ATTENTION_VEC], axis=1),
+        helper.make_node("ReduceMean", [ATTENTION_VEC, "last"], [ATTENTION], keepdims=0),
+        helper.make_node("Transpose", [ATTENTION_VEC], ["by step"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["by step", SEQUENCE], ["context"]),
+        helper.make_node("MatMul", ["context", "classes"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], [PREDICTION], axis=2)
+        if outputs > 1
+        else helper.make_node("Sigmoid", ["scores"], [PREDICTION]),
+    ]
+    return model_of(
+        nodes,
+        {PREDICTION: (steps, outputs), ATTENTION: (TIMESTEPS,), ATTENTION_VEC: (TIMESTEPS, steps)},
+        (TIMESTEPS, FEATURES),
+        last=np.array([2]),
+        weights=4 * rng.standard_normal((FEATURES, steps)).astype(np.float32),
+        classes=rng.standard_normal((FEATURES, outputs)).astype(np.float32),
+    )
+
+
 def numbers(n: int = 5) -> Array:
     """Return sequences `(n, 4, 2)`."""
     return np.random.default_rng(1).standard_normal((n, TIMESTEPS, FEATURES)).astype(np.float32)

@@ -29,6 +29,8 @@ Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Token = Annotated[int, Field(gt=-(2**24), lt=2**24)]
 #: The axis of the sources of attention.
 LAYER: Final = "layer"
+#: The axis of the output steps.
+STEP: Final = "step"
 #: Entries of a vocabulary that stand for any other word, most preferred first.
 UNKNOWN_WORDS: Final = ("[UNK]", "<unk>", "<UNK>")
 
@@ -53,9 +55,16 @@ class Target(CardPart):
         None, description="Names of the predicted numbers; null for classes.", examples=[None]
     )
 
+    steps: Count | None = Field(
+        None,
+        description="Number of output steps of a model whose output is a sequence; null for one prediction for each "
+        "sequence.",
+        examples=[None],
+    )
+
     @property
     def outputs(self) -> int | None:
-        """Number of outputs for each sequence; None for a regression whose outputs have no names."""
+        """Number of outputs for each sequence or output step; None for a regression whose outputs have no names."""
         regression = len(self.names) if self.names else None
         classes = len(self.classes or ())
         return {"binary": 1, "multiclass": classes, "multilabel": classes, "regression": regression}[self.task]
@@ -525,6 +534,12 @@ class ModelCard(CardPart):
             raise ValueError(f"categories, static_labels: expected labels of features, got {min(unknown)!r}")
         if self.tokens is not None and self.categories:
             raise ValueError("categories: expected none in a model of tokens")
+        for source in self.attention_from:
+            if source.axes.get(STEP, self.target.steps) != self.target.steps:
+                raise ValueError(
+                    f"attention_from: expected an axis {STEP!r} of target.steps ({self.target.steps}), got "
+                    f"{source.axes[STEP]}"
+                )
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")

@@ -82,10 +82,15 @@ def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
             f"got {golden.sequence.shape}"
         )
     _check_missing(contents, card, golden)
-    if card.target.outputs not in (None, golden.prediction.shape[1]):
+    if card.target.outputs not in (None, golden.prediction.shape[-1]):
         raise ArtifactError(
             f"{contents.directory / CARD} describes a {card.target.task} target with {card.target.outputs} output(s), "
-            f"{contents.directory / GOLDEN} has {golden.prediction.shape[1]}"
+            f"{contents.directory / GOLDEN} has {golden.prediction.shape[-1]}"
+        )
+    if card.target.steps != golden.sizes.get("steps"):
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes a target with steps {card.target.steps}, "
+            f"{contents.directory / GOLDEN} has {golden.sizes.get('steps')}"
         )
 
     units = sum(source.units for source in card.attention_from)

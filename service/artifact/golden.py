@@ -9,7 +9,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from service.artifact.tensors import ATTENTION, ATTENTION_VEC, AXES, PREDICTION, SEQUENCE, Array, Axis
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, Array, Axis, axes_of
 from service.errors import ArtifactError
 
 #: The tensors that the file holds.
@@ -26,7 +26,7 @@ class Golden:
 
     Attributes:
         sequence: `(n, timesteps, features)`; NaN where a value is missing.
-        prediction: `(n, outputs)`.
+        prediction: `(n, outputs)`; of a sequence, `(n, steps, outputs)`.
         attention_vec: `(n, timesteps, units)`; 0 at absent timesteps.
     """
 
@@ -58,7 +58,7 @@ class Golden:
             raise ArtifactError(f"{path} is not a golden example: {error}") from error
         sizes: dict[Axis, int] = {}
         for name in RECORDED:
-            array, axes = getattr(golden, name), AXES[name]
+            array, axes = getattr(golden, name), golden._axes(name)
             if array.dtype.name != "float32":
                 raise ArtifactError(f"{path} is not a golden example: expected {name} of float32, got {array.dtype}")
             if array.ndim != len(axes) or any(
@@ -76,9 +76,12 @@ class Golden:
         return {
             axis: size
             for name in RECORDED
-            for axis, size in zip(AXES[name], getattr(self, name).shape, strict=True)
+            for axis, size in zip(self._axes(name), getattr(self, name).shape, strict=True)
             if axis != "batch"
         }
+
+    def _axes(self, name: str) -> tuple[Axis, ...]:
+        return axes_of(name, steps=self.prediction.ndim == 3)
 
     @property
     def outputs(self) -> Mapping[str, Array]:

@@ -10,10 +10,12 @@ import pytest
 from playwright.sync_api import expect
 
 from service.artifact.card import Tokens
-from tests.imported import ORIGIN, imported_card, numbers, of_numbers, of_tokens, write_imported
+from tests.imported import ORIGIN, imported_card, numbers, of_numbers, of_steps, of_tokens, write_imported
 from tests.page.actions import OpenPage, ask, predicted, refused, rows_of, take, values
 from tests.server import serving
 from tests.test_parts import SOURCES, UNITS
+from tests.test_steps import SOURCES as STEP_SOURCES
+from tests.test_steps import STEPS, TARGETS
 from tests.test_tokens import GOLDEN, TIMESTEPS, VOCABULARY
 
 
@@ -27,6 +29,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         shape: dict[str, Any] = {"timesteps": TIMESTEPS, "features": 1, "variable_length": True}
         write_imported(folder, of_tokens(), imported_card(name, tokens=tokens, **shape), GOLDEN)
     write_imported(folder, of_numbers(UNITS), imported_card("layers", attention_from=SOURCES), numbers())
+    for name, target in TARGETS.items():
+        card = imported_card(name, target=target, attention_from=STEP_SOURCES)
+        write_imported(folder, of_steps(STEPS, target.outputs or 0), card, numbers())
     with serving("--artifacts", str(folder), "--model", "plain") as (url, _):
         yield url
 
@@ -92,3 +97,28 @@ def test_a_part_of_the_attention_can_be_chosen(open_page: OpenPage, served: str)
     expect(page.locator("#result")).to_contain_text("The attention is that of layer 0 (first), query 2.")
     page.goto("/?model=plain")
     expect(page.locator("#parts")).to_be_hidden()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_the_attention_of_each_output_step_is_a_row(open_page: OpenPage, served: str, name: str) -> None:
+    """A row has the prediction of its step; a click draws its attention over the sequence."""
+    page = open_page(f"/?model={name}")
+    take(page, "Example")
+    ask(page)
+    (expected,) = predicted(served, name, sequence=numbers()[0].tolist(), attention="full")
+    rows = page.get_by_role("listbox", name="Output steps").get_by_role("option")
+    expect(rows).to_have_count(STEPS)
+    table = page.locator("#prediction tbody tr")
+    expect(table).to_have_count(STEPS)
+    for step in range(STEPS):
+        label = expected["label"][step] if "label" in expected else f"{expected['prediction'][step][0]:.4g}"
+        for shown in (rows.nth(step), table.nth(step)):
+            expect(shown).to_contain_text(", ".join(label) if isinstance(label, list) else label.replace("-", "−"))
+    cursor = page.locator("#sequence-plot").get_by_role("slider")
+    mean = sum(expected["attention"][0]) / STEPS
+    expect(cursor).to_have_attribute("aria-valuetext", re.compile(f"attention {mean:.4g}"))
+    rows.nth(2).click()
+    expect(cursor).to_have_attribute("aria-valuetext", re.compile(f"attention {expected['attention'][0][2]:.4g}"))
+    take(page, "Several")
+    ask(page)
+    expect(page.get_by_role("listbox", name="Sequences answered").get_by_role("option")).to_have_count(5)

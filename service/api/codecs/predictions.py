@@ -20,20 +20,22 @@ from service.serving.request_queue import Outputs
 class Prediction(BaseModel):
     """The prediction for one sequence, and its attention."""
 
-    prediction: float | list[float] = Field(
+    prediction: float | list[float] | list[list[float]] = Field(
         description="Of two classes, the probability of the second in the card's `classes`; of more, one probability "
         "per class in that order, each by itself with the task `multilabel`; for regression, the number predicted (a "
-        "list where there are several).",
+        "list where there are several). With `steps` in the card's `target`, `(steps, outputs)`.",
         examples=[0.98],
     )
-    label: str | list[str] | None = Field(
+    label: str | list[str] | list[list[str]] | None = Field(
         None,
         description="The likeliest class; with the task `multilabel`, the classes with a probability of at least 0.5; "
-        "absent for regression.",
+        "with `steps`, a list of one for each step; absent for regression.",
         examples=["1"],
     )
-    probabilities: dict[str, float] | None = Field(
-        None, description="On request: the probability of each class, by its name.", examples=[{"0": 0.02, "1": 0.98}]
+    probabilities: dict[str, float] | list[dict[str, float]] | None = Field(
+        None,
+        description="On request: the probability of each class, by its name; with `steps`, for each step.",
+        examples=[{"0": 0.02, "1": 0.98}],
     )
     tokens: list[str | None] | None = Field(
         None,
@@ -111,12 +113,15 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     predictions = outputs[PREDICTION]
-    if len(predictions) == 1:
+    if len(predictions) == 1 and target.steps is None:
         length = lengths[0] if isinstance(lengths, np.ndarray) else lengths
         words = None if tokens is None else tokens[0]
         return [_row(outputs, attention, target, length, probabilities=probabilities, tokens=words)]
-    columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
-    if target.classes is not None:
+    if target.steps is not None:
+        columns = _columns_of_steps(predictions, target, probabilities=probabilities)
+    else:
+        columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
+    if target.classes is not None and target.steps is None:
         labels = dumps_each(target.classes)
         if target.task == "binary":
             columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
@@ -139,6 +144,27 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
     return [template % values for values in zip(*columns.values(), strict=True)]
 
 
+def _columns_of_steps(predictions: Array, target: Target, *, probabilities: bool) -> dict[str, list[bytes]]:
+    """Return the JSON of each sequence's prediction, label and probabilities, given `(n, steps, outputs)`."""
+    columns = {"prediction": dumps_rows(predictions)}
+    if target.classes is not None:
+        columns["label"] = [orjson.dumps([_label(step, target) for step in row]) for row in predictions]
+        if probabilities:
+            columns["probabilities"] = [
+                orjson.dumps([_by_class(step, target) for step in row], option=orjson.OPT_SERIALIZE_NUMPY)
+                for row in predictions
+            ]
+    return columns
+
+
+def _label(prediction: Array, target: Target) -> str | list[str]:
+    """Return the label of a prediction `(outputs,)`."""
+    classes = target.classes or ()
+    if target.task == "multilabel":
+        return _labels_of(prediction, classes)
+    return classes[int(prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax())]
+
+
 def _row(  # noqa: PLR0913 - private
     outputs: Outputs,
     attention: str | None,
@@ -152,11 +178,7 @@ def _row(  # noqa: PLR0913 - private
     prediction = outputs[PREDICTION][0]
     row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
     if target.classes is not None:
-        if target.task == "multilabel":
-            row["label"] = _labels_of(prediction, target.classes)
-        else:
-            index = prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax()
-            row["label"] = target.classes[int(index)]
+        row["label"] = _label(prediction, target)
         if probabilities:
             row["probabilities"] = _by_class(prediction, target)
     if tokens is not None:

@@ -267,15 +267,21 @@ export function sample(feature) {
  * arrow keys and Enter, select a row.
  */
 export class HeatMap {
-  /** @param {Element} host @param {(index: number) => void} onSelect */
-  constructor(host, onSelect) {
+  /**
+   * @param {Element} host
+   * @param {(index: number) => void} onSelect
+   * @param {{noun?: string, name?: string, id?: string, first?: number}} [rows] what a row is, the name of all, the
+   *   start of their ids, and the number of the first
+   */
+  constructor(host, onSelect, { noun = "sequence", name = "Sequences answered", id = "row", first = 1 } = {}) {
     this.onSelect = onSelect;
+    this.rows = { noun, id, first };
     this.svg = svg("svg", { role: "img" }, svg("title"), svg("desc"));
     this.list = html("div", {
       class: "rows",
       role: "listbox",
       tabindex: 0,
-      "aria-label": "Sequences answered",
+      "aria-label": name,
       keydown: (event) => this.#key(event),
       pointermove: (event) => this.#point(event),
       pointerleave: () => (this.tooltip.hidden = true),
@@ -311,12 +317,12 @@ export class HeatMap {
           "div",
           {
             role: "option",
-            id: `row-${i}`,
+            id: `${this.rows.id}-${i}`,
             "aria-selected": "false",
-            "aria-label": `Sequence ${i + 1}: ${text}, ${where}`,
+            "aria-label": `${this.#named(i)}: ${text}, ${where}`.replace(/^./, (letter) => letter.toUpperCase()),
             click: () => this.#select(i),
           },
-          html("span", { class: "ordinal" }, count(i + 1)),
+          html("span", { class: "ordinal" }, count(i + this.rows.first)),
           html(
             "span",
             { class: "predicted", title: text },
@@ -378,6 +384,11 @@ export class HeatMap {
     return canvas.toDataURL();
   }
 
+  /** "sequence 3" */
+  #named(index) {
+    return `${this.rows.noun} ${count(index + this.rows.first)}`;
+  }
+
   #key(event) {
     const moves = { ArrowUp: this.active - 1, ArrowDown: this.active + 1, Home: 0, End: this.count - 1 };
     if (event.key === "Enter" || event.key === " ") this.#select(this.active);
@@ -409,7 +420,7 @@ export class HeatMap {
     this.tooltip.hidden = weight === undefined;
     if (weight === undefined) return;
     this.tooltip.replaceChildren(
-      html("strong", {}, `sequence ${count(i + 1)}, ${timestepName(this.data.labels[t])}`),
+      html("strong", {}, `${this.#named(i)}, ${timestepName(this.data.labels[t])}`),
       html("span", { class: "value" }, html("span", { class: "key attention" }), html("span", {}, "attention"), html("b", {}, number(weight))),
     );
     const left = Math.min(event.clientX - box.left + 14, this.width - this.tooltip.offsetWidth);
