@@ -119,3 +119,24 @@ def text_classifier(*, masked: bool, timesteps: int | None = None) -> tuple[kera
     context = ops.sum(weights * states, axis=1)
     prediction = layers.Dense(2, activation="softmax")(context)
     return keras.Model(tokens, prediction), keras.Model(tokens, [prediction, weights])
+
+
+def decoder(steps: int = 3) -> tuple[keras.Model, keras.Model]:
+    """Return an encoder and decoder with additive attention, and one that returns its attention as well.
+
+    The prediction `(n, steps, 4)` has probabilities of four classes; attention is `(n, steps, timesteps)`.
+    """
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((TIMESTEPS, FEATURES))
+    states, state, cell = layers.LSTM(6, return_sequences=True, return_state=True)(inputs)
+    keys, query, score, step = layers.Dense(6), layers.Dense(6), layers.Dense(1), layers.LSTMCell(6)
+    carried, out, predicted, attended = [state, cell], layers.Dense(4, activation="softmax"), [], []
+    for _ in range(steps):
+        scores = score(ops.tanh(keys(states) + query(carried[0])[:, None]))
+        weights = ops.softmax(scores, axis=1)  # (n, timesteps, 1)
+        context = ops.sum(weights * states, axis=1)
+        _, carried = step(context, carried)
+        predicted.append(out(carried[0]))
+        attended.append(weights[..., 0])
+    prediction = ops.stack(predicted, axis=1)
+    return keras.Model(inputs, prediction), keras.Model(inputs, [prediction, ops.stack(attended, axis=1)])

@@ -8,11 +8,15 @@ import pytest
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from service.artifact.tensors import Array
+from service.artifact.gate import open_verified
+from service.artifact.tensors import PREDICTION, Array
+from service.artifact.version import Artifact
+from service.engines import opener
 from tests.foreign import (
     FEATURES,
     TIMESTEPS,
     context_model,
+    decoder,
     examples,
     imported,
     labels,
@@ -48,6 +52,7 @@ def test_the_model_of_the_notebook_is_served(tmp_path: Path, suffix: str | None)
     assert card.origin.format == "keras"
     assert card.origin.file == (model.name if suffix is None else f"model{suffix}")
     assert card.metrics["accuracy"] == np.mean((model.predict(X, verbose=0)[:, 0] >= 0.5) == labels())
+    assert [source.tensor for source in card.attention_from] == ["attention_vec"]
     assert card.importance is not None
     assert card.judgement is not None
 
@@ -158,3 +163,40 @@ def test_two_inputs_become_one_sequence(tmp_path: Path) -> None:
     prediction, attention = model.predict([X, sites], verbose=0)
     np.testing.assert_allclose(answers.prediction, prediction, rtol=0, atol=1e-5)
     np.testing.assert_allclose(answers.attention_vec, attention, rtol=0, atol=1e-5)
+
+
+def test_a_sequence_is_predicted_with_attention_of_each_step(tmp_path: Path) -> None:
+    """An encoder and decoder: the steps of the unrolled loop are one source with the axis `step`."""
+    model, both = decoder()
+    answers = served(imported(model, X, tmp_path), MORE)
+    prediction, weights = both.predict(MORE, verbose=0)  # (n, 3, 4) and (n, 3, timesteps)
+    np.testing.assert_allclose(answers.prediction, prediction, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(answers.attention_vec, weights.swapaxes(1, 2), rtol=0, atol=1e-5)
+    assert answers.card.target.steps == 3
+    assert [source.axes for source in answers.card.attention_from] == [{"step": 3}]
+
+
+def test_attention_of_each_step_may_be_an_output(tmp_path: Path) -> None:
+    """The output has all steps, so that it is taken rather than the tensor of each step."""
+    _, both = decoder()
+    answers = served(imported(both, X, tmp_path), MORE)
+    np.testing.assert_allclose(
+        answers.attention_vec, both.predict(MORE, verbose=0)[1].swapaxes(1, 2), rtol=0, atol=1e-5
+    )
+    assert [source.axes for source in answers.card.attention_from] == [{"step": 3}]
+
+
+def test_a_model_without_attention_is_served(tmp_path: Path) -> None:
+    """With labels its card has importance, metrics and a judgement."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((TIMESTEPS, FEATURES))
+    model = keras.Model(inputs, layers.Dense(1)(layers.LSTM(4)(inputs)))
+    version = imported(model, X, tmp_path, attention="none", task="binary", y=labels(), classes=["no", "yes"])
+    contents = Artifact(version).read()
+    card = contents.card()
+    assert card.attention is None
+    assert card.importance is not None
+    assert card.judgement is not None
+    engine = open_verified(contents, opener("onnx", threads=1)).engine
+    prediction = engine.run(MORE, [PREDICTION])[PREDICTION]
+    np.testing.assert_allclose(prediction, ops.sigmoid(model.predict(MORE, verbose=0)), rtol=0, atol=1e-5)

@@ -68,7 +68,8 @@ def chosen_attention(evidence: Evidence, named: Sequence[str]) -> tuple[Distribu
     found = evidence.found()
     if named:
         return tuple(one for name in named for one in _named(name, evidence, found))
-    if len(found) == 1 or belong_together(found):
+    are_steps = len(found) == evidence.steps and all(len(one.units) == 1 for one in found)  # a loop that was unrolled
+    if len(found) == 1 or are_steps or belong_together(found):
         return tuple(found)
     if not found:
         raise TrainingError(

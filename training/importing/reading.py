@@ -195,7 +195,7 @@ def _numbers(names: Sequence[str], columns: int, steps: int | None) -> Target:
 
 
 def _with_steps(target: Target, steps: int | None) -> Target:
-    return target if steps is None else Target.model_validate({**target.model_dump(), "steps": steps})
+    return target.model_copy(update={"steps": steps})
 
 
 def _names_of(

@@ -10,20 +10,22 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from service.artifact import publishing
-from service.artifact.card import Lowering, ModelCard, Origin, Tokens
+from service.artifact.card import AttentionSource, Lowering, ModelCard, Origin, Tokens
 from service.artifact.gate import differences, open_verified
 from service.artifact.graphs import check_onnx
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from service.artifact.version import Artifact
 from service.engines import opener
+from service.problems import in_plain_words
 from training import TrainingError
 from training.data import Dataset, LabelledSequences, baseline_of
-from training.evaluate import Evaluation, evaluate
 from training.export import GOLDEN_SEQUENCES, write_card, write_golden
 from training.importing.attention import NONE, Evidence, chosen_attention, weights
-from training.importing.distributions import Distribution, distribution, is_constant, number_of_examples
+from training.importing.distributions import STEP, Distribution, distribution, is_constant, number_of_examples
+from training.importing.evaluation import evaluated
 from training.importing.feeding import Feeding, present
 from training.importing.onnx_program import OnnxProgram, with_all_outputs
 from training.importing.original import BATCH_SIZE, TOLERANCE, Opened, Original, Values
@@ -32,9 +34,7 @@ from training.importing.reading import Reading, class_indices, reading_of
 from training.importing.sample import Sample, other_shape
 from training.importing.tokens import tokens_of, typical_tokens
 from training.importing.wrapping import operator_of, opset_of, wrapped
-from training.judgement import judge
 from training.options import Import
-from training.scores import ProfileSum
 
 #: Largest number of bytes of the attention in the golden example.
 MOST_GOLDEN_BYTES: Final = 2**24
@@ -225,7 +225,8 @@ def _differences(got: Array, expected: Array, imported: Imported) -> Array:
 
 def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, error: float) -> ModelCard:
     target = imported.reading.target
-    y = np.zeros(len(sample.x)) if sample.labels is None else class_indices(sample.labels, target)
+    labelled = sample.labels is not None and target.steps is None
+    y = class_indices(sample.labels, target) if sample.labels is not None and labelled else np.zeros(len(sample.x))
     examples = LabelledSequences(sample.x, y)
     dataset = Dataset(
         train=examples,
@@ -236,46 +237,46 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
         variable_length=imported.feeding.pad is not None,
         missing_values=False,
         scale=None,
-        static_labels=sample.static_labels,
-        table=sample.table,
     )
-    evaluation: Evaluation | None = None
-    if sample.labels is not None:
-        evaluation = evaluate(
-            lambda x: imported.program.run({SEQUENCE: x}, imported.program.outputs), examples, target, seed=0
+    program, tokens, baseline = imported.program, imported.tokens, baseline_of(dataset)
+    evaluation = evaluated(
+        lambda x: program.run({SEQUENCE: x}, program.outputs),
+        dataset,
+        attends=bool(imported.sources),
+        labelled=labelled,
+    )
+    try:
+        return ModelCard.model_validate(
+            {
+                "name": options.name,
+                "created": datetime.now(UTC),
+                "architecture": "imported",
+                "timesteps": imported.feeding.timesteps,
+                "features": imported.feeding.features,
+                "timestep_labels": sample.timestep_labels,
+                "feature_labels": sample.feature_labels,
+                "static_labels": sample.static_labels,
+                "table": sample.table,
+                "tokens": tokens,
+                "variable_length": dataset.variable_length,
+                "baseline": (baseline if tokens is None else typical_tokens(sample.x, tokens)).tolist(),
+                "target": target,
+                "attention_from": _sources(imported),
+                "origin": origin,
+                "lowering": Lowering(opset=opset_of(imported.graph), error=error),
+                **evaluation,
+            }
         )
-        profile = evaluation.profile
-    else:
-        summed = ProfileSum(imported.feeding.timesteps)
-        for some in _split(sample.x):
-            summed.add(imported.program.run({SEQUENCE: some}, [ATTENTION_VEC])[ATTENTION_VEC].mean(axis=-1))
-        profile = summed.result()
-    tokens, baseline = imported.tokens, baseline_of(dataset)
-    return ModelCard.model_validate(
-        {
-            "name": options.name,
-            "created": datetime.now(UTC),
-            "architecture": "imported",
-            "timesteps": imported.feeding.timesteps,
-            "features": imported.feeding.features,
-            "timestep_labels": sample.timestep_labels,
-            "feature_labels": sample.feature_labels,
-            "static_labels": sample.static_labels,
-            "table": sample.table,
-            "variable_length": dataset.variable_length,
-            "baseline": (baseline if tokens is None else typical_tokens(sample.x, tokens)).tolist(),
-            "tokens": tokens,
-            "target": target,
-            "metrics": evaluation.metrics if evaluation else {},
-            "attention": profile,
-            "importance": evaluation.importance if evaluation else None,
-            "agreement": evaluation.agreement if evaluation else None,
-            "judgement": judge(evaluation.predictions, dataset, seed=0) if evaluation else None,
-            "origin": origin,
-            "lowering": Lowering(opset=opset_of(imported.graph), error=error, source_digest=None),
-            "attention_from": [{"tensor": one.name, "axes": one.axes} for one in imported.sources],
-        }
-    )
+    except ValidationError as invalid:
+        raise TrainingError(in_plain_words(invalid.errors()[0], "card")) from invalid
+
+
+def _sources(imported: Imported) -> list[AttentionSource]:
+    """Return where the units of attention come from. The steps of a loop that was unrolled are one source."""
+    sources, steps = imported.sources, imported.reading.target.steps
+    if steps == len(sources) > 1 and not any(source.axes for source in sources):
+        return [AttentionSource(tensor=sources[0].name, axes={STEP: steps})]
+    return [AttentionSource(tensor=source.name, axes=source.axes) for source in sources]
 
 
 def _publish(imported: Imported, card: ModelCard, sample: Sample, home: Path) -> Path:
@@ -283,7 +284,8 @@ def _publish(imported: Imported, card: ModelCard, sample: Sample, home: Path) ->
     units = sum(len(source.units) for source in imported.sources)
     most = MOST_GOLDEN_BYTES // max(1, 4 * units * imported.feeding.timesteps)
     golden = sample.x[: max(2, min(GOLDEN_SEQUENCES, most))]
-    outputs = imported.program.run({SEQUENCE: golden}, (PREDICTION, ATTENTION_VEC))
+    recorded = (PREDICTION, ATTENTION_VEC) if imported.sources else (PREDICTION,)
+    outputs = imported.program.run({SEQUENCE: golden}, recorded)
     home.mkdir(parents=True, exist_ok=True)
     with publishing.staging(home) as staged:
         artifact = Artifact(staged)

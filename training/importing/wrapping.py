@@ -150,7 +150,7 @@ def _reduced(operator: str, source: str, result: str, opset: int, *, keep: bool)
 
 def _prediction_sizes(reading: Reading) -> list[int | str]:
     outputs = reading.target.outputs or "outputs"
-    steps = getattr(reading.target, "steps", None)
+    steps = reading.target.steps
     return [outputs] if steps is None else [steps, outputs]
 
 
