@@ -63,11 +63,13 @@ class Alert:
 
     def distance(self, first: Scrape, last: Scrape) -> float:
         """Return the total variation between the attention counted from one scrape to another and that of training."""
+        assert self.card.attention is not None
         share = (last.mass - first.mass) / (last.sequences - first.sequences)
         return float(np.abs(share - self.card.attention.mean).sum() / 2)
 
     def threshold(self, first: Scrape, last: Scrape) -> float:
         """Return the value that the distance must exceed."""
+        assert self.card.attention is not None
         counted = 1 / (last.sequences - first.sequences) + 1 / self.card.attention.sequences
         by_chance = float(np.sqrt(2 / np.pi * counted) * sum(self.card.attention.spread) / 2)
         return FACTOR * by_chance + FLOOR

@@ -124,6 +124,18 @@ def of_steps(steps: int, outputs: int) -> onnx.ModelProto:
     )
 
 
+def without_attention() -> onnx.ModelProto:
+    """Return a model of sequences `(4, 2)` whose only output is a prediction: the sigmoid of a weighted sum."""
+    weights = np.random.default_rng(0).standard_normal((TIMESTEPS * FEATURES, 1)).astype(np.float32)
+    nodes = [
+        helper.make_node("Reshape", [SEQUENCE, "flat"], ["values"]),
+        helper.make_node("MatMul", ["values", "weights"], ["sum"]),
+        helper.make_node("Sigmoid", ["sum"], [PREDICTION]),
+    ]
+    flat = np.array([-1, TIMESTEPS * FEATURES])
+    return model_of(nodes, {PREDICTION: (1,)}, (TIMESTEPS, FEATURES), weights=weights, flat=flat)
+
+
 def numbers(n: int = 5) -> Array:
     """Return sequences `(n, 4, 2)`."""
     return np.random.default_rng(1).standard_normal((n, TIMESTEPS, FEATURES)).astype(np.float32)
@@ -146,7 +158,7 @@ def write_imported(folder: Path, model: onnx.ModelProto, card: ModelCard, sequen
     recorded: dict[str, Any] = {SEQUENCE: sequences}
     recorded |= {name: outputs[name] for name in (PREDICTION, ATTENTION_VEC) if name in outputs}
     np.savez(artifact.golden_path, **recorded)
-    for suffix in CHARTS:
+    for suffix in CHARTS if card.attention is not None else ():
         artifact.chart_path(suffix).write_text(f"chart in {suffix}")
     artifact.write_sums()
     return artifact

@@ -18,7 +18,7 @@ FACTS: Mapping[str, Callable[[ModelCard], str]] = {
     "weights": lambda card: f"{card.training.parameters:,}" if card.training else ABSENT,
     "sequences": lambda card: f"{card.training.sequences:,}" if card.training else ABSENT,
     "seconds": lambda card: f"{card.training.seconds:.1f}" if card.training else ABSENT,
-    "attention, most": lambda card: _most(card, card.attention.mean),
+    "attention, most": lambda card: _most(card, card.attention.mean if card.attention else None),
     "importance, most": lambda card: _most(card, card.importance.mass if card.importance else None),
     "rank correlation": lambda card: _number(card.agreement.rank_correlation if card.agreement else None),
     "attention on top": lambda card: _number(card.agreement.attention if card.agreement else None),

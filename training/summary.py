@@ -65,11 +65,13 @@ def _judgement(card: ModelCard) -> str:
 
 def _held_out(card: ModelCard) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
-    return f"{card.attention.sequences:,} sequences: {metrics}"
+    return f"{card.attention.sequences:,} sequences: {metrics}" if card.attention else metrics
 
 
 def _attention(card: ModelCard) -> str:
     profile = card.attention
+    if profile is None:
+        return "none"
     return (
         f"highest at timestep {card.timestep_labels[profile.peak]} "
         f"({profile.mean[profile.peak]:.3f} of 1); every sequence sums to 1 within {profile.sum_error:.0e}"

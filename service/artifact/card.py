@@ -476,7 +476,9 @@ class ModelCard(CardPart):
     )
     target: Target = Field(description="Kind and names of the predictions.")
     metrics: dict[str, Number] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
-    attention: AttentionProfile = Field(description="Attention profile over held-out data.")
+    attention: AttentionProfile | None = Field(
+        description="Attention profile over held-out data; null for a model without attention."
+    )
     attention_from: tuple[AttentionSource, ...] = Field(
         default=(),
         description="Where the units of `attention_vec` come from, in their order. A request may ask for some of them.",
@@ -521,9 +523,10 @@ class ModelCard(CardPart):
         lengths = {
             "timestep_labels": (len(self.timestep_labels), self.timesteps),
             "feature_labels": (len(self.feature_labels), self.features),
-            "attention.mean": (len(self.attention.mean), self.timesteps),
-            "attention.spread": (len(self.attention.spread), self.timesteps),
         }
+        if self.attention is not None:
+            lengths["attention.mean"] = (len(self.attention.mean), self.timesteps)
+            lengths["attention.spread"] = (len(self.attention.spread), self.timesteps)
         if self.importance is not None:
             lengths["importance.drop"] = (len(self.importance.drop), self.timesteps)
             lengths["importance.spread"] = (len(self.importance.spread), self.timesteps)
@@ -534,21 +537,29 @@ class ModelCard(CardPart):
             raise ValueError(f"categories, static_labels: expected labels of features, got {min(unknown)!r}")
         if self.tokens is not None and self.categories:
             raise ValueError("categories: expected none in a model of tokens")
-        for source in self.attention_from:
-            if source.axes.get(STEP, self.target.steps) != self.target.steps:
-                raise ValueError(
-                    f"attention_from: expected an axis {STEP!r} of target.steps ({self.target.steps}), got "
-                    f"{source.axes[STEP]}"
-                )
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")
         for t in self.agreement.top if self.agreement is not None else ():
             if t >= self.timesteps:
                 raise ValueError(f"agreement.top: expected timesteps below {self.timesteps}, got {t}")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_agrees(self) -> Self:
+        if self.attention is None:
+            if self.attention_from or self.agreement is not None:
+                raise ValueError("attention_from, agreement: expected none in a model without attention")
+            return self
         highest = self.attention.mean.index(max(self.attention.mean))
         if self.attention.peak != highest:
             raise ValueError(
                 f"attention.peak: expected {highest}, the highest of attention.mean, got {self.attention.peak}"
             )
+        for source in self.attention_from:
+            if source.axes.get(STEP, self.target.steps) != self.target.steps:
+                raise ValueError(
+                    f"attention_from: expected an axis {STEP!r} of target.steps ({self.target.steps}), got "
+                    f"{source.axes[STEP]}"
+                )
         return self

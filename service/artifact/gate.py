@@ -37,7 +37,7 @@ class Verified:
     Attributes:
         card: its card.
         golden: its golden example.
-        charts: its attention profile as a bar chart, by file suffix.
+        charts: its attention profile as a bar chart, by file suffix; empty without attention.
         signatures: the signature definitions of its SavedModel, by name; without one, those of its lowering.
         engine: runs its graph.
         digests: the SHA-256 of each of its files, by name.
@@ -59,7 +59,8 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     Raises:
         ArtifactError: the version must not be served.
     """
-    card, golden, charts = contents.card(), contents.golden(), contents.charts()
+    card, golden = contents.card(), contents.golden()
+    charts = contents.charts() if card.attention is not None else {}
     _check_golden(contents, card, golden)
     if contents.has_saved_model or LOWERING not in contents.files:
         _apply(check_saved_model, contents, SAVED_MODEL)
@@ -93,11 +94,17 @@ def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
             f"{contents.directory / GOLDEN} has {golden.sizes.get('steps')}"
         )
 
+    if (card.attention is None) != (golden.attention_vec is None):
+        described = "no attention" if card.attention is None else "attention"
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes {described}, {contents.directory / GOLDEN} has "
+            f"{'no' if golden.attention_vec is None else 'an'} {ATTENTION_VEC}"
+        )
     units = sum(source.units for source in card.attention_from)
-    if card.attention_from and units != golden.attention_vec.shape[2]:
+    if card.attention_from and units != golden.sizes["units"]:
         raise ArtifactError(
             f"{contents.directory / CARD} describes {units} unit(s) in attention_from, {contents.directory / GOLDEN} "
-            f"has {golden.attention_vec.shape[2]}"
+            f"has {golden.sizes['units']}"
         )
 
 
@@ -116,6 +123,8 @@ def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
         raise ArtifactError(
             f"{path}: expected at least one value in each sequence, got none in {SEQUENCE}{_first(empty)}"
         )
+    if golden.attention_vec is None:
+        return
     attended = without_value[:, :, np.newaxis] & (golden.attention_vec != 0)
     if attended.any():
         raise ArtifactError(
@@ -141,7 +150,7 @@ def _check_signatures(contents: Contents, golden: Golden, engine: Engine) -> Non
     """Check that the graph has the inputs and outputs of the contract, of the shapes in the golden example."""
     for name, signature in engine.signatures.items():
         inputs = {SEQUENCE: shape_of(SEQUENCE, golden.sizes)}
-        outputs = {output: shape_of(output, golden.sizes) for output in SIGNATURES[name]}
+        outputs = {output: shape_of(output, golden.sizes) for output in SIGNATURES[name] if output in golden.outputs}
         for kind, got, expected in (("input", signature.inputs, inputs), ("output", signature.outputs, outputs)):
             if got.keys() != expected.keys():
                 raise ArtifactError(

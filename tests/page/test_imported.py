@@ -10,7 +10,16 @@ import pytest
 from playwright.sync_api import expect
 
 from service.artifact.card import Tokens
-from tests.imported import ORIGIN, imported_card, numbers, of_numbers, of_steps, of_tokens, write_imported
+from tests.imported import (
+    ORIGIN,
+    imported_card,
+    numbers,
+    of_numbers,
+    of_steps,
+    of_tokens,
+    without_attention,
+    write_imported,
+)
 from tests.page.actions import OpenPage, ask, predicted, refused, rows_of, take, values
 from tests.server import serving
 from tests.test_parts import SOURCES, UNITS
@@ -32,6 +41,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     for name, target in TARGETS.items():
         card = imported_card(name, target=target, attention_from=STEP_SOURCES)
         write_imported(folder, of_steps(STEPS, target.outputs or 0), card, numbers())
+    bare = imported_card("bare", attention=None, baseline=((0.0, 0.0),) * 4)
+    write_imported(folder, without_attention(), bare, numbers())
     with serving("--artifacts", str(folder), "--model", "plain") as (url, _):
         yield url
 
@@ -122,3 +133,21 @@ def test_the_attention_of_each_output_step_is_a_row(open_page: OpenPage, served:
     take(page, "Several")
     ask(page)
     expect(page.get_by_role("listbox", name="Sequences answered").get_by_role("option")).to_have_count(5)
+
+
+def test_a_model_without_attention_is_shown_with_its_importance(open_page: OpenPage) -> None:
+    """There is no profile, and nothing live. Another model that is selected then has both."""
+    page = open_page("/?model=bare")
+    expect(page.locator("#no-attention")).to_be_visible()
+    for absent in ("#profile", "#live", "#parts"):
+        expect(page.locator(absent)).to_be_hidden()
+    take(page, "Example")
+    page.get_by_label("with importance").check()
+    ask(page)
+    expect(page.locator("#sequence-plot .importance rect")).to_have_count(4)
+    expect(page.locator("#sequence-plot .attention rect")).to_have_count(0)
+    expect(page.locator("#result")).to_contain_text("The sequence. One line per feature. Below, importance")
+    page.get_by_label("Model", exact=True).select_option("plain")
+    expect(page.locator("#live")).to_be_visible()
+    expect(page.locator("#profile")).to_be_visible()
+    expect(page.locator("#no-attention")).to_be_hidden()

@@ -59,7 +59,7 @@ class Prediction(BaseModel):
     rank_correlation: float | None = Field(
         None,
         description="With importance: Spearman's rank correlation of mean attention and importance over the present "
-        "timesteps; null where either is constant.",
+        "timesteps; null where either is constant; absent for a model without attention.",
         examples=[0.87],
     )
 
@@ -139,6 +139,7 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
         columns["attention"] = dumps_rows(outputs[attention], lengths)
     if IMPORTANCE in outputs:
         columns["importance"] = dumps_rows(outputs[IMPORTANCE], lengths)
+    if RANK_CORRELATION in outputs:
         columns["rank_correlation"] = [orjson.dumps(value) for value in outputs[RANK_CORRELATION].tolist()]
     template = row_template(*columns)
     return [template % values for values in zip(*columns.values(), strict=True)]
@@ -187,6 +188,7 @@ def _row(  # noqa: PLR0913 - private
         row["attention"] = outputs[attention][0, :length]
     if IMPORTANCE in outputs:
         row["importance"] = outputs[IMPORTANCE][0, :length]
+    if RANK_CORRELATION in outputs:
         row["rank_correlation"] = outputs[RANK_CORRELATION][0]
     text = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in text:

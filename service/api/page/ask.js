@@ -226,7 +226,6 @@ export class Ask {
       if (drawn) this.#showMany(answer.predictions);
     }
     const features = this.#isOfWords() ? [] : this.card.feature_labels;
-    byId("key-lines").textContent = features.length ? "One line per feature; the bars behind them" : "The bars";
     byId("apart").checked = features.length > 1 && differInSize(this.sequences[0], features);
     byId("apart-label").hidden = features.length < 2;
     this.#makeLegend(features);
@@ -337,10 +336,16 @@ export class Ask {
     const attention = this.step === null ? all : steps[this.step];
     const words = this.#words();
     const weights = isFlat(attention) ? attention : null;
+    const drawn = [
+      ...(words ? [] : ["one line per feature"]),
+      ...(weights ? [`the bars${words ? "" : " behind them"} show the attention on each timestep`] : []),
+    ].join("; ");
+    byId("sequence-name").textContent = weights ? "The sequence and its attention." : "The sequence.";
+    byId("key-lines").textContent = drawn && `${drawn[0].toUpperCase()}${drawn.slice(1)}.`;
     const highest = weights ? weights.indexOf(Math.max(...weights)) : 0;
     byId("key-effect").hidden = !importance;
     this.plot.update({
-      title: `Sequence ${this.index + 1}, and the attention on its timesteps`,
+      title: `Sequence ${this.index + 1}${weights ? ", and the attention on its timesteps" : ""}`,
       text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${timestepName(labels[highest])}.` : "",
       labels,
       words,
@@ -450,7 +455,7 @@ function bars(pairs, label) {
 }
 
 function correlation({ importance, rank_correlation: ranks }) {
-  if (!importance) return "";
+  if (!importance || ranks === undefined) return "";
   if (ranks === null || ranks === undefined) return "Attention or importance is the same at all timesteps of this sequence.";
   return `Attention and importance rank the timesteps of this sequence with a correlation of ${number(Number(ranks.toFixed(2)))}.`;
 }

@@ -141,8 +141,11 @@ function metrics(record) {
 
 let plot;
 
-/** Draw the attention profile over held-out sequences, with importance. */
+/** Draw the attention profile, null for a model without attention, over held-out sequences, with importance. */
 export function showProfile(profile) {
+  byId("profile").hidden = !profile;
+  byId("no-attention").hidden = Boolean(profile);
+  if (!profile) return;
   plot ??= profilePlot(byId("profile-plot"), "attention profile");
   const { importance, timestep_labels: labels, peak, mean } = profile;
   const beside = importance && shares(importance) ? importance : null;

@@ -24,9 +24,9 @@ from service.api.request_body import CSV, JSON, KnownFields, RequestBody, media_
 from service.api.selection import Selection, model_in_query
 from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, RANK_CORRELATION
-from service.errors import UnsupportedMediaType
+from service.errors import InvalidInput, UnsupportedMediaType
 from service.problems import shown
-from service.serving.dataplane import Question
+from service.serving.dataplane import NO_ATTENTION, Question
 from service.serving.model import Model
 from service.serving.request_queue import Outputs
 
@@ -85,7 +85,8 @@ class PredictRequest(KnownFields, SequenceFields):
         description="`mean`: one weight per timestep, summing to 1. `full`: `attention_vec`, one distribution over the "
         "timesteps per unit. `none`: predictions alone. An object: the mean of a part of the units that the card's "
         "`attention_from` describes, by the index of its `layer` and on each axis, such as "
-        '`{"layer": 1, "head": 2}`; all along an axis that is left out.',
+        '`{"layer": 1, "head": 2}`; all along an axis that is left out. '
+        "A model without attention answers none.",
         examples=["mean"],
     )
     importance: StrictBool = Field(
@@ -162,7 +163,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     fields, sequences = body.decode(PredictRequest, model.card, most)
     if fields.probabilities:
         require_classes(model.card.target)
-    detail = fields.attention
+    detail = fields.attention if model.live_profile is not None else _detail_without_attention(fields)
     units = units_of(detail, model.card.attention_from) if isinstance(detail, dict) else None
     attention = OUTPUTS[detail] if units is None else ATTENTION
     outputs = (PREDICTION, attention if units is None else ATTENTION_VEC) if attention else (PREDICTION,)
@@ -176,8 +177,20 @@ def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, En
     """Turn CSV of at most `most` sequences into a question and the encoder of its answer."""
     sequences = decode_csv_table(b"".join(body.chunks), model.card, most)
     tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
-    question = Question(sequences.array, (PREDICTION, ATTENTION))
-    return question, partial(encode, model, ATTENTION, sequences.lengths, tokens=tokens)
+    attention = ATTENTION if model.live_profile is not None else None
+    question = Question(sequences.array, model.usual_outputs)
+    return question, partial(encode, model, attention, sequences.lengths, tokens=tokens)
+
+
+def _detail_without_attention(fields: PredictRequest) -> Detail:
+    """Return `none`, which a model without attention answers for `mean`, too.
+
+    Raises:
+        InvalidInput: the request asks for more.
+    """
+    if fields.attention not in ("mean", "none"):
+        raise InvalidInput(f"attention: {NO_ATTENTION}")
+    return "none"
 
 
 def encode_part(units: NDArray[np.intp], encoder: Encoder, outputs: Outputs) -> Response:
