@@ -61,9 +61,10 @@ def write_golden(artifact: Artifact, recorded: Mapping[str, Array]) -> None:
 
 
 def write_card(artifact: Artifact, card: ModelCard) -> None:
-    """Write the card and its charts."""
+    """Write the card and its charts. A model without attention has no chart of it."""
     for suffix in CHARTS:
-        artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
+        if card.attention is not None:
+            artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
         if (confusion := draw_confusion(card, suffix)) is not None:
             artifact.confusion_path(suffix).write_bytes(confusion)
     artifact.card_path.write_text(card.model_dump_json(indent=2) + "\n")
