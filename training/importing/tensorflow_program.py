@@ -13,7 +13,8 @@ from onnx import numpy_helper
 from service.engines.runtime import first_line
 from training import TrainingError
 from training.importing.original import Original, Values, batches
-from training.lowering import OPSET
+from training.importing.recurrent_layers import MARKER, as_nodes, gru_node
+from training.lowering import OPSET, simplify
 
 #: Maps the tensors of the inputs, by name, to those of the outputs.
 Call = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -36,23 +37,30 @@ def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequen
         tf.TensorSpec((None, *array.shape[1:]), array.dtype, name=f"input_{place}")
         for place, array in enumerate(examples.values())
     ]
-    function = tf.function(lambda *tensors: dict(call(dict(zip(names, tensors, strict=True)))), autograph=False)
+
+    def flat(*tensors: Any) -> dict[str, Any]:
+        return dict(call(dict(zip(names, tensors, strict=True))))
+
     try:
-        concrete = function.get_concrete_function(*signature)
+        concrete = tf.function(flat, autograph=False).get_concrete_function(*signature)
     except Exception as error:  # the author's code may raise anything
         raise TrainingError(f"TensorFlow cannot run the model on the examples: {first_line(error)}") from error
     _refuse_outside(concrete)
     inner = _InnerTensors(concrete, names)
 
     def convert() -> onnx.ModelProto:
-        handlers: Any = {"Erfc": (_complement_of_erf, [])}
+        handlers: Any = {"Erfc": (_complement_of_erf, []), MARKER: (gru_node, [])}
         proto: onnx.ModelProto
         try:
-            proto, _ = tf2onnx.convert.from_function(function, signature, opset=OPSET, custom_op_handlers=handlers)
+            with as_nodes():  # another function, as TensorFlow keeps what it has traced
+                lowered = tf.function(flat, autograph=False)
+                specific = lowered.get_concrete_function(*signature)
+                proto, _ = tf2onnx.convert.from_function(lowered, signature, opset=OPSET, custom_op_handlers=handlers)
         except Exception as error:
             raise TrainingError(f"the model cannot be converted to ONNX: {first_line(error)}") from error
         _rename_inputs(proto, dict(zip((one.name for one in signature), names, strict=True)))
-        _keep_constants(proto, concrete)
+        _keep_constants(proto, specific)
+        simplify(proto)
         return proto
 
     def run(values: Values, wanted: Collection[str]) -> dict[str, NDArray[Any]]:
