@@ -77,6 +77,20 @@ def test_other_names_of_files_are_text(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(loaded.x[:][..., 0], [[1.5, 2], [3, 4.25]])
 
 
+@pytest.mark.parametrize("number", ["1'234.5", "1\u2019234.5", "1 234,5", "1\u00a0234,5", "1\u202f234,5"])
+def test_spaces_and_apostrophes_between_thousands_are_found(tmp_path: Path, number: str) -> None:
+    """Programs write them in Switzerland, in France and elsewhere. Numbers below a thousand have none."""
+    decimal = number[-2]
+    table = f"a;b;y\n{number};1;p\n7{decimal}5;2;q\n"
+    assert read(tmp_path, table, **WIDE).x[:][:, 0, 0].tolist() == [1234.5, 7.5]
+
+
+def test_a_workbook_is_refused(tmp_path: Path) -> None:
+    """People rename a workbook of Excel to .csv. The error says what to do."""
+    with pytest.raises(TrainingError, match="got a zip archive; a table of Excel can be saved as CSV"):
+        read(tmp_path, b"PK\x03\x04" + bytes(100), **WIDE)
+
+
 def test_thousands_are_understood(tmp_path: Path) -> None:
     """Both separators are found where a number has both; a comma that may be either needs an option."""
     for content in ("u;v;y\n1.234,5;2;a\n3;4;b\n", 'u,v,y\n"1,234.5",2,a\n3,4,b\n'):
