@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from service.artifact.card import Judgement, ModelCard, Repeats, TrainingRecord, Trial
 from training import TrainingError, export, fitting, minirocket, models
@@ -22,6 +23,8 @@ from training.evaluate import Evaluation, evaluate
 from training.judgement import judge
 from training.options import Options
 
+#: The error message when memory is short.
+NO_MEMORY = "the fit needs more memory than there is: expected smaller --units or --batch-size"
 LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 logger = logging.getLogger(__name__)
@@ -87,10 +90,13 @@ def _fit(
 ) -> tuple[keras.Model, fitting.FitResult]:
     keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
-    if options.architecture == "minirocket":
-        return minirocket.fit(dataset, options, seed)
-    model = models.build(dataset, options)
-    return model, fitting.fit(model, dataset, options, seed, checkpoint, after_epoch)
+    try:
+        if options.architecture == "minirocket":
+            return minirocket.fit(dataset, options, seed)
+        model = models.build(dataset, options)
+        return model, fitting.fit(model, dataset, options, seed, checkpoint, after_epoch)
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        raise TrainingError(NO_MEMORY) from None
 
 
 def _fit_on_part(dataset: Dataset, options: Options, after_epoch: Callable[[int], None]) -> keras.Model:
