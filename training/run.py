@@ -23,6 +23,7 @@ from training.cross_validation import CrossValidated, cross_validate, fold_of
 from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, evaluate
 from training.judgement import judge
+from training.memory import fewest_bytes, memory_limit
 from training.options import Options
 from training.reports import announce
 
@@ -113,6 +114,8 @@ def _fit(
     checkpoint: Checkpoint,
     after_epoch: Callable[[int], None] = lambda _: None,
 ) -> tuple[keras.Model, fitting.FitResult]:
+    if fewest_bytes(options) > memory_limit():  # the system would kill the process, without an error
+        raise TrainingError(NO_MEMORY)
     keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
     try:
