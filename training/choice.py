@@ -25,6 +25,8 @@ CANDIDATES: Final[tuple[Architecture, ...]] = ("minirocket", "additive", "incept
 CLOSED_FORM: Final = "minirocket"
 #: Number of folds, and largest number of sequences with which all of them are tried.
 FOLDS, MOST_FOR_ALL_FOLDS = 5, 2000
+#: Largest number of sequences of a part that a candidate is judged on. Their predictions take time, too.
+MOST_JUDGED: Final = 5000
 #: Fewest sequences for a choice.
 FEWEST: Final = 10
 #: The share of the budget for the choice. The rest is for the last fit and for importance.
@@ -91,7 +93,6 @@ def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Opt
     for candidate in CANDIDATES:
         if best is not None and best.scores is not None and best.scores.min() == 1 == best.trial.mean:
             break
-        announce(f"trying {candidate}")
         result = _try(candidate, folds, options, fit_model, end)
         results.append(result)
         if result.scores is not None and (best is None or _is_better(result.scores, best.scores)):
@@ -111,7 +112,8 @@ def folds_of(dataset: Dataset, seed: int) -> Iterator[Dataset]:
     """Yield datasets whose training and test data are parts of the training data, as `folds.parts_of` makes them."""
     parts = parts_of(dataset, FOLDS, seed)
     for fitted, held_out in parts if len(dataset.train) <= MOST_FOR_ALL_FOLDS else parts[-1:]:
-        yield replace(dataset, train=dataset.train.take(fitted), test=dataset.train.take(held_out))
+        test = dataset.train.take(held_out[:MOST_JUDGED])  # training data is in random order
+        yield replace(dataset, train=dataset.train.take(fitted), test=test)
 
 
 def _try(
@@ -121,12 +123,15 @@ def _try(
     began = time.monotonic()
     metric = MAIN_METRIC[folds[0].target.task]
     given = options.model_copy(update={"architecture": architecture})
-    means, first, outcome = [], None, "not clearly better"
+    means: list[float] = []
+    first, outcome = None, "not clearly better"
     try:
         # the last fold of sequences in the order of time has the most training data
         for fold in folds[::-1] if architecture == CLOSED_FORM else folds[-1:]:
             if time.monotonic() > end:
                 raise GivenUp("not tried: no time was left" if first is None else outcome)
+            if not means:
+                announce(f"trying {architecture}")
             model = fit_model(fold, given, Deadline(end, Plan.of(given, len(fold.train)).epochs))
             predictions = predict(forward(model), fold.test.x)
             means.append(compute_metrics(predictions, fold.test.y, fold.target)[metric])
