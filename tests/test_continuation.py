@@ -31,7 +31,9 @@ def publish(folder: Path, record: dict[str, Any] | None = None, **fields: Any) -
     of_record = {"options": RECORDED, "libraries": {}, "sequences": 9, "parameters": 9, "seconds": 1.0}
     made = TrainingRecord(**{**of_record, "scaling": SCALING, **(record or {})})
     artifact = write_version(folder / "m" / "1")
-    artifact.card_path.write_text(complete_card(training=made, **fields).model_dump_json())
+    artifact.card_path.write_text(
+        complete_card(**{"training": made, "cross_validation": None, **fields}).model_dump_json()
+    )
     artifact.write_sums()
 
 

@@ -420,7 +420,9 @@ class ModelCard(CardPart):
     )
     target: Target = Field(description="Kind and names of the predictions.")
     metrics: dict[str, Number] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
-    attention: AttentionProfile = Field(description="Attention profile over held-out data.")
+    attention: AttentionProfile = Field(
+        description="Attention profile over held-out data; over all data with cross-validation."
+    )
     importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
     judgement: Judgement | None = Field(
