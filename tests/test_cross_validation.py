@@ -112,6 +112,21 @@ def test_auto_chooses_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert printed.count("fold") == 2
 
 
+def test_a_resumed_training_repeats_no_fold(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The fits of all folds, and the last one, have checkpoints."""
+    x, y = np.ones((40, 3, 1)), np.repeat(["bad", "good"], [10, 30])
+    options: dict[str, Any] = {"name": "m", "artifacts": tmp_path, "architecture": "after_lstm", "units": 2}
+    options |= {"epochs": 1, "cross_validate": 2}
+    with pytest.raises(TrainingError, match="nothing is published"):
+        training.train(x, y, **options)
+    assert " 0/" in capsys.readouterr().err
+    result = training.train(x, y, **options, publish_anyway=True, resume=True)
+    printed = capsys.readouterr().err
+    assert "fold 2 of 2" in printed
+    assert " 0/" not in printed
+    assert result.card.cross_validation is not None
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_there_must_be_enough_for_each_fold(grouped: bool) -> None:  # noqa: FBT001
     """A fold needs a sequence, or a group of them."""
