@@ -14,12 +14,14 @@ from service.artifact.card import (
     Agreement,
     AttentionProfile,
     ClassScores,
+    CrossValidation,
     Importance,
     JudgedMetric,
     Judgement,
     Lowering,
     ModelCard,
     Repeats,
+    Scaling,
     Target,
     TrainingRecord,
 )
@@ -58,6 +60,7 @@ def complete_card(**fields: Any) -> ModelCard:
             ),
             confusion=((5, 0), (0, 4)),
         ),
+        "cross_validation": CrossValidation(folds=2, metrics={"accuracy": (1.0, 1.0)}, epochs=(1, 1)),
         "repeats": Repeats(
             seeds=(0, 1),
             metrics={"accuracy": (1.0, 0.9)},
@@ -67,7 +70,15 @@ def complete_card(**fields: Any) -> ModelCard:
             importance_spread=spread,
         ),
         "training": TrainingRecord(
-            options={"seed": 0}, libraries={}, sequences=90, parameters=9, epochs=1, best_epoch=1, seconds=0.1
+            options={"seed": 0},
+            libraries={},
+            sequences=90,
+            parameters=9,
+            epochs=1,
+            best_epoch=1,
+            seconds=0.1,
+            scaling=Scaling(mean=(0.0, 0.0), deviation=(1.0, 1.0)),
+            continued_from="m/1",
         ),
         "lowering": Lowering(opset=18, error=0.0, source_digest="0" * 64),
     }

@@ -90,7 +90,8 @@ def _of_counts(dataset: Dataset) -> Iterable[str]:
     if classes is None or y.ndim == 2:
         return
     counts, tested = (np.bincount(one, minlength=len(classes)) for one in (y, held_out))
-    if len(rare := np.flatnonzero(counts + tested < FEWEST_OF_CLASS)):
+    in_all = counts if dataset.test is dataset.train else counts + tested  # the same with cross-validation
+    if len(rare := np.flatnonzero(in_all < FEWEST_OF_CLASS)):
         yield (
             f"{_named('class', (classes[c] for c in rare), 'es')} fewer than {FEWEST_OF_CLASS} sequences: too few to "
             "learn what they have in common"

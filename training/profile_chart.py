@@ -127,7 +127,8 @@ def _whiskers(card: ModelCard) -> list[np.ndarray]:
 
 def _title(card: ModelCard) -> str:
     over = f"{len(card.repeats.seeds)} seeds" if card.repeats else "the sequences"
+    kind = "" if card.cross_validation else "held-out "  # else the model is fitted on all sequences
     return (
-        f"{card.name}: mean over {card.attention.sequences:,} held-out sequences, "
+        f"{card.name}: mean over {card.attention.sequences:,} {kind}sequences, "
         f"whiskers ±1 standard deviation over {over}"
     )

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import TrainingError
+from training.continuation import with_published
 from training.data import Dataset, Indices, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
 from training.hints import find_hints
 from training.options import Options
@@ -27,6 +28,7 @@ def load(options: Options, frame: Any = None, arrays_in_memory: tuple[Any, Any] 
     Raises:
         TrainingError: the data cannot be read or do not suit the options.
     """
+    options = with_published(options)
     rng = np.random.default_rng(options.seed)
     if frame is not None:
         return _split(tables.read({options.data: frame}, options), options, rng)
@@ -81,7 +83,9 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
     target, y = encode(source, options.task)
     everything = LabelledSequences(source.x, y, groups=source.groups)
     n, fitted = len(everything), source.fitted
-    if fitted is None:
+    if options.cross_validate is not None:
+        train = test = everything.take(rng.permutation(_enough_for(options.cross_validate, source)))
+    elif fitted is None:
         held_out = round(n * options.test_split)
         if not 0 < held_out < n:
             raise TrainingError(
@@ -111,6 +115,15 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
         table=source.table,
     )
     return replace(dataset, hints=(*source.hints, *find_hints(source, dataset, options.task)))
+
+
+def _enough_for(folds: int, source: SourceData) -> int:
+    """Return the number of sequences, if there is one or a group of them for each fold."""
+    n = len(source.x)
+    units, what = (n, "sequences") if source.groups is None else (len(np.unique(source.groups)), "groups")
+    if units < folds:
+        raise TrainingError(f"--cross-validate {folds}: expected at least as many {what}, got {units}")
+    return n
 
 
 def _hold_out(
