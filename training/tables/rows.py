@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -26,15 +26,15 @@ from training.tables.text import CsvText, examine
 MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
 #: Names of columns that hold the index of a frame, as pandas and R write them.
 INDEX_NAMES: Final = re.compile(r"Unnamed: \d+|__index_level_\d+__|rownames")
-#: Memory of DuckDB in bytes, and more for each column of text; it writes what does not fit into the temporary folder.
-MEMORY, MEMORY_OF_COLUMN = 96 * 2**20, 300 * 2**10
-THREADS: Final = 2
+#: Memory of DuckDB in bytes; it writes what does not fit into the temporary folder. A query that needs more, because of
+#: long rows, gets more. Each thread sorts a part of its own, so that two need more memory, and save little time.
+MEMORY, THREADS = 2**26, 1
 #: Rows in one batch, and values.
 ROWS, VALUES = 2**14, 2**19
 #: Largest size of a Parquet footer, in bytes. It grows with the columns and is read at once.
 MOST_FOOTER: Final = 2**26
-#: Columns in one query, and characters in one line of text.
-COLUMNS, MOST_LINE = 200, 2**25
+#: Columns in one query, characters in one line of text, and bytes of text that are read at once.
+COLUMNS, MOST_LINE, BUFFER = 200, 2**25, 2**25
 #: The number of a row, from 1, in its table.
 ROW: Final = "row of the table"
 
@@ -44,6 +44,10 @@ _NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBL
 _TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
 _NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
 _LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
+_NO_MEMORY: Final = "Out of Memory Error"
+_NO_ROOM: Final = re.compile(r"No space left|File too large|max_temp_directory_size|Could not write|failed to offload")
+
+Answer = TypeVar("Answer")
 
 
 class Database:
@@ -52,11 +56,31 @@ class Database:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="attention-tables-"))
         self.connection = duckdb.connect(
-            str(self.folder / "rows.duckdb"),
-            config={"memory_limit": f"{MEMORY}B", "threads": THREADS, "temp_directory": str(self.folder)},
+            str(self.folder / "rows.duckdb"), config={"threads": THREADS, "temp_directory": str(self.folder)}
         )
-        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         weakref.finalize(self, _remove, self.connection, self.folder)
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        of_machine = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+        ((self._most,),) = self.connection.execute(of_machine).fetchall()
+        self._memory = min(MEMORY, self._most)
+        self.connection.execute(f"SET memory_limit = '{self._memory}B'")
+
+    def answer(self, ask: Callable[[], Answer]) -> Answer:
+        """Return what a function returns that asks DuckDB; it is called again with more memory if it needs more."""
+        while True:
+            try:
+                return ask()
+            except (duckdb.Error, pa.ArrowException) as error:
+                if not self.has_more_memory(error):
+                    raise
+
+    def has_more_memory(self, error: Exception) -> bool:
+        """Return whether memory was short, and there is more for another try."""
+        if _NO_MEMORY not in str(error) or self._memory == self._most:
+            return False
+        self._memory = min(2 * self._memory, self._most)
+        self.connection.execute(f"SET memory_limit = '{self._memory}B'")
+        return True
 
 
 def _remove(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -130,7 +154,7 @@ class Table:
         """
         try:
             # A cursor, as the rows of another question may still be read.
-            return self.connection.cursor().execute(question).fetchall()
+            return self.database.answer(lambda: self.connection.cursor().execute(question).fetchall())
         except duckdb.Error as error:
             self.refuse(error)
 
@@ -165,21 +189,35 @@ class Table:
         """Yield the rows of an SQL query as pyarrow record batches.
 
         Args:
-            question: the query.
+            question: the query, whose order has no ties.
             columns: the number of its columns.
 
         Raises:
             TrainingError: the table cannot be read.
         """
-        try:
-            size = max(128, min(ROWS, VALUES // columns))
-            # A connection has one open result: questions in between need another one.
-            yield from self.connection.cursor().sql(question).to_arrow_reader(size)
-        except (duckdb.Error, pa.ArrowException) as error:
-            self.refuse(error)
+        size, done = max(128, min(ROWS, VALUES // columns)), 0
+        while True:
+            try:
+                # A connection has one open result: questions in between need another one.
+                for batch in self.connection.cursor().sql(f"{question} OFFSET {done}").to_arrow_reader(size):
+                    done += len(batch)
+                    yield batch
+                return
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                if not self.database.has_more_memory(error):
+                    self.refuse(error)
 
     def refuse(self, error: Exception) -> NoReturn:
         """Raise the error of a table that DuckDB cannot read, with the line of the mistake if it is known."""
+        if _NO_ROOM.search(str(error)):
+            folder = self.database.folder.parent
+            free = shutil.disk_usage(folder).free // 2**20
+            raise TrainingError(
+                f"{folder}: expected room for the rows of {self.where}, got {free:,} MB free; free more, or set TMPDIR "
+                "to a folder on another disk"
+            ) from error
+        if _NO_MEMORY in str(error):
+            raise TrainingError(f"{self.where}: expected rows that fit into memory, got too long ones") from error
         if self.text is None or not (line := _LINE.search(str(error))):
             raise TrainingError(f"{self.where}: not readable: {_first_line(error)}") from error
         number, text = next(islice(self.text.lines(), int(line[1]) - 1, None))
@@ -321,7 +359,7 @@ def open_table(where: str, source: Path | Any, options: Options) -> Table:
             indices = _load(table, text)
         described = table.connection.execute("DESCRIBE rows").fetchall()
         types = {name: of_type for name, of_type, *_ in described if name != ROW}
-    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
     if not table.ask("SELECT 1 FROM rows LIMIT 1"):
@@ -349,13 +387,13 @@ def _load(table: Table, text: CsvText) -> frozenset[str]:
     names = [name or f"Unnamed: {index}" for index, name in enumerate(text.names)]
     _check_names(table.where, names)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-    table.connection.execute(f"SET memory_limit = '{MEMORY + MEMORY_OF_COLUMN * len(names)}B'")
     path = text.plain_file(table.database.folder)
-    table.connection.execute(
+    question = (
         f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "
         f"auto_detect=false, header=false, skip={text.heading}, delim={literal(text.delimiter)}, quote='\"', "
-        f"escape='\"', max_line_size={MOST_LINE}, columns={{{columns}}})"
+        f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}})"
     )
+    table.database.answer(lambda: table.connection.execute(question))
     unnamed = [name for name, given in zip(names, text.names, strict=True) if not given]
     for name in unnamed:  # a delimiter at the end of each row makes a column without any value
         if not table.ask(f"SELECT 1 FROM rows WHERE {quoted(name)} IS NOT NULL LIMIT 1"):
@@ -379,7 +417,8 @@ def _register(table: Table, frame: Any) -> frozenset[str]:
     arrow = frame if isinstance(frame, pa.Table) else _arrow(table.where, frame)
     _check_names(table.where, arrow.schema.names)
     table.connection.register("frame", arrow)
-    table.connection.execute(f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame")
+    question = f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame"
+    table.database.answer(lambda: table.connection.execute(question))
     return _indices(arrow.schema)
 
 
