@@ -13,7 +13,7 @@ import pytest
 
 from training import TrainingError
 from training.options import Options
-from training.tables import rows
+from training.tables import reading, rows
 from training.tables.rows import Table, open_table
 
 #: Rows of a table that is larger than the memory of the tests below.
@@ -42,10 +42,10 @@ def table(path: Path, **options: Any) -> Table:
     return open_table("t", path, Options(data=str(path), **options))
 
 
-def write(folder: Path, name: str) -> Path:
-    """Write a file of numbers in random order."""
+def write(folder: Path, name: str, **columns: Any) -> Path:
+    """Write a file of some columns, or of numbers in random order."""
     order = np.random.default_rng(0).permutation(N)
-    frame = pl.DataFrame({"order": order, **{f"a{i}": order / N for i in range(4)}})
+    frame = pl.DataFrame(columns or {"order": order, **{f"a{i}": order / N for i in range(4)}})
     path = folder / name
     if path.suffix == ".csv":
         frame.write_csv(path)
@@ -87,3 +87,33 @@ def test_a_full_disk_is_told(tmp_path: Path, name: str) -> None:
     message = r"expected room for the rows of t, got [\d,]+ MB free; free more, or set TMPDIR"
     with small_files(), pytest.raises(TrainingError, match=message):
         table(path)
+
+
+@pytest.mark.parametrize("at_once", [0, 99])
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet"])
+def test_many_columns_are_examined_as_few_are(
+    tmp_path: Path, name: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kinds of columns, and the first value that is no number for float32, are the same."""
+    monkeypatch.setattr(rows, "COLUMNS", at_once)
+    opened = table(
+        write(tmp_path, name, large=[1.5, None, 1e300], word=["a", None, "-"], none=[None] * 3, flag=[True] * 3)
+    )
+    kinds = {"large": "numbers", "word": "text", "none": "empty", "flag": "booleans"}
+    assert opened.kinds(tuple(kinds)) == kinds
+    place = f"row {4 if name.endswith('csv') else 3}"
+    with pytest.raises(TrainingError, match=f"t, column 'large', {place}: expected a finite number, got '?1e"):
+        opened.refuse_words(("flag", "none", "large"))
+
+
+def test_wide_text_keeps_the_order_of_its_columns(tmp_path: Path) -> None:
+    """Numbers, words, and columns without values come in the order of the file."""
+    names = [f"{feature}@{step}" for step in range(3) for feature in ("a", "word", "b")]
+    cells = ["1", "up", "True", "NA", "down", "0.5", "-1e-44", "", "9"]
+    path = tmp_path / "data.csv"
+    path.write_text(f"{','.join(names)},y\n" + f"{','.join(cells)},x\n" * 2)
+    source = reading.read({"t": path}, Options(data=str(path)))
+    assert source.feature_labels == ("a", "word", "b")
+    np.testing.assert_array_equal(
+        source.x[0:1], np.array([[[1, 1, 1], [np.nan, 0, 0.5], [-1e-44, np.nan, 9]]], np.float32)
+    )

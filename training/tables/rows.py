@@ -26,15 +26,16 @@ from training.tables.text import CsvText, examine
 MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
 #: Names of columns that hold the index of a frame, as pandas and R write them.
 INDEX_NAMES: Final = re.compile(r"Unnamed: \d+|__index_level_\d+__|rownames")
-#: Memory of DuckDB in bytes; it writes what does not fit into the temporary folder. A query that needs more, because of
-#: long rows, gets more. Each thread sorts a part of its own, so that two need more memory, and save little time.
-MEMORY, THREADS = 2**26, 1
+#: Memory of DuckDB in bytes, and more for each column of text; it writes what does not fit into the temporary folder.
+#: A query that needs more, because of long rows, gets more. Each thread sorts a part of its own: two threads need more
+#: memory, and save little time.
+MEMORY, MEMORY_OF_COLUMN, THREADS = 2**26, 300 * 2**10, 1
 #: Rows in one batch, and values.
 ROWS, VALUES = 2**14, 2**19
 #: Largest size of a Parquet footer, in bytes. It grows with the columns and is read at once.
 MOST_FOOTER: Final = 2**26
-#: Columns in one query, characters in one line of text, and bytes of text that are read at once.
-COLUMNS, MOST_LINE, BUFFER = 200, 2**25, 2**25
+#: Columns of one type that a query names one by one, characters in a line of text, and bytes of text in one read.
+COLUMNS, MOST_LINE, BUFFER = 50, 2**25, 2**25
 #: The number of a row, from 1, in its table.
 ROW: Final = "row of the table"
 
@@ -62,7 +63,11 @@ class Database:
         self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         of_machine = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
         ((self._most,),) = self.connection.execute(of_machine).fetchall()
-        self._memory = min(MEMORY, self._most)
+        self.limit(MEMORY)
+
+    def limit(self, memory: int) -> None:
+        """Let DuckDB take some memory, in bytes, but not more than it takes by itself."""
+        self._memory = min(memory, self._most)
         self.connection.execute(f"SET memory_limit = '{self._memory}B'")
 
     def answer(self, ask: Callable[[], Answer]) -> Answer:
@@ -78,8 +83,7 @@ class Database:
         """Return whether memory was short, and there is more for another try."""
         if _NO_MEMORY not in str(error) or self._memory == self._most:
             return False
-        self._memory = min(2 * self._memory, self._most)
-        self.connection.execute(f"SET memory_limit = '{self._memory}B'")
+        self.limit(2 * self._memory)
         return True
 
 
@@ -161,28 +165,25 @@ class Table:
     def of_each(self, columns: Sequence[str], sql: Callable[[str, str], str]) -> dict[str, Any]:
         """Return the value of one SQL aggregate for each of some columns.
 
-        Columns of text become one column, with a group for each, because the plan of many expressions takes long.
+        Many columns of one type become one column, with a group for each, because the plan of many expressions takes
+        long.
 
         Args:
             columns: the names of the columns.
             sql: returns the aggregate, given the name of a column and the SQL of its cells.
         """
-        texts = [column for column in columns if self.types[column] == "VARCHAR"]
-        others = [column for column in columns if self.types[column] != "VARCHAR"]
         values: dict[str, Any] = {}
-        if texts:
-            listed, cell = ", ".join(map(quoted, texts)), '"cell of the column"'
-            aggregate = sql(texts[0], cell)
-            nothing = f"SELECT NULL::VARCHAR AS {cell}, NULL::BIGINT AS {quoted(ROW)} WHERE false"
-            values = dict.fromkeys(texts, self.ask(f"SELECT {aggregate} FROM ({nothing})")[0][0])
-            values |= self.ask(
-                f'SELECT "name of the column", {aggregate} FROM (UNPIVOT (SELECT {listed}, {quoted(ROW)} FROM rows) '
-                f'ON {listed} INTO NAME "name of the column" VALUE {cell}) GROUP BY 1'
-            )
-        for start in range(0, len(others), COLUMNS):
-            some = others[start : start + COLUMNS]
-            asked = ", ".join(sql(column, quoted(column)) for column in some)
-            values |= zip(some, self.ask(f"SELECT {asked} FROM rows")[0], strict=True)
+        for of_type in sorted({self.types[column] for column in columns}):
+            some = [column for column in columns if self.types[column] == of_type]
+            if len(some) <= COLUMNS:
+                asked = ", ".join(sql(column, quoted(column)) for column in some)
+                values |= zip(some, self.ask(f"SELECT {asked} FROM rows")[0], strict=True)
+                continue
+            row, cell = quoted(ROW), '"cell of the column"'
+            lists = f"SELECT [{', '.join(map(quoted, some))}] AS cells, {row} FROM rows"
+            cells = f"SELECT unnest(cells) AS {cell}, generate_subscripts(cells, 1) AS number, {row} FROM ({lists})"
+            found = self.ask(f"SELECT number, {sql(some[0], cell)} FROM ({cells}) GROUP BY 1")
+            values |= {some[number - 1]: value for number, value in found}
         return {column: values[column] for column in columns}
 
     def batches(self, question: str, columns: int) -> Iterator[Any]:
@@ -277,14 +278,14 @@ class Table:
             f"ELSE CASE WHEN NOT contains({plain}, '_') THEN TRY_CAST({plain} AS DOUBLE) END END"
         )
 
-    def float32(self, column: str) -> str:
+    def float32(self, column: str, cell: str | None = None) -> str:
         """Return the SQL of a column's numbers as float32, after `refuse_words`; null or NaN for a missing one.
 
-        Of thousands of columns, it takes less time to plan than `number`.
+        The cell is the column's if not given.
         """
+        name = cell or quoted(column)
         if self.types[column] != "VARCHAR":
-            return f"({self.number(column)})::FLOAT"
-        name = quoted(column)
+            return f"({self.number(column, name)})::FLOAT"
         number = f"TRY_CAST({self._plain(name)} AS FLOAT)"
         if words := [word for word in self.missing if word not in MISSING]:
             number = f"CASE WHEN trim({name}) NOT IN ({', '.join(map(literal, words))}) THEN {number} END"
@@ -388,6 +389,7 @@ def _load(table: Table, text: CsvText) -> frozenset[str]:
     _check_names(table.where, names)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     path = text.plain_file(table.database.folder)
+    table.database.limit(MEMORY + MEMORY_OF_COLUMN * len(names))
     question = (
         f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "
         f"auto_detect=false, header=false, skip={text.heading}, delim={literal(text.delimiter)}, quote='\"', "
