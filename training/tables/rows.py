@@ -101,6 +101,7 @@ class Table:
         database: a database with `rows`, whose column `ROW` numbers the rows.
         types: the type of each column by its name, DuckDB's; VARCHAR for all columns of a CSV file.
         text: the CSV file that the table comes from; None for other sources.
+        is_text: whether all columns are text: those of a CSV file, and of another table beside one.
         decimal, thousands: the characters within numbers, for text.
         missing: words for a missing number.
         indices: the columns that hold the index of a frame.
@@ -110,6 +111,7 @@ class Table:
     database: Database
     types: Mapping[str, str]
     text: CsvText | None
+    is_text: bool
     decimal: str
     thousands: str
     missing: tuple[str, ...]
@@ -333,26 +335,33 @@ class Table:
         )
 
 
-def open_table(where: str, source: Path | Any, options: Options) -> Table:
-    """Open a file, or a frame of pandas, polars or pyarrow.
+def is_csv(source: Path | Any) -> bool:
+    """Return whether a source of a table is a CSV file."""
+    return isinstance(source, Path) and source.suffix != ".parquet"
+
+
+def open_table(where: str, source: Path | Any, options: Options, *, is_text: bool = False) -> Table:
+    """Open a file, or a frame of pandas, polars or pyarrow; with `is_text`, all columns become text.
 
     Raises:
         TrainingError: it cannot be read, or has too many columns or two of one name.
     """
+    written_by_duckdb = is_text and not is_csv(source)
     table = Table(
         where=where,
         database=Database(),
         types={},
         text=None,
-        decimal=options.decimal or ".",
-        thousands=options.thousands or "",
+        is_text=is_text or is_csv(source),
+        decimal="." if written_by_duckdb else options.decimal or ".",
+        thousands="" if written_by_duckdb else options.thousands or "",
         missing=(*MISSING, *(options.missing or ())),
         indices=frozenset(),
     )
     try:
         if not isinstance(source, Path):
             indices = _register(table, source)
-        elif source.suffix == ".parquet":
+        elif not is_csv(source):
             indices = _view(table, source)
         else:
             text = examine(where, source, options.delimiter, options.encoding, header=options.header)
@@ -407,8 +416,9 @@ def _view(table: Table, path: Path) -> frozenset[str]:
     """Make a Parquet file the rows of the database. Return the names of the columns that pandas marks as an index."""
     names, indices = _parquet_names(table.where, path)
     _check_names(table.where, names)
+    columns = "COLUMNS(* EXCLUDE (file_row_number))" + ("::VARCHAR" if table.is_text else "")
     table.connection.execute(
-        f"CREATE VIEW rows AS SELECT * EXCLUDE (file_row_number), file_row_number + 1 AS {quoted(ROW)} "
+        f"CREATE VIEW rows AS SELECT {columns}, file_row_number + 1 AS {quoted(ROW)} "
         f"FROM read_parquet({literal(str(path))}, file_row_number=true)"
     )
     return indices
