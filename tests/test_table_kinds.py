@@ -14,6 +14,7 @@ import pytest
 from training import TrainingError
 from training.data import SourceData
 from training.options import Options
+from training.sources.loading import load
 from training.tables import reading
 
 WIDE: dict[str, Any] = {"target_column": ("y",)}
@@ -134,6 +135,27 @@ def test_a_column_that_counts_the_rows_is_left_out(tmp_path: Path) -> None:
     loaded = read(tmp_path, f"nr,u,v,y\n{rows}", **WIDE)
     assert loaded.timestep_labels == ("u", "v")
     assert any("'nr' counts the rows" in hint for hint in loaded.hints)
+
+
+@pytest.mark.parametrize("name", [None, "machine"])
+def test_the_index_that_pandas_saves_is_left_out(tmp_path: Path, name: str | None) -> None:
+    """Parquet marks it, whether it has a name or not. A hint says so."""
+    index = pd.Index([7, 8, 5], name=name)
+    pd.DataFrame({"u": [1.5, 3, 2], "v": [2, 4, 1], "y": ["a", "b", "a"]}, index).to_parquet(tmp_path / "data.parquet")
+    loaded = reading.read({"--data": tmp_path / "data.parquet"}, Options(data="data.parquet", **WIDE))
+    np.testing.assert_array_equal(loaded.x[:][..., 0], [[1.5, 2], [3, 4], [2, 1]])
+    assert any(f"{name or '__index_level_0__'!r} holds the index of a frame" in hint for hint in loaded.hints)
+
+
+def test_classes_written_as_fractions_have_a_hint(tmp_path: Path) -> None:
+    """They are numbers to predict, unless the task says that they are classes."""
+    path = tmp_path / "data.csv"
+    path.write_text("u,v,y\n" + "".join(f"{row % 7},{row % 5},{1 + row % 2}.0\n" for row in range(40)))
+    (hint,) = [one for one in load(Options(data=str(path), **WIDE)).hints if one.startswith("y:")]
+    assert (
+        hint == "y: only 2 different whole numbers, predicted as numbers; --task classification makes classes of them"
+    )
+    assert load(Options(data=str(path), task="classification", **WIDE)).target.classes == ("1", "2")
 
 
 def test_columns_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

@@ -139,7 +139,9 @@ class Options(CommandLine):
         "the aeon package, with its published split) or a .npz, .ts, .csv or .parquet file",
     )
     test_data: str | None = Field(
-        None, description="another file of the same format, held out for the card's metrics instead of --test-split"
+        None,
+        description="another file of the same format, or another table beside a table, held out for the card's metrics "
+        "instead of --test-split",
     )
     task: TaskChoice = Field(
         "auto",

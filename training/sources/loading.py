@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from training.options import Options
 from training.sources import archives, arrays, synthetic
 from training.sources.targets import encode
 from training.tables import reading as tables
+
+#: Ends of the names of tables, each of which may have any of them.
+TABLES: Final = (".csv", ".tsv", ".txt", ".gz", ".parquet")
 
 
 def load(options: Options, frame: Any = None, arrays_in_memory: tuple[Any, Any] | None = None) -> Dataset:
@@ -51,7 +54,7 @@ def _read(options: Options) -> SourceData:
             return arrays.read(_files(options))
         case ".ts":
             return archives.read(_files(options))
-        case ".csv" | ".tsv" | ".txt" | ".gz" | ".parquet":
+        case suffix if suffix in TABLES:
             return tables.read(_files(options), options)
     raise TrainingError(
         f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv, .tsv, .txt, .csv.gz "
@@ -68,8 +71,10 @@ def _files(options: Options) -> dict[str, Path]:
     """Return the file to fit and, if given, the file to hold out, by their names in error messages."""
     named = {"--data": options.data, "--test-data": options.test_data}
     files = {f"{flag} {name}": Path(name) for flag, name in named.items() if name is not None}
-    suffix = Path(options.data).suffix
-    if options.test_data is not None and Path(options.test_data).suffix != suffix:
+    suffix, other = Path(options.data).suffix, Path(options.test_data or options.data).suffix
+    if suffix in TABLES and other not in TABLES:
+        raise TrainingError(f"--test-data {options.test_data}: expected a table, as --data is one")
+    if suffix not in TABLES and other != suffix:
         raise TrainingError(f"--test-data {options.test_data}: expected a {suffix} file, as --data is one")
     for where, path in files.items():
         if path.is_dir():
