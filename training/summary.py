@@ -43,9 +43,10 @@ def _trained_on(card: ModelCard) -> str:
     if record is None:
         return f"imported, for sequences of {shape}"
     epochs = "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
+    continued = f", continued from {record.continued_from}" if record.continued_from else ""
     return (
         f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
-        f"({card.architecture}, {record.parameters:,} weights{epochs})"
+        f"({card.architecture}, {record.parameters:,} weights{epochs}{continued})"
     )
 
 
@@ -65,7 +66,9 @@ def _judgement(card: ModelCard) -> str:
 
 def _held_out(card: ModelCard) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
-    return f"{card.attention.sequences:,} sequences: {metrics}" if card.attention else metrics
+    validated = card.cross_validation
+    how = f", cross-validated in {validated.folds} folds" if validated else ""
+    return f"{card.attention.sequences:,} sequences{how}: {metrics}" if card.attention else metrics
 
 
 def _attention(card: ModelCard) -> str:
