@@ -45,9 +45,10 @@ def _trained_on(card: ModelCard) -> str:
         file = f" from {card.origin.file}" if card.origin else ""
         return f"imported{file}, for sequences of {shape}{' tokens' if card.tokens else ''}"
     epochs = "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
+    continued = f", continued from {record.continued_from}" if record.continued_from else ""
     return (
         f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
-        f"({card.architecture}, {record.parameters:,} weights{epochs})"
+        f"({card.architecture}, {record.parameters:,} weights{epochs}{continued})"
     )
 
 
@@ -67,7 +68,9 @@ def _judgement(card: ModelCard) -> str:
 
 def _held_out(card: ModelCard) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
-    counted = [f"{card.attention.sequences:,} sequences"] if card.attention else []
+    validated = card.cross_validation
+    how = f", cross-validated in {validated.folds} folds" if validated else ""
+    counted = [f"{card.attention.sequences:,} sequences{how}"] if card.attention else []
     return ": ".join([*counted, *([metrics] if metrics else [])])
 
 
