@@ -63,11 +63,13 @@ class Alert:
 
     def distance(self, first: Scrape, last: Scrape) -> float:
         """Return the total variation between the attention counted from one scrape to another and that of training."""
+        assert self.card.attention is not None
         share = (last.mass - first.mass) / (last.sequences - first.sequences)
         return float(np.abs(share - self.card.attention.mean).sum() / 2)
 
     def threshold(self, first: Scrape, last: Scrape) -> float:
         """Return the value that the distance must exceed."""
+        assert self.card.attention is not None
         counted = 1 / (last.sequences - first.sequences) + 1 / self.card.attention.sequences
         by_chance = float(np.sqrt(2 / np.pi * counted) * sum(self.card.attention.spread) / 2)
         return FACTOR * by_chance + FLOOR
@@ -91,7 +93,7 @@ def main() -> None:
     options = parser.parse_args()
     artifact = newest(options.artifacts / options.model)
     card = artifact.read().card()
-    trained_on = int(str(card.training.options["attention_column"]))
+    trained_on = int(str(card.training_options["attention_column"]))
     rng = np.random.default_rng(2**32)  # trainings have smaller seeds
     unchanged = recurrent(options.requests, card.timesteps, card.features, trained_on, rng).x
     moved = recurrent(options.moved, card.timesteps, card.features, options.column, rng).x

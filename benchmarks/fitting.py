@@ -35,6 +35,7 @@ def by_training(seed: int, _: Path) -> Fit:
     with tempfile.TemporaryDirectory() as folder:
         _run(sys.executable, "-m", "training", "--artifacts", folder, "--name", "m", "--seed", str(seed))
         card = Artifact(Path(folder) / "m" / "1").read().card()
+    assert card.training is not None
     return Fit(card.training.seconds, card.metrics["accuracy"])
 
 

@@ -239,7 +239,7 @@ def test_the_golden_example_has_the_shapes_of_the_contract(artifact: Artifact) -
     golden = artifact.read().golden()
     assert golden.sequence.shape == (5, TIMESTEPS, FEATURES)
     assert golden.prediction.shape == (5, 1)
-    assert golden.attention_vec.shape == (5, TIMESTEPS, UNITS)
+    assert golden.outputs["attention_vec"].shape == (5, TIMESTEPS, UNITS)
     assert golden.sizes == {"timesteps": TIMESTEPS, "features": FEATURES, "outputs": 1, "units": UNITS}
 
 

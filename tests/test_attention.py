@@ -40,6 +40,7 @@ async def test_the_profile_is_the_cards(client: httpx.AsyncClient, artifacts: Pa
     assert answer.pop("live").keys() == {"1m", "10m", "1h", "start"}
     assert card.importance is not None
     assert card.agreement is not None
+    assert card.attention is not None
     assert answer == {
         "model": "after-lstm",
         "version": 1,

@@ -57,6 +57,8 @@ def test_a_fit_begins_with_the_published_weights_and_scaling(tmp_path: Path) -> 
     more = {"epochs": 1, "learning_rate": 1e-12, "publish_anyway": True}
     second = training.train(3 * x + 50, y, continue_="m/1", artifacts=tmp_path, **more)
     assert second.directory == tmp_path / "m" / "2"
+    assert first.card.training is not None
+    assert second.card.training is not None
     assert second.card.training.continued_from == "m/1"
     assert {name: second.card.training.options[name] for name in shape} == shape
     assert second.card.training.scaling == first.card.training.scaling
@@ -72,6 +74,7 @@ def test_a_fit_learns_more(tmp_path: Path) -> None:
     same = {"artifacts": tmp_path, "learning_rate": 0.03, "publish_anyway": True}
     first = training.train(x, y, name="m", architecture="after_lstm", units=3, epochs=8, batch_size=8, **same)
     second = training.train(x, y, continue_="m", **same)
+    assert second.card.training is not None
     assert second.card.training.epochs == 8
     assert second.history["loss"][0] < first.history["loss"][0] * 0.8
 
@@ -98,6 +101,7 @@ def test_options_that_are_not_given_are_those_of_the_version(tmp_path: Path) -> 
             "--continue m/1: expected architecture 'after_lstm', as the version has, got 'auto'",
         ),
         ({"loss": "huber"}, "--continue m/1: expected loss 'mean_squared_error', as the version has, got 'huber'"),
+        ({"seed": 4}, "--continue m/1: expected seed 3, which held out what the version was not fitted on, got 4"),
         ({"continue_": "m/2"}, "--continue: expected a version of m, 1, got 2"),
         ({"continue_": "mm"}, "--continue: no model 'mm' in .*; did you mean 'm'"),
     ],

@@ -89,6 +89,7 @@ def test_metrics_and_judgement_come_from_all_folds(tmp_path: Path, capsys: pytes
     )
     card, record = result.card, result.card.cross_validation
     assert record is not None
+    assert card.training is not None
     assert (record.folds, len(record.epochs), card.training.sequences) == (3, 3, 60)
     assert card.training.epochs == round(np.median(record.epochs))
     assert card.training.options["epochs"] == 12

@@ -75,6 +75,7 @@ async def test_a_late_answer_is_an_error_and_only_answers_are_counted(
     engine.released.set()
     assert (await plane.ask(model, question)).outputs["prediction"].shape == (1, 20)
     await model.close()
+    assert model.live_profile is not None
     assert (await model.live_profile.totals())["start"].sequences == 1
 
 

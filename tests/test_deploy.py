@@ -150,6 +150,7 @@ def test_the_scrape_configuration_is_valid_and_finds_the_rules() -> None:
 async def test_the_rules_find_the_distance_in_the_exported_metrics(artifacts: Path, tmp_path: Path) -> None:
     """From two scrapes, the rules record the distance between the answered attention and the card's profile."""
     card = Artifact(artifacts / "before-lstm/1").read().card()
+    assert card.attention is not None
     before, after, attention = await scrapes(artifacts)
     expected = np.abs(np.mean(attention, axis=0) - card.attention.mean).sum() / 2
     counted = 1 / len(attention) + 1 / card.attention.sequences

@@ -120,7 +120,7 @@ def test_a_mistake_is_one_line(given: dict[str, Any], message: str, tmp_path: Pa
 
 def test_target_is_short_for_target_column(monitored: Result) -> None:
     """The card has the options of the command, and says that the data were a frame."""
-    options = monitored.card.training.options
+    options = monitored.card.training_options
     assert options["target_column"] == ["state"]
     assert options["data"] == "frame"
     assert set(options) == set(Options().model_dump())

@@ -169,6 +169,7 @@ def test_a_training_publishes_a_version_without_epochs(three_classes: Path, tmp_
     """Both engines replay it; its lowering is as close as that of other architectures."""
     version = trained(data=str(three_classes), name="three", architecture="minirocket", artifacts=tmp_path)
     card = Artifact(version).read().card()
+    assert card.training is not None
     assert (card.architecture, card.training.epochs, card.training.sequences) == ("minirocket", None, 192)
     assert card.metrics["accuracy"] > 0.9
     assert card.lowering is not None

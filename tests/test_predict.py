@@ -51,7 +51,7 @@ async def test_many_sequences_are_answered_in_order(client: httpx.AsyncClient, g
     assert (answer["model"], answer["version"]) == ("after-lstm", 1)
     rows = answer["predictions"]
     np.testing.assert_allclose([row["prediction"] for row in rows], golden.prediction[:, 0], rtol=0, atol=1e-6)
-    np.testing.assert_allclose([row["attention"] for row in rows], golden.attention_vec.mean(-1), rtol=0, atol=1e-6)
+    np.testing.assert_allclose([row["attention"] for row in rows], golden.outputs["attention"], rtol=0, atol=1e-6)
     assert [row["label"] for row in rows] == ["1" if p >= 0.5 else "0" for p in golden.prediction[:, 0]]
     assert {row["label"] for row in rows} == {"0", "1"}
 

@@ -45,6 +45,7 @@ async def test_without_traffic_there_is_no_distance(quiet: FastAPI, artifacts: P
     assert response.headers["Content-Type"].startswith("text/plain; version=")
     found = samples(response.text)
     profile = Artifact(artifacts / "three" / "1").read().card().attention
+    assert profile is not None
     assert found[of("sequences_total")] == 0
     for t in range(6):
         timestep = {"timestep": str(t), "label": str(t)}

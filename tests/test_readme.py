@@ -103,8 +103,10 @@ def test_the_default_model_is_the_original_one(walk: Walk) -> None:
     """The model from `make serve` has the original recipe's accuracy, peak and size; attention sums to 1."""
     card = Artifact(walk.project / "artifacts" / "after-lstm" / "1").read().card()
     assert card.metrics["accuracy"] >= 0.999
+    assert card.attention is not None
     assert card.attention.peak == 10
     assert card.attention.sum_error <= 1e-5
+    assert card.training is not None
     assert card.training.parameters == 5541
     assert card.training.sequences == 270_000
 
@@ -112,6 +114,7 @@ def test_the_default_model_is_the_original_one(walk: Walk) -> None:
 def test_the_electricity_model_is_as_good_as_it_should_be(walk: Walk) -> None:
     """The accuracy over all 1,029 test days is high. README's code compares the service with this number."""
     card = Artifact(walk.project / "artifacts" / "italy-power" / "1").read().card()
+    assert card.attention is not None
     assert card.attention.sequences == 1029
     assert card.metrics["accuracy"] >= 0.94
 

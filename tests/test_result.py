@@ -82,6 +82,7 @@ def test_columns_are_found_by_name(monitored: Result) -> None:
 def test_the_metrics_are_those_of_the_card(monitored: Result) -> None:
     """Metrics, and the loss after each epoch."""
     assert monitored.metrics == monitored.card.metrics
+    assert monitored.card.training is not None
     assert len(monitored.history["loss"]) == monitored.card.training.epochs
     assert monitored.history["loss"][-1] < monitored.history["loss"][0]
 

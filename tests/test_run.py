@@ -52,9 +52,11 @@ def test_the_card_records_the_training(artifacts: Path) -> None:
     assert (card.timesteps, card.features, card.architecture) == (6, 3, "after_lstm")
     assert (card.target.task, card.target.classes) == ("multiclass", ("high", "low", "middle"))
     assert card.metrics["accuracy"] > 0.9
+    assert card.attention is not None
     assert card.attention.sequences == 48
     assert sum(card.attention.mean) == pytest.approx(1, abs=1e-5)
     assert card.attention.sum_error < 1e-5
+    assert card.training is not None
     assert card.training.options["epochs"] == 20
     assert card.training.sequences == 192 - 19
     assert card.training.libraries["tensorflow"] == tf.__version__
@@ -108,6 +110,7 @@ def test_the_card_compares_seeds(tmp_path: Path) -> None:
     assert all(len(values) == 2 for values in repeats.metrics.values())
     assert repeats.metrics["loss"][0] != repeats.metrics["loss"][1]
     np.testing.assert_array_equal(alone.golden().prediction, again.golden().prediction)
+    assert card.attention is not None
     second = 2 * np.array(repeats.attention) - card.attention.mean
     assert second.sum() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(repeats.attention_spread, np.abs(second - card.attention.mean) / 2, rtol=0, atol=1e-12)
@@ -122,6 +125,7 @@ def test_a_run_ends_in_a_summary(mine: tuple[Path, subprocess.CompletedProcess[s
     card = Artifact(version).read().card()
     assert f"mine version 1: {version}" in outcome.stdout
     assert f"64 sequences: accuracy {card.metrics['accuracy']:.4f}" in outcome.stdout
+    assert card.attention is not None
     assert f"highest at timestep {card.attention.peak} " in outcome.stdout
     assert "576 sequences of 20 × 2" in outcome.stdout
     assert "36/36" in outcome.stderr

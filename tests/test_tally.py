@@ -266,9 +266,9 @@ def test_incomplete_files_are_ignored(tmp_path: Path) -> None:
 
 def test_distance_is_that_of_the_mean_from_the_profile() -> None:
     """Half of the attention has moved from the first timestep to the third."""
-    profile = card(timesteps=3).attention.model_copy(
-        update={"sequences": 300, "mean": (1.0, 0.0, 0.0), "spread": (0.1, 0.1, 0.2)}
-    )
+    trained = card(timesteps=3).attention
+    assert trained is not None
+    profile = trained.model_copy(update={"sequences": 300, "mean": (1.0, 0.0, 0.0), "spread": (0.1, 0.1, 0.2)})
     tally = Tally(3, began=0)
     tally.add(np.array([[1, 0, 0], [0, 0, 1]] * 50, np.float32), 1)
     distance = tally.totals(1)["start"].distance_from(profile)
@@ -287,7 +287,9 @@ def test_by_chance_is_the_mean_distance_of_unchanged_traffic(held_out: int, post
     for _ in range(200):
         attention = rng.dirichlet((1, 2, 6, 3), held_out)
         mean, spread = tuple(attention.mean(axis=0).tolist()), tuple(attention.std(axis=0).tolist())
-        profile = card(timesteps=4).attention.model_copy(update={"sequences": held_out, "mean": mean, "spread": spread})
+        trained = card(timesteps=4).attention
+        assert trained is not None
+        profile = trained.model_copy(update={"sequences": held_out, "mean": mean, "spread": spread})
         tally = Tally(4, began=0)
         tally.add(rng.dirichlet((1, 2, 6, 3), posted).astype(np.float32), 1)
         found = tally.totals(1)["start"].distance_from(profile)

@@ -47,6 +47,7 @@ def test_the_example_becomes_a_model(folder: Path) -> None:
 def test_the_example_is_continued(folder: Path) -> None:
     """The next version says what it continued, and is as good."""
     card = Artifact(folder / "artifacts/visits/2").read().card()
+    assert card.training is not None
     assert card.training.continued_from == "visits/1"
     assert card.metrics["accuracy"] > 0.9
 

@@ -15,10 +15,10 @@ FACTS: Mapping[str, Callable[[ModelCard], str]] = {
     "created": lambda card: f"{card.created:%Y-%m-%d %H:%M}",
     "architecture": lambda card: card.architecture,
     "shape": lambda card: f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}",
-    "weights": lambda card: f"{card.training.parameters:,}",
-    "sequences": lambda card: f"{card.training.sequences:,}",
-    "seconds": lambda card: f"{card.training.seconds:.1f}",
-    "attention, most": lambda card: _most(card, card.attention.mean),
+    "weights": lambda card: f"{card.training.parameters:,}" if card.training else ABSENT,
+    "sequences": lambda card: f"{card.training.sequences:,}" if card.training else ABSENT,
+    "seconds": lambda card: f"{card.training.seconds:.1f}" if card.training else ABSENT,
+    "attention, most": lambda card: _most(card, card.attention.mean if card.attention else None),
     "importance, most": lambda card: _most(card, card.importance.mass if card.importance else None),
     "rank correlation": lambda card: _number(card.agreement.rank_correlation if card.agreement else None),
     "attention on top": lambda card: _number(card.agreement.attention if card.agreement else None),
@@ -60,9 +60,9 @@ def table(name: str, cards: Mapping[str, ModelCard]) -> str:
     rows += [[fact, *map(show, cards.values())] for fact, show in FACTS.items()]
     for metric in dict.fromkeys(metric for card in cards.values() for metric in card.metrics):
         rows.append([metric, *(_metric(card, metric) for card in cards.values())])
-    options = {option for card in cards.values() for option in card.training.options}
+    options = {option for card in cards.values() for option in card.training_options}
     for option in sorted(options):
-        values = [str(card.training.options.get(option, ABSENT)) for card in cards.values()]
+        values = [str(card.training_options.get(option, ABSENT)) for card in cards.values()]
         if len(set(values)) > 1:
             rows.append([f"--{option.replace('_', '-')}", *values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

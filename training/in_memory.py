@@ -104,7 +104,7 @@ def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
     Raises:
         TrainingError: a column is missing, a value is wrong, or a sequence has more timesteps than the card.
     """
-    recorded = card.training.options
+    recorded = card.training_options
     options = Options.from_keywords({name: value for name, value in recorded.items() if name in Options.model_fields})
     if card.table is not None:  # what reading found by itself
         found = {"sequence_column": card.table.sequence_column, "timestep_column": card.table.timestep_column}

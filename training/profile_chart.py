@@ -10,7 +10,8 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from service.artifact.card import ModelCard
+from service.artifact.card import AttentionProfile, ModelCard
+from training import TrainingError
 
 ATTENTION_COLOUR, PEAK_COLOUR, IMPORTANCE_COLOUR = "#c3d2e6", "#4c8bd6", "#e2a35c"
 WHISKER_COLOUR, TEXT_COLOUR = "#333333", "#222222"
@@ -52,7 +53,14 @@ def draw_profile(card: ModelCard, suffix: str) -> bytes:
 
 
 def profile_figure(card: ModelCard) -> Figure:
-    """Draw mean and spread of attention for each timestep, with the peak highlighted, and importance beside it."""
+    """Draw mean and spread of attention for each timestep, with the peak highlighted, and importance beside it.
+
+    Raises:
+        TrainingError: the model has no attention.
+    """
+    profile = card.attention
+    if profile is None:
+        raise TrainingError(f"{card.name}: expected a model with attention to draw, got one without")
     timesteps = np.arange(card.timesteps)
     figure = ShownFigure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -61,10 +69,10 @@ def profile_figure(card: ModelCard) -> Figure:
     capsize = 2 if card.timesteps <= MOST_LABELS else 0  # the caps of more bars would touch
     axes.bar(
         timesteps - (width / 2 if mass else 0),
-        card.attention.mean,
+        profile.mean,
         width,
-        yerr=_whiskers(card),
-        color=[PEAK_COLOUR if t == card.attention.peak else ATTENTION_COLOUR for t in timesteps],
+        yerr=_whiskers(card, profile),
+        color=[PEAK_COLOUR if t == profile.peak else ATTENTION_COLOUR for t in timesteps],
         ecolor=WHISKER_COLOUR,
         error_kw={"elinewidth": 1, "capsize": capsize},
         label="attention",
@@ -85,7 +93,7 @@ def profile_figure(card: ModelCard) -> Figure:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("timestep", color=TEXT_COLOUR)
     axes.set_ylabel("fraction", color=TEXT_COLOUR)
-    axes.set_title(_title(card), fontsize=10, color=TEXT_COLOUR, loc="left")
+    axes.set_title(_title(card, profile), fontsize=10, color=TEXT_COLOUR, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e5e8ee")
     axes.set_axisbelow(True)
@@ -118,17 +126,14 @@ def _shortened(label: str) -> str:
     return label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
 
 
-def _whiskers(card: ModelCard) -> list[np.ndarray]:
+def _whiskers(card: ModelCard, profile: AttentionProfile) -> list[np.ndarray]:
     """Return one standard deviation down and up: over the seeds if there are several, else over the sequences."""
-    mean = np.array(card.attention.mean)
-    spread = np.array(card.repeats.attention_spread if card.repeats else card.attention.spread)
+    mean = np.array(profile.mean)
+    spread = np.array(card.repeats.attention_spread if card.repeats else profile.spread)
     return [np.minimum(spread, mean), spread]  # attention is never below 0
 
 
-def _title(card: ModelCard) -> str:
+def _title(card: ModelCard, profile: AttentionProfile) -> str:
     over = f"{len(card.repeats.seeds)} seeds" if card.repeats else "the sequences"
     kind = "" if card.cross_validation else "held-out "  # else the model is fitted on all sequences
-    return (
-        f"{card.name}: mean over {card.attention.sequences:,} {kind}sequences, "
-        f"whiskers ±1 standard deviation over {over}"
-    )
+    return f"{card.name}: mean over {profile.sequences:,} {kind}sequences, whiskers ±1 standard deviation over {over}"

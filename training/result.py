@@ -67,7 +67,7 @@ class Result:
     @property
     def history(self) -> Mapping[str, tuple[float, ...]]:
         """The losses and metrics after each epoch, by name: `history["loss"]` has one number for each epoch."""
-        return self.card.training.history
+        return self.card.training.history if self.card.training else {}
 
     def predict(self, data: Any) -> Any:
         """Predict with the published version, as the service does.
@@ -79,7 +79,7 @@ class Result:
 
         For arrays `(n, timesteps, features)`, lists of sequences of different lengths, or one sequence `(timesteps,
         features)`, which is n = 1, return a dictionary of arrays: `prediction (n, outputs)`, the probabilities or the
-        numbers; `attention (n, timesteps)`, which sums to 1; and `label (n,)` for classes.
+        numbers; `attention (n, timesteps)`, which sums to 1, if the model has any; and `label (n,)` for classes.
 
         Raises:
             TrainingError: a column is missing, or the sequences do not have the shape of training.
@@ -87,10 +87,9 @@ class Result:
         """
         if is_frame(data):
             return self._predict_frame(data)
-        prediction, attention = self._run(self._sequences(data))
-        outputs: dict[str, NDArray[Any]] = {PREDICTION: prediction, ATTENTION: attention}
+        outputs: dict[str, NDArray[Any]] = {**self._run(self._sequences(data))}
         if self.card.target.classes is not None:
-            outputs[LABEL] = self._labels(prediction)
+            outputs[LABEL] = self._labels(outputs[PREDICTION])
         return outputs
 
     def plot(self) -> Figure:
@@ -98,6 +97,8 @@ class Result:
         return profile_figure(self.card)
 
     def _repr_html_(self) -> str:
+        if self.card.attention is None:
+            return f"<pre>{html.escape(str(self))}</pre>"
         chart = Artifact(self.directory).chart_path("svg").read_text()
         return f"<pre>{html.escape(str(self))}</pre>{chart[chart.index('<svg') :]}"
 
@@ -110,10 +111,10 @@ class Result:
 
     def _predict_frame(self, frame: Frame) -> Frame:
         x, names = sequences_of_frame(frame, self.card)
-        prediction, _ = self._run(x)
+        prediction = self._run(x)[PREDICTION]
         target = self.card.target
         table = self.card.table
-        key = table.sequence_column if table else self.card.training.options.get("sequence_column")
+        key = table.sequence_column if table else self.card.training_options.get("sequence_column")
         columns: dict[str, Any] = {} if names is None else {str(key): names}
         if target.classes is not None:
             columns[PREDICTION] = self._labels(prediction)
@@ -134,7 +135,7 @@ class Result:
             raise TrainingError(f"expected sequences (n, {lengths}, {card.features}), got {x.shape}")
         return np.pad(x.astype(np.float32), ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
 
-    def _run(self, x: Array) -> tuple[Array, Array]:
+    def _run(self, x: Array) -> dict[str, Array]:
         """Return prediction `(n, outputs)` and attention `(n, timesteps)` of sequences of the card's shape.
 
         Raises:
@@ -146,14 +147,11 @@ class Result:
             raise TrainingError(f"sequence {i}, timestep {t}, feature {f}: expected a finite number, got {x[i, t, f]}")
         if (empty := absent(x).all(axis=1)).any():
             raise TrainingError(f"sequence {empty.argmax()}: expected at least one value, got none")
-        parts = [
-            self._engine.run(x[start : start + BATCH_SIZE], (PREDICTION, ATTENTION))
-            for start in range(0, len(x), BATCH_SIZE)
-        ]
+        wanted = (PREDICTION,) if self.card.attention is None else (PREDICTION, ATTENTION)
+        parts = [self._engine.run(x[start : start + BATCH_SIZE], wanted) for start in range(0, len(x), BATCH_SIZE)]
         if not parts:
             raise TrainingError("expected at least one sequence, got none")
-        prediction, attention = (np.concatenate([part[name] for part in parts]) for name in (PREDICTION, ATTENTION))
-        return prediction, attention
+        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
     def _probabilities(self, prediction: Array) -> Array:
         """Return the probability of each class, `(n, classes)`."""

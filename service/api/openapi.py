@@ -104,7 +104,8 @@ def _add_examples(document: dict[str, Any], repository: Repository) -> None:
         return
     if card.timesteps * card.features > MOST_NUMBERS:
         return
-    sequence = ([0.1, -0.2] * card.features)[: card.features]
+    first, second = (0.1, -0.2) if card.tokens is None else (card.tokens.least, card.tokens.most)
+    sequence = ([first, second] * card.features)[: card.features]
     for operations in document["paths"].values():
         for operation in operations.values():
             content = operation.get("requestBody", {}).get("content", {}).get(JSON, {})

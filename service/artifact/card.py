@@ -1,11 +1,15 @@
 """The model card describes a version beyond its graph. Training writes it and the service reads it."""
 
+import math
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from service.artifact.layout import NAME_PATTERN
 
+#: A SHA-256 in hexadecimal digits.
+SHA256_PATTERN: Final = "^[0-9a-f]{64}$"
 Task = Literal["binary", "multiclass", "multilabel", "regression"]
 
 #: Largest magnitude of a number. Sums and squares of such numbers are finite.
@@ -21,6 +25,14 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Float32 = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
 Index = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
+#: float32 holds each integer of such a magnitude, and rounds no other number to one of them.
+Token = Annotated[int, Field(gt=-(2**24), lt=2**24)]
+#: The axis of the sources of attention.
+LAYER: Final = "layer"
+#: The axis of the output steps.
+STEP: Final = "step"
+#: Entries of a vocabulary that stand for any other word, most preferred first.
+UNKNOWN_WORDS: Final = ("[UNK]", "<unk>", "<UNK>")
 
 
 class CardPart(BaseModel):
@@ -43,9 +55,16 @@ class Target(CardPart):
         None, description="Names of the predicted numbers; null for classes.", examples=[None]
     )
 
+    steps: Count | None = Field(
+        None,
+        description="Number of output steps of a model whose output is a sequence; null for one prediction for each "
+        "sequence.",
+        examples=[None],
+    )
+
     @property
     def outputs(self) -> int | None:
-        """Number of outputs for each sequence; None for a regression whose outputs have no names."""
+        """Number of outputs for each sequence or output step; None for a regression whose outputs have no names."""
         regression = len(self.names) if self.names else None
         classes = len(self.classes or ())
         return {"binary": 1, "multiclass": classes, "multilabel": classes, "regression": regression}[self.task]
@@ -65,6 +84,36 @@ class Target(CardPart):
             raise ValueError(f"a {self.task} target has {expected[self.task]}, got {count}")
         if self.names is not None and self.task != "regression":
             raise ValueError(f"a {self.task} target has classes rather than names, got {', '.join(self.names)}")
+        return self
+
+
+class Tokens(CardPart):
+    """The integers that a sequence consists of. They may stand for words."""
+
+    least: Token = Field(description="Smallest token.", examples=[0])
+    most: Token = Field(description="Largest token.", examples=[9999])
+    pad: Token | None = Field(None, description="Token by which the graph replaces absent timesteps.", examples=[0])
+    vocabulary: dict[str, Token] | None = Field(
+        None,
+        description="Token of each word, which may be posted in place of it. Other words have the token of the entry "
+        f"{', '.join(UNKNOWN_WORDS[:-1])} or {UNKNOWN_WORDS[-1]}, and are refused without one.",
+        examples=[{"[UNK]": 1, "the": 2, "cat": 3}],
+    )
+
+    @property
+    def unknown(self) -> int | None:
+        """Token of words that the vocabulary does not have; None if they are refused."""
+        vocabulary = self.vocabulary or {}
+        return next((vocabulary[word] for word in UNKNOWN_WORDS if word in vocabulary), None)
+
+    @model_validator(mode="after")
+    def _are_in_range(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"expected least of at most {self.most}, which is most, got {self.least}")
+        named = {"pad": self.pad} if self.pad is not None else {}
+        for name, token in {**named, **(self.vocabulary or {})}.items():
+            if not self.least <= token <= self.most:
+                raise ValueError(f"{name[:80]!r}: expected a token from {self.least} to {self.most}, got {token}")
         return self
 
 
@@ -139,6 +188,28 @@ class AttentionProfile(CardPart):
     )
     peak: Index = Field(description="Index of the timestep with the highest mean attention.", examples=[2])
     sum_error: Size = Field(description="Largest distance of a sequence's attention sum from 1.", examples=[2.4e-7])
+
+
+class AttentionSource(CardPart):
+    """A tensor of the original model whose distributions over time are units of `attention_vec`."""
+
+    tensor: str = Field(description="Name of the layer, output or tensor.", examples=["attention_1"])
+    axes: dict[str, Count] = Field(
+        description="Names and sizes of its axes beside batch and timesteps. Its units are their combinations in "
+        "row-major order; without axes it is one unit. An axis `step` goes over the output steps.",
+        examples=[{"head": 4, "query": 20}],
+    )
+
+    @property
+    def units(self) -> int:
+        """Number of its units."""
+        return math.prod(self.axes.values())
+
+    @model_validator(mode="after")
+    def _no_axis_is_a_layer(self) -> Self:
+        if LAYER in self.axes:
+            raise ValueError(f"axes: expected no axis {LAYER!r}, which is the index of the source")
+        return self
 
 
 class Importance(CardPart):
@@ -292,16 +363,36 @@ class Repeats(CardPart):
 
 
 class Lowering(CardPart):
-    """Origin of `model.onnx`, and its distance from the SavedModel."""
+    """Origin of `model.onnx`, and its distance from the SavedModel, or from the program that was imported."""
 
     opset: Count = Field(description="ONNX operator set of the graph.", examples=[18])
     error: Size = Field(
-        description="Largest difference of any output from the SavedModel's, measured at export. For predicted numbers "
-        "it is in units of their standard deviation.",
+        description="Largest difference of any output from the SavedModel's, or from those of the imported program, "
+        "measured at export. For predicted numbers it is in units of their standard deviation.",
         examples=[6e-8],
     )
-    source_digest: str = Field(
-        pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the SavedModel that `model.onnx` was derived from."
+    source_digest: str | None = Field(
+        None,
+        pattern=SHA256_PATTERN,
+        description="SHA-256 of the SavedModel that `model.onnx` was derived from; null if the version has none.",
+        examples=["0" * 64],
+    )
+
+
+class Origin(CardPart):
+    """Origin of an imported model."""
+
+    format: Literal["keras", "savedmodel", "onnx"] = Field(description="Format of the file.", examples=["onnx"])
+    file: str = Field(
+        min_length=1, pattern="^[^/]*$", description="Name of the file or directory.", examples=["model.onnx"]
+    )
+    digest: str = Field(
+        pattern=SHA256_PATTERN,
+        description="SHA-256 of the file, or over the files of the directory.",
+        examples=["0" * 64],
+    )
+    libraries: dict[str, str] = Field(
+        default={}, description="Versions of the libraries of the import.", examples=[{"onnx": "1.20.1"}]
     )
 
 
@@ -400,6 +491,9 @@ class ModelCard(CardPart):
         "value; the number of values stands for any other value.",
         examples=[{}],
     )
+    tokens: Tokens | None = Field(
+        None, description="The integers that all values of the sequences are; null if the values are any numbers."
+    )
     static_labels: tuple[str, ...] = Field(
         default=(),
         description="Features that do not change with time. They have the same value at each timestep of a sequence.",
@@ -420,8 +514,14 @@ class ModelCard(CardPart):
     )
     target: Target = Field(description="Kind and names of the predictions.")
     metrics: dict[str, Number] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
-    attention: AttentionProfile = Field(
-        description="Attention profile over held-out data; over all data with cross-validation."
+    attention: AttentionProfile | None = Field(
+        description="Attention profile over held-out data, with cross-validation over all data; null for a model "
+        "without attention."
+    )
+    attention_from: tuple[AttentionSource, ...] = Field(
+        default=(),
+        description="Where the units of `attention_vec` come from, in their order. A request may ask for some of them.",
+        examples=[[{"tensor": "attention_1", "axes": {"head": 4, "query": 20}}]],
     )
     importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
@@ -441,7 +541,8 @@ class ModelCard(CardPart):
         default=(), description="Results of the architectures that training chose from.", examples=[[]]
     )
     repeats: Repeats | None = Field(None, description="Results of training again with other seeds, if that was done.")
-    training: TrainingRecord = Field(description="Record of the training.")
+    training: TrainingRecord | None = Field(None, description="Record of the training; null for an imported model.")
+    origin: Origin | None = Field(None, description="Origin of an imported model; null for one that was trained here.")
     lowering: Lowering | None = Field(None, description="Origin of `model.onnx`, if the version has one.")
 
     @property
@@ -449,14 +550,26 @@ class ModelCard(CardPart):
         """Smallest number of timesteps that a sequence must have."""
         return 1 if self.variable_length else self.timesteps
 
+    @property
+    def training_options(self) -> Mapping[str, JsonValue]:
+        """Options of the training program; none for an imported model."""
+        return self.training.options if self.training is not None else {}
+
+    @model_validator(mode="after")
+    def _has_a_source(self) -> Self:
+        if self.training is None and self.origin is None:
+            raise ValueError("training, origin: expected one of them, got neither")
+        return self
+
     @model_validator(mode="after")
     def _lengths_agree(self) -> Self:
         lengths = {
             "timestep_labels": (len(self.timestep_labels), self.timesteps),
             "feature_labels": (len(self.feature_labels), self.features),
-            "attention.mean": (len(self.attention.mean), self.timesteps),
-            "attention.spread": (len(self.attention.spread), self.timesteps),
         }
+        if self.attention is not None:
+            lengths["attention.mean"] = (len(self.attention.mean), self.timesteps)
+            lengths["attention.spread"] = (len(self.attention.spread), self.timesteps)
         if self.importance is not None:
             lengths["importance.drop"] = (len(self.importance.drop), self.timesteps)
             lengths["importance.spread"] = (len(self.importance.spread), self.timesteps)
@@ -465,15 +578,31 @@ class ModelCard(CardPart):
             lengths |= {f"baseline[{t}]": (len(step), self.features) for t, step in enumerate(self.baseline)}
         if unknown := {*self.categories, *self.static_labels} - set(self.feature_labels):
             raise ValueError(f"categories, static_labels: expected labels of features, got {min(unknown)!r}")
+        if self.tokens is not None and self.categories:
+            raise ValueError("categories: expected none in a model of tokens")
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")
         for t in self.agreement.top if self.agreement is not None else ():
             if t >= self.timesteps:
                 raise ValueError(f"agreement.top: expected timesteps below {self.timesteps}, got {t}")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_agrees(self) -> Self:
+        if self.attention is None:
+            if self.attention_from or self.agreement is not None:
+                raise ValueError("attention_from, agreement: expected none in a model without attention")
+            return self
         highest = self.attention.mean.index(max(self.attention.mean))
         if self.attention.peak != highest:
             raise ValueError(
                 f"attention.peak: expected {highest}, the highest of attention.mean, got {self.attention.peak}"
             )
+        for source in self.attention_from:
+            if source.axes.get(STEP, self.target.steps) != self.target.steps:
+                raise ValueError(
+                    f"attention_from: expected an axis {STEP!r} of target.steps ({self.target.steps}), got "
+                    f"{source.axes[STEP]}"
+                )
         return self

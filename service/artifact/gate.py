@@ -13,7 +13,7 @@ from service.artifact.golden import Golden
 from service.artifact.graphs import check_onnx, check_saved_model
 from service.artifact.layout import CARD, GOLDEN, LOWERING, SAVED_MODEL
 from service.artifact.missing import absent, refused
-from service.artifact.signatures import SignatureDefinition, read_signatures
+from service.artifact.signatures import SignatureDefinition, read_signatures, signatures_of
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, SIGNATURES, Array, shape_of
 from service.artifact.version import Contents
 from service.errors import ArtifactError
@@ -37,8 +37,8 @@ class Verified:
     Attributes:
         card: its card.
         golden: its golden example.
-        charts: its attention profile as a bar chart, by file suffix.
-        signatures: the signature definitions of its SavedModel, by name.
+        charts: its attention profile as a bar chart, by file suffix; empty without attention.
+        signatures: the signature definitions of its SavedModel, by name; without one, those of its lowering.
         engine: runs its graph.
         digests: the SHA-256 of each of its files, by name.
         confusions: its confusion matrix as a chart, by file suffix; empty if it has none.
@@ -59,14 +59,18 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     Raises:
         ArtifactError: the version must not be served.
     """
-    card, golden, charts = contents.card(), contents.golden(), contents.charts()
+    card, golden = contents.card(), contents.golden()
+    charts = contents.charts() if card.attention is not None else {}
     _check_golden(contents, card, golden)
-    _apply(check_saved_model, contents, SAVED_MODEL)
+    if contents.has_saved_model or LOWERING not in contents.files:
+        _apply(check_saved_model, contents, SAVED_MODEL)
     if LOWERING in contents.files:  # even if the engine will run the SavedModel
         _apply(check_onnx, contents, LOWERING)
-    signatures = _apply(read_signatures, contents, SAVED_MODEL)
+    signatures = _apply(read_signatures, contents, SAVED_MODEL) if contents.has_saved_model else None
     engine = open_engine(contents, card)
     _check_signatures(contents, golden, engine)
+    if signatures is None:
+        signatures = signatures_of(engine.signatures["attention"])
     _replay(contents, card, golden, engine)
     return Verified(card, golden, charts, signatures, engine, contents.digests, contents.confusions())
 
@@ -79,10 +83,28 @@ def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
             f"got {golden.sequence.shape}"
         )
     _check_missing(contents, card, golden)
-    if card.target.outputs not in (None, golden.prediction.shape[1]):
+    if card.target.outputs not in (None, golden.prediction.shape[-1]):
         raise ArtifactError(
             f"{contents.directory / CARD} describes a {card.target.task} target with {card.target.outputs} output(s), "
-            f"{contents.directory / GOLDEN} has {golden.prediction.shape[1]}"
+            f"{contents.directory / GOLDEN} has {golden.prediction.shape[-1]}"
+        )
+    if card.target.steps != golden.sizes.get("steps"):
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes a target with steps {card.target.steps}, "
+            f"{contents.directory / GOLDEN} has {golden.sizes.get('steps')}"
+        )
+
+    if (card.attention is None) != (golden.attention_vec is None):
+        described = "no attention" if card.attention is None else "attention"
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes {described}, {contents.directory / GOLDEN} has "
+            f"{'no' if golden.attention_vec is None else 'an'} {ATTENTION_VEC}"
+        )
+    units = sum(source.units for source in card.attention_from)
+    if card.attention_from and units != golden.sizes["units"]:
+        raise ArtifactError(
+            f"{contents.directory / CARD} describes {units} unit(s) in attention_from, {contents.directory / GOLDEN} "
+            f"has {golden.sizes['units']}"
         )
 
 
@@ -101,6 +123,8 @@ def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
         raise ArtifactError(
             f"{path}: expected at least one value in each sequence, got none in {SEQUENCE}{_first(empty)}"
         )
+    if golden.attention_vec is None:
+        return
     attended = without_value[:, :, np.newaxis] & (golden.attention_vec != 0)
     if attended.any():
         raise ArtifactError(
@@ -126,7 +150,7 @@ def _check_signatures(contents: Contents, golden: Golden, engine: Engine) -> Non
     """Check that the graph has the inputs and outputs of the contract, of the shapes in the golden example."""
     for name, signature in engine.signatures.items():
         inputs = {SEQUENCE: shape_of(SEQUENCE, golden.sizes)}
-        outputs = {output: shape_of(output, golden.sizes) for output in SIGNATURES[name]}
+        outputs = {output: shape_of(output, golden.sizes) for output in SIGNATURES[name] if output in golden.outputs}
         for kind, got, expected in (("input", signature.inputs, inputs), ("output", signature.outputs, outputs)):
             if got.keys() != expected.keys():
                 raise ArtifactError(

@@ -9,10 +9,10 @@ from typing import Final, Self
 
 import numpy as np
 
-from service.artifact.tensors import ATTENTION, ATTENTION_VEC, AXES, PREDICTION, SEQUENCE, Array, Axis
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, Array, Axis, axes_of
 from service.errors import ArtifactError
 
-#: The tensors that the file holds.
+#: The tensors that the file holds. The last is left out for a model without attention.
 RECORDED: Final = (SEQUENCE, PREDICTION, ATTENTION_VEC)
 #: Limit of the bytes of all arrays, unpacked, and of the file.
 MOST_BYTES: Final = 2**26
@@ -26,13 +26,13 @@ class Golden:
 
     Attributes:
         sequence: `(n, timesteps, features)`; NaN where a value is missing.
-        prediction: `(n, outputs)`.
-        attention_vec: `(n, timesteps, units)`; 0 at absent timesteps.
+        prediction: `(n, outputs)`; of a sequence, `(n, steps, outputs)`.
+        attention_vec: `(n, timesteps, units)`; 0 at absent timesteps; None for a model without attention.
     """
 
     sequence: Array
     prediction: Array
-    attention_vec: Array
+    attention_vec: Array | None
 
     @classmethod
     def parse(cls, content: bytes, path: Path) -> Self:
@@ -53,12 +53,12 @@ class Golden:
             if size > MOST_BYTES:
                 raise ValueError(f"expected at most {MOST_BYTES} bytes in it, got {size}")
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                golden = cls(*(arrays[name] for name in RECORDED))
+                golden = cls(arrays[SEQUENCE], arrays[PREDICTION], arrays.get(ATTENTION_VEC))
         except Exception as error:  # NumPy and zipfile raise many kinds for damaged files
             raise ArtifactError(f"{path} is not a golden example: {error}") from error
         sizes: dict[Axis, int] = {}
-        for name in RECORDED:
-            array, axes = getattr(golden, name), AXES[name]
+        for name, array in golden._arrays().items():
+            axes = golden._axes(name)
             if array.dtype.name != "float32":
                 raise ArtifactError(f"{path} is not a golden example: expected {name} of float32, got {array.dtype}")
             if array.ndim != len(axes) or any(
@@ -75,14 +75,23 @@ class Golden:
         """Size of each axis except the batch, which is open."""
         return {
             axis: size
-            for name in RECORDED
-            for axis, size in zip(AXES[name], getattr(self, name).shape, strict=True)
+            for name, array in self._arrays().items()
+            for axis, size in zip(self._axes(name), array.shape, strict=True)
             if axis != "batch"
         }
+
+    def _arrays(self) -> dict[str, Array]:
+        arrays = {name: getattr(self, name) for name in RECORDED}
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    def _axes(self, name: str) -> tuple[Axis, ...]:
+        return axes_of(name, steps=self.prediction.ndim == 3)
 
     @property
     def outputs(self) -> Mapping[str, Array]:
         """Expected outputs for the recorded sequences, by name."""
+        if self.attention_vec is None:
+            return {PREDICTION: self.prediction}
         return {
             PREDICTION: self.prediction,
             ATTENTION: self.attention_vec.mean(axis=-1),

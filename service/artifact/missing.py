@@ -1,4 +1,4 @@
-"""Values that a model allows: NaN where one is missing, which makes timesteps absent, and indices of categories."""
+"""Values that a model allows: NaN where one is missing, which makes timesteps absent, tokens, indices of categories."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from service.artifact.card import ModelCard
 from service.artifact.categories import wrong_indices
 from service.artifact.tensors import Array
+from service.artifact.tokens import wrong_tokens
 
 
 def absent(sequences: Array) -> NDArray[np.bool_]:
@@ -15,7 +16,7 @@ def absent(sequences: Array) -> NDArray[np.bool_]:
 
 
 def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
-    """Return whether the model refuses each value: infinity, wrong indices, and NaN where the card does not allow it.
+    """Return whether the model refuses each value: infinity, wrong integers, and NaN where the card does not allow it.
 
     With `missing_values`, NaN may be anywhere. With only `variable_length`, it may fill the last timesteps.
 
@@ -29,6 +30,9 @@ def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
     if card.categories:
         without = card.model_copy(update={"categories": {}})
         return wrong_indices(sequences, card) | refused(sequences, without)
+    if card.tokens is not None:
+        without = card.model_copy(update={"tokens": None})
+        return wrong_tokens(sequences, card.tokens) | refused(sequences, without)
     if card.missing_values:
         return np.isinf(sequences)
     wrong = ~np.isfinite(sequences)

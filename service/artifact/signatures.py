@@ -1,9 +1,11 @@
-"""The signature definitions of a SavedModel, which TensorFlow Serving publishes as metadata."""
+"""The signature definitions of a version, which TensorFlow Serving publishes as metadata."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from service.artifact.engine import Signature, TensorType
 from service.artifact.protobuf import fields, messages, strings
+from service.artifact.tensors import SIGNATURES
 
 #: TensorFlow's data types by number, as in its types.proto.
 DATA_TYPES: Final = (
@@ -56,6 +58,25 @@ def read_signatures(saved_model: bytes) -> dict[str, SignatureDefinition]:
         for meta_graph in messages(saved_model, 2)
         for name, definition in _entries(meta_graph, 5)
     }
+
+
+def signatures_of(lowering: Signature) -> dict[str, SignatureDefinition]:
+    """Return the signature definitions that the SavedModel of a lowering would have, by name.
+
+    Args:
+        lowering: the inputs and outputs of the lowering, of float32.
+    """
+    inputs = {name: _declared(name, tensor) for name, tensor in lowering.inputs.items()}
+    outputs = {name: _declared(name, tensor) for name, tensor in lowering.outputs.items()}
+    return {
+        signature: SignatureDefinition(inputs, {name: outputs[name] for name in names}, "tensorflow/serving/predict")
+        for signature, names in SIGNATURES.items()
+        if outputs.keys() >= set(names)
+    }
+
+
+def _declared(name: str, tensor: TensorType) -> TensorInfo:
+    return TensorInfo(name, "DT_FLOAT", tuple(-1 if size is None else size for size in tensor.shape))
 
 
 def _entries(message: memoryview, field: int) -> Iterator[tuple[str, memoryview]]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Axis = Literal["batch", "timesteps", "features", "outputs", "units"]
+Axis = Literal["batch", "timesteps", "features", "outputs", "units", "steps"]
 
 SEQUENCE: Final = "sequence"
 PREDICTION: Final = "prediction"
@@ -17,7 +17,7 @@ ATTENTION_VEC: Final = "attention_vec"
 IMPORTANCE: Final = "importance"
 RANK_CORRELATION: Final = "rank_correlation"
 
-#: The axes of each tensor.
+#: The axes of each tensor. `axes_of` has those of models whose output is a sequence.
 AXES: Final[Mapping[str, tuple[Axis, ...]]] = {
     SEQUENCE: ("batch", "timesteps", "features"),
     PREDICTION: ("batch", "outputs"),
@@ -36,6 +36,11 @@ SIGNATURES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+def axes_of(name: str, *, steps: bool) -> tuple[Axis, ...]:
+    """Return the axes of a tensor; `steps` says whether the model's output is a sequence."""
+    return ("batch", "steps", "outputs") if steps and name == PREDICTION else AXES[name]
+
+
 def shape_of(name: str, sizes: Mapping[Axis, int]) -> tuple[int | None, ...]:
     """Return the shape of a tensor.
 
@@ -43,4 +48,4 @@ def shape_of(name: str, sizes: Mapping[Axis, int]) -> tuple[int | None, ...]:
         name: one of `AXES`.
         sizes: the size of each axis; an axis without a size is open and becomes None.
     """
-    return tuple(sizes.get(axis) for axis in AXES[name])
+    return tuple(sizes.get(axis) for axis in axes_of(name, steps="steps" in sizes))

@@ -105,6 +105,11 @@ class Contents:
     digests: Mapping[str, str]
     entries: Mapping[str, _Entry] = field(default_factory=dict, compare=False)
 
+    @property
+    def has_saved_model(self) -> bool:
+        """Whether the version has a SavedModel. An imported version has a lowering alone."""
+        return SAVED_MODEL in self.files
+
     def card(self) -> ModelCard:
         """Parse the card.
 

@@ -13,7 +13,7 @@ from service.artifact.card import ModelCard
 from service.artifact.engine import Engine
 from service.artifact.gate import OpenEngine
 from service.artifact.graphs import may_loop
-from service.artifact.layout import CARD, LOWERING
+from service.artifact.layout import CARD, LOWERING, SAVED_MODEL
 from service.artifact.version import Contents, saved_model_digest
 from service.errors import ArtifactError
 
@@ -56,6 +56,10 @@ def _open(choice: EngineChoice, threads: int, seconds: float | None, contents: C
             f"{contents.directory / LOWERING} is missing: export the version again, "
             "or install TensorFlow and use --engine tensorflow"
         )
+    if not contents.has_saved_model:
+        raise ArtifactError(
+            f"{contents.directory} has no SavedModel, which engine tensorflow runs: use --engine onnx or auto"
+        )
     if not _installed("tensorflow"):
         raise ArtifactError(
             "engine tensorflow needs TensorFlow, which is not installed: "
@@ -77,11 +81,17 @@ def _check_lowering(contents: Contents, card: ModelCard) -> None:
         raise ArtifactError(
             f"{path} is there, but {contents.directory / CARD} does not describe it: export the version again"
         )
-    digest = saved_model_digest(contents.digests)
-    if digest != card.lowering.source_digest:
+    expected = card.lowering.source_digest
+    if expected is not None and not contents.has_saved_model:
+        raise ArtifactError(
+            f"{contents.directory / SAVED_MODEL} is missing: {contents.directory / CARD} says that {LOWERING} was "
+            "derived from it"
+        )
+    digest = saved_model_digest(contents.digests) if contents.has_saved_model else None
+    if digest != expected:
         raise ArtifactError(
             f"{path} was not derived from the SavedModel beside it: expected digest "
-            f"{card.lowering.source_digest[:12]}, got {digest[:12]}: export the version again"
+            f"{(expected or 'none')[:12]}, got {(digest or 'none')[:12]}: export the version again"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from service.artifact.card import ModelCard
 from service.artifact.distances import rank_correlation
 from service.artifact.missing import absent
-from service.artifact.tensors import ATTENTION, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
 from service.errors import DeadlineExceeded, InvalidInput, QueueFull, TooLarge, Unavailable
 from service.serving.model import Model
 from service.serving.occlusion import Occlusions
@@ -30,7 +30,7 @@ class Question(NamedTuple):
             `attention_vec (n, timesteps, units)` to answer.
         importance: whether to answer `importance (n, timesteps)` and `rank_correlation (n,)`, too: how far each
             timestep moves the prediction (see `Occlusions`), and how attention and importance correlate over the
-            timesteps that are present, NaN where either is constant.
+            timesteps that are present, NaN where either is constant. A model without attention has no correlation.
         timeout: seconds after which the request fails; by default the model's limit alone holds.
     """
 
@@ -40,6 +40,8 @@ class Question(NamedTuple):
     timeout: float | None = None
 
 
+#: Why attention is refused.
+NO_ATTENTION: Final = "the model has no attention"
 #: Why a service that drains refuses a request.
 STOPPING: Final = "the service is stopping"
 
@@ -123,7 +125,8 @@ class DataPlane:
         the model.
 
         Raises:
-            InvalidInput: the shape is not the card's, or the card lacks the baseline that importance needs.
+            InvalidInput: the shape is not the card's, the model has no attention, or the card lacks the baseline that
+            importance needs.
             TooLarge: importance of so many sequences takes more runs than may wait.
             QueueFull: too many sequences are waiting or running.
             DeadlineExceeded: no answer within the timeout.
@@ -138,8 +141,11 @@ class DataPlane:
             return await self._ask_within(question.timeout, model, question._replace(timeout=None))
         if question.importance:
             return await self._explain(model, question)
+        live_profile = model.live_profile
+        if live_profile is None:
+            return await model.batcher.submit(sequences, _without_attention(wanted))
         result = await model.batcher.submit(sequences, dict.fromkeys((*wanted, ATTENTION)))
-        model.live_profile.add(result.outputs[ATTENTION])  # all traffic counts
+        live_profile.add(result.outputs[ATTENTION])  # all traffic counts
         if ATTENTION not in wanted:
             del result.outputs[ATTENTION]
         return result
@@ -173,17 +179,35 @@ class DataPlane:
             )
         occlusions = Occlusions(sequences, model.baseline)
         model.batcher.queue.require_room(len(sequences) + len(occlusions))  # both or neither
+        live_profile = model.live_profile
+        wanted = {*question.outputs, PREDICTION}
         result, occluded = await asyncio.gather(
-            model.batcher.submit(sequences, {*question.outputs, PREDICTION, ATTENTION}),
+            model.batcher.submit(
+                sequences, _without_attention(wanted) if live_profile is None else {*wanted, ATTENTION}
+            ),
             model.batcher.submit(occlusions, (PREDICTION,)),
         )
         found, moved = result.outputs, occluded.outputs[PREDICTION]
-        model.live_profile.add(found[ATTENTION])
+        if live_profile is not None:
+            live_profile.add(found[ATTENTION])
 
         def explained() -> Outputs:
             importance = occlusions.importance(found[PREDICTION], moved, card.target)
+            if live_profile is None:
+                return {**found, IMPORTANCE: importance}
             correlation = rank_correlation(found[ATTENTION], importance, ~absent(sequences))
             return {**found, IMPORTANCE: importance, RANK_CORRELATION: correlation}
 
         outputs = await asyncio.to_thread(explained) if moved.size > LARGE_COMPARISON else explained()
         return Result(outputs, occluded.queue, occluded.inference)
+
+
+def _without_attention(wanted: Collection[str]) -> Collection[str]:
+    """Return the outputs that are wanted of a model without attention.
+
+    Raises:
+        InvalidInput: attention is among them.
+    """
+    if not {ATTENTION, ATTENTION_VEC}.isdisjoint(wanted):
+        raise InvalidInput(NO_ATTENTION)
+    return wanted

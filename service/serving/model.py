@@ -60,8 +60,12 @@ class Model:
         shared: folder in which the worker processes of one service share state; None with one process.
 
     Attributes:
+        live_profile: the attention of the traffic; None for a model without attention.
+        outputs: the outputs that the graph has.
+        usual_outputs: the outputs of most requests: the prediction, and mean attention if there is any.
         numbers: how many numbers each output has for one sequence.
         most_numbers: how many numbers an answer to one sequence has at most.
+        texts: the word of each token; None if there is no vocabulary.
         load_seconds: how long it took to read, verify and warm up the version.
     """
 
@@ -77,10 +81,15 @@ class Model:
         self.golden = verified.golden
         self.signatures = verified.signatures
         self.digests = verified.digests
+        vocabulary = card.tokens.vocabulary if card.tokens is not None and card.features == 1 else None
+        self.texts = None if vocabulary is None else {token: word for word, token in vocabulary.items()}
         self.baseline = None if card.baseline is None else np.array(card.baseline, np.float32)
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
-        self.live_profile = LiveProfile(card.timesteps, shared / "live" if shared else None, key)
+        attends = card.attention is not None
+        self.live_profile = LiveProfile(card.timesteps, shared / "live" if shared else None, key) if attends else None
+        self.outputs = OUTPUTS if attends else (PREDICTION,)
+        self.usual_outputs = (PREDICTION, ATTENTION) if attends else (PREDICTION,)
         self.statistics = Statistics(limits.max_batch, shared / "statistics" if shared else None, key)
         sizes = verified.golden.sizes
         self.numbers = {name: math.prod(filter(None, shape_of(name, sizes))) for name in (*OUTPUTS, IMPORTANCE)}
@@ -97,15 +106,18 @@ class Model:
 
     def warm_up(self) -> None:
         """Run the engine at several sizes, before there are requests. Any thread may call this."""
-        self.batcher.warm_up(self.golden.sequence, (PREDICTION, ATTENTION))
+        self.batcher.warm_up(self.golden.sequence, self.usual_outputs)
 
     def attention_moved_from(self, other: "Model") -> float | None:
         """Return how far attention lies from another version's on this version's golden example.
 
         Returns:
             The total variation, from 0 (the same) to 1 (on other timesteps), as the mean over the sequences; None
-            where the other version does not take those sequences: their shape differs, or values are missing.
+            where the other version does not take those sequences: their shape differs, or values are missing; and
+            where one of both has no attention.
         """
+        if self.live_profile is None or other.live_profile is None:
+            return None
         sequences = self.golden.sequence
         shape = (other.card.timesteps, other.card.features)
         if sequences.shape[1:] != shape or refused(sequences, other.card).any():
@@ -115,13 +127,15 @@ class Model:
 
     def retire(self) -> None:
         """Stop counting for this process; accepted requests are finished. Any thread may call this."""
-        self.live_profile.retire()
+        if self.live_profile is not None:
+            self.live_profile.retire()
         self.statistics.retire()
 
     async def close(self) -> None:
         """Finish the accepted requests, then free the engine's thread."""
         await self.batcher.close()
-        self.live_profile.close()
+        if self.live_profile is not None:
+            self.live_profile.close()
 
 
 def most_rows(golden: Golden) -> int:

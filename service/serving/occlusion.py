@@ -46,15 +46,16 @@ class Occlusions:
         """Return how far occluding each timestep moves the prediction: `(n, timesteps)`, 0 where it is absent.
 
         For several classes this is the total variation, the share of probability that moves to other classes. Else it
-        is the absolute difference, and its mean over the outputs.
+        is the absolute difference, and its mean over the outputs. If the output is a sequence, it is the mean over its
+        steps.
 
         Args:
-            prediction: `(n, outputs)`, the predictions of the sequences.
-            occluded: `(len(self), outputs)`, the predictions of the copies.
+            prediction: `(n, outputs)` or `(n, steps, outputs)`, the predictions of the sequences.
+            occluded: the predictions of the copies, of the same axes.
             target: the target of the model.
         """
         importance = np.zeros(self._sequences.shape[:2], np.float32)
         difference = np.abs(occluded - prediction[self._owner])
-        moved = difference.sum(axis=1) / 2 if target.task == "multiclass" else difference.mean(axis=1)
-        importance[self._owner, self._timestep] = moved
+        moved = difference.sum(axis=-1) / 2 if target.task == "multiclass" else difference.mean(axis=-1)
+        importance[self._owner, self._timestep] = moved if target.steps is None else moved.mean(axis=1)
         return importance

@@ -156,7 +156,7 @@ class Trials:
     def _reason(self, contents: Contents) -> str | None:
         """Return why a version needs a trial; None if it needs none."""
         for name in (SAVED_MODEL, LOWERING):
-            if len(contents.file(name)) > MOST_GRAPH_BYTES:
+            if len(contents.files.get(name, b"")) > MOST_GRAPH_BYTES:
                 return f"{name} of more than {MOST_GRAPH_BYTES} bytes"
         golden = contents.golden()
         rows = max(len(golden.sequence), min(most_rows(golden), self._limits.max_batch))

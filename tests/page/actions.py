@@ -93,6 +93,8 @@ def values(page: Page, chart: str) -> list[list[str]]:
     return cells
 
 
-def predicted(url: str, **body: Any) -> Any:
-    """Return the predictions of the service for a body."""
-    return post(f"{url}/predict", json=body).raise_for_status().json()["predictions"]
+def predicted(url: str, model: str = "", **body: Any) -> Any:
+    """Return the predictions of the service for a body, by default those of the default model."""
+    return (
+        post(f"{url}/predict{f'?model={model}' if model else ''}", json=body).raise_for_status().json()["predictions"]
+    )

@@ -1,5 +1,7 @@
 """The answer to one sequence: its prediction and its attention; as a type, and as JSON."""
 
+import math
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -18,20 +20,28 @@ from service.serving.request_queue import Outputs
 class Prediction(BaseModel):
     """The prediction for one sequence, and its attention."""
 
-    prediction: float | list[float] = Field(
+    prediction: float | list[float] | list[list[float]] = Field(
         description="Of two classes, the probability of the second in the card's `classes`; of more, one probability "
         "per class in that order, each by itself with the task `multilabel`; for regression, the number predicted (a "
-        "list where there are several).",
+        "list where there are several). With `steps` in the card's `target`, `(steps, outputs)`.",
         examples=[0.98],
     )
-    label: str | list[str] | None = Field(
+    label: str | list[str] | list[list[str]] | None = Field(
         None,
         description="The likeliest class; with the task `multilabel`, the classes with a probability of at least 0.5; "
-        "absent for regression.",
+        "with `steps`, a list of one for each step; absent for regression.",
         examples=["1"],
     )
-    probabilities: dict[str, float] | None = Field(
-        None, description="On request: the probability of each class, by its name.", examples=[{"0": 0.02, "1": 0.98}]
+    probabilities: dict[str, float] | list[dict[str, float]] | None = Field(
+        None,
+        description="On request: the probability of each class, by its name; with `steps`, for each step.",
+        examples=[{"0": 0.02, "1": 0.98}],
+    )
+    tokens: list[str | None] | None = Field(
+        None,
+        description="The word of each posted token, or its number if it has none; absent without a `vocabulary` on "
+        "the card.",
+        examples=[["the", "cat", "[UNK]"]],
     )
     attention: list[float] | list[list[float]] | None = Field(
         None,
@@ -49,7 +59,7 @@ class Prediction(BaseModel):
     rank_correlation: float | None = Field(
         None,
         description="With importance: Spearman's rank correlation of mean attention and importance over the present "
-        "timesteps; null where either is constant.",
+        "timesteps; null where either is constant; absent for a model without attention.",
         examples=[0.87],
     )
 
@@ -64,8 +74,30 @@ def require_classes(target: Target) -> None:
         raise InvalidInput("probabilities: expected a model of classes, got a regression")
 
 
-def encode_predictions(
-    outputs: Outputs, attention: str | None, target: Target, lengths: Lengths = None, *, probabilities: bool = False
+def texts_of(sequences: Array, lengths: Lengths, texts: Mapping[int, str]) -> list[list[str | None]]:
+    """Return the word of each token of sequences, or its number if it has none; None where it is missing.
+
+    Args:
+        sequences: `(n, timesteps, 1)`.
+        lengths: how many timesteps each sequence was posted with.
+        texts: the word of each token.
+    """
+    n, timesteps, _ = sequences.shape
+    each = np.broadcast_to(timesteps if lengths is None else lengths, n)
+    return [
+        [None if math.isnan(token) else texts.get(int(token), str(int(token))) for token in row[:length]]
+        for row, length in zip(sequences[:, :, 0].tolist(), each.tolist(), strict=True)
+    ]
+
+
+def encode_predictions(  # noqa: PLR0913 - each by its name
+    outputs: Outputs,
+    attention: str | None,
+    target: Target,
+    lengths: Lengths = None,
+    *,
+    probabilities: bool = False,
+    tokens: list[list[str | None]] | None = None,
 ) -> list[bytes]:
     """Return the JSON of a `Prediction` for each sequence, without a Python object for each number.
 
@@ -75,16 +107,21 @@ def encode_predictions(
         target: the target of the model.
         lengths: how many timesteps each sequence was posted with.
         probabilities: whether to answer the probability of each class.
+        tokens: the words of each sequence; None for none.
 
     Raises:
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
     """
     predictions = outputs[PREDICTION]
-    if len(predictions) == 1:
+    if len(predictions) == 1 and target.steps is None:
         length = lengths[0] if isinstance(lengths, np.ndarray) else lengths
-        return [_row(outputs, attention, target, length, probabilities=probabilities)]
-    columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
-    if target.classes is not None:
+        words = None if tokens is None else tokens[0]
+        return [_row(outputs, attention, target, length, probabilities=probabilities, tokens=words)]
+    if target.steps is not None:
+        columns = _columns_of_steps(predictions, target, probabilities=probabilities)
+    else:
+        columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
+    if target.classes is not None and target.steps is None:
         labels = dumps_each(target.classes)
         if target.task == "binary":
             columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
@@ -96,31 +133,62 @@ def encode_predictions(
             columns["probabilities"] = [
                 orjson.dumps(_by_class(row, target), option=orjson.OPT_SERIALIZE_NUMPY) for row in predictions
             ]
+    if tokens is not None:
+        columns["tokens"] = list(map(orjson.dumps, tokens))
     if attention is not None:
         columns["attention"] = dumps_rows(outputs[attention], lengths)
     if IMPORTANCE in outputs:
         columns["importance"] = dumps_rows(outputs[IMPORTANCE], lengths)
+    if RANK_CORRELATION in outputs:
         columns["rank_correlation"] = [orjson.dumps(value) for value in outputs[RANK_CORRELATION].tolist()]
     template = row_template(*columns)
     return [template % values for values in zip(*columns.values(), strict=True)]
 
 
-def _row(outputs: Outputs, attention: str | None, target: Target, length: int | None, *, probabilities: bool) -> bytes:
+def _columns_of_steps(predictions: Array, target: Target, *, probabilities: bool) -> dict[str, list[bytes]]:
+    """Return the JSON of each sequence's prediction, label and probabilities, given `(n, steps, outputs)`."""
+    columns = {"prediction": dumps_rows(predictions)}
+    if target.classes is not None:
+        columns["label"] = [orjson.dumps([_label(step, target) for step in row]) for row in predictions]
+        if probabilities:
+            columns["probabilities"] = [
+                orjson.dumps([_by_class(step, target) for step in row], option=orjson.OPT_SERIALIZE_NUMPY)
+                for row in predictions
+            ]
+    return columns
+
+
+def _label(prediction: Array, target: Target) -> str | list[str]:
+    """Return the label of a prediction `(outputs,)`."""
+    classes = target.classes or ()
+    if target.task == "multilabel":
+        return _labels_of(prediction, classes)
+    return classes[int(prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax())]
+
+
+def _row(  # noqa: PLR0913 - private
+    outputs: Outputs,
+    attention: str | None,
+    target: Target,
+    length: int | None,
+    *,
+    probabilities: bool,
+    tokens: list[str | None] | None,
+) -> bytes:
     """Return the JSON of one sequence, as `encode_predictions` does, in half of the time."""
     prediction = outputs[PREDICTION][0]
     row: dict[str, Any] = {"prediction": prediction[0] if len(prediction) == 1 else prediction}
     if target.classes is not None:
-        if target.task == "multilabel":
-            row["label"] = _labels_of(prediction, target.classes)
-        else:
-            index = prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax()
-            row["label"] = target.classes[int(index)]
+        row["label"] = _label(prediction, target)
         if probabilities:
             row["probabilities"] = _by_class(prediction, target)
+    if tokens is not None:
+        row["tokens"] = tokens
     if attention is not None:
         row["attention"] = outputs[attention][0, :length]
     if IMPORTANCE in outputs:
         row["importance"] = outputs[IMPORTANCE][0, :length]
+    if RANK_CORRELATION in outputs:
         row["rank_correlation"] = outputs[RANK_CORRELATION][0]
     text = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in text:

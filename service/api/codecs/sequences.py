@@ -11,11 +11,12 @@ from pydantic import BaseModel
 
 from service.api.codecs.padding import PaddedSequences, padded, padded_each
 from service.api.codecs.records import Record, first_repeated, name_problem
-from service.artifact.card import ModelCard
+from service.artifact.card import ModelCard, Tokens
 from service.artifact.categories import categories_of, expected_index, index_of, wrong_indices
 from service.artifact.missing import absent
+from service.artifact.tokens import are_plain, expected_token, token_of, wrong_tokens
 from service.errors import InvalidInput, TooLarge
-from service.problems import kind_of
+from service.problems import kind_of, shown
 
 NUMBERS = frozenset({int, float})
 NUMBERS_OR_NULL = NUMBERS | {type(None)}
@@ -46,7 +47,8 @@ def decode_sequences(
 
     Args:
         sequences: a list of sequences, each a list of timesteps, each a list of numbers, or a record of numbers by
-            the names of the features; or the array that `array_reader.loads` made of it. A category may be a string.
+            the names of the features; or the array that `array_reader.loads` made of it. A category may be a string,
+            and so may a token. Where a timestep has one token, it may be the token itself.
         card: the card of the model.
         limit: most sequences.
         where: the name of a sequence in messages, with `{}` for its index: `sequences[{}]`.
@@ -58,8 +60,9 @@ def decode_sequences(
         InvalidInput: there are no sequences, or an element is wrong. The message names the first.
     """
     if isinstance(sequences, np.ndarray):
-        if _has_shape(sequences, card) and len(sequences) <= limit and not _has_wrong_index(sequences, card):
-            return padded(sequences, card.timesteps)
+        array = sequences[:, :, np.newaxis] if sequences.ndim == 2 and are_plain(card) else sequences
+        if _has_shape(array, card) and len(array) <= limit and not _has_wrong_integer(array, card):
+            return padded(array, card.timesteps)
         sequences = sequences.tolist()  # to find the wrong element
     if not isinstance(sequences, list):
         raise InvalidInput(f"expected a list of sequences, got {kind_of(sequences)}")
@@ -69,11 +72,14 @@ def decode_sequences(
         raise InvalidInput("expected at least one sequence, got none")
     if card.categories:
         sequences = [_with_indices(sequence, card) for sequence in sequences]
+    posted = sequences
+    if card.tokens is not None:
+        sequences = [_with_tokens(sequence, card) for sequence in sequences]
     decoded = _read(sequences, card, dtype)
     if decoded is None:
         decoded = _read([_without_names(sequence, card) for sequence in sequences], card, dtype)
     if decoded is None:
-        raise _first_problem(sequences, card, where)
+        raise _first_problem(posted, card, where)
     return decoded
 
 
@@ -98,10 +104,13 @@ def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float
     read = padded_each(values.reshape(-1, card.features), lengths, card.timesteps)
     if np.isinf(values).any() or (card.missing_values and absent(read.array).all(axis=1).any()):
         return None
-    return None if _has_wrong_index(read.array, card) else read
+    return None if _has_wrong_integer(read.array, card) else read
 
 
-def _has_wrong_index(sequences: NDArray[Any], card: ModelCard) -> bool:
+def _has_wrong_integer(sequences: NDArray[Any], card: ModelCard) -> bool:
+    """Return whether a category has a wrong index, or a value is no token."""
+    if card.tokens is not None:
+        return bool(wrong_tokens(sequences, card.tokens).any())
     return bool(card.categories) and bool(wrong_indices(sequences, card).any())
 
 
@@ -134,6 +143,29 @@ def _step_with_indices(step: Any, categories: dict[int, tuple[str, ...]], card: 
     return [index_of(v, categories[f]) if type(v) is str and f in categories else v for f, v in enumerate(step)]
 
 
+def _with_tokens(sequence: Any, card: ModelCard) -> Any:
+    """Return a sequence with the tokens of words, and a list for each token by itself. What is wrong stays as it is."""
+    if type(sequence) is not list:
+        return sequence
+    plain = are_plain(card)
+    return [
+        _step_with_tokens([step] if plain and type(step) not in (list, Record) else step, card) for step in sequence
+    ]
+
+
+def _step_with_tokens(step: Any, card: ModelCard) -> Any:
+    if type(step) is Record and step.repeated is None:
+        return Record([(name, _token_of(value, card)) for name, value in step.items()])
+    return [_token_of(value, card) for value in step] if type(step) is list else step
+
+
+def _token_of(value: Any, card: ModelCard) -> Any:
+    if type(value) is not str or card.tokens is None:
+        return value
+    token = token_of(value, card.tokens)
+    return value if token is None else token
+
+
 def _without_names(sequence: Any, card: ModelCard) -> Any:
     """Return a sequence with lists instead of its records. What does not fit the card stays as it is."""
     if type(sequence) is not list or not any(type(step) is Record for step in sequence):
@@ -158,7 +190,8 @@ def _problem_of_names(step: Record, card: ModelCard) -> str | None:
 
 def _first_problem(sequences: Sequence[object], card: ModelCard, where: str) -> InvalidInput:
     for i, sequence in enumerate(sequences):
-        if _read([_without_names(sequence, card)], card) is None:
+        prepared = sequence if card.tokens is None else _with_tokens(sequence, card)
+        if _read([_without_names(prepared, card)], card) is None:
             problem = where.format(i) + _problem(sequence, card)
             named = isinstance(sequence, list) and any(type(step) is dict for step in sequence)
             return NamedFeatures(problem) if named else InvalidInput(problem)
@@ -181,6 +214,9 @@ def _problem_of_step(step: object, card: ModelCard) -> str | None:
     if isinstance(step, Record):
         if problem := _problem_of_names(step, card):
             return f": {problem}"
+    elif are_plain(card) and type(step) is not list:
+        problem = _problem_of_value(step, card, None)
+        return problem and f": {problem}"
     elif not isinstance(step, list):
         return f": expected a list of {card.features} features, got {kind_of(step)}"
     elif len(step) != card.features:
@@ -193,6 +229,8 @@ def _problem_of_step(step: object, card: ModelCard) -> str | None:
 
 
 def _problem_of_value(value: Any, card: ModelCard, category: tuple[str, ...] | None) -> str | None:
+    if card.tokens is not None:
+        return _problem_of_token(value, card, card.tokens)
     if type(value) not in value_types(card):
         expected = "a finite number" if category is None else f"a name or {expected_index(category)}"
         return f"expected {expected}{' or null' if card.missing_values else ''}, got {kind_of(value)}"
@@ -201,6 +239,16 @@ def _problem_of_value(value: Any, card: ModelCard, category: tuple[str, ...] | N
     if np.isinf(_array(value, np.float32)):
         return f"expected a finite float32, got {value:g}"
     return None
+
+
+def _problem_of_token(value: Any, card: ModelCard, tokens: Tokens) -> str | None:
+    if type(value) is str and tokens.vocabulary is not None:
+        return None if token_of(value, tokens) is not None else f"expected a word of the vocabulary, got {shown(value)}"
+    known = type(value) in value_types(card)
+    if known and (value is None or (tokens.least <= value <= tokens.most and value == int(value))):
+        return None
+    got = kind_of(value) if not known or value is None else f"{value:.7g}"  # the digits that float32 has
+    return f"expected {expected_token(tokens)}{' or null' if card.missing_values else ''}, got {got}"
 
 
 def _array(values: Any, dtype: DTypeLike) -> NDArray[Any]:

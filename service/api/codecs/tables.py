@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from service.api.codecs.padding import PaddedSequences, padded_each
 from service.api.codecs.records import Record, first_repeated, name_problem
 from service.api.codecs.sequences import NUMBERS_OR_NULL
-from service.artifact.card import ModelCard, TableFormat, Timing
+from service.artifact.card import ModelCard, TableFormat, Timing, Tokens
 from service.artifact.categories import categories_of, expected_index, have_numbers, index_of
 from service.artifact.missing import absent, refused
 from service.artifact.timing import timesteps_of
+from service.artifact.tokens import expected_token, token_of
 from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of, shown
 
@@ -70,7 +71,7 @@ def require_size(text: bytes, card: ModelCard, limit: int) -> None:
         TooLarge: it has more.
     """
     rows = limit * card.timesteps
-    others = MORE_COLUMNS if card.training.options.get("feature_columns") else len(_left_out(card))
+    others = MORE_COLUMNS if card.training_options.get("feature_columns") else len(_left_out(card))
     delimiters = map(text.count, map(str.encode, {*DELIMITERS, format_of(card).delimiter}))
     sizes = {
         "lines": (2 * rows, max(text.count(b"\n"), text.count(b"\r"))),  # some are blank
@@ -320,7 +321,7 @@ class Layout(NamedTuple):
             layouts.reverse()
         found = max(layouts, key=lambda one: (names.issuperset(one.values), len(names.intersection(one.values))))
         left_out = _left_out(card)
-        if card.training.options.get("feature_columns"):  # training ignored all others
+        if card.training_options.get("feature_columns"):  # training ignored all others
             left_out |= names
         once = found.values if not found.wide else [value for value in found.values if value not in static]
         if (twice := first_repeated(once)) is not None:
@@ -344,7 +345,7 @@ def format_of(card: ModelCard) -> TableFormat:
     """Return how training read its table; of earlier versions, as its options say."""
     if card.table is not None:
         return card.table
-    options = card.training.options
+    options = card.training_options
     sequence, timestep = (options.get(f"{noun}_column") for noun in ("sequence", "timestep"))
     targets, others = (_listed(options.get(option)) for option in ("target_column", "drop_columns"))
     return TableFormat(
@@ -439,9 +440,11 @@ def _wrong_cell(  # noqa: PLR0913, PLR0917 - private
     table: Table, number: int, column: str, card: ModelCard, got: float | str, values: tuple[str, ...] | None
 ) -> InvalidInput:
     noun = "a number" if values is None else f"a name or {expected_index(values)}"
+    if card.tokens is not None:
+        noun = expected_token(card.tokens)
     expected = f"{noun} or no value" if card.missing_values else noun
     if isinstance(got, float):
-        finite = "a finite float32" if values is None else expected
+        finite = "a finite float32" if values is None and card.tokens is None else expected
         expected, got = (expected, "no value") if math.isnan(got) else (finite, f"{got:g}")
     return InvalidInput(f"{table.place(number)}, column {column[:80]!r}: expected {expected}, got {got}")
 
@@ -455,7 +458,7 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
     """
     position = {name: index for index, name in enumerate(table.columns)}
     indices = [position[name] for name in layout.values]
-    categories = categories_of(card)
+    read = _reader(table, card)
     numbers, values, codes, times = array("q"), array("d"), array("q"), list[Any]()
     sequences: dict[object, int] = {}
     most_rows = limit if layout.wide else limit * card.timesteps
@@ -464,7 +467,7 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
             raise TooLarge(f"expected at most {most_rows} rows, got more")
         numbers.append(number)
         try:
-            values.extend(_numbers(table, [cells[index] for index in indices], categories, card.features))
+            values.extend(read([cells[index] for index in indices]))
         except ValueError:
             raise _not_a_number(table, layout, number, [cells[index] for index in indices], card) from None
         if layout.wide:
@@ -478,6 +481,41 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
     if not numbers:
         raise InvalidInput("expected at least one row, got none")
     return Rows(numbers, np.array(values).reshape(len(numbers), -1), codes, times)
+
+
+def _reader(table: Table, card: ModelCard, feature: int | None = None) -> Callable[[list[Any]], Sequence[float]]:
+    """Return the function that turns cells into numbers: those of all features in turn, or those of one."""
+    if card.tokens is not None and card.tokens.vocabulary is not None:
+        return partial(_tokens, table, tokens=card.tokens)
+    categories = categories_of(card)
+    if feature is not None:
+        return partial(
+            _numbers, table, categories={0: categories[feature]} if feature in categories else {}, features=1
+        )
+    return partial(_numbers, table, categories=categories, features=card.features)
+
+
+def _tokens(table: Table, cells: list[Any], tokens: Tokens) -> list[float]:
+    """Return the tokens of cells; NaN where one is missing. Text that the vocabulary has is a word, a number too.
+
+    Raises:
+        ValueError: a cell is no word and no number.
+    """
+    return [_token(cell, tokens, table.numbers) for cell in cells]
+
+
+def _token(cell: Any, tokens: Tokens, numbers: Callable[[Sequence[Any]], list[float]]) -> float:
+    if not isinstance(cell, str):
+        return _json_numbers([cell])[0]
+    words = tokens.vocabulary or {}
+    for word in (cell, cell.strip()):
+        if word in words:
+            return words[word]
+    with suppress(ValueError):
+        return numbers([cell])[0]
+    if (token := token_of(cell.strip(), tokens)) is None:
+        raise ValueError(cell)
+    return token
 
 
 def _numbers(
@@ -502,7 +540,7 @@ def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[Any
     categories = categories_of(card)
     for at, (column, cell) in enumerate(zip(layout.values, cells, strict=True)):
         values = categories.get(at % card.features)
-        if not _is(partial(_numbers, table, categories={} if values is None else {0: values}, features=1), [cell]):
+        if not _is(_reader(table, card, at % card.features), [cell]):
             return _wrong_cell(table, number, column, card, shown(cell), values)
     raise AssertionError("all cells are numbers")
 

@@ -5,7 +5,7 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -17,6 +17,7 @@ from service.artifact.card import ModelCard
 from service.artifact.categories import categories_of, expected_index, wrong_indices
 from service.artifact.missing import absent, refused
 from service.artifact.tensors import SEQUENCE, Array
+from service.artifact.tokens import are_plain, expected_token, wrong_tokens
 from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of, shown
 
@@ -35,6 +36,8 @@ DATATYPES: Final[Mapping[str, np.dtype[Any]]] = {
     "FP64": np.dtype("<f8"),
 }
 DATATYPE: Final = "FP32"
+#: The protocol's datatype of words, which models with a vocabulary take.
+WORDS: Final = "BYTES"
 #: Most axes of a shape that is read.
 MOST_AXES: Final = 32
 
@@ -51,11 +54,13 @@ class RequestInput(BaseModel):
     shape: Annotated[list[StrictInt], FailFast()] = Field(
         max_length=MOST_AXES,
         description="`[n, timesteps, features]`; fewer timesteps than the model has if its card says "
-        "`variable_length`.",
+        "`variable_length`; `[n, timesteps]` for tokens.",
         examples=[[1, 20, 2]],
     )
     datatype: str = Field(
-        description=f"`{DATATYPE}`, or another that is converted: {', '.join(DATATYPES)}.", examples=[DATATYPE]
+        description=f"`{DATATYPE}`, or another that is converted: {', '.join(DATATYPES)}. `{WORDS}` for words, if the "
+        "model's card has a vocabulary.",
+        examples=[DATATYPE],
     )
     parameters: Parameters | None = Field(
         None, description="`binary_data_size`: bytes of it after the JSON.", examples=[{}]
@@ -85,6 +90,14 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
     """
     if tensor.name != SEQUENCE:
         raise InvalidInput(f"inputs[0].name: expected {SEQUENCE!r}, got {tensor.name[:80]!r}")
+    if card.tokens is not None:
+        if len(tensor.shape) == 2 and are_plain(card):
+            tensor = tensor.model_copy(update={"shape": [*tensor.shape, 1]})
+        if tensor.datatype == WORDS and card.tokens.vocabulary is not None:
+            return _from_words(tensor, binary, card, limit)
+        # Tensors of other datatypes are of numbers.
+        tokens = card.tokens.model_copy(update={"vocabulary": None})
+        card = card.model_copy(update={"tokens": tokens})
     dtype = DATATYPES.get(tensor.datatype)
     if dtype is None:
         raise InvalidInput(
@@ -98,8 +111,7 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
     _check_byte_order(parameters)
     size = parameters.get("binary_data_size")
     if size is None:
-        if binary:
-            raise InvalidInput(f"{SEQUENCE}: expected no bytes after the JSON, got {len(binary)}")
+        _refuse_bytes(binary)
         # Tensors are of numbers: `_as_float32` checks the indices of categories.
         of_numbers = card.model_copy(update={"categories": {}}) if card.categories else card
         numbers = _from_json(tensor, dtype, of_numbers, limit)
@@ -110,6 +122,54 @@ def decode_tensor(tensor: RequestInput, binary: bytes, card: ModelCard, limit: i
         numbers = _from_bytes(tensor, dtype, binary, size)
         missing = "NaN"
     return padded(_as_float32(numbers, card, missing), card.timesteps).array
+
+
+def _refuse_bytes(binary: bytes) -> None:
+    if binary:
+        raise InvalidInput(f"{SEQUENCE}: expected no bytes after the JSON, got {len(binary)}")
+
+
+def _from_words(tensor: RequestInput, binary: bytes, card: ModelCard, limit: int) -> Array:
+    """Return the sequences of a tensor of words: in JSON, or each as its length in four bytes and its UTF-8."""
+    _check_shape(tensor.shape, card, limit)
+    count, data = math.prod(tensor.shape), tensor.data
+    if (tensor.parameters or {}).get("binary_data_size") is not None:
+        data = list(_words_in(binary, count))
+    else:
+        _refuse_bytes(binary)
+    if not isinstance(data, list) or not data:
+        raise InvalidInput(f"{SEQUENCE}.data: expected a list of words, got {kind_of(data) if data else 'none'}")
+    if not isinstance(data[0], list):
+        if len(data) != count:
+            raise InvalidInput(f"{SEQUENCE}.data: expected {count} words for shape {tensor.shape}, got {len(data)}")
+        data = np.array(data, dtype=object).reshape(tensor.shape).tolist()
+    elif len(data) != tensor.shape[0]:
+        raise InvalidInput(f"{SEQUENCE}.data: expected {tensor.shape[0]} sequences, as in its shape, got {len(data)}")
+    sequences = decode_sequences(data, card, limit, SEQUENCE + "[{}]")
+    if any(length != tensor.shape[1] for length in map(len, data)):
+        raise InvalidInput(f"{SEQUENCE}.data: expected sequences of {tensor.shape[1]} timesteps, as in its shape")
+    return sequences.array
+
+
+def _words_in(binary: bytes, count: int) -> Iterator[str]:
+    """Yield the words of a binary tensor.
+
+    Raises:
+        InvalidInput: the bytes are no tensor of so many words.
+    """
+    at = 0
+    for index in range(count):
+        size = int.from_bytes(binary[at : at + 4], "little")
+        word = binary[at + 4 : at + 4 + size]
+        if len(binary) < at + 4 + size or (index == count - 1 and len(binary) > at + 4 + size):
+            raise InvalidInput(
+                f"{SEQUENCE}: expected the bytes of {count} words after the JSON, got {len(binary)} bytes"
+            )
+        at += 4 + size
+        try:
+            yield word.decode()
+        except UnicodeDecodeError as error:
+            raise InvalidInput(f"{SEQUENCE}: expected words in UTF-8, got {word[:40]!r}") from error
 
 
 def _check_shape(shape: list[int], card: ModelCard, limit: int) -> None:
@@ -194,6 +254,8 @@ def _as_float32(numbers: Any, card: ModelCard, missing: str) -> Array:
     if card.categories and (wrong := wrong_indices(array, card)).any():
         feature = int(np.argwhere(wrong)[0][2])
         _refuse(wrong, numbers, expected_index(categories_of(card)[feature]))
+    if card.tokens is not None:
+        _refuse(wrong_tokens(array, card.tokens), numbers, expected_token(card.tokens))
     if not np.isfinite(array).all():
         _refuse(refused(array, card), numbers, f"a finite FP32{_or_missing(card, missing)}")
         empty = absent(array).all(axis=1)

@@ -2,13 +2,16 @@
 
 import { Problem, address, ask } from "./api.js";
 import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
-import { byId, count, counted, html, number, percent } from "./dom.js";
+import { byId, count, counted, html, number, percent, scrollable, shortened, table } from "./dom.js";
 import { timestepName } from "./figure.js";
 import { random, read, write } from "./input.js";
 import { hasKey } from "./key.js";
+import { Parts, mean } from "./parts.js";
 
 /** The most classes listed at once. Of more classes, the likeliest come first. */
 const MOST_CLASSES = 10;
+/** The most characters of a prediction in short. */
+const LONGEST_SUMMARY = 80;
 /** The most characters and lines of a curl command that are shown. */
 const LONG_LINE = 400;
 const MOST_LINES = 6;
@@ -21,7 +24,14 @@ export class Ask {
     this.onAnswer = onAnswer;
     this.plot = sequencePlot(byId("sequence-plot"));
     this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index));
+    this.stepMap = new HeatMap(byId("step-map"), (step) => this.#drawStep(step), {
+      noun: "step",
+      name: "Output steps",
+      id: "step",
+      first: 0,
+    });
     this.text = byId("text");
+    this.parts = new Parts(byId("parts"), () => !byId("result").hidden && this.#ask());
     const clicks = {
       example: () => this.#fill((examples) => [examples[this.next++ % examples.length]]),
       several: () => this.#fill((examples) => examples),
@@ -54,6 +64,7 @@ export class Ask {
     this.request?.abort();
     this.#clearProblem();
     this.#hideResult();
+    this.parts.use(card);
     const box = byId("importance");
     box.disabled = !card.baseline;
     box.checked &&= Boolean(card.baseline);
@@ -141,7 +152,7 @@ export class Ask {
   /** Return the typed text as a request; show what is wrong with its columns. */
   #read(text) {
     try {
-      return read(text, byId("importance").checked, this.card);
+      return read(text, { ...(byId("importance").checked && { importance: true }), ...this.parts.asked() }, this.card);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, error.detail);
@@ -199,9 +210,10 @@ export class Ask {
     byId("mark").style.transform = `translate(${-this.text.scrollLeft}px, ${-this.text.scrollTop}px)`;
   }
 
-  #show(typed, answer) {
+  #show(typed, given) {
+    const answer = this.parts.steps ? { ...given, predictions: given.predictions.map((one) => this.#withSteps(one)) } : given;
     this.answer = answer;
-    this.sequences = typed.sequences;
+    this.sequences = typed.sequences.map((sequence) => sequence.map(asStep));
     this.note = typed.note ?? "";
     this.hidden = new Set();
     const many = answer.predictions.length > 1;
@@ -213,11 +225,22 @@ export class Ask {
       byId("many").hidden = !drawn;
       if (drawn) this.#showMany(answer.predictions);
     }
-    const features = this.card.feature_labels;
+    const features = this.#isOfWords() ? [] : this.card.feature_labels;
     byId("apart").checked = features.length > 1 && differInSize(this.sequences[0], features);
     byId("apart-label").hidden = features.length < 2;
     this.#makeLegend(features);
     this.#draw(0);
+  }
+
+  /** Return a prediction with the attention of each of its steps, and their mean. */
+  #withSteps(prediction) {
+    if (!Array.isArray(prediction.attention?.[0])) return prediction; // the typed body asks for something else
+    return { ...prediction, attention: mean(prediction.attention), steps: this.parts.bySteps(prediction.attention) };
+  }
+
+  /** Whether each timestep is one token, which is written below its bar rather than drawn as a line. */
+  #isOfWords() {
+    return this.card.tokens && this.card.features === 1;
   }
 
   #showMany(predictions) {
@@ -274,20 +297,59 @@ export class Ask {
     byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
+    byId("key-part").textContent = this.parts.text();
+    this.step = null;
+    this.#showSteps(prediction);
     this.#redraw();
   }
 
+  #drawStep(step) {
+    this.step = step;
+    this.#redraw();
+  }
+
+  /** Draw the attention of each output step. */
+  #showSteps({ steps, ...prediction }) {
+    byId("steps").hidden = !steps;
+    if (!steps) return;
+    this.stepMap.update({
+      labels: this.#words() ?? this.card.timestep_labels,
+      attention: steps,
+      texts: steps.map((_, step) => inShort(atStep(prediction, step), this.card.target)),
+      title: `Attention of ${counted(steps.length, "output step")}`,
+      text: "One row per output step, one column per timestep. Darker means more attention.",
+    });
+    byId("step-highest").textContent = number(this.stepMap.highest);
+  }
+
+  /** Return the words of the sequence that is drawn, or its tokens; null for other values. */
+  #words() {
+    if (!this.#isOfWords()) return null;
+    const { tokens } = this.answer.predictions[this.index];
+    return (tokens ?? this.sequences[this.index].map(([token]) => token)).map((word) => String(word ?? "–"));
+  }
+
+  /** Draw the sequence with the attention of the selected output step, or with that of all. */
   #redraw() {
     const { timestep_labels: labels, feature_labels: features } = this.card;
-    const { attention, importance } = this.answer.predictions[this.index];
+    const { attention: all, steps, importance } = this.answer.predictions[this.index];
+    const attention = this.step === null ? all : steps[this.step];
+    const words = this.#words();
     const weights = isFlat(attention) ? attention : null;
+    const drawn = [
+      ...(words ? [] : ["one line per feature"]),
+      ...(weights ? [`the bars${words ? "" : " behind them"} show the attention on each timestep`] : []),
+    ].join("; ");
+    byId("sequence-name").textContent = weights ? "The sequence and its attention." : "The sequence.";
+    byId("key-lines").textContent = drawn && `${drawn[0].toUpperCase()}${drawn.slice(1)}.`;
     const highest = weights ? weights.indexOf(Math.max(...weights)) : 0;
     byId("key-effect").hidden = !importance;
     this.plot.update({
-      title: `Sequence ${this.index + 1}, and the attention on its timesteps`,
+      title: `Sequence ${this.index + 1}${weights ? ", and the attention on its timesteps" : ""}`,
       text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${timestepName(labels[highest])}.` : "",
       labels,
-      features,
+      words,
+      features: words ? [] : features,
       sequence: this.sequences[this.index],
       attention: weights,
       importance: importance ?? null,
@@ -311,6 +373,9 @@ export class Ask {
   }
 }
 
+/** A timestep as a list or an object: a token may be posted by itself. */
+const asStep = (step) => (typeof step === "object" && step !== null ? step : [step]);
+
 /** Whether attention has one weight per timestep. A request body can ask for full attention, or for none. */
 const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] === "number";
 
@@ -327,10 +392,23 @@ function probabilities({ prediction }, { task, classes }) {
 
 /** Return a prediction in short: the numbers and "", or the class and its probability. */
 function inShort(prediction, target) {
+  if (target.steps && isOfSteps(prediction)) {
+    const each = prediction.prediction.map((_, step) => inShort(atStep(prediction, step), target)[0]);
+    return [shortened(each.join(", "), LONGEST_SUMMARY), ""];
+  }
   if (target.task === "regression") return [[prediction.prediction].flat().map(number).join(", "), ""];
   if (target.task === "multilabel") return [labelled(prediction), ""];
   const [, probability] = probabilities(prediction, target).find(([name]) => name === prediction.label);
   return [prediction.label, chance(probability)];
+}
+
+/** Whether a prediction is that of all output steps. */
+const isOfSteps = ({ prediction }) => Array.isArray(prediction[0]);
+
+/** The prediction at one output step. */
+function atStep({ prediction, label }, step) {
+  const [first, ...others] = prediction[step];
+  return { prediction: others.length ? prediction[step] : first, label: label?.[step] };
 }
 
 /** The label, or the labels of several at once. */
@@ -341,6 +419,11 @@ const chance = (probability) => probability.toFixed(4);
 
 /** Return a prediction in full: the numbers, or the class and the probabilities of all classes. */
 function predicted(prediction, target) {
+  if (target.steps) {
+    const rows = prediction.prediction.map((_, step) => [count(step), ...inShort(atStep(prediction, step), target).filter(Boolean)]);
+    const head = ["step", ...(target.task === "regression" ? [(target.names ?? ["number"]).join(", ")] : ["label", "probability"])];
+    return [scrollable("Output steps", table(target.task === "multilabel" ? head.slice(0, 2) : head, rows))];
+  }
   if (target.task === "regression") {
     const pairs = numbers(prediction.prediction, target);
     return [html("dl", { class: "outcome" }, ...pairs.flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, number(value))]))];
@@ -372,7 +455,7 @@ function bars(pairs, label) {
 }
 
 function correlation({ importance, rank_correlation: ranks }) {
-  if (!importance) return "";
+  if (!importance || ranks === undefined) return "";
   if (ranks === null || ranks === undefined) return "Attention or importance is the same at all timesteps of this sequence.";
   return `Attention and importance rank the timesteps of this sequence with a correlation of ${number(Number(ranks.toFixed(2)))}.`;
 }

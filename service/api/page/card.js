@@ -7,6 +7,9 @@ import { timestepName } from "./figure.js";
 /** The most classes or features that the card lists; its details list all. */
 const MOST_NAMES = 8;
 
+/** The names of the formats of imported models. */
+const FORMATS = { keras: "Keras", savedmodel: "SavedModel", onnx: "ONNX" };
+
 /** "timesteps 10 and 11" */
 function spoken(labels) {
   const all = labels.map(String);
@@ -25,6 +28,12 @@ function predicts({ task, classes, names }) {
   if (task === "regression") return names?.length ? `${counted(names.length, "number")}: ${some(names)}` : "numbers";
   if (task === "multilabel") return `any of ${count(classes.length)} classes: ${some(classes)}`;
   return `one of ${count(classes.length)} classes: ${some(classes)}`;
+}
+
+/** The tokens of a model in words. */
+function tokens({ least, most, vocabulary }) {
+  const words = vocabulary ? `, or one of ${counted(Object.keys(vocabulary).length, "word")}` : "";
+  return `integers from ${least} to ${most}${words}`;
 }
 
 /** Return the elements of a definition list. */
@@ -49,6 +58,7 @@ function written(value) {
 /** Show the card of a model. */
 export function showCard(card) {
   const shape = `${card.variable_length ? "up to " : ""}${counted(card.timesteps, "timestep")} × ${counted(card.features, "feature")}`;
+  const values = card.tokens ? ` of ${tokens(card.tokens)}` : card.missing_values ? "; values may be missing" : "";
   const created = new Date(card.created);
   byId("model-name").textContent = `${card.name}, version ${card.version}`;
   const fit = card.training;
@@ -56,34 +66,40 @@ export function showCard(card) {
   byId("card").replaceChildren(
     ...list([
       ["Predicts", predicts(card.target)],
-      ["A sequence", card.missing_values ? `${shape}; values may be missing` : shape],
+      ["A sequence", shape + values],
       ["Features", some(card.feature_labels)],
       ["Architecture", card.architecture.replaceAll("_", " ")],
       [folds ? `Metrics of ${folds} folds` : "Held-out metrics", ...metrics(card.metrics)],
       ...(card.judgement ? [["Judgement", sentence(card.judgement.verdict)]] : []),
       ...(card.hints.length ? [["Hints", ...card.hints.map(sentence)]] : []),
-      ["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`],
-      ...(fit.continued_from ? [["Continued from", fit.continued_from]] : []),
+      ...(fit ? [["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`]] : []),
+      ...(fit?.continued_from ? [["Continued from", fit.continued_from]] : []),
+      ...(card.origin ? [["Imported from", `${card.origin.file} (${FORMATS[card.origin.format]})`]] : []),
       ["Created", html("time", { datetime: card.created }, created.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }))],
       ["Engine", card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],
     ]),
   );
-  const epochs = fit.epochs ? [["Epochs", `${count(fit.epochs)}; the best was ${count(fit.best_epoch ?? fit.epochs)}`]] : [];
+  const epochs = fit?.epochs ? [["Epochs", `${count(fit.epochs)}; the best was ${count(fit.best_epoch ?? fit.epochs)}`]] : [];
   const all = [
     ["All features", card.feature_labels],
     [card.target.classes ? "All classes" : "All numbers", card.target.classes ?? card.target.names ?? []],
   ].filter(([, names]) => names.length > MOST_NAMES);
+  byId("card-more-name").textContent = fit ? "How it was trained" : "More about it";
   byId("card-more").replaceChildren(
     html(
       "dl",
       { class: "facts" },
-      ...list([...epochs, ["Training time", `${number(fit.seconds)} s`], ...all.map(([term, names]) => [term, names.join(", ")])]),
+      ...list([
+        ...epochs,
+        ...(fit ? [["Training time", `${number(fit.seconds)} s`]] : []),
+        ...(card.origin ? [["SHA-256 of the file", card.origin.digest]] : []),
+        ...all.map(([term, names]) => [term, names.join(", ")]),
+      ]),
     ),
     ...judged(card.judgement),
-    html("h3", {}, "Training options"),
-    facts(fit.options),
+    ...(fit ? [html("h3", {}, "Training options"), facts(fit.options)] : []),
     html("h3", {}, "Libraries"),
-    facts(fit.libraries),
+    facts((fit ?? card.origin).libraries),
   );
   const rejected = card.rejected ?? [];
   byId("rejected").replaceChildren(
@@ -127,8 +143,11 @@ function metrics(record) {
 
 let plot;
 
-/** Draw the attention profile over held-out sequences, with importance. */
+/** Draw the attention profile, null for a model without attention, over held-out sequences, with importance. */
 export function showProfile(profile) {
+  byId("profile").hidden = !profile;
+  byId("no-attention").hidden = Boolean(profile);
+  if (!profile) return;
   plot ??= profilePlot(byId("profile-plot"), "attention profile");
   const { importance, timestep_labels: labels, peak, mean } = profile;
   const beside = importance && shares(importance) ? importance : null;

@@ -155,6 +155,7 @@ function effectsScale(effects, bottom) {
  * @property {string} title accessible name
  * @property {string} text accessible description
  * @property {string[]} labels
+ * @property {string[]|null} words the word of each timestep, written below its bar
  * @property {string[]} features
  * @property {(number|null)[][]} sequence
  * @property {number[]|null} attention
@@ -167,19 +168,21 @@ export function sequencePlot(host) {
     cursor: "Timesteps of the sequence",
     describe: ({ title, text }) => ({ title, text }),
     draw: drawSequence,
-    tooltip({ labels, features, sequence, attention, importance }, i) {
+    tooltip({ labels, words, features, sequence, attention, importance }, i) {
       const rows = features.map((feature, f) => {
         const value = sequence[i][f];
         return [feature, value === null || value === undefined ? "missing" : number(value), `${look(f).kind} stroke`];
       });
       if (importance) rows.unshift(["importance", number(importance[i]), "importance"]);
       if (attention) rows.unshift(["attention", number(attention[i]), "attention"]);
-      return { heading: timestepName(labels[i]), rows };
+      return { heading: timestepName(labels[i]) + (words ? `: ${words[i]}` : ""), rows };
     },
-    table({ labels, features, sequence, attention, importance }) {
-      const head = ["timestep", ...(attention ? ["attention"] : []), ...(importance ? ["importance"] : []), ...features];
+    table({ labels, words, features, sequence, attention, importance }) {
+      const word = words ? ["token"] : [];
+      const head = ["timestep", ...word, ...(attention ? ["attention"] : []), ...(importance ? ["importance"] : []), ...features];
       const rows = sequence.map((step, i) => [
         labels[i],
+        ...(words ? [words[i]] : []),
         ...(attention ? [number(attention[i])] : []),
         ...(importance ? [number(importance[i])] : []),
         ...features.map((_, f) => number(step[f])),
@@ -207,13 +210,12 @@ export function differInSize(sequence, features) {
 }
 
 /** @param {Plot} plot @param {Sequence} data */
-function drawSequence(plot, { labels, features, sequence, attention, importance, hidden, apart }) {
+function drawSequence(plot, { labels, words, features, sequence, attention, importance, hidden, apart }) {
   const [top, main, strip] = [34, 240, importance ? STRIP : 0];
   const bottom = top + main;
-  plot.resize(bottom + strip + 40);
   const shown = features.map((_, f) => f).filter((f) => !hidden.has(f));
   const y = valueScale(apart ? [0, 1] : range(sequence, shown), bottom, top);
-  const values = apart ? [] : ticks(y.low, y.high, 6);
+  const values = apart || words ? [] : ticks(y.low, y.high, 6);
   const most = (list) => list.reduce((a, b) => Math.max(a, b), 0) || 1;
   const weights = valueScale([0, attention ? most(attention) * 1.02 : 1], bottom, top);
   const weightValues = attention ? ticks(0, weights.high, 4) : [];
@@ -222,11 +224,12 @@ function drawSequence(plot, { labels, features, sequence, attention, importance,
   const x = slotScale(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
 
   drawBars(plot.layer("attention"), attention ?? [], { x, y: weights, width: x.slot < THIN ? 1 : 0.78 });
-  drawValueAxis(plot, { y, values, x, name: apart ? "values, each feature on its own scale" : "value" });
+  const name = words ? "" : apart ? "values, each feature on its own scale" : "value";
+  drawValueAxis(plot, { y, values, x, name });
   drawValueAxis(plot, { y: weights, values: weightValues, x, name: attention ? "attention" : "", layer: "axis-right" });
   drawValueAxis(plot, { y: effects, values: effects.values, x, name: importance ? "importance" : "", layer: "axis-strip" });
   drawBars(plot.layer("importance"), importance ?? [], { x, y: effects, width: x.slot < THIN ? 1 : 0.78 });
-  drawTimestepAxis(plot, x, bottom + strip, labels);
+  plot.resize(bottom + strip + 40 + drawTimestepAxis(plot, x, bottom + strip, words ?? labels, { all: Boolean(words) }));
 
   const scales = features.map((_, f) => (apart ? valueScale(range(sequence, [f]), bottom, top) : y));
   const points = (f) => sequence.map((step, i) => [x(i), step[f], i]).filter(([, value]) => typeof value === "number");
@@ -264,15 +267,21 @@ export function sample(feature) {
  * arrow keys and Enter, select a row.
  */
 export class HeatMap {
-  /** @param {Element} host @param {(index: number) => void} onSelect */
-  constructor(host, onSelect) {
+  /**
+   * @param {Element} host
+   * @param {(index: number) => void} onSelect
+   * @param {{noun?: string, name?: string, id?: string, first?: number}} [rows] what a row is, the name of all, the
+   *   start of their ids, and the number of the first
+   */
+  constructor(host, onSelect, { noun = "sequence", name = "Sequences answered", id = "row", first = 1 } = {}) {
     this.onSelect = onSelect;
+    this.rows = { noun, id, first };
     this.svg = svg("svg", { role: "img" }, svg("title"), svg("desc"));
     this.list = html("div", {
       class: "rows",
       role: "listbox",
       tabindex: 0,
-      "aria-label": "Sequences answered",
+      "aria-label": name,
       keydown: (event) => this.#key(event),
       pointermove: (event) => this.#point(event),
       pointerleave: () => (this.tooltip.hidden = true),
@@ -308,12 +317,12 @@ export class HeatMap {
           "div",
           {
             role: "option",
-            id: `row-${i}`,
+            id: `${this.rows.id}-${i}`,
             "aria-selected": "false",
-            "aria-label": `Sequence ${i + 1}: ${text}, ${where}`,
+            "aria-label": `${this.#named(i)}: ${text}, ${where}`.replace(/^./, (letter) => letter.toUpperCase()),
             click: () => this.#select(i),
           },
-          html("span", { class: "ordinal" }, count(i + 1)),
+          html("span", { class: "ordinal" }, count(i + this.rows.first)),
           html(
             "span",
             { class: "predicted", title: text },
@@ -375,6 +384,11 @@ export class HeatMap {
     return canvas.toDataURL();
   }
 
+  /** "sequence 3" */
+  #named(index) {
+    return `${this.rows.noun} ${count(index + this.rows.first)}`;
+  }
+
   #key(event) {
     const moves = { ArrowUp: this.active - 1, ArrowDown: this.active + 1, Home: 0, End: this.count - 1 };
     if (event.key === "Enter" || event.key === " ") this.#select(this.active);
@@ -406,7 +420,7 @@ export class HeatMap {
     this.tooltip.hidden = weight === undefined;
     if (weight === undefined) return;
     this.tooltip.replaceChildren(
-      html("strong", {}, `sequence ${count(i + 1)}, ${timestepName(this.data.labels[t])}`),
+      html("strong", {}, `${this.#named(i)}, ${timestepName(this.data.labels[t])}`),
       html("span", { class: "value" }, html("span", { class: "key attention" }), html("span", {}, "attention"), html("b", {}, number(weight))),
     );
     const left = Math.min(event.clientX - box.left + 14, this.width - this.tooltip.offsetWidth);

@@ -4,6 +4,8 @@ import { html, join, number, scientific, scrollable, set, shortened, svg, table 
 
 /** Width of a character of the axis font, in pixels, rounded up. */
 const CHARACTER = 6.4;
+/** Distance between two lines of text, in pixels. */
+const LINE = 14;
 /** The most characters of a label on an axis; tooltips and tables show all. */
 const LONGEST_LABEL = 14;
 /** Width of the widest bar, in pixels. */
@@ -252,30 +254,35 @@ function roundStep(least) {
 }
 
 /**
- * Draw the horizontal axis, with as many labels as fit.
+ * Draw the horizontal axis, with as many labels as fit; return the height that slanted labels need in addition.
  * @param {Plot} plot
  * @param {Scale} x
  * @param {number} bottom
  * @param {string[]} labels
+ * @param {{all?: boolean}} [how] `all` slants labels that would not fit side by side
  */
-export function drawTimestepAxis(plot, x, bottom, labels) {
+export function drawTimestepAxis(plot, x, bottom, labels, { all = false } = {}) {
   const layer = plot.layer("axis-below");
   layer.classList.add("axis");
   const texts = labels.slice(0, x.count).map((label) => shortened(label, LONGEST_LABEL));
   const widest = CHARACTER * texts.reduce((most, text) => Math.max(most, text.length), 1) + 8;
-  const every = roundStep(widest / x.slot);
+  const slanted = all && widest > x.slot;
+  const below = slanted ? Math.ceil((widest + 8) * Math.SQRT1_2) : 0;
+  const every = roundStep((slanted ? LINE : widest) / x.slot);
   const shown = texts.map((text, i) => [text, i]).filter(([, i]) => i % every === 0);
   const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
   join(part("base"), "line", [bottom], () => ({ x1: x.left, x2: x.right, y1: bottom, y2: bottom }));
   join(part("ticks"), "line", shown, ([, i]) => ({ x1: x(i), x2: x(i), y1: bottom, y2: bottom + 4 }));
   join(part("numbers"), "text", shown, ([text, i]) => ({
+    transform: slanted ? `rotate(-45 ${x(i) + 4} ${bottom + 14})` : null,
     // The first and the last label stay inside the picture.
-    x: Math.min(Math.max(x(i), (text.length * CHARACTER) / 2), plot.width - (text.length * CHARACTER) / 2),
-    y: bottom + 17,
-    "text-anchor": "middle",
+    x: slanted ? x(i) + 4 : Math.min(Math.max(x(i), (text.length * CHARACTER) / 2), plot.width - (text.length * CHARACTER) / 2),
+    y: bottom + (slanted ? 14 : 17),
+    "text-anchor": slanted ? "end" : "middle",
     text,
   }));
-  join(part("name"), "text", ["timestep"], (text) => ({ x: x.right, y: bottom + 34, "text-anchor": "end", text }));
+  join(part("name"), "text", ["timestep"], (text) => ({ x: x.right, y: bottom + 34 + below, "text-anchor": "end", text }));
+  return below;
 }
 
 /**

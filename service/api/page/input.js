@@ -26,17 +26,28 @@ const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
 /**
  * Read text as a request body. The service validates it, except for the columns of a table.
  * @param {string} text JSON or CSV
- * @param {boolean} importance whether to request importance
+ * @param {object} options fields of the request beside the sequences
  * @param {object} card the model card, whose labels are the names of columns
  * @returns {Typed}
  * @throws {Problem} a table has wrong columns; its detail is their place in the text
  */
-export function read(text, importance, card) {
-  const asked = importance ? '"importance":true,' : "";
+export function read(text, options, card) {
+  const asked = Object.entries(options).map(([name, value]) => `"${name}":${JSON.stringify(value)},`).join("");
   const start = text.trimStart()[0];
   if (start === "{") return readJson(text, text.indexOf("{") + 1, asked);
-  if (start === "[") return readJson(text, 0, `{${asked}"${SEQUENCES.test(text) ? "sequences" : "sequence"}":`, "}");
+  if (start === "[") return readJson(text, 0, `{${asked}"${areMany(text, card) ? "sequences" : "sequence"}":`, "}");
   return readCsv(text, `{${asked}`, card);
+}
+
+/** Whether JSON is a list of sequences, rather than one. A timestep of one token may be the token itself. */
+function areMany(text, { tokens, features }) {
+  if (SEQUENCES.test(text) || !tokens || features > 1) return SEQUENCES.test(text);
+  try {
+    const lists = JSON.parse(text);
+    return lists.every(Array.isArray) && lists.some((list) => list.length !== 1);
+  } catch {
+    return false;
+  }
 }
 
 /** Send JSON unchanged but for a text inserted at an offset, so that positions in the body map to the typed text. */
@@ -210,7 +221,7 @@ function rowsOf(text) {
 function sequencesOf(blocks, card) {
   const [head] = blocks[0];
   const names = head.cells.map((cell) => cell.text);
-  const header = names.every((name) => LETTER.test(name) && !NO_NAME.test(name));
+  const header = !card.tokens?.vocabulary && names.every((name) => LETTER.test(name) && !NO_NAME.test(name));
   const layout = layoutOf(names, card);
   const below = [blocks[0].slice(1), ...blocks.slice(1)].filter((block) => block.length > 0);
   if (layout.named || (header && card.feature_labels.some((label, f) => label !== String(f)))) {
@@ -222,7 +233,8 @@ function sequencesOf(blocks, card) {
 }
 
 /** Return the layout whose columns fit best, as the service chooses it. A row of numbers names none. */
-function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, static_labels: fixed, table, training: { options } }) {
+function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, static_labels: fixed, table, training }) {
+  const options = training?.options ?? {};
   const there = new Set(names);
   // A wide table has one column for a feature that does not change with time.
   const wide = (named) => ({
@@ -334,18 +346,19 @@ function asJson({ text }) {
 /** Return sequences as readable text: a single sequence with one line per timestep, several with one line each. */
 export function write(sequences) {
   const one = (sequence, between) => `[${sequence.map((step) => JSON.stringify(step)).join(between)}]`;
-  if (sequences.length === 1) return one(sequences[0], ",\n ");
+  if (sequences.length === 1) return one(sequences[0], Array.isArray(sequences[0][0]) ? ",\n " : ", ");
   return `[${sequences.map((sequence) => one(sequence, ",")).join(",\n ")}]`;
 }
 
 /**
  * Return a random sequence: normal, with the mean and standard deviation of the examples at each timestep. Categories
- * have values of the examples, and features that do not change with time those of one example.
+ * have values of the examples, tokens are any of the examples, and features that do not change with time those of one example.
  * @param {(number|null)[][][]} examples
  * @param {object} card the model card
  */
-export function random(examples, { feature_labels: features, categories, static_labels: fixed }) {
+export function random(examples, { feature_labels: features, categories, static_labels: fixed, tokens }) {
   const any = (values) => values[Math.floor(Math.random() * values.length)] ?? null;
+  if (tokens) return any(examples).map(() => any(any(examples)));
   const [first] = any(examples);
   const longest = examples.reduce((a, b) => (b.length > a.length ? b : a));
   return longest.map((step, t) =>

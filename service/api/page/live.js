@@ -18,13 +18,14 @@ export class Live {
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#stop() : this.#start()));
   }
 
-  /** Show a profile, and poll for later ones. */
+  /** Show a profile, and poll for later ones; null for a model without attention. */
   follow(profile, selection) {
-    this.selection = selection;
+    this.selection = profile && selection;
     this.profile = profile;
+    byId("live").hidden = !profile;
     this.#show();
     this.#stop();
-    if (!document.hidden) this.timer = setTimeout(() => this.#poll(), PAUSE);
+    if (profile && !document.hidden) this.timer = setTimeout(() => this.#poll(), PAUSE);
   }
 
   /** Poll now. */

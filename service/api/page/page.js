@@ -34,7 +34,8 @@ async function load() {
     ({ models } = await ask(address("models")));
     const selection = selected();
     fillSelects(selection);
-    const [card, profile] = await Promise.all([ask(address("model", selection)), ask(address("attention", selection))]);
+    const card = await ask(address("model", selection));
+    const profile = card.attention && (await ask(address("attention", selection)));
     if (id !== loads) return; // a later load has started
     shown = { version: card.version, chosen: selection.version };
     document.title = `${card.name} · Attention service`;

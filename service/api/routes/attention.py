@@ -14,6 +14,8 @@ from service.api.request_body import JSON
 from service.api.security_headers import CHART_POLICY
 from service.api.selection import Accepted, SelectedModel, only
 from service.artifact.card import Agreement, AttentionProfile, Importance
+from service.serving.dataplane import NO_ATTENTION
+from service.serving.live_profile import LiveProfile
 from service.serving.model import Model
 from service.serving.tally import Totals, Window
 
@@ -136,7 +138,10 @@ async def attention(
     ] = "training",
     window: Annotated[Window, Query(description="Window of time of a live chart.")] = "start",
 ) -> AttentionAnswer | Response:
-    """Answers the attention profiles as JSON, or a bar chart as SVG or PNG, by the `Accept` header."""
+    """Answers the attention profiles as JSON, or a bar chart as SVG or PNG, by the `Accept` header.
+
+    A model without attention has neither of both, except the charts of importance and of confusion.
+    """
     media_types = [*CHARTS, JSON]
     try:
         chosen = mimeparse.best_match(media_types, accept)
@@ -148,20 +153,33 @@ async def attention(
         content = await _chart(model, chart, window, suffix)
         return Response(content, media_type=chosen, headers={"Vary": "Accept", "Content-Security-Policy": CHART_POLICY})
     response.headers["Vary"] = "Accept"
-    card, totals = model.card, await model.live_profile.totals()
+    card, (profile, live_profile) = model.card, _profiles(model)
+    totals = await live_profile.totals()
     return AttentionAnswer(
-        **dict(card.attention),
+        **dict(profile),
         model=card.name,
         version=model.version,
         timestep_labels=card.timestep_labels,
         importance=card.importance,
         agreement=card.agreement,
-        live={window: LiveAttention.of(one, card.attention) for window, one in totals.items()},
+        live={window: LiveAttention.of(one, profile) for window, one in totals.items()},
     )
+
+
+def _profiles(model: Model) -> tuple[AttentionProfile, LiveProfile]:
+    """Return the attention profiles of a model: over held-out data, and over the traffic.
+
+    Raises:
+        InvalidInput: the model has no attention.
+    """
+    if model.card.attention is None or model.live_profile is None:
+        raise errors.InvalidInput(f"{model.card.name} version {model.version}: {NO_ATTENTION}")
+    return model.card.attention, model.live_profile
 
 
 async def _chart(model: Model, chart: Chart, window: Window, suffix: str) -> bytes:
     if chart == "training":
+        _profiles(model)
         return model.charts[suffix]
     if chart == "confusion":
         if suffix not in model.confusions:
@@ -170,7 +188,8 @@ async def _chart(model: Model, chart: Chart, window: Window, suffix: str) -> byt
     if chart == "importance":
         title, series, axis = _importance_chart(model)
     else:
-        title, series, axis = _live_chart(model, window, (await model.live_profile.totals())[window])
+        profile, live_profile = _profiles(model)
+        title, series, axis = _live_chart(profile, window, (await live_profile.totals())[window])
     title = f"{model.card.name} version {model.version}: {title}"
     return await asyncio.to_thread(bar_chart, suffix, title, model.card.timestep_labels, series, axis)
 
@@ -188,9 +207,8 @@ def _importance_chart(model: Model) -> tuple[str, list[Series], str]:
     return title, [Series("importance", found.drop, IMPORTANCE_COLOUR, found.spread)], f"drop of {found.metric}"
 
 
-def _live_chart(model: Model, window: Window, totals: Totals) -> tuple[str, list[Series], str]:
+def _live_chart(profile: AttentionProfile, window: Window, totals: Totals) -> tuple[str, list[Series], str]:
     """Return title, series and axis of a chart of the traffic."""
-    profile = model.card.attention
     training = Series("training", profile.mean, TRAINING_COLOUR)
     if not totals.sequences:
         return f"no sequences {PERIODS[window]}", [training], "attention"

@@ -11,14 +11,14 @@ from pydantic import BaseModel, Field, StrictBool
 
 from service.api.codecs.instances import Instances
 from service.api.codecs.padding import Lengths
-from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
+from service.api.codecs.predictions import Prediction, encode_predictions, require_classes, texts_of
 from service.api.error_answers import INFERENCE_ERRORS, documented_in_protocol
 from service.api.inference import Encoder, JsonResponse, infer
 from service.api.openapi import takes
 from service.api.request_body import RequestBody
 from service.api.selection import model_in_path
 from service.artifact.card import Target
-from service.artifact.tensors import ATTENTION, PREDICTION
+from service.artifact.tensors import ATTENTION
 from service.serving.dataplane import Question
 from service.serving.model import Model
 from service.serving.repository import Repository
@@ -67,13 +67,24 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     fields, sequences = body.decode(ExplainBody, model.card, most)
     if fields.probabilities:
         require_classes(model.card.target)
-    question = Question(sequences.array, (PREDICTION, ATTENTION), fields.importance)
-    return question, partial(encode, model.card.target, sequences.lengths, probabilities=fields.probabilities)
+    question = Question(sequences.array, model.usual_outputs, fields.importance)
+    tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
+    return question, partial(
+        encode, model.card.target, sequences.lengths, probabilities=fields.probabilities, tokens=tokens
+    )
 
 
-def encode(target: Target, lengths: Lengths, outputs: Outputs, *, probabilities: bool) -> JsonResponse:
+def encode(
+    target: Target,
+    lengths: Lengths,
+    outputs: Outputs,
+    *,
+    probabilities: bool,
+    tokens: list[list[str | None]] | None,
+) -> JsonResponse:
     """Return the answer, from outputs `(n, …)`."""
-    explanations = encode_predictions(outputs, ATTENTION, target, lengths, probabilities=probabilities)
+    attention = ATTENTION if ATTENTION in outputs else None
+    explanations = encode_predictions(outputs, attention, target, lengths, probabilities=probabilities, tokens=tokens)
     return JsonResponse(b'{"explanations":[%b]}' % b",".join(explanations))
 
 

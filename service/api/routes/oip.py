@@ -1,6 +1,6 @@
 """`/v2`: the Open Inference Protocol, https://github.com/kserve/open-inference-protocol, and binary tensor data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final, Literal
 
@@ -28,7 +28,7 @@ from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
 
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
-#: The outputs that are answered by default, and those that a request may name.
+#: The outputs that are answered by default, and those that a request may name. Some models have no attention.
 OUTPUTS: Final = SIGNATURES["attention"]
 NAMED_OUTPUTS: Final = (*OUTPUTS, IMPORTANCE)
 #: Answers of fewer bytes are sent in one piece; copying them costs less than sending several pieces.
@@ -200,7 +200,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     else:
         fields = raw_request(model.card, len(binary))
     parameters = fields.parameters or NO_PARAMETERS
-    wanted = requested_outputs(fields, parameters)
+    wanted = requested_outputs(fields, parameters, model.outputs)
     tensor = fields.inputs[0]
     sequences = decode_tensor(tensor, binary, model.card, most)
     timeout = requested_timeout(parameters, model.limits.timeout) if parameters else None
@@ -263,24 +263,25 @@ def raw_request(card: ModelCard, size: int) -> InferRequest:
     return InferRequest(id=None, inputs=[tensor], parameters={"binary_data_output": True})
 
 
-def requested_outputs(body: InferRequest, parameters: Parameters) -> dict[str, bool]:
+def requested_outputs(body: InferRequest, parameters: Parameters, outputs: Sequence[str]) -> dict[str, bool]:
     """Return the outputs to answer, and whether as bytes.
 
     Args:
         body: the request.
         parameters: its parameters.
+        outputs: the outputs that are answered by default.
 
     Raises:
         InvalidInput: an output is unknown or repeated, or a parameter of it is not supported.
     """
     default = _flag(parameters, "binary_data_output", default=False)
     if not body.outputs:
-        return dict.fromkeys(OUTPUTS, default)
+        return dict.fromkeys(outputs, default)
     wanted: dict[str, bool] = {}
     for output in body.outputs:
-        if output.name not in NAMED_OUTPUTS or output.name in wanted:
+        if (output.name not in outputs and output.name != IMPORTANCE) or output.name in wanted:
             raise InvalidInput(
-                f"outputs: expected each of {', '.join(NAMED_OUTPUTS)} at most once, got {output.name[:80]!r}"
+                f"outputs: expected each of {', '.join((*outputs, IMPORTANCE))} at most once, got {output.name[:80]!r}"
             )
         for parameter in ("classification", "shared_memory_region"):
             if output.parameters and output.parameters.get(parameter) is not None:
@@ -449,7 +450,7 @@ async def model_metadata(request: Request) -> ModelMetadata:
 
 def output_names(model: Model) -> tuple[str, ...]:
     """Return the outputs that a model has."""
-    return NAMED_OUTPUTS if model.card.baseline else OUTPUTS
+    return (*model.outputs, IMPORTANCE) if model.card.baseline else model.outputs
 
 
 def shape(model: Model, name: str) -> list[int]:

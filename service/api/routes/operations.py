@@ -1,6 +1,8 @@
 """The native routes for operators: health, the models with their versions, and the model card."""
 
 import asyncio
+import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import orjson
@@ -14,6 +16,7 @@ from service.api.selection import SelectedModel, only
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.artifact.tensors import Array
+from service.artifact.tokens import are_plain
 from service.serving.dataplane import DataPlane
 from service.serving.repository import Repository
 from service.serving.versions import State, Status, Versions
@@ -94,8 +97,10 @@ class ModelAnswer(ModelCard):
 class ExampleAnswer(BaseModel):
     """Sequences that can be posted to the model as they are."""
 
-    sequences: list[list[list[float | None]]] = Field(
-        description="The sequences of its golden example, held out from training.", examples=[[[[0.1, -0.2]] * 4]]
+    sequences: list[list[list[float | None] | float | str | None]] = Field(
+        description="The sequences of its golden example, held out from training. Tokens are integers, or words if the "
+        "card has a vocabulary.",
+        examples=[[[[0.1, -0.2]] * 4]],
     )
 
 
@@ -162,7 +167,8 @@ async def model(model: SelectedModel, request: Request) -> ModelAnswer:
 @router.get("/model/example", name="get_example", summary="Sequences to try", response_model=ExampleAnswer, **SELECTED)
 async def example(model: SelectedModel) -> Response:
     """Answers some sequences that were held out from training, as `POST /predict` takes them."""
-    content = await asyncio.to_thread(dumps_sequences, model.golden.sequence, model.card)
+    dumps = dumps_sequences if model.card.tokens is None else dumps_tokens
+    content = await asyncio.to_thread(dumps, model.golden.sequence, model.card)
     return Response(b'{"sequences":%b}' % content, media_type=JSON)
 
 
@@ -170,9 +176,26 @@ def dumps_sequences(sequences: Array, card: ModelCard) -> bytes:
     """Encode sequences `(n, timesteps, features)` as JSON: missing values are null, absent ends are left out."""
     if not card.variable_length:
         return orjson.dumps(sequences, option=orjson.OPT_SERIALIZE_NUMPY)
-    ends = card.timesteps - absent(sequences)[:, ::-1].argmin(axis=1)
-    trimmed = [sequence[:end] for sequence, end in zip(sequences, ends.tolist(), strict=True)]
-    return orjson.dumps(trimmed, option=orjson.OPT_SERIALIZE_NUMPY)
+    return orjson.dumps(_trimmed(sequences), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def dumps_tokens(sequences: Array, card: ModelCard) -> bytes:
+    """Encode tokens `(n, timesteps, features)` as JSON: words where there are, and one feature without its list."""
+    vocabulary = (card.tokens and card.tokens.vocabulary) or {}
+    texts: Mapping[float, str] = {token: word for word, token in vocabulary.items()}
+
+    def posted(step: list[float]) -> Any:
+        values = [None if math.isnan(value) else texts.get(value, int(value)) for value in step]
+        return values[0] if are_plain(card) else values
+
+    kept = _trimmed(sequences) if card.variable_length else sequences
+    return orjson.dumps([[posted(step) for step in sequence.tolist()] for sequence in kept])
+
+
+def _trimmed(sequences: Array) -> list[Array]:
+    """Return sequences without the absent timesteps at their ends."""
+    ends = sequences.shape[1] - absent(sequences)[:, ::-1].argmin(axis=1)
+    return [sequence[:end] for sequence, end in zip(sequences, ends.tolist(), strict=True)]
 
 
 def _listed(versions: Versions | None) -> list[Version]:

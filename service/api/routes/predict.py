@@ -7,12 +7,14 @@ from typing import Annotated, Any, Final, Literal, Self
 import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, model_validator
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, field_validator, model_validator
 
 from service.api.answer_memory import ResponseInParts
 from service.api.codecs.array_writer import require_finite
 from service.api.codecs.padding import Lengths, PaddedSequences
-from service.api.codecs.predictions import Prediction, encode_predictions, require_classes
+from service.api.codecs.parts import units_of
+from service.api.codecs.predictions import Prediction, encode_predictions, require_classes, texts_of
 from service.api.codecs.sequences import SequenceFields, decode_sequences
 from service.api.codecs.tables import decode_csv_table
 from service.api.error_answers import INFERENCE_ERRORS, documented
@@ -22,8 +24,9 @@ from service.api.request_body import CSV, JSON, KnownFields, RequestBody, media_
 from service.api.selection import Selection, model_in_query
 from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, RANK_CORRELATION
-from service.errors import UnsupportedMediaType
-from service.serving.dataplane import Question
+from service.errors import InvalidInput, UnsupportedMediaType
+from service.problems import shown
+from service.serving.dataplane import NO_ATTENTION, Question
 from service.serving.model import Model
 from service.serving.request_queue import Outputs
 
@@ -34,11 +37,21 @@ OUTPUTS: Mapping[Detail, str | None] = {"mean": ATTENTION, "full": ATTENTION_VEC
 #: More numbers than these are encoded in parts of as many. Each part is made from several copies of its text.
 NUMBERS_OF_PART: Final = 32 * 2**10
 
+ATTENTION_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "enum": list(OUTPUTS)},
+        {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
+    ]
+}
 VALUE_SCHEMA = {"type": ["number", "string", "null"]}
 SEQUENCE_SCHEMA: dict[str, Any] = {
     "type": "array",
     "items": {
-        "anyOf": [{"type": "array", "items": VALUE_SCHEMA}, {"type": "object", "additionalProperties": VALUE_SCHEMA}]
+        "anyOf": [
+            {"type": "array", "items": VALUE_SCHEMA},
+            {"type": "object", "additionalProperties": VALUE_SCHEMA},
+            VALUE_SCHEMA,
+        ]
     },
 }
 EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
@@ -57,7 +70,8 @@ class PredictRequest(KnownFields, SequenceFields):
             "`feature_labels`, or an object with each of them by its name, in raw units. It has the `timesteps` of the "
             "model's card, or fewer if that says `variable_length`. A category is the name of a value in the card's "
             "`categories`, or its index; any other name means an unknown value. `null` is a missing value, if the card "
-            "says `missing_values`; a timestep without any value gets no attention.",
+            "says `missing_values`; a timestep without any value gets no attention. If the card has `tokens`, each "
+            "value is an integer or a word of the `vocabulary`, and a timestep of one token may be the token itself.",
             examples=[EXAMPLE_SEQUENCE],
         ),
     ] = None
@@ -66,10 +80,13 @@ class PredictRequest(KnownFields, SequenceFields):
         WithJsonSchema({"type": "array", "items": SEQUENCE_SCHEMA}),
         Field(description="Many sequences, instead of `sequence`.", examples=[[EXAMPLE_SEQUENCE]]),
     ] = None
-    attention: Detail = Field(
+    attention: Annotated[Any, WithJsonSchema(ATTENTION_SCHEMA)] = Field(
         "mean",
         description="`mean`: one weight per timestep, summing to 1. `full`: `attention_vec`, one distribution over the "
-        "timesteps per unit. `none`: predictions alone.",
+        "timesteps per unit. `none`: predictions alone. An object: the mean of a part of the units that the card's "
+        "`attention_from` describes, by the index of its `layer` and on each axis, such as "
+        '`{"layer": 1, "head": 2}`; all along an axis that is left out. '
+        "A model without attention answers none.",
         examples=["mean"],
     )
     importance: StrictBool = Field(
@@ -81,6 +98,18 @@ class PredictRequest(KnownFields, SequenceFields):
     probabilities: StrictBool = Field(
         default=False, description="Whether to answer the probability of each class by its name.", examples=[False]
     )
+
+    @field_validator("attention", mode="plain")
+    @classmethod
+    def _is_a_detail_or_a_part(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            for axis, index in value.items():
+                if type(index) is not int or index < 0:
+                    raise ValueError(f"expected an index of at least 0 as {axis[:80]!r}, got {shown(index)}")
+        elif not isinstance(value, str) or value not in OUTPUTS:
+            got = shown(value) if isinstance(value, str | int | float | None) else "a list"
+            raise ValueError(f"expected 'mean', 'full' or 'none', got {got}")
+        return value
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
@@ -134,20 +163,50 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     fields, sequences = body.decode(PredictRequest, model.card, most)
     if fields.probabilities:
         require_classes(model.card.target)
-    attention = OUTPUTS[fields.attention]
-    outputs = (PREDICTION, attention) if attention else (PREDICTION,)
+    detail = fields.attention if model.live_profile is not None else _detail_without_attention(fields)
+    units = units_of(detail, model.card.attention_from) if isinstance(detail, dict) else None
+    attention = OUTPUTS[detail] if units is None else ATTENTION
+    outputs = (PREDICTION, attention if units is None else ATTENTION_VEC) if attention else (PREDICTION,)
     question = Question(sequences.array, outputs, fields.importance)
-    return question, partial(encode, model, attention, sequences.lengths, probabilities=fields.probabilities)
+    tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
+    encoder = partial(encode, model, attention, sequences.lengths, probabilities=fields.probabilities, tokens=tokens)
+    return question, encoder if units is None else partial(encode_part, units, encoder)
 
 
 def decode_csv(body: RequestBody, model: Model, most: int) -> tuple[Question, Encoder]:
     """Turn CSV of at most `most` sequences into a question and the encoder of its answer."""
     sequences = decode_csv_table(b"".join(body.chunks), model.card, most)
-    return Question(sequences.array, (PREDICTION, ATTENTION)), partial(encode, model, ATTENTION, sequences.lengths)
+    tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
+    attention = ATTENTION if model.live_profile is not None else None
+    question = Question(sequences.array, model.usual_outputs)
+    return question, partial(encode, model, attention, sequences.lengths, tokens=tokens)
 
 
-def encode(
-    model: Model, attention: str | None, lengths: Lengths, outputs: Outputs, *, probabilities: bool = False
+def _detail_without_attention(fields: PredictRequest) -> Detail:
+    """Return `none`, which a model without attention answers for `mean`, too.
+
+    Raises:
+        InvalidInput: the request asks for more.
+    """
+    if fields.attention not in ("mean", "none"):
+        raise InvalidInput(f"attention: {NO_ATTENTION}")
+    return "none"
+
+
+def encode_part(units: NDArray[np.intp], encoder: Encoder, outputs: Outputs) -> Response:
+    """Return the answer whose attention is the mean of some units of `attention_vec`."""
+    others = {name: output for name, output in outputs.items() if name != ATTENTION_VEC}
+    return encoder({**others, ATTENTION: outputs[ATTENTION_VEC][:, :, units].mean(axis=2)})
+
+
+def encode(  # noqa: PLR0913 - `partial` gives all but the outputs
+    model: Model,
+    attention: str | None,
+    lengths: Lengths,
+    outputs: Outputs,
+    *,
+    probabilities: bool = False,
+    tokens: list[list[str | None]] | None = None,
 ) -> Response:
     """Return the answer, a large one in parts.
 
@@ -156,6 +215,7 @@ def encode(
         attention: the output to answer as attention; None for none.
         lengths: how many timesteps each sequence was posted with.
         probabilities: whether to answer the probability of each class.
+        tokens: the words of each sequence; None for none.
         outputs: `(n, …)` each.
 
     Raises:
@@ -165,7 +225,7 @@ def encode(
     count, numbers = len(outputs[PREDICTION]), sum([output.size for output in outputs.values()])
     rows = partial(encode_predictions, attention=attention, target=model.card.target, probabilities=probabilities)
     if numbers <= NUMBERS_OF_PART:
-        return JsonResponse(b"%b%b]}" % (head, b",".join(rows(outputs, lengths=lengths))))
+        return JsonResponse(b"%b%b]}" % (head, b",".join(rows(outputs, lengths=lengths, tokens=tokens))))
     for name in outputs.keys() - {RANK_CORRELATION}:
         require_finite(outputs[name])  # here, as the parts below number their rows anew
     parts = [head]
@@ -175,6 +235,7 @@ def encode(
         part = rows(
             {name: output[some] for name, output in outputs.items()},
             lengths=lengths[some] if isinstance(lengths, np.ndarray) else lengths,
+            tokens=tokens and tokens[some],
         )
         parts.append(b"%b%b" % (b"," if start else b"", b",".join(part)))
     return ResponseInParts([*parts, b"]}"], {}, JSON)

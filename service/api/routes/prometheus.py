@@ -35,7 +35,7 @@ async def metrics(request: Request, accept: Accepted) -> Response:
     counters: Counters = request.app.state.counters
     repository: Repository = request.app.state.repository
     models = [model for versions in repository.models.values() for model in versions.served.values()]
-    measured = [(model, await model.live_profile.totals()) for model in models]
+    measured = [(model, await model.live_profile.totals()) for model in models if model.live_profile is not None]
     settings: Settings = request.app.state.settings
 
     def encoded() -> tuple[bytes, str]:
@@ -89,17 +89,20 @@ def _families_of(measured: Iterable[tuple[Model, Mapping[Window, Totals]]]) -> l
     )
     for model, totals in measured:
         card, version = model.card, (model.card.name, str(model.version))
+        profile = card.attention
+        if profile is None:
+            continue
         sequences.add_metric(version, totals["start"].sequences)
-        held_out.add_metric(version, card.attention.sequences)
+        held_out.add_metric(version, profile.sequences)
         if card.timesteps <= MOST_TIMESTEPS:
             for t, label in enumerate(card.timestep_labels):
                 timestep = (*version, str(t), label)
                 mass.add_metric(timestep, totals["start"].mass[t])
-                mean.add_metric(timestep, card.attention.mean[t])
-                spread.add_metric(timestep, card.attention.spread[t])
+                mean.add_metric(timestep, profile.mean[t])
+                spread.add_metric(timestep, profile.spread[t])
         for window, one in totals.items():
             if one.sequences:
-                moved = one.distance_from(card.attention)
+                moved = one.distance_from(profile)
                 distance.add_metric((*version, window, "total_variation"), moved.total_variation)
                 distance.add_metric((*version, window, "jensen_shannon"), moved.jensen_shannon)
                 by_chance.add_metric((*version, window), moved.by_chance)

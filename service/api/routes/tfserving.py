@@ -121,7 +121,8 @@ class GetModelMetadataResponse(BaseModel):
 
     model_spec: ModelSpec = Field(description="The version.")
     metadata: dict[str, Any] = Field(
-        description="`signature_def`: the SavedModel's own definitions, as protobuf writes them in JSON.",
+        description="`signature_def`: the SavedModel's own definitions, as protobuf writes them in JSON; of a version "
+        "without a SavedModel, those of its ONNX graph.",
         examples=[{"signature_def": {"signature_def": {}}}],
     )
 
@@ -291,7 +292,7 @@ METADATA: Any = {"summary": "TensorFlow Serving: signatures", "responses": docum
 @router.get("/{model}/metadata", name="get_model_metadata_v1", **METADATA)
 @router.get("/{model}/versions/{version}/metadata", name="get_model_metadata_v1_version", **METADATA)
 async def metadata(request: Request) -> GetModelMetadataResponse:
-    """The signatures of the SavedModel."""
+    """The signatures of the version."""
     model = find(request)
     signatures = {name: _definition(signature) for name, signature in model.signatures.items()}
     return GetModelMetadataResponse(
