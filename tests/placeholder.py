@@ -13,6 +13,7 @@ import numpy as np
 from service.artifact.card import (
     Agreement,
     AttentionProfile,
+    AttentionSource,
     ClassScores,
     CrossValidation,
     Importance,
@@ -20,9 +21,11 @@ from service.artifact.card import (
     Judgement,
     Lowering,
     ModelCard,
+    Origin,
     Repeats,
     Scaling,
     Target,
+    Tokens,
     TrainingRecord,
 )
 from service.artifact.layout import CHARTS
@@ -80,6 +83,9 @@ def complete_card(**fields: Any) -> ModelCard:
             scaling=Scaling(mean=(0.0, 0.0), deviation=(1.0, 1.0)),
             continued_from="m/1",
         ),
+        "tokens": Tokens(least=0, most=9, pad=0, vocabulary={"[UNK]": 1, "the": 2}),
+        "attention_from": (AttentionSource(tensor="attention", axes={"head": UNITS}),),
+        "origin": Origin(format="onnx", file="theirs.onnx", digest="0" * 64, libraries={"onnx": "1.20.1"}),
         "lowering": Lowering(opset=18, error=0.0, source_digest="0" * 64),
     }
     return ModelCard(**{**complete, **fields})
