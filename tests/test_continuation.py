@@ -168,6 +168,7 @@ def test_data_may_lack_a_class(tmp_path: Path) -> None:
 def test_data_may_have_fewer_values_of_a_category_and_shorter_sequences(tmp_path: Path) -> None:
     """Indices become the published ones; sequences are padded with absent timesteps, in memory or not."""
     published: dict[str, Any] = {"categories": {"b": ("u", "v", "w")}, "variable_length": True, "missing_values": True}
+    published["tokens"] = None
     publish(tmp_path, **published)
     data = fitting_data((2, 3, 2), categories={"b": ("u", "w")})
     data.train.x[0, :, 1] = [0, 1, np.nan]  # type: ignore[index]
