@@ -68,10 +68,10 @@ def _judgement(card: ModelCard) -> str:
 
 def _held_out(card: ModelCard) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
-    validated = card.cross_validation
-    how = f", cross-validated in {validated.folds} folds" if validated else ""
-    counted = [f"{card.attention.sequences:,} sequences{how}"] if card.attention else []
-    return ": ".join([*counted, *([metrics] if metrics else [])])
+    counted = [f"{card.attention.sequences:,} sequences"] if card.attention else []
+    if card.cross_validation:
+        counted.append(f"cross-validated in {card.cross_validation.folds} folds")
+    return ": ".join(filter(None, (", ".join(counted), metrics)))
 
 
 def _attention(card: ModelCard) -> str:
@@ -79,7 +79,7 @@ def _attention(card: ModelCard) -> str:
     if profile is None:
         return "none"
     units = ", ".join(
-        f"{source.tensor} ({', '.join(f'{name} {size}' for name, size in source.axes.items()) or 'one unit'})"
+        f"{source.tensor} ({', '.join(f'{size} × {name}' for name, size in source.axes.items()) or 'one unit'})"
         for source in card.attention_from
     )
     return (f"from {units}\n" if units else "") + (
