@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from training import TrainingError
 from training.command_line import read_arguments
 from training.messages import did_you_mean
-from training.options import Compare, Options, Prune
+from training.options import Check, Compare, Import, Options, Prune
 
 
 class Baking(BaseModel):
@@ -79,9 +79,11 @@ def test_the_help_has_groups_words_and_defaults(capsys: pytest.CaptureFixture[st
     assert printed.endswith("It takes an hour.\n")
 
 
-@pytest.mark.parametrize("command", [Options, Prune, Compare])
+@pytest.mark.parametrize("command", [Options, Prune, Compare, Import, Check])
 def test_every_help_fits_80_columns(
-    command: type[Options | Prune | Compare], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    command: type[Options | Prune | Compare | Import | Check],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It has no Python types, on a narrow and on a wide terminal."""
     monkeypatch.setenv("COLUMNS", "200")

@@ -101,6 +101,7 @@ def test_options_that_are_not_given_are_those_of_the_version(tmp_path: Path) -> 
             "--continue m/1: expected architecture 'after_lstm', as the version has, got 'auto'",
         ),
         ({"loss": "huber"}, "--continue m/1: expected loss 'mean_squared_error', as the version has, got 'huber'"),
+        ({"seed": 4}, "--continue m/1: expected seed 3, which held out what the version was not fitted on, got 4"),
         ({"continue_": "m/2"}, "--continue: expected a version of m, 1, got 2"),
         ({"continue_": "mm"}, "--continue: no model 'mm' in .*; did you mean 'm'"),
     ],
@@ -116,7 +117,7 @@ def test_options_that_contradict_the_version_are_refused(tmp_path: Path, given: 
     ("fields", "message"),
     [
         ({"architecture": "minirocket"}, "a minirocket model is fitted at once: train again with all data"),
-        ({"training": None}, "it was imported: expected a version that was trained here"),
+        ({"training": None}, "expected a version that was trained here, got an imported one"),
         ({"record": {"scaling": None}}, "an earlier release published it without its scaling"),
         (
             {"cross_validation": CrossValidation(folds=2, metrics={"accuracy": (1.0, 1.0)})},
@@ -168,6 +169,7 @@ def test_data_may_lack_a_class(tmp_path: Path) -> None:
 def test_data_may_have_fewer_values_of_a_category_and_shorter_sequences(tmp_path: Path) -> None:
     """Indices become the published ones; sequences are padded with absent timesteps, in memory or not."""
     published: dict[str, Any] = {"categories": {"b": ("u", "v", "w")}, "variable_length": True, "missing_values": True}
+    published["tokens"] = None
     publish(tmp_path, **published)
     data = fitting_data((2, 3, 2), categories={"b": ("u", "w")})
     data.train.x[0, :, 1] = [0, 1, np.nan]  # type: ignore[index]

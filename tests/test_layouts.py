@@ -83,7 +83,7 @@ def sequences(draw: st.DrawFn) -> tuple[Array, list[str], list[int]]:
     return x, draw(st.lists(st.sampled_from("ab"), min_size=len(lengths), max_size=len(lengths))), lengths
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=10)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 @given(sequences(), st.integers(1, 8))
 def test_all_formats_give_the_same(tmp_path: Path, drawn: tuple[Array, list[str], list[int]], size: int) -> None:
     """The result does not depend on the size of batches, which may split sequences."""

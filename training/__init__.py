@@ -1,8 +1,9 @@
 """Fit an attention model offline, evaluate it on held-out data, and publish it as an artifact for the service.
 
-`train` and `load` are the library for notebooks; `python -m training` is the same as a program.
+`train`, `publish` and `load` are the library for notebooks; `python -m training` is the same as a program.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,55 @@ def train(data: Any = None, y: Any = None, *, x: Any = None, target: Any = None,
     from training.run import run
 
     return Result.of(run(given, dataset))
+
+
+def publish(
+    model: Any,
+    *,
+    examples: Any,
+    name: str,
+    y: Any = None,
+    attention: "str | Sequence[str]" = (),
+    **options: Any,
+) -> "Result":
+    """Import a model of your own: publish it as the next version of `<artifacts>/<name>/`, and return the result.
+
+    Example:
+        >>> training.publish(model, attention="attention_vec", examples=x_test, y=y_test, name="mine")  # doctest: +SKIP
+
+    Args:
+        model: a Keras model, or the path of a model as for `python -m training import`.
+        examples: sequences `(n, timesteps, features)` or tokens `(n, timesteps)` that the model was not trained on; a
+            dictionary or a list of arrays for a model of several inputs; or the path of a file, as for `--data`.
+        name: the name of the model in the service.
+        y: labels `(n,)`, or numbers to predict, `(n,)` or `(n, numbers)`; without them there are no metrics.
+        attention: the layers, outputs or tensors that are attention; "none" for a model without attention. Without
+            it, attention is found.
+        options: the other options of `python -m training import`, with `_` for `-`: `classes=["no", "yes"]`.
+
+    Raises:
+        TrainingError: the model cannot be imported.
+        OSError: the version cannot be written.
+    """
+    from training.options import Import
+
+    is_path = isinstance(examples, str | Path)
+    names = {"model": str(model) if isinstance(model, str | Path) else "model", "name": name}
+    named = (attention,) if isinstance(attention, str) else tuple(attention)
+    given = Import.from_keywords(
+        {**options, **names, "attention": named, "data": str(examples) if is_path else "examples"}
+    )
+    from training.frameworks import import_frameworks
+
+    import_frameworks()
+    from training.importing.opening import open_model
+    from training.importing.run import run
+    from training.importing.sample import in_memory, read_sample
+    from training.result import Result
+
+    opened, origin = open_model(model, given.custom)
+    sample = read_sample(given.reading, opened.inputs) if is_path else in_memory(examples, y, opened.inputs)
+    return Result.of(run(opened, origin, sample, given))
 
 
 def load(directory: "str | Path") -> "Result":

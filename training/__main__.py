@@ -1,4 +1,4 @@
-"""The command line of training: train and publish a version, `compare` versions, or `prune` them."""
+"""The command line of training: train or `import` a model and publish it; `check`, `compare` or `prune` versions."""
 
 import os
 import sys
@@ -6,13 +6,16 @@ import tempfile
 from pathlib import Path
 
 from service import __version__
-from service.artifact.layout import versions_of
+from service.artifact.gate import open_verified
+from service.artifact.layout import CARD, versions_of
 from service.artifact.publishing import prune
+from service.artifact.version import Artifact
+from service.engines import opener
 from service.errors import ArtifactError
 from training import TrainingError
 from training.compare import compare
 from training.frameworks import import_frameworks
-from training.options import Compare, Options, Prune
+from training.options import Check, Compare, Import, Options, Prune
 from training.summary import summary
 
 #: Environment variables of the folders in which Keras, matplotlib and aeon write settings and caches, and the folders
@@ -30,6 +33,10 @@ def main() -> None:
                 print(pruned(Prune.from_command_line(arguments)))
             case ["compare", *arguments]:
                 print(compare(Compare.from_command_line(arguments)))
+            case ["check", *arguments]:
+                print(checked(Check.from_command_line(arguments)))
+            case ["import", *arguments]:
+                print(imported(Import.from_command_line(arguments)))
             case arguments:
                 options = Options.from_command_line(arguments)
                 with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
@@ -56,6 +63,30 @@ def trained(options: Options) -> str:
     from training.run import run
 
     return summary(run(options, dataset))
+
+
+def imported(options: Import) -> str:
+    """Import a model and publish it. Return the summary."""
+    import_frameworks()
+    from training.importing.opening import open_model
+    from training.importing.run import run
+    from training.importing.sample import read_sample
+
+    opened, origin = open_model(options.model, options.custom)
+    return summary(run(opened, origin, read_sample(options.reading, opened.inputs), options))
+
+
+def checked(options: Check) -> str:
+    """Check a version as the service does. Return a line for a version that it would serve."""
+    directory = options.directory
+    if not (directory / CARD).exists() and directory.is_dir() and (versions := versions_of(directory)):
+        directory /= str(versions[-1])
+    verified = open_verified(Artifact(directory).read(), opener(options.engine, threads=1))
+    golden = verified.golden
+    return (
+        f"{directory}: model {verified.card.name!r} would be served; engine {verified.engine.name} replays its golden "
+        f"example of {len(golden.sequence)} sequences"
+    )
 
 
 def pruned(options: Prune) -> str:

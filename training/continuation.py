@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.card import ModelCard, Target
+from service.artifact.card import ModelCard, Target, TrainingRecord
 from service.artifact.layout import discover, versions_of
 from service.artifact.tensors import Array
 from service.artifact.version import Artifact, Contents
@@ -21,6 +21,8 @@ from training.options import SYNTHETIC, Options
 
 #: Options that shape the graph. They are always those of the version.
 SHAPING: Final = ("architecture", "units", "layers", "bidirectional", "dropout", "shared_attention", "loss")
+#: Options that decide which sequences of the same data are held out.
+DIVIDING: Final = ("seed", "test_split", "test_data", "group_column")
 #: Options that are not taken from the version.
 NOT_TAKEN: Final = {"name", "continue_", "resume", "tensorboard", "repeats", "cross_validate"}
 
@@ -56,24 +58,24 @@ def with_published(options: Options) -> Options:
     if options.continue_ is None:
         return options
     where, card = _version(options)
-    if card.training is None:
-        raise TrainingError(f"{where}: it was imported: expected a version that was trained here")
-    recorded = {name: value for name, value in card.training.options.items() if name in Options.model_fields}
+    record = _record(where, card)
+    recorded = {name: value for name, value in record.options.items() if name in Options.model_fields}
     recorded["architecture"] = card.architecture
     recorded["task"] = {"regression": "regression", "multilabel": "multilabel"}.get(card.target.task, "classification")
     given = {name: getattr(options, name) for name in options.model_fields_set}
     if card.architecture == "minirocket":
         raise TrainingError(f"{where}: a minirocket model is fitted at once: train again with all data")
-    if card.training.scaling is None and recorded.get("data") not in SYNTHETIC:
+    if record.scaling is None and recorded.get("data") not in SYNTHETIC:
         raise TrainingError(f"{where}: an earlier release published it without its scaling: train again with all data")
     if "data" not in given and card.cross_validation is not None:
         raise TrainingError(f"{where}: it was fitted on all its data: expected other --data, to judge it on")
     if "data" in given:
         recorded.pop("test_data", None)
-    for name in SHAPING:
+    for name in SHAPING if "data" in given else (*SHAPING, *DIVIDING):
         expected = recorded.get(name, Options.model_fields[name].default)
         if given.get(name, expected) != expected:
-            raise TrainingError(f"{where}: expected {name} {expected!r}, as the version has, got {given[name]!r}")
+            why = "which held out what the version was not fitted on" if name in DIVIDING else "as the version has"
+            raise TrainingError(f"{where}: expected {name} {expected!r}, {why}, got {given[name]!r}")
     taken = {name: value for name, value in recorded.items() if name not in NOT_TAKEN}
     return Options.from_keywords({**taken, **given, "continue_": where.partition(" ")[2]})
 
@@ -101,7 +103,7 @@ def as_continued(dataset: Dataset, options: Options) -> Dataset:
             some, x=x[:] if isinstance(some.x, np.ndarray) else x, y=some.y if classes is None else classes[some.y]
         )
 
-    scaling = card.training.scaling if card.training is not None else None
+    scaling = _record(where, card).scaling
     hint = (
         f"the metrics hold only if {options.continue_} was not fitted on the held-out sequences: the data must be new "
         "to it, or the same with the same --seed and --test-split"
@@ -164,6 +166,12 @@ def _contents(options: Options) -> tuple[str, Contents]:
 def _version(options: Options) -> tuple[str, ModelCard]:
     where, contents = _contents(options)
     return where, contents.card()
+
+
+def _record(where: str, card: ModelCard) -> TrainingRecord:
+    if card.training is None:
+        raise TrainingError(f"{where}: expected a version that was trained here, got an imported one")
+    return card.training
 
 
 def _check_sequences(where: str, dataset: Dataset, card: ModelCard) -> None:

@@ -46,15 +46,14 @@ def predict(run: Forward, x: SequenceStore) -> Array:
     return np.concatenate([run(some)[PREDICTION] for some in _batches(x)])
 
 
-def evaluate(model: keras.Model, test: LabelledSequences, target: Target, seed: int) -> Evaluation:
+def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int) -> Evaluation:
     """Compute the metrics, attention profile and importance of a model, and how far attention agrees with importance.
 
-    The seed decides the random exchanges of the permutation importance.
+    `run` is the model's forward pass. The seed decides the random exchanges of the permutation importance.
 
     Raises:
         TrainingError: an output is not finite.
     """
-    run = forward(model)
     predictions, profile, on_marked = [], ProfileSum(test.x.shape[1]), []
     present = np.zeros(test.x.shape[1])  # how many sequences have each timestep
     starts = tqdm(

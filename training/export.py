@@ -1,5 +1,6 @@
 """The export of a trained model as a version that the service can serve."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,23 +39,35 @@ def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> P
         artifact = Artifact(staged)
         attend = _write_saved_model(model, staged)
         digests = artifact.digests()
-        artifact.card_path.parent.mkdir()
         golden = sample[:GOLDEN_SEQUENCES]
         outputs = {name: value.numpy() for name, value in attend(tf.constant(golden)).items()}
         recorded: dict[str, Any] = {SEQUENCE: golden, **{name: outputs[name] for name in (PREDICTION, ATTENTION_VEC)}}
-        np.savez(artifact.golden_path, **recorded)
+        write_golden(artifact, recorded)
         error = write_lowering(attend, artifact.lowering_path, sample[:CHECKED_SEQUENCES], card.target)
         lowering = Lowering(opset=OPSET, error=error, source_digest=saved_model_digest(digests))
-        for suffix in CHARTS:
-            artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
-            if (confusion := draw_confusion(card, suffix)) is not None:
-                artifact.confusion_path(suffix).write_bytes(confusion)
-        artifact.card_path.write_text(card.model_copy(update={"lowering": lowering}).model_dump_json(indent=2) + "\n")
+        write_card(artifact, card.model_copy(update={"lowering": lowering}))
         artifact.write_sums(known=digests)
         contents = artifact.read()
         for engine in ("onnx", "tensorflow"):
             open_verified(contents, opener(engine, threads=1))
         return publishing.publish(staged, home)
+
+
+def write_golden(artifact: Artifact, recorded: Mapping[str, Array]) -> None:
+    """Write the golden example, the first file of `assets.extra`: arrays by the names of the contract."""
+    artifact.golden_path.parent.mkdir()
+    arrays: dict[str, Any] = dict(recorded)
+    np.savez(artifact.golden_path, **arrays)
+
+
+def write_card(artifact: Artifact, card: ModelCard) -> None:
+    """Write the card and its charts. A model without attention has no chart of it."""
+    for suffix in CHARTS:
+        if card.attention is not None:
+            artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
+        if (confusion := draw_confusion(card, suffix)) is not None:
+            artifact.confusion_path(suffix).write_bytes(confusion)
+    artifact.card_path.write_text(card.model_dump_json(indent=2) + "\n")
 
 
 def _write_saved_model(model: keras.Model, directory: Path) -> tf.types.experimental.GenericFunction:

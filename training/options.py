@@ -15,7 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from service.artifact.card import Task
 from service.artifact.layout import NAME_PATTERN
+from service.engines import EngineChoice
 from service.problems import in_plain_words
 from training import TrainingError
 from training.command_line import flag_of, is_tuple, read_arguments
@@ -100,8 +102,9 @@ class Options(CommandLine):
     """Train a sequence model with attention and publish it as the next version of <artifacts>/<name>/.
 
     Without options: 300,000 synthetic sequences of 20 timesteps and 2 features whose label is written into
-    timestep 10, and one epoch of the after-LSTM attention model. `python -m training compare` prints
-    versions side by side, `python -m training prune` removes old ones, `--version` prints the version.
+    timestep 10, and one epoch of the after-LSTM attention model. `python -m training import` publishes a
+    model of your own, `compare` prints versions side by side, `check` says whether the service would serve
+    one, `prune` removes old ones, `--version` prints the version.
     """
 
     program = "python -m training"
@@ -329,6 +332,74 @@ class Options(CommandLine):
         if self.continue_ is not None and self.name is None:
             return self.continue_.partition("/")[0]
         return self.name or self.architecture_or_default.replace("_", "-")
+
+
+class Import(CommandLine):
+    """Check a model of another program on examples, and publish it as the next version of <artifacts>/<name>/.
+
+    MODEL is a .keras, .h5 or .onnx file, or the directory of a SavedModel.
+    """
+
+    program = "python -m training import"
+    groups = {
+        "Examples": (
+            "data", "target_column", "sequence_column", "timestep_column", "feature_columns", "static_columns",
+            "drop_columns",
+        ),
+        "Model": ("attention", "prediction", "task", "classes", "pad", "vocabulary", "custom"),
+        "Publishing": ("name", "artifacts"),
+    }  # fmt: skip
+    positional = ("model",)
+
+    model: str = Field(description="file or directory of the model")
+    data: str = Field(
+        description="examples that the model was not trained on: a file that training reads, or a .npz or .npy file "
+        "without labels"
+    )
+    name: str = Field(pattern=NAME_PATTERN, description="name of the model in the service")
+    attention: tuple[str, ...] = Field(
+        default=(),
+        description="layers, outputs or tensors that are distributions over the timesteps; none for a model without "
+        "attention; found if absent",
+    )
+    prediction: str | None = Field(None, description="output that is the prediction, if the model has several")
+    task: Literal[Task, "auto"] = Field(
+        "auto",
+        description="kind of prediction; logits become probabilities with binary, multiclass and multilabel; auto: "
+        "as the outputs and the labels show",
+    )
+    classes: tuple[str, ...] = Field(default=(), description="names of the classes in the order of the outputs")
+    pad: float = Field(0.0, description="value, or token, that fills up shorter sequences")
+    vocabulary: Path | None = Field(
+        None, description="words of the tokens: a text file with one word a line from token 0 on, or JSON"
+    )
+    custom: str | None = Field(None, description="module of Python with the author's own layers; it is imported")
+    target_column: tuple[str, ...] | None = Field(None, description="tables: columns to predict")
+    sequence_column: str | None = Field(None, description="tables of one row a timestep: column of the sequence")
+    timestep_column: str | None = Field(None, description="tables of one row a timestep: column of the time")
+    feature_columns: tuple[str, ...] | None = Field(
+        None, description="tables: columns with the values, in the order of the model's inputs"
+    )
+    static_columns: tuple[str, ...] | None = Field(None, description="tables: columns that do not change with time")
+    drop_columns: tuple[str, ...] | None = Field(None, description="tables: columns to ignore")
+    artifacts: Path = Field(Path("artifacts"), description="folder to publish in")
+
+    @property
+    def reading(self) -> Options:
+        """The options with which training reads the examples."""
+        shared = ("data", "target_column", "sequence_column", "timestep_column", "feature_columns", "static_columns",
+                  "drop_columns")  # fmt: skip
+        return Options.from_keywords({name: getattr(self, name) for name in shared})
+
+
+class Check(CommandLine):
+    """Say whether the service would serve a version, and why not."""
+
+    program = "python -m training check"
+    positional = ("directory",)
+
+    directory: Path = Field(description="directory of a version, or of a model for its newest version")
+    engine: EngineChoice = Field("auto", description="engine of the service")
 
 
 class Prune(CommandLine):

@@ -21,7 +21,7 @@ from training.choice import choose
 from training.continuation import as_continued, set_published_weights, with_published
 from training.cross_validation import CrossValidated, cross_validate, fold_of
 from training.data import Dataset, baseline_of
-from training.evaluate import Evaluation, evaluate
+from training.evaluate import Evaluation, evaluate, forward
 from training.judgement import judge
 from training.memory import fewest_bytes, memory_limit
 from training.options import Options
@@ -104,7 +104,7 @@ def _cross_validated(
 
 def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
     model, fitted = _fit(dataset, options, seed, checkpoints.of(seed))
-    return TrainedModel(model, fitted, evaluate(model, dataset.test, dataset.target, seed))
+    return TrainedModel(model, fitted, evaluate(forward(model), dataset.test, dataset.target, seed))
 
 
 def _fit(

@@ -21,7 +21,8 @@ def summary(published: Path) -> str:
     """Return the summary of a published version, which ends with the command that serves it."""
     card = ModelCard.model_validate_json(Artifact(published).card_path.read_bytes())  # export verified the version
     rows = {topic: text(card) for topic, text in ROWS.items()}
-    rows["chart"] = str(Artifact(published).chart_path("svg"))
+    if card.attention is not None:
+        rows["chart"] = str(Artifact(published).chart_path("svg"))
     lines = [
         f"  {'' if number else topic:<11} {line}"
         for topic, text in rows.items()
@@ -41,7 +42,8 @@ def _trained_on(card: ModelCard) -> str:
     record = card.training
     shape = f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}"
     if record is None:
-        return f"imported, for sequences of {shape}"
+        file = f" from {card.origin.file}" if card.origin else ""
+        return f"imported{file}, for sequences of {shape}{' tokens' if card.tokens else ''}"
     epochs = "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
     continued = f", continued from {record.continued_from}" if record.continued_from else ""
     return (
@@ -66,16 +68,21 @@ def _judgement(card: ModelCard) -> str:
 
 def _held_out(card: ModelCard) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
-    validated = card.cross_validation
-    how = f", cross-validated in {validated.folds} folds" if validated else ""
-    return f"{card.attention.sequences:,} sequences{how}: {metrics}" if card.attention else metrics
+    counted = [f"{card.attention.sequences:,} sequences"] if card.attention else []
+    if card.cross_validation:
+        counted.append(f"cross-validated in {card.cross_validation.folds} folds")
+    return ": ".join(filter(None, (", ".join(counted), metrics)))
 
 
 def _attention(card: ModelCard) -> str:
     profile = card.attention
     if profile is None:
         return "none"
-    return (
+    units = ", ".join(
+        f"{source.tensor} ({', '.join(f'{size} × {name}' for name, size in source.axes.items()) or 'one unit'})"
+        for source in card.attention_from
+    )
+    return (f"from {units}\n" if units else "") + (
         f"highest at timestep {card.timestep_labels[profile.peak]} "
         f"({profile.mean[profile.peak]:.3f} of 1); every sequence sums to 1 within {profile.sum_error:.0e}"
     )
@@ -113,7 +120,8 @@ def _hints(card: ModelCard) -> str:
 def _lowering(card: ModelCard) -> str:
     if card.lowering is None:
         return ""
-    return f"ONNX opset {card.lowering.opset}, within {card.lowering.error:.0e} of the SavedModel"
+    source = "SavedModel" if card.lowering.source_digest else "original program"
+    return f"ONNX opset {card.lowering.opset}, within {card.lowering.error:.0e} of the {source}"
 
 
 #: Each topic with its text: a row a line, none for an empty text.

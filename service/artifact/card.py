@@ -518,7 +518,7 @@ class ModelCard(CardPart):
     target: Target = Field(description="Kind and names of the predictions.")
     metrics: dict[str, Number] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
     attention: AttentionProfile | None = Field(
-        description="Attention profile over held-out data; over all data with cross-validation; null for a model "
+        description="Attention profile over held-out data, with cross-validation over all data; null for a model "
         "without attention."
     )
     attention_from: tuple[AttentionSource, ...] = Field(

@@ -112,14 +112,19 @@ def refuse_many(where: str, shape: Sequence[int]) -> None:
 
 def of_arrays(where: str, x: Any, y: Any) -> SourceData:
     """Return sequences `x (n, timesteps, features)` in memory with labels `y`, `(n,)` or `(n, numbers)`."""
-    return joined([_checked_part(where, {"x": np.asarray(x), "y": np.asarray(y)})])
+    return joined([part_of(where, {"x": np.asarray(x), "y": np.asarray(y)})])
 
 
 def _part(where: str, path: Path) -> SourcePart:
-    return _checked_part(where, _arrays(where, path))
+    return part_of(where, _arrays(where, path))
 
 
-def _checked_part(where: str, arrays: Mapping[str, NDArray[Any]]) -> SourcePart:
+def part_of(where: str, arrays: Mapping[str, NDArray[Any]]) -> SourcePart:
+    """Return labelled sequences from arrays: `x`, `y`, and perhaps `lengths` and names.
+
+    Raises:
+        TrainingError: an array is missing, or has another shape or type.
+    """
     if missing := {"x", "y"} - set(arrays):
         raise TrainingError(f"{where}: expected arrays x and y, got no {' and no '.join(sorted(missing))}")
     x, y, lengths = arrays["x"], arrays["y"], arrays.get("lengths")

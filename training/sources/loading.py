@@ -40,10 +40,15 @@ def load(options: Options, frame: Any = None, arrays_in_memory: tuple[Any, Any] 
     if options.data in synthetic.RECIPES:
         _refuse_test_data(options)
         return synthetic.load(options, rng)
-    return _split(_read(options), options, rng)
+    return _split(read(options), options, rng)
 
 
-def _read(options: Options) -> SourceData:
+def read(options: Options) -> SourceData:
+    """Return all sequences of the file or data set that `--data` names.
+
+    Raises:
+        TrainingError: they cannot be read.
+    """
     where = f"--data {options.data}"
     scheme, _, name = options.data.partition(":")
     if scheme == "aeon" and name:

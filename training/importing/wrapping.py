@@ -1,0 +1,185 @@
+"""The graph of the contract around a model's own graph."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, compose, helper, numpy_helper
+
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
+from training import TrainingError
+from training.importing.distributions import Distribution
+from training.importing.feeding import PRESENT, Feeding
+from training.importing.reading import Reading
+
+#: The oldest operator set in which all nodes below have their form.
+OLDEST_OPSET = 13
+#: From this operator set on, the axes of a sum are an input.
+AXES_AS_INPUT = 18
+#: Prefix of all names of the model's own graph, which may be those of the contract.
+OWN = "model/"
+#: Operators that change only the shape or the type of a value.
+PASSING = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+
+Piece = onnx.NodeProto | onnx.TensorProto
+
+
+def wrapped(
+    model: onnx.ModelProto, feeding: Feeding, reading: Reading, sources: Sequence[Distribution]
+) -> onnx.ModelProto:
+    """Return the model's graph with the inputs and outputs of the contract.
+
+    Args:
+        model: the model's own graph.
+        feeding: how `sequence` becomes its inputs.
+        reading: how its output becomes `prediction`.
+        sources: its tensors that become `attention_vec` and `attention`; without any, the prediction is all.
+
+    Raises:
+        TrainingError: the operator set is too old or not ONNX's own.
+    """
+    own = compose.add_prefix(model, OWN)
+    opset = opset_of(model)
+    features, timesteps = feeding.features, feeding.timesteps
+    before = [_renamed(piece, {part.name: OWN + part.name for part in feeding.parts}) for piece in feeding.nodes()]
+    after: list[Piece] = list(reading.nodes(OWN + reading.output, PREDICTION))
+    outputs = [_float_value(PREDICTION, ["batch", *_prediction_sizes(reading)])]
+    if sources:
+        after += _attention(sources, feeding, opset)
+        units = sum(len(source.units) for source in sources)
+        outputs += [
+            _float_value(ATTENTION, ["batch", timesteps]),
+            _float_value(ATTENTION_VEC, ["batch", timesteps, units]),
+        ]
+    graph = helper.make_graph(
+        [*_nodes(before), *own.graph.node, *_nodes(after)],
+        "imported",
+        [_float_value(SEQUENCE, ["batch", timesteps, features])],
+        outputs,
+        [*_constants(before), *own.graph.initializer, *_constants(after)],
+        sparse_initializer=list(own.graph.sparse_initializer),
+    )
+    complete = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
+    drop_unused(complete)
+    return complete
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of ONNX's operators in a model.
+
+    Raises:
+        TrainingError: it is too old, or the model uses operators of a library.
+    """
+    versions = {one.domain: one.version for one in model.opset_import}
+    used = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
+    if used:
+        raise TrainingError(f"the graph uses operators of {', '.join(used)}: expected ONNX's own operators only")
+    opset: int = versions.get("", versions.get("ai.onnx", 0))
+    if opset < OLDEST_OPSET:
+        raise TrainingError(f"the graph has operator set {opset}: export it with {OLDEST_OPSET} or later")
+    return opset
+
+
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Remove the nodes and constants that no output depends on. Graphs within nodes count as users."""
+    graph = model.graph
+    used = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):  # sorted topologically: users follow producers
+        if used.intersection(node.output):
+            used.update(_inputs(node))
+            kept.append(node)
+    constants = [one for one in graph.initializer if one.name in used]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(reversed(kept))
+    graph.initializer.extend(constants)
+
+
+def _inputs(node: onnx.NodeProto) -> set[str]:
+    """Return the values that a node uses, with those that graphs within it may use."""
+    names = set(filter(None, node.input))
+    for attribute in node.attribute:
+        for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            names.update(*map(_inputs, graph.node), (output.name for output in graph.output))
+    return names
+
+
+def _attention(sources: Sequence[Distribution], feeding: Feeding, opset: int) -> Iterable[Piece]:
+    """Yield the nodes that compute `attention_vec` and `attention`."""
+    parts = []
+    for index, source in enumerate(sources):
+        name, label = OWN + source.name, f"source_{index}"
+        shape = source.shape
+        if source.folded > 1:
+            shape = (-1, source.folded, *shape[1:])
+            yield _constant(f"{label}/unfolded", shape)
+            yield helper.make_node("Reshape", [name, f"{label}/unfolded"], [f"{label}/reshape"])
+            name = f"{label}/reshape"
+        axis = source.axis
+        others = [one for one in range(1, len(shape)) if one != axis]
+        if [axis, *others] != list(range(1, len(shape))):
+            yield helper.make_node("Transpose", [name], [f"{label}/transpose"], perm=[0, axis, *others])
+            name = f"{label}/transpose"
+        yield _constant(f"{label}/shape", (-1, feeding.timesteps, len(source.units)))
+        yield helper.make_node("Reshape", [name, f"{label}/shape"], [f"{label}/units"])
+        yield helper.make_node("Cast", [f"{label}/units"], [label], to=TensorProto.FLOAT)
+        parts.append(label)
+    result = ATTENTION_VEC if feeding.pad is None else "weights"
+    yield helper.make_node("Concat", parts, [result], axis=2)
+    if feeding.pad is not None:
+        yield from _only_present(opset)
+        yield helper.make_node("Mul", ["weights", PRESENT], [ATTENTION_VEC])
+    yield from _reduced("ReduceMean", ATTENTION_VEC, ATTENTION, opset, keep=False)
+
+
+def _only_present(opset: int) -> Iterable[Piece]:
+    """Yield the nodes that compute `present (batch, timesteps, 1)`, 1 where a timestep has a value, else 0."""
+    yield helper.make_node("Not", ["is_missing"], ["is_there"])
+    yield helper.make_node("Cast", ["is_there"], ["is_there/float"], to=TensorProto.FLOAT)
+    yield from _reduced("ReduceMax", "is_there/float", PRESENT, opset, keep=True)
+
+
+def _reduced(operator: str, source: str, result: str, opset: int, *, keep: bool) -> Iterable[Piece]:
+    """Yield the nodes that reduce the last axis."""
+    if opset < AXES_AS_INPUT:
+        yield helper.make_node(operator, [source], [result], axes=[-1], keepdims=int(keep))
+        return
+    yield _constant(f"{result}/axes", (-1,))
+    yield helper.make_node(operator, [source, f"{result}/axes"], [result], keepdims=int(keep))
+
+
+def _prediction_sizes(reading: Reading) -> list[int | str]:
+    outputs = reading.target.outputs or "outputs"
+    steps = reading.target.steps
+    return [outputs] if steps is None else [steps, outputs]
+
+
+def _float_value(name: str, shape: Sequence[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _renamed(piece: Piece, names: dict[str, str]) -> Piece:
+    """Give the outputs of a node other names."""
+    if isinstance(piece, onnx.NodeProto):
+        piece.output[:] = [names.get(name, name) for name in piece.output]
+    return piece
+
+
+def _nodes(pieces: Iterable[Piece]) -> list[onnx.NodeProto]:
+    return [one for one in pieces if isinstance(one, onnx.NodeProto)]
+
+
+def _constants(pieces: Iterable[Piece]) -> list[onnx.TensorProto]:
+    return [one for one in pieces if isinstance(one, onnx.TensorProto)]
+
+
+def _constant(name: str, shape: Sequence[int]) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.array(shape, np.int64), name)
+
+
+def operator_of(model: onnx.ModelProto, name: str) -> str:
+    """Return the operator that computes a value, before nodes that only change its shape or type; "" for none."""
+    producers = {output: node for node in model.graph.node for output in node.output}
+    while name in producers and producers[name].op_type in PASSING:
+        name = producers[name].input[0]
+    return producers[name].op_type if name in producers else ""
