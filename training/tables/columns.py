@@ -64,10 +64,9 @@ class Columns:
         values = self.categories.get(column)
         if values is None:
             return table.float32(column)
-        name = f"trim({quoted(column)}::VARCHAR)"
         listed = ", ".join(map(literal, values))
-        index = f"coalesce(list_position([{listed}], {name}) - 1, {len(values)})"
-        return f"(CASE WHEN NOT {table.is_missing(column)} THEN {index} END)::FLOAT"
+        index = f"coalesce(list_position([{listed}], {table.word(column)}) - 1, {len(values)})"
+        return f"(CASE WHEN {table.word(column)} IS NOT NULL THEN {index} END)::FLOAT"
 
 
 def columns_of(table: Table, options: Options) -> Columns:
@@ -142,7 +141,7 @@ def _with_features(
         if name in times:
             hints.append(f"column {name!r} holds times and is left out")
         elif kind == "text":
-            values = _values(table, name)
+            values = values_of(table, name)
             if len(values) > MOST_CATEGORIES or (len(values) == rows and rows > 2):
                 hints.append(f"column {name!r} holds {len(values):,} different texts and is left out")
             else:
@@ -194,10 +193,11 @@ def _guessed_keys(
     return pairs[0] if len(pairs) == 1 else (None, None)
 
 
-def _values(table: Table, column: str) -> tuple[str, ...]:
-    name = f"trim({quoted(column)}::VARCHAR)"
+def values_of(table: Table, column: str) -> tuple[str, ...]:
+    """Return the values of a category in their order, one more than allowed at most."""
+    word = table.word(column)
     found = table.ask(
-        f"SELECT DISTINCT {name} FROM rows WHERE NOT {table.is_missing(column)} ORDER BY 1 LIMIT {MOST_CATEGORIES + 1}"
+        f"SELECT DISTINCT {word} FROM rows WHERE {word} IS NOT NULL ORDER BY 1 LIMIT {MOST_CATEGORIES + 1}"
     )
     return tuple(value for (value,) in found)
 

@@ -11,7 +11,7 @@ from service.artifact.card import TableFormat, Timing
 from training import TrainingError
 from training.data import Indices, SourceData, numbered
 from training.options import Options
-from training.tables.columns import Columns, columns_of
+from training.tables.columns import Columns, columns_of, values_of
 from training.tables.labels import Labels
 from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
 from training.tables.rows import Table, is_csv, open_table
@@ -275,14 +275,17 @@ def _categories_of_wide(table: Table, columns: Columns, names: tuple[str, ...], 
     for index, feature in enumerate(features):
         of_feature = names[index :: len(features)]
         if words := [name for name in of_feature if name in categories]:
-            if other := [name for name in of_feature if name not in categories and name in columns.features]:
+            other = [name for name in of_feature if name not in categories and name in columns.features]
+            if other:
                 kinds = table.kinds(other)
                 if numeric := [name for name in other if kinds[name] != "empty"]:
                     raise TrainingError(
                         f"{table.where}, column {words[0]!r}: expected numbers, as in column {numeric[0]!r}, got text; "
                         "--drop-columns leaves a column out, --static-columns names those that do not change with time"
                     )
-            values = tuple(sorted({value for name in words for value in categories[name]}))
+            # A column without a number may hold words such as `none`, which are values of a category.
+            known = categories | {name: values_of(table, name) for name in other}
+            values = tuple(sorted({value for name in (*words, *other) for value in known[name]}))
             categories |= dict.fromkeys([*of_feature, feature], values)
     return columns.with_categories(categories)
 
