@@ -88,6 +88,14 @@ def test_dates_of_single_rows_are_left_out() -> None:
     assert "column 'admitted' holds times and is left out" in loaded.hints
 
 
+def test_two_values_are_no_identifiers_of_single_rows() -> None:
+    """Each row has a date of its own."""
+    row = np.arange(60)
+    dates = pd.Timestamp("2026-01-01") + pd.to_timedelta(row, "D")
+    frame = pd.DataFrame({"smokes": row // 3 % 2, "pulse": row * 13 % 29, "admitted": dates, "y": row % 3 % 2})
+    assert read(frame).timestep_labels == ("smokes", "pulse")
+
+
 def test_the_second_table_may_have_series_in_cells(tmp_path: Path) -> None:
     """As lists of Parquet, or as text."""
     frame = pd.DataFrame({"u": [[1.5, 2.0], [3.0], [4.0, 5.0]], "y": [*"aba"]})

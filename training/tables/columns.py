@@ -17,8 +17,9 @@ TARGETS: Final = ("target", "label", "class", "y")
 TIMES: Final = re.compile(
     r"t|time|times?tep|time_?stamp|date|day|hour|minute|week|month|year|step|cycle", re.IGNORECASE
 )
-#: Identifiers have the same times if so much of the table is there that each identifier could have at each time.
-FULL_PANEL: Final = 0.5
+#: Identifiers have the same times if this fraction of all pairs of both is there. It is at most half where each time
+#: occurs once.
+FULL_PANEL: Final = 0.75
 MOST_NAMED: Final = 3
 #: Fewer rows may have consecutive numbers by chance.
 FEWEST_ROWS: Final = 10

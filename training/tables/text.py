@@ -73,33 +73,34 @@ class CsvText:
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield the lines that are no comments, with their numbers as an editor counts them."""
         with _open_text(self.path, self.encoding, packed=self.packed) as file:
-            yield from _without_comments(file, self.preamble, self.delimiter, len(self.names))
+            for number, line, is_comment in _lines(file, self.preamble, self.delimiter, len(self.names)):
+                if not is_comment:
+                    yield number, line
 
     def comments(self) -> int:
         """Return the number of comments."""
         if self.plain:
             return 0
         with _open_text(self.path, self.encoding, packed=self.packed) as file:
-            lines = sum(1 for _ in file)
-        return lines - sum(1 for _ in self.lines())
+            return sum(one for _, _, one in _lines(file, self.preamble, self.delimiter, len(self.names)))
 
     def line_of(self, row: int) -> int:
         """Return the line in which a row begins. Rows count from 1, lines as an editor counts them."""
-        last = 0
+        read: list[int] = []  # the lines of one row, as a cell may span lines
 
         def texts() -> Iterator[str]:
-            nonlocal last
             for number, line in islice(self.lines(), self.heading, None):
-                last = number
+                read.append(number)
                 yield line
 
-        # A cell may span lines: the row begins after the end of the row before.
-        rows = (cells for cells in csv.reader(texts(), delimiter=self.delimiter) if cells)
-        for _ in islice(rows, row - 1):
-            pass
-        before = last
-        next(rows, None)
-        return before + 1 if before else last
+        first = 0
+        for cells in csv.reader(texts(), delimiter=self.delimiter):
+            first = read[0]
+            read.clear()
+            row -= bool(cells)
+            if row == 0:
+                break
+        return first
 
     def plain_file(self, folder: Path) -> Path:
         """Return a file that DuckDB can read: this one, or a copy in a folder."""
@@ -140,7 +141,7 @@ def examine(where: str, path: Path, options: Options, missing: Sequence[str] = (
     if encoding == "cp1252" and options.encoding is None:
         hints.append("the file is not UTF-8 and was read as Windows-1252; --encoding names another encoding")
     delimiter, preamble = options.delimiter, _comments_before_rows(sample, options.delimiter)
-    lines = [line for _, line in _without_comments(sample, preamble)]
+    lines = [line for _, line, is_comment in _lines(sample, preamble) if not is_comment]
     heading = 0
     if lines and (said := re.fullmatch(r"sep=(.)\s*", lines[0])):
         delimiter, heading = delimiter or said[1], 1
@@ -158,7 +159,8 @@ def examine(where: str, path: Path, options: Options, missing: Sequence[str] = (
     names = _names(_rows(lines[heading:], delimiter), header=options.header)
     if len(names) > MOST_COLUMNS:
         raise TrainingError(f"{where}: expected at most {MOST_COLUMNS:,} columns, got {len(names):,}")
-    lines = [line for _, line in _without_comments(sample, preamble, delimiter, len(names))][heading:]
+    lines = [line for _, line, is_comment in _lines(sample, preamble, delimiter, len(names)) if not is_comment]
+    lines = lines[heading:]
     rows = _rows(lines, delimiter)[1 if options.header else 0 :]
     decimal, thousands = _marks_in_numbers(where, _texts_of_numbers(names, rows, options, missing), options)
     # A row of names may span lines.
@@ -238,10 +240,10 @@ def _comments_before_rows(lines: Sequence[str], delimiter: str | None) -> int:
     return 0 if are_rows else marked
 
 
-def _without_comments(
+def _lines(
     lines: Iterable[str], preamble: int, delimiter: str = ",", columns: int | None = None
-) -> Iterator[tuple[int, str]]:
-    """Yield the lines that are no comments, with their numbers.
+) -> Iterator[tuple[int, str, bool]]:
+    """Yield the number of each line, the line, and whether it is a comment.
 
     Args:
         lines: all lines.
@@ -251,13 +253,11 @@ def _without_comments(
     """
     in_cell = False  # a cell in quotes may span lines
     for number, line in enumerate(lines, 1):
-        if number <= preamble:
-            continue
         marked = line.startswith("#") and not in_cell and number > preamble + 1
-        if marked and (columns is None or len(_rows([line], delimiter)[0]) != columns):
-            continue
-        in_cell ^= line.count('"') % 2 == 1
-        yield number, line
+        is_comment = marked and (columns is None or len(_rows([line], delimiter)[0]) != columns)
+        is_comment |= number <= preamble
+        in_cell ^= not is_comment and line.count('"') % 2 == 1
+        yield number, line, is_comment
 
 
 def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
@@ -322,11 +322,11 @@ def _texts_of_numbers(
     targets, keys = options.target_column or (), (options.sequence_column, options.group_column)
     left_out = {*(options.drop_columns or ()), *keys}.difference(targets)
     chosen = {*(options.feature_columns or names), *(options.static_columns or ()), *targets, options.timestep_column}
-    found = []
+    found, no_numbers = [], frozenset(missing)
     for name, cells in zip(names, zip_longest(*rows, fillvalue=""), strict=False):
         if name in left_out or name not in chosen:
             continue
-        texts = [text for cell in cells if (text := cell.strip()) not in missing]
+        texts = [text for cell in cells if (text := cell.strip()) not in no_numbers]
         numbers = [text for text in texts if _is_number(text)]
         if 2 * len(numbers) >= len(texts):  # as `Table.kinds` decides
             found += numbers
