@@ -108,8 +108,9 @@ def test_the_decimal_mark_and_the_words_for_none_are_the_training_s() -> None:
     described = described.model_copy(update={"missing_values": True})
     np.testing.assert_array_equal(of_csv("9:00;10:00;11:00\n1,5;-9;?\n", described), [[[1.5], [np.nan], [np.nan]]])
     assert of_csv("9:00,10:00,11:00\n1.5,2,3\n", described) == [[[1.5], [2], [3]]]
+    assert of_csv("9:00;10:00;11:00\n1.5;2;3\n", described) == [[[1.5], [2], [3]]]  # as in training
     with pytest.raises(InvalidInput, match=r"line 2, column '9:00': expected a number or no value, got "):
-        of_csv("9:00;10:00;11:00\n1.5;2;3\n", described)
+        of_csv('9:00,10:00,11:00\n"1,5",2,3\n', described)
 
 
 @pytest.mark.parametrize("before", ["# of the ward\n", "sep=;\n", "\n# x\n#b;c\n"])

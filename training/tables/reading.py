@@ -22,24 +22,30 @@ from training.tables.wide import Sequences, list_sequences, wide_of, wide_sequen
 from training.tables.windows import Windows, split_by_time, window_starts
 
 
-def read(sources: Mapping[str, Any], options: Options, known: TableFormat | None = None) -> SourceData:
+def read(
+    sources: Mapping[str, Any], options: Options, known: TableFormat | None = None, roles: Columns | None = None
+) -> SourceData:
     """Read one table, or a table to fit and a table to hold out.
 
     Args:
         sources: by their names in error messages, paths of files, or frames of pandas, polars or pyarrow.
         options: the options of the training.
         known: how the table of an earlier training was read, to turn times into timesteps as then.
+        roles: the roles of the columns, if they are known. Then a series is not cut into windows.
 
     Raises:
         TrainingError: a table cannot be read, or its values do not suit the options.
     """
     is_text = any(map(is_csv, sources.values()))
     tables = [open_table(where, source, options, is_text=is_text) for where, source in sources.items()]
-    columns = columns_of(tables[0], options)
-    for table in tables[1:]:
+    columns = roles or columns_of(tables[0], options)
+    for table in tables if roles else tables[1:]:
         needed = [*columns.targets, *columns.features, columns.sequence, columns.timestep, columns.group]
         table.require([name for name in needed if name is not None])
-        table.refuse_words([name for name in columns.features if name not in columns.categories])
+        kinds = table.kinds([name for name in columns.features if name not in columns.categories])
+        table.refuse_words([name for name, kind in kinds.items() if kind != "lists"])
+    if roles is not None:
+        return _sequences(tables, columns, options, known)
     if options.window is not None:
         if len(tables) > 1:
             raise TrainingError("--test-data: windows are held out by time, got a second table")
@@ -58,7 +64,7 @@ def _sequences(tables: list[Table], columns: Columns, options: Options, known: T
     kinds = first.kinds(columns.features)
     lists = [name for name in columns.features if kinds[name] == "lists"]
     hints = list(columns.hints)
-    if columns.sequence is not None:
+    if columns.sequence is not None or (known is not None and known.windows):
         times = None if columns.timestep is None else times_of(first, columns.timestep, options.date_format)
         if known is None:
             timeline = timeline_of(first, columns, times, gaps=not options.time_feature)
@@ -222,7 +228,13 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
         static_labels=columns.static,
         ordered=True,
         hints=(*columns.hints, *_hints_on_time(timeline, options)),
+        table=_format(table, columns, columns.features, _without_times(timeline.timing()), options),
     )
+
+
+def _without_times(timing: Timing | None) -> Timing | None:
+    """Return the timing of windows: those to predict begin at other times than those of training."""
+    return timing and timing.model_copy(update={"times": ()})
 
 
 def _format(
@@ -235,6 +247,9 @@ def _format(
         sequence_column=columns.sequence,
         timestep_column=columns.timestep,
         timing=timing,
+        windows=options.window is not None,
+        time_feature=TIME_FEATURE if options.time_feature and TIME_FEATURE in features else None,
+        header=options.header,
         target_columns=columns.targets,
         static_columns=columns.static,
         other_columns=tuple(table.given_name(name) for name in table.names if name not in used),
