@@ -61,11 +61,6 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"sep": ";"},
     ),
     "decimal comma in quotes": ('u,v,y\n"1,5",2,a\n3,"4,25",b\n', {}, {}),
-    "decimal comma in text alone": (
-        "u;v;note;y\n0.5;1.25;3,5;a\n2.5;3;4,5;b\n",
-        {"drop_columns": ("note",)},
-        {"sep": ";"},
-    ),
     "true and false in any case": ("u,v,y\ntRue,1,a\nFaLse,0.5,b\n", {}, {"dtype": str}),
     "an identifier NA": ("id,t,v,y\nNA,0,1,a\nNA,1,2,a\nq,0,3,b\nq,1,4,b\n", LONG, {"keep_default_na": False}),
     "comments": ("# from the lab\nu,v,y\n1.5,2,a\n# paused\n3,4.25,b\n", {}, {"comment": "#"}),

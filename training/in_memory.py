@@ -114,9 +114,8 @@ def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
             key = key.cast(key.type.value_type)
         key = key.dictionary_encode().combine_chunks()
         numbers, names = key.indices, key.dictionary
-    source = reading.read(
-        {FRAME: table.append_column(NUMBER, [numbers])}, options, card.table, _roles(table, card, options)
-    )
+    roles = _roles(table, card, options)
+    source = reading.read_again(FRAME, table.append_column(NUMBER, [numbers]), options, roles, card.table)
     order = np.argsort(source.labels.astype(np.int64))
     return FrameSequences(_fitting(source, card)[order], names)
 

@@ -22,30 +22,23 @@ from training.tables.wide import Sequences, list_sequences, wide_of, wide_sequen
 from training.tables.windows import Windows, split_by_time, window_starts
 
 
-def read(
-    sources: Mapping[str, Any], options: Options, known: TableFormat | None = None, roles: Columns | None = None
-) -> SourceData:
+def read(sources: Mapping[str, Any], options: Options) -> SourceData:
     """Read one table, or a table to fit and a table to hold out.
 
     Args:
         sources: by their names in error messages, paths of files, or frames of pandas, polars or pyarrow.
         options: the options of the training.
-        known: how the table of an earlier training was read, to turn times into timesteps as then.
-        roles: the roles of the columns, if they are known. Then a series is not cut into windows.
 
     Raises:
         TrainingError: a table cannot be read, or its values do not suit the options.
     """
     is_text = any(map(is_csv, sources.values()))
     tables = [open_table(where, source, options, is_text=is_text) for where, source in sources.items()]
-    columns = roles or columns_of(tables[0], options)
-    for table in tables if roles else tables[1:]:
+    columns = columns_of(tables[0], options)
+    for table in tables[1:]:
         needed = [*columns.targets, *columns.features, columns.sequence, columns.timestep, columns.group]
         table.require([name for name in needed if name is not None])
-        kinds = table.kinds([name for name in columns.features if name not in columns.categories])
-        table.refuse_words([name for name, kind in kinds.items() if kind != "lists"])
-    if roles is not None:
-        return _sequences(tables, columns, options, known)
+        table.refuse_words([name for name in columns.features if name not in columns.categories])
     if options.window is not None:
         if len(tables) > 1:
             raise TrainingError("--test-data: windows are held out by time, got a second table")
@@ -55,10 +48,29 @@ def read(
             "--timestep-column: expected --sequence-column, too, for one row a timestep, or --window, for windows of "
             "one long series"
         )
-    return _sequences(tables, columns, options, known)
+    return _sequences(tables, columns, options)
 
 
-def _sequences(tables: list[Table], columns: Columns, options: Options, known: TableFormat | None) -> SourceData:
+def read_again(where: str, source: Any, options: Options, columns: Columns, known: TableFormat | None) -> SourceData:
+    """Read another table for a model of an earlier training. A series is not cut into windows.
+
+    Args:
+        where: the table's name in error messages.
+        source: the path of a file, or a frame of pandas, polars or pyarrow.
+        options: the options of the training.
+        columns: the roles of the columns.
+        known: how the table of the training was read, to turn times into timesteps as then.
+
+    Raises:
+        TrainingError: the table cannot be read, or a value is wrong.
+    """
+    table = open_table(where, source, options)
+    kinds = table.kinds([name for name in columns.features if name not in columns.categories])
+    table.refuse_words([name for name, kind in kinds.items() if kind != "lists"])
+    return _sequences([table], columns, options, known)
+
+
+def _sequences(tables: list[Table], columns: Columns, options: Options, known: TableFormat | None = None) -> SourceData:
     first = tables[0]
     timing: Timing | None = None
     kinds = first.kinds(columns.features)
@@ -217,6 +229,7 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     names = tuple(f"{name}+{step}" for name in columns.targets for step in range(1, horizon + 1))
     return SourceData(
         where=table.where,
+        table=_format(table, columns, columns.features, _without_times(timeline.timing()), options),
         x=Windows(every, starts[order], width),
         labels=y[order] if numbers else _texts(table, columns.targets[0], y[order]),
         label_names=names if numbers else columns.targets,
@@ -228,7 +241,6 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
         static_labels=columns.static,
         ordered=True,
         hints=(*columns.hints, *_hints_on_time(timeline, options)),
-        table=_format(table, columns, columns.features, _without_times(timeline.timing()), options),
     )
 
 

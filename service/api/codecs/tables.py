@@ -155,8 +155,13 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     delimiter = _delimiter(text, card, table_format, most)
     rows = _csv_rows(text, delimiter, most)
     expected = _expected_names(card)
+
+    def is_remark(cells: list[str]) -> bool:
+        is_other = expected.isdisjoint(map(str.strip, cells)) if table_format.header else len(cells) == 1
+        return bool(cells) and cells[0].startswith(REMARKS) and is_other
+
     head, names = next(rows, (0, []))
-    while names and names[0].startswith(REMARKS) and expected.isdisjoint(map(str.strip, names)):
+    while is_remark(names):
         head, names = next(rows, (0, []))
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
@@ -249,8 +254,10 @@ def _json_numbers(cells: Sequence[Any]) -> list[float]:
 
 def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str, thousands: str) -> list[float]:
     if thousands:
-        cells = [cell if cell.strip() in missing else cell.replace(thousands, "") for cell in cells]
-    if decimal == ",":  # a point is a decimal mark, too, as in training
+        cells = [cell if cell.strip() in missing else _without_thousands(cell, decimal, thousands) for cell in cells]
+    if decimal == ",":
+        if any("." in cell and cell.strip() not in missing for cell in cells):
+            raise ValueError
         cells = [cell.replace(",", ".") for cell in cells]
     if any("_" in cell or not cell.isascii() for cell in cells):  # Python reads more than CSV has
         raise ValueError
@@ -258,6 +265,22 @@ def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str, t
         return list(map(float, cells))
     except ValueError:
         return [_number_of_word(cell.strip(), missing) for cell in cells]
+
+
+def _without_thousands(cell: str, decimal: str, thousands: str) -> str:
+    """Return the text of a number without the characters between thousands.
+
+    Raises:
+        ValueError: they are not between thousands. 1.5 is not 15, where a point is such a character.
+    """
+    whole, mark, fraction = cell.strip().partition(decimal)
+    first, *groups = whole.split(thousands)
+    # India has groups of two digits.
+    if groups and not (
+        1 <= len(first.lstrip("+-")) <= 3 and {*map(len, groups[:-1])} <= {2, 3} and len(groups[-1]) == 3
+    ):
+        raise ValueError(cell)
+    return "".join([first, *groups, mark, fraction])
 
 
 def _number_of_word(word: str, missing: frozenset[str]) -> float:
