@@ -13,6 +13,7 @@ from service.api.codecs.tables import decode_csv_table
 from service.artifact.card import ModelCard, TableFormat
 from service.errors import InvalidInput
 from tests.samples import card, record
+from tests.test_table_kinds import DIALECTS, LONG_ROWS, TIMES, long
 from training import TrainingError
 from training.data import SourceData, lengths_of
 from training.in_memory import sequences_of_frame
@@ -104,6 +105,23 @@ def test_a_posted_table_has_the_sequences_of_the_training(
     np.testing.assert_array_equal(posted(text, described), source.x[:])
     frame = pd.read_csv(io.StringIO(text), **how)
     np.testing.assert_array_equal(sequences_of_frame(frame, described).x, source.x[:])
+
+
+@pytest.mark.parametrize("name", [name for name, (text, _) in DIALECTS.items() if isinstance(text, str)])
+def test_every_dialect_of_training_can_be_posted(tmp_path: Path, name: str) -> None:
+    """The service finds what training found, with what the card says about the table."""
+    text, options = DIALECTS[name]
+    assert isinstance(text, str)
+    source, described = read(tmp_path, text, **options)
+    np.testing.assert_array_equal(posted(text, described), source.x[:])
+
+
+@pytest.mark.parametrize("name", [name for name in TIMES if name != "nanoseconds"])  # the service knows microseconds
+def test_times_of_every_form_can_be_posted(tmp_path: Path, name: str) -> None:
+    """The format that training found is on the card."""
+    text = long([(one, TIMES[name][t], value, y) for one, t, value, y in LONG_ROWS])
+    source, described = read(tmp_path, text, **LONG)
+    np.testing.assert_array_equal(posted(text, described), source.x[:])
 
 
 def test_series_in_cells_may_be_lists(tmp_path: Path) -> None:

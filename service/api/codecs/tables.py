@@ -157,7 +157,7 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     expected = _expected_names(card)
 
     def is_remark(cells: list[str]) -> bool:
-        is_other = expected.isdisjoint(map(str.strip, cells)) if table_format.header else len(cells) == 1
+        is_other = expected.isdisjoint({*map(str.strip, cells)} - {""}) if table_format.header else len(cells) == 1
         return bool(cells) and cells[0].startswith(REMARKS) and is_other
 
     head, names = next(rows, (0, []))
@@ -168,6 +168,8 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     if not table_format.header:
         rows, names = chain([(head, names)], rows), list(map(str, range(len(names))))
     columns = [name.strip() for name in names]
+    if columns[0] not in expected:  # training reads #id as id
+        columns[0] = columns[0].removeprefix("#").strip()
     first = list(islice(rows, 1))
     if first and len(first[0][1]) == len(columns) + 1 and "" not in columns:
         # Either each row ends with a delimiter, or R wrote the names of the rows.
