@@ -229,10 +229,10 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     names = tuple(f"{name}+{step}" for name in columns.targets for step in range(1, horizon + 1))
     return SourceData(
         where=table.where,
-        table=_format(table, columns, columns.features, _without_times(timeline.timing()), options),
         x=Windows(every, starts[order], width),
         labels=y[order] if numbers else _texts(table, columns.targets[0], y[order]),
         label_names=names if numbers else columns.targets,
+        table=_format(table, columns, columns.features, _without_times(timeline.timing()), options),
         timestep_labels=tuple(map(str, range(1 - width, 1))),
         feature_labels=columns.features,
         locate=lambda index: table.place(int(numbered_rows[starts[order[index]]])),
