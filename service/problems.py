@@ -20,6 +20,7 @@ EXPECTED: Final[Mapping[str, str]] = {
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "json_invalid": "JSON",
+    "path_type": "a path",
     "dict_type": "an object",
     "model_type": "an object",
     "model_attributes_type": "an object",

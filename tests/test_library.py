@@ -100,6 +100,7 @@ def test_two_axes_are_sequences_of_one_feature() -> None:
     [
         ({"epoch": 3}, "expected an option, got 'epoch'; did you mean 'epochs'?"),
         ({"units": 0}, "units: expected a number of at least 1, got 0"),
+        ({"artifacts": [1]}, "artifacts: expected a path, got a list"),
         ({"data": 3}, "data: expected a path, a frame or arrays x and y, got int"),
         ({"data": "missing.npz"}, "--data missing.npz: no such file"),
         ({"x": np.ones((4, 2, 1))}, "expected sequences x and labels y, or data alone"),
@@ -112,7 +113,7 @@ def test_two_axes_are_sequences_of_one_feature() -> None:
 def test_a_mistake_is_one_line(given: dict[str, Any], message: str, tmp_path: Path) -> None:
     """The line says what was expected and what came; nothing is published."""
     with pytest.raises(TrainingError) as caught:
-        training.train(artifacts=tmp_path, **given)
+        training.train(**{"artifacts": tmp_path, **given})
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,8 @@
 """A result predicts as the service does, and shows itself in notebooks."""
 
+from collections.abc import Collection
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -8,6 +11,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from service.app import create_app
+from service.artifact.tensors import Array
 from service.settings import Settings
 from tests.conftest import connect
 from tests.sensors import MACHINES, long_frame, sensors
@@ -138,6 +142,19 @@ def test_shorter_sequences_and_missing_values(tabular: object) -> None:
     short = visits.predict([[[60, 36.5]], [[61, 36.6], [62, 36.7]]])
     assert short["attention"].shape == (2, visits.card.timesteps)
     assert (short["attention"][0, 1:] == 0).all()
+
+
+class Half:
+    """An engine that is sure of nothing."""
+
+    def run(self, sequences: Array, outputs: Collection[str]) -> dict[str, Array]:
+        return {name: np.full((len(sequences), 1 if name == "prediction" else 5), 0.5, np.float32) for name in outputs}
+
+
+def test_one_half_is_the_second_class(monitored: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service answers the second of two classes, too."""
+    monkeypatch.setattr("training.result.open_verified", lambda *_: SimpleNamespace(engine=Half()))
+    assert set(load(monitored.directory).predict(X)["label"]) == {"fine"}
 
 
 def test_notebooks_show_summary_and_chart(monitored: Result) -> None:

@@ -144,3 +144,21 @@ async def test_a_frame_keeps_the_timeline_of_the_training(tmp_path: Path) -> Non
     assert result.predict(frame)["prediction"].tolist() == (
         await answered(tmp_path, content=frame.to_csv(index=False).encode(), headers=headers)
     )
+
+
+async def test_a_posted_series_is_forecast_from_its_last_window(tmp_path: Path) -> None:
+    """The service and the library predict the same numbers after the last row, which training never saw."""
+    hours = pd.date_range("2026-01-01", periods=160, freq="h")
+    frame = pd.DataFrame({"time": hours, "load": np.sin(np.arange(160) / 4)})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    options = {"target_column": ("load",), "window": 24, "horizon": 2, "architecture": "minirocket"}
+    trained(name="m", data=str(tmp_path / "table.csv"), artifacts=tmp_path / "models", **options)
+    later = pd.DataFrame({"time": hours[-40:] + pd.Timedelta(days=90), "load": frame["load"][-40:]})
+    forecast = training.load(tmp_path / "models" / "m").predict(later)
+    assert list(forecast) == ["prediction load+1", "prediction load+2"]
+    np.testing.assert_allclose(forecast.to_numpy(), [np.sin(np.array([160, 161]) / 4)], atol=0.2)
+    async with connect(create_app(Settings(artifacts=tmp_path / "models"))) as client:
+        content = later.to_csv(index=False).encode()
+        answer = await client.post("/predict", content=content, headers={"content-type": "text/csv"})
+    (prediction,) = answer.json()["predictions"]
+    np.testing.assert_allclose([prediction["prediction"]], forecast.to_numpy(), atol=1e-6)

@@ -108,8 +108,9 @@ def test_the_decimal_mark_and_the_words_for_none_are_the_training_s() -> None:
     described = described.model_copy(update={"missing_values": True})
     np.testing.assert_array_equal(of_csv("9:00;10:00;11:00\n1,5;-9;?\n", described), [[[1.5], [np.nan], [np.nan]]])
     assert of_csv("9:00,10:00,11:00\n1.5,2,3\n", described) == [[[1.5], [2], [3]]]
-    with pytest.raises(InvalidInput, match=r"line 2, column '9:00': expected a number or no value, got "):
-        of_csv("9:00;10:00;11:00\n1.5;2;3\n", described)
+    for text in ("9:00;10:00;11:00\n1.5;2;3\n", '9:00,10:00,11:00\n"1,5",2,3\n'):
+        with pytest.raises(InvalidInput, match=r"line 2, column '9:00': expected a number or no value, got "):
+            of_csv(text, described)
 
 
 @pytest.mark.parametrize("before", ["# of the ward\n", "sep=;\n", "\n# x\n#b;c\n"])
@@ -136,6 +137,9 @@ def test_the_character_between_thousands_is_the_training_s() -> None:
     assert row[0] == 1234567.5
     assert math.isnan(row[1])
     assert of_csv("a,b\n1.25,2\n", described) == [[[1.25, 2]]]
+    for cell in ("1.5", "1.2.345", ".5", "1234.567,5"):
+        with pytest.raises(InvalidInput, match="line 2, column 'a': expected a number or no value, got"):
+            of_csv(f"a;b\n{cell};1\n", described)
 
 
 def test_a_wide_table_has_one_column_for_a_static_feature() -> None:

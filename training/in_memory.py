@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from service.artifact.card import ModelCard
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import Dataset, SourceData, as_published
+from training.data import Dataset, SourceData, lengths_of
 from training.messages import did_you_mean
 from training.options import Options
 from training.sources.loading import load
 from training.tables import reading
+from training.tables.columns import Columns
+from training.tables.long import TIME_FEATURE
+from training.tables.rows import arrow_table
 
 #: Frames of pandas and polars, tables of pyarrow. None of them is imported for this type.
 Frame = Any
@@ -33,7 +36,7 @@ def is_frame(data: object) -> bool:
 
 def load_frame(options: Options, frame: Frame) -> Dataset:
     """Return the dataset of a frame: `options` say which columns it has, as they do for a file."""
-    return load(options.model_copy(update={"data": FRAME}), frame=arrow_table(frame))
+    return load(options.model_copy(update={"data": FRAME}), frame=arrow_table(FRAME, frame))
 
 
 def load_arrays(options: Options, x: object, y: object) -> Dataset:
@@ -67,13 +70,6 @@ def sequences_of(x: object, features: int | None = None) -> NDArray[Any]:
     return array
 
 
-def arrow_table(frame: Frame) -> Any:
-    """Return a frame as a table of pyarrow. The index of pandas is left out."""
-    if isinstance(frame, pa.Table):
-        return frame
-    return frame.to_arrow() if hasattr(frame, "to_arrow") else pa.Table.from_pandas(frame, preserve_index=False)
-
-
 def frame_like(frame: Frame, columns: Mapping[str, Any]) -> Frame:
     """Return columns by name as a frame of the same kind. A frame of pandas keeps its index if the length fits."""
     if hasattr(frame, "from_pydict"):
@@ -99,59 +95,112 @@ class FrameSequences(NamedTuple):
 def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
     """Return the sequences of a frame that has the columns of training, in the order of their first rows.
 
-    The target may be absent; it is not read.
+    Of a model of windows, each series has one sequence: its last window. The target is read only if its past is a
+    feature.
 
     Raises:
-        TrainingError: a column is missing, a value is wrong, or a sequence has more timesteps than the card.
+        TrainingError: a column is missing, a value is wrong, or a sequence has a wrong number of timesteps.
     """
-    recorded = card.training_options
-    options = Options.from_keywords({name: value for name, value in recorded.items() if name in Options.model_fields})
-    if card.table is not None:  # what reading found by itself
-        found = {"sequence_column": card.table.sequence_column, "timestep_column": card.table.timestep_column}
-        options = options.model_copy(update={**found, "target_column": card.table.target_columns or None})
+    options = _options(card)
     if not options.target_column:
         raise TrainingError(f"expected arrays (n, {card.timesteps}, {card.features}), as in training, got a frame")
-    table = arrow_table(frame)
-    table = table.drop_columns([name for name in options.target_column if name in table.column_names])
+    table = arrow_table(FRAME, frame)
     # The number of the sequence takes the place of the target: reading returns it for each sequence.
-    key = None if options.sequence_column is None else _column(table, options.sequence_column).dictionary_encode()
-    numbers = np.arange(len(table)) if key is None else key.combine_chunks().indices
-    source = reading.read(
-        {FRAME: table.append_column(NUMBER, [numbers])},
-        options.model_copy(
-            update={
-                "target_column": (NUMBER,),
-                "feature_columns": _feature_columns(table.column_names, card, wide=key is None),
-                "drop_columns": None,
-            }
-        ),
-        card.table,
-    )
+    sequence, names = options.sequence_column, None
+    numbers = np.arange(len(table)) if options.window is None else np.zeros(len(table), np.int64)
+    if sequence is not None:
+        key = _column(table, sequence)
+        if pa.types.is_dictionary(key.type):  # its categories may be more, and in another order
+            key = key.cast(key.type.value_type)
+        key = key.dictionary_encode().combine_chunks()
+        numbers, names = key.indices, key.dictionary
+    roles = _roles(table, card, options)
+    source = reading.read_again(FRAME, table.append_column(NUMBER, [numbers]), options, roles, card.table)
     order = np.argsort(source.labels.astype(np.int64))
-    names = None if key is None else key.combine_chunks().dictionary
     return FrameSequences(_fitting(source, card)[order], names)
+
+
+def _options(card: ModelCard) -> Options:
+    """Return the options of a version's training, with what reading found by itself."""
+    recorded = card.training_options
+    options = Options.from_keywords({name: value for name, value in recorded.items() if name in Options.model_fields})
+    if card.table is None:
+        return options
+    return options.model_copy(
+        update={
+            "sequence_column": card.table.sequence_column,
+            "timestep_column": card.table.timestep_column,
+            "target_column": card.table.target_columns or None,
+            "decimal": card.table.decimal,
+            "thousands": card.table.thousands or None,
+        }
+    )
+
+
+def _roles(table: Any, card: ModelCard, options: Options) -> Columns:
+    """Return the roles of the columns of a frame, by the card."""
+    wide = options.sequence_column is None and options.window is None
+    features = [name for name in card.feature_labels if not (options.time_feature and name == TIME_FEATURE)]
+    columns = _wide_columns(table.column_names, card) if wide else {name: name for name in features}
+    timestep = options.timestep_column
+    for name in (*columns, *([] if timestep is None else [timestep])):
+        _column(table, name)
+    return Columns(
+        targets=(NUMBER,),
+        features=tuple(columns),
+        static=card.static_labels,
+        categories={name: card.categories[label] for name, label in columns.items() if label in card.categories},
+        sequence=options.sequence_column,
+        timestep=timestep,
+        group=None,
+        hints=(),
+    )
+
+
+def _wide_columns(names: Sequence[str], card: ModelCard) -> dict[str, str]:
+    """Return the columns of a table of one row a sequence, with the feature of each.
+
+    They are those of the timesteps, of one feature or of each, or one with the series of each feature.
+    """
+    static = {label: label for label in card.static_labels}
+    varying = [label for label in card.feature_labels if label not in static]
+    pairs = {f"{label}@{step}": label for step in card.timestep_labels for label in varying}
+    plain = dict.fromkeys(card.timestep_labels, varying[0]) if len(varying) == 1 else {}
+    series = {label: label for label in varying}
+    found = max(
+        (pairs, plain, series), key=lambda columns: (columns.keys() <= {*names}, len(columns.keys() & {*names}))
+    )
+    return found | static
 
 
 def _column(table: Any, name: str) -> Any:
     if name not in table.column_names:
-        raise TrainingError(f"expected a column {name!r}{did_you_mean(name, table.column_names)}")
+        raise TrainingError(f"{FRAME}: expected a column {name!r}{did_you_mean(name, table.column_names)}")
     return table[name]
 
 
-def _feature_columns(columns: Sequence[str], card: ModelCard, *, wide: bool) -> tuple[str, ...]:
-    """Return the columns with the values of sequences, in the order of the card."""
-    if not wide:
-        return card.feature_labels
-    pairs = tuple(f"{feature}@{timestep}" for timestep in card.timestep_labels for feature in card.feature_labels)
-    return pairs if card.features > 1 or pairs[0] in columns else card.timestep_labels
-
-
 def _fitting(source: SourceData, card: ModelCard) -> Array:
-    """Return all sequences in memory, with the timesteps and the indices of categories of a card."""
+    """Return all sequences in memory, padded to the timesteps of a card; of windows, the last timesteps."""
     x = source.x[:]
+    if card.table is not None and card.table.windows:
+        return _last_windows(x, card.timesteps)
     if x.shape[1] > card.timesteps:
         raise TrainingError(f"expected sequences of at most {card.timesteps} timesteps, got {x.shape[1]}")
-    return as_published(x, source.categories, card)
+    return np.pad(x, ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
+
+
+def _last_windows(x: Array, width: int) -> Array:
+    """Return the last `width` timesteps of each sequence.
+
+    Raises:
+        TrainingError: a sequence is shorter.
+    """
+    lengths = lengths_of(x)
+    if (lengths < width).any():
+        raise TrainingError(f"{FRAME}: expected series of at least {width} timesteps, got {lengths.min()}")
+    steps = (lengths - width)[:, np.newaxis] + np.arange(width)
+    windows: Array = x[np.arange(len(x))[:, np.newaxis], steps]
+    return windows
 
 
 def _labels(y: object) -> NDArray[Any]:

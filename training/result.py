@@ -22,6 +22,7 @@ from service.engines import opener
 from training import TrainingError
 from training.in_memory import Frame, frame_like, is_frame, sequences_of, sequences_of_frame
 from training.profile_chart import profile_figure
+from training.scores import chosen
 from training.summary import summary
 
 #: Number of sequences in one forward pass.
@@ -160,10 +161,10 @@ class Result:
     def _labels(self, prediction: Array) -> NDArray[Any]:
         """Return the likeliest class of each sequence, `(n,)`; of several labels, the list of the likely ones."""
         if self.card.target.task == "multilabel":
-            chosen = np.empty(len(prediction), dtype=object)
+            likely = np.empty(len(prediction), dtype=object)
             names = self.card.target.classes or ()
             for index, row in enumerate(prediction >= LIKELY):
-                chosen[index] = [name for name, is_likely in zip(names, row, strict=True) if is_likely]
-            return chosen
-        likeliest = self._probabilities(prediction).argmax(axis=1)
+                likely[index] = [name for name, is_likely in zip(names, row, strict=True) if is_likely]
+            return likely
+        likeliest = chosen(self._probabilities(prediction).astype(np.float64))
         return np.array([(self.card.target.classes or ())[index] for index in likeliest.tolist()])

@@ -131,7 +131,7 @@ class Timing(CardPart):
     )
     times: tuple[Number, ...] = Field(
         default=(),
-        description="Time of each timestep; empty if sequences begin at different times.",
+        description="Time of each timestep; empty if sequences begin at different times, or each row is a timestep.",
         examples=[[0, 1, 2]],
     )
     step: Size | None = Field(None, description="Time between two timesteps; null for uneven times.", examples=[86400])
@@ -140,6 +140,11 @@ class Timing(CardPart):
         description="Formats of the times as text, as of strptime; empty for numbers and ISO 8601.",
         examples=[["%d.%m.%Y"]],
     )
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether times become timesteps. Without, each row is a timestep, and times only order the rows."""
+        return self.step is not None or bool(self.times)
 
 
 class TableFormat(CardPart):
@@ -153,7 +158,22 @@ class TableFormat(CardPart):
     timestep_column: str | None = Field(
         None, description="Column that orders the rows of a sequence.", examples=["date"]
     )
-    timing: Timing | None = Field(None, description="How times become timesteps; null if each row is a timestep.")
+    timing: Timing | None = Field(None, description="How times become timesteps; null if the rows have no times.")
+    windows: bool = Field(
+        default=False,
+        description="Whether sequences are windows of longer series. Of a posted series, the last window is used.",
+        examples=[False],
+    )
+    time_feature: str | None = Field(
+        None,
+        description="Feature that is the time since the row before. Posted tables have no such column.",
+        examples=["time since the last row"],
+    )
+    header: bool = Field(
+        default=True,
+        description="Whether the first row of CSV has the names of the columns; else the columns are 0, 1 and so on.",
+        examples=[True],
+    )
     target_columns: tuple[str, ...] = Field(
         default=(), description="Columns of the labels. The service ignores them.", examples=[["outcome"]]
     )

@@ -23,13 +23,12 @@ from training.tables.wide import Sequences, list_sequences, wide_of, wide_sequen
 from training.tables.windows import Windows, split_by_time, window_starts
 
 
-def read(sources: Mapping[str, Any], options: Options, known: TableFormat | None = None) -> SourceData:
+def read(sources: Mapping[str, Any], options: Options) -> SourceData:
     """Read one table, or a table to fit and a table to hold out.
 
     Args:
         sources: by their names in error messages, paths of files, or frames of pandas, polars or pyarrow.
         options: the options of the training.
-        known: how the table of an earlier training was read, to turn times into timesteps as then.
 
     Raises:
         TrainingError: a table cannot be read, or its values do not suit the options.
@@ -53,16 +52,35 @@ def read(sources: Mapping[str, Any], options: Options, known: TableFormat | None
             "--timestep-column: expected --sequence-column, too, for one row a timestep, or --window, for windows of "
             "one long series"
         )
-    return _sequences(tables, columns, options, known)
+    return _sequences(tables, columns, options)
 
 
-def _sequences(tables: list[Table], columns: Columns, options: Options, known: TableFormat | None) -> SourceData:
+def read_again(where: str, source: Any, options: Options, columns: Columns, known: TableFormat | None) -> SourceData:
+    """Read another table for a model of an earlier training. A series is not cut into windows.
+
+    Args:
+        where: the table's name in error messages.
+        source: the path of a file, or a frame of pandas, polars or pyarrow.
+        options: the options of the training.
+        columns: the roles of the columns.
+        known: how the table of the training was read, to turn times into timesteps as then.
+
+    Raises:
+        TrainingError: the table cannot be read, or a value is wrong.
+    """
+    table = open_table(where, source, options)
+    kinds = table.kinds([name for name in columns.features if name not in columns.categories])
+    table.refuse_words([name for name, kind in kinds.items() if kind != "lists"])
+    return _sequences([table], columns, options, known)
+
+
+def _sequences(tables: list[Table], columns: Columns, options: Options, known: TableFormat | None = None) -> SourceData:
     first = tables[0]
     timing: Timing | None = None
     kinds = first.kinds(columns.features)
     lists = [name for name in columns.features if kinds[name] == "lists"]
     hints = list(columns.hints)
-    if columns.sequence is not None:
+    if columns.sequence is not None or (known is not None and known.windows):
         times = None if columns.timestep is None else times_of(first, columns.timestep, options.date_format)
         if known is None:
             timeline = timeline_of(first, columns, times, gaps=not options.time_feature)
@@ -219,6 +237,7 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
         x=Windows(every, starts[order], width),
         labels=y[order] if numbers else _texts(table, columns.targets[0], y[order]),
         label_names=names if numbers else columns.targets,
+        table=_format(table, columns, columns.features, _without_times(timeline.timing()), options),
         timestep_labels=tuple(map(str, range(1 - width, 1))),
         feature_labels=columns.features,
         locate=lambda index: table.place(int(numbered_rows[starts[order[index]]])),
@@ -231,6 +250,11 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
     )
 
 
+def _without_times(timing: Timing | None) -> Timing | None:
+    """Return the timing of windows: those to predict begin at other times than those of training."""
+    return timing and timing.model_copy(update={"times": ()})
+
+
 def _format(
     table: Table, columns: Columns, features: tuple[str, ...], timing: Timing | None, options: Options
 ) -> TableFormat:
@@ -241,6 +265,9 @@ def _format(
         sequence_column=columns.sequence,
         timestep_column=columns.timestep,
         timing=timing,
+        windows=options.window is not None,
+        time_feature=TIME_FEATURE if options.time_feature and TIME_FEATURE in features else None,
+        header=options.header,
         target_columns=columns.targets,
         static_columns=columns.static,
         other_columns=tuple(table.given_name(name) for name in table.names if name not in used),

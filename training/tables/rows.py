@@ -423,7 +423,7 @@ def _view(table: Table, path: Path) -> frozenset[str]:
 
 def _register(table: Table, frame: Any) -> frozenset[str]:
     """Load a frame into the database. Return the names of its index."""
-    arrow = frame if isinstance(frame, pa.Table) else _arrow(table.where, frame)
+    arrow = arrow_table(table.where, frame)
     _check_names(table.where, arrow.schema.names)
     table.connection.register("frame", arrow)
     question = f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame"
@@ -431,14 +431,23 @@ def _register(table: Table, frame: Any) -> frozenset[str]:
     return _indices(arrow.schema)
 
 
-def _arrow(where: str, frame: Any) -> Any:
-    """Return a frame of polars, pandas or another library as a pyarrow table."""
+def arrow_table(where: str, frame: Any) -> Any:
+    """Return a frame of pandas, polars or pyarrow as a pyarrow table. The index of pandas is left out.
+
+    Raises:
+        TrainingError: it is no such frame, or a column has values of several types.
+    """
+    if isinstance(frame, pa.Table):
+        return frame
     if hasattr(frame, "to_arrow"):
         return frame.to_arrow()
     try:
-        return pa.Table.from_pandas(frame)
-    except (TypeError, AttributeError, pa.ArrowException) as error:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (TypeError, AttributeError) as error:
         raise TrainingError(f"{where}: expected a frame of pandas, polars or pyarrow: {_first_line(error)}") from error
+    except pa.ArrowException as error:
+        problem = "; ".join(map(str, error.args))
+        raise TrainingError(f"{where}: expected values of one type in each column: {problem}") from error
 
 
 def _indices(schema: Any) -> frozenset[str]:

@@ -55,8 +55,8 @@ class Timeline:
         return self.times.labels(self.shared) if self.times is not None and len(self.shared) else ()
 
     def timing(self) -> Timing | None:
-        """Return the timeline for the card; None if rows are timesteps."""
-        if self.times is None or self.is_uneven:
+        """Return the timeline for the card; None without times."""
+        if self.times is None:
             return None
         unit, scale = UNITS[self.times.unit]
         step = None if self.step is None else self.step / scale

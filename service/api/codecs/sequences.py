@@ -134,13 +134,19 @@ def _with_indices(sequence: Any, card: ModelCard) -> Any:
 
 def _step_with_indices(step: Any, categories: dict[int, tuple[str, ...]], card: ModelCard) -> Any:
     if type(step) is Record and step.repeated is None:
-        items = step.items()
-        return Record(
-            [(n, index_of(v, card.categories[n]) if type(v) is str and n in card.categories else v) for n, v in items]
-        )
+        return Record([(name, _index(value, card.categories.get(name), card)) for name, value in step.items()])
     if type(step) is not list:
         return step
-    return [index_of(v, categories[f]) if type(v) is str and f in categories else v for f, v in enumerate(step)]
+    return [_index(value, categories.get(f), card) for f, value in enumerate(step)]
+
+
+def _index(value: Any, values: tuple[str, ...] | None, card: ModelCard) -> Any:
+    """Return the index of a category's value by its name; null for an empty name or a word for a missing value."""
+    if type(value) is not str or values is None:
+        return value
+    index = index_of(value, values)
+    is_missing = index == len(values) and value.strip() in {"", *(card.table.missing if card.table else ())}
+    return None if is_missing else index
 
 
 def _with_tokens(sequence: Any, card: ModelCard) -> Any:

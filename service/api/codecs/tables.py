@@ -34,8 +34,8 @@ from service.problems import kind_of, shown
 MISSING: Final = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."))
 #: Starts of lines that may stand before the names of the columns: comments, and the delimiter of a spreadsheet.
 REMARKS: Final = ("#", "sep=")
-#: Words for 1 and 0.
-TRUTH: Final = {"True": "1", "true": "1", "TRUE": "1", "False": "0", "false": "0", "FALSE": "0"}
+#: Words for 1 and 0, in any case.
+TRUTH: Final = {"true": "1", "false": "0"}
 #: Characters that may stand between the cells of a row. The first is what others are compared with.
 DELIMITERS: Final = (",", ";", "\t", "|")
 #: Most characters that a name in the first line has, on average, where the delimiter is found.
@@ -44,6 +44,9 @@ LONGEST_NAME: Final = 1000
 MOST_ABSENT: Final = 100
 #: Most columns that a table may have beside those of the model.
 MORE_COLUMNS: Final = 1000
+
+# A series in a cell is longer than the module's default; the limit of the body holds for it, too.
+csv.field_size_limit(2**24)
 
 
 class Table(NamedTuple):
@@ -142,6 +145,8 @@ def table_of_records(records: object) -> Table:
 def table_of_csv(text: bytes, card: ModelCard) -> Table:
     """Return the table of a CSV file in UTF-8, whose first line has the names of its columns.
 
+    Where training read a table without names, the columns are 0, 1 and so on, and the first line is a row.
+
     Raises:
         InvalidInput: it is not such a file.
     """
@@ -150,12 +155,21 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     delimiter = _delimiter(text, card, table_format, most)
     rows = _csv_rows(text, delimiter, most)
     expected = _expected_names(card)
+
+    def is_remark(cells: list[str]) -> bool:
+        is_other = expected.isdisjoint({*map(str.strip, cells)} - {""}) if table_format.header else len(cells) == 1
+        return bool(cells) and cells[0].startswith(REMARKS) and is_other
+
     head, names = next(rows, (0, []))
-    while names and names[0].startswith(REMARKS) and expected.isdisjoint(map(str.strip, names)):
+    while is_remark(names):
         head, names = next(rows, (0, []))
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
+    if not table_format.header:
+        rows, names = chain([(head, names)], rows), list(map(str, range(len(names))))
     columns = [name.strip() for name in names]
+    if columns[0] not in expected:  # training reads #id as id
+        columns[0] = columns[0].removeprefix("#").strip()
     first = list(islice(rows, 1))
     if first and len(first[0][1]) == len(columns) + 1 and "" not in columns:
         # Either each row ends with a delimiter, or R wrote the names of the rows.
@@ -164,16 +178,18 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     def checked() -> Iterator[tuple[int, list[str]]]:
         for line, cells in chain(first, rows):
             if len(cells) != len(columns):
+                if cells[0].startswith("#"):  # a comment
+                    continue
                 raise InvalidInput(f"line {line}: expected {len(columns)} cells, got {len(cells)}")
             yield line, cells
 
-    comma = table_format.decimal == "," and delimiter != ","
+    # Another delimiter is another dialect, in which the characters may mean something else.
+    same = delimiter == table_format.delimiter
     numbers = partial(
         _text_numbers,
         missing=MISSING.union(table_format.missing),
-        decimal="," if comma else ".",
-        # Another delimiter is another dialect, in which the character may be the decimal mark.
-        thousands=table_format.thousands if delimiter == table_format.delimiter else "",
+        decimal=table_format.decimal if same or delimiter != "," else ".",
+        thousands=table_format.thousands if same else "",
     )
     return Table(columns, checked(), f"line {head}", "line {}".format, numbers)
 
@@ -183,7 +199,7 @@ def _delimiter(text: bytes, card: ModelCard, table_format: TableFormat, most: in
     lines = text[: most * LONGEST_NAME].removeprefix(b"\xef\xbb\xbf").splitlines()
     first = next((line for line in lines if line.strip() and not line.decode("latin-1").startswith(REMARKS)), b"")
     found = [mark for mark in dict.fromkeys((table_format.delimiter, *DELIMITERS)) if mark.encode() in first]
-    if len(found) < 2:
+    if len(found) < 2 or not table_format.header:
         return found[0] if found else table_format.delimiter
     expected = _expected_names(card)
 
@@ -240,7 +256,7 @@ def _json_numbers(cells: Sequence[Any]) -> list[float]:
 
 def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str, thousands: str) -> list[float]:
     if thousands:
-        cells = [cell if cell.strip() in missing else cell.replace(thousands, "") for cell in cells]
+        cells = [cell if cell.strip() in missing else _without_thousands(cell, decimal, thousands) for cell in cells]
     if decimal == ",":
         if any("." in cell and cell.strip() not in missing for cell in cells):
             raise ValueError
@@ -250,13 +266,33 @@ def _text_numbers(cells: Sequence[str], missing: frozenset[str], decimal: str, t
     try:
         return list(map(float, cells))
     except ValueError:
-        return [math.nan if (word := cell.strip()) in missing else float(TRUTH.get(word, word)) for cell in cells]
+        return [_number_of_word(cell.strip(), missing) for cell in cells]
 
 
-def _index(cell: Any, values: tuple[str, ...], numbers: Callable[[Sequence[Any]], list[float]]) -> float:
-    """Return the index of a category's value; NaN for a missing one.
+def _without_thousands(cell: str, decimal: str, thousands: str) -> str:
+    """Return the text of a number without the characters between thousands.
 
-    Text is the name of a value, or its index where no name is a number.
+    Raises:
+        ValueError: they are not between thousands. 1.5 is not 15, where a point is such a character.
+    """
+    whole, mark, fraction = cell.strip().partition(decimal)
+    first, *groups = whole.split(thousands)
+    # India has groups of two digits.
+    if groups and not (
+        1 <= len(first.lstrip("+-")) <= 3 and {*map(len, groups[:-1])} <= {2, 3} and len(groups[-1]) == 3
+    ):
+        raise ValueError(cell)
+    return "".join([first, *groups, mark, fraction])
+
+
+def _number_of_word(word: str, missing: frozenset[str]) -> float:
+    return math.nan if word in missing else float(TRUTH.get(word.lower(), word))
+
+
+def _index(cell: Any, values: tuple[str, ...], table: Table, missing: Sequence[str]) -> float:
+    """Return the index of a category's value; NaN for a missing one: an empty cell, or one of the words `missing`.
+
+    Text is the name of a value, or its index where no name is a number. `NA` is a name, as in training.
 
     Raises:
         ValueError: the cell is neither text nor a number nor missing.
@@ -265,11 +301,11 @@ def _index(cell: Any, values: tuple[str, ...], numbers: Callable[[Sequence[Any]]
         return _json_numbers([cell])[0]
     if (index := index_of(cell, values)) < len(values) or (index := index_of(cell.strip(), values)) < len(values):
         return index
-    if cell.strip() in MISSING:
+    if cell.strip() in {"", *missing}:
         return math.nan
     with suppress(ValueError):
-        number = numbers([cell])[0]
-        if math.isnan(number) or not have_numbers(values):
+        number = table.numbers([cell])[0]
+        if not math.isnan(number) and not have_numbers(values):
             return number
     return len(values)
 
@@ -311,7 +347,7 @@ class Layout(NamedTuple):
             *([wide(lambda _, step: step)] if len(varying) == 1 else []),
             wide(lambda feature, step: f"{feature}@{step}"),
             cls(
-                card.feature_labels,
+                [label for label in card.feature_labels if label != table_format.time_feature],
                 wide=False,
                 sequence=str(sequence) if sequence in names else None,
                 timestep=str(timestep) if timestep in names else None,
@@ -319,7 +355,11 @@ class Layout(NamedTuple):
         ]
         if sequence is not None:  # the model was trained with a long table
             layouts.reverse()
-        found = max(layouts, key=lambda one: (names.issuperset(one.values), len(names.intersection(one.values))))
+
+        def fit(one: "Layout") -> tuple[bool, bool, int]:
+            return names.issuperset(one.values), one.sequence is not None, len(names.intersection(one.values))
+
+        found = max(layouts, key=fit)
         left_out = _left_out(card)
         if card.training_options.get("feature_columns"):  # training ignored all others
             left_out |= names
@@ -328,7 +368,10 @@ class Layout(NamedTuple):
             raise InvalidInput(f"expected sequences, as two columns of a table would be named {twice!r}")
         if (twice := first_repeated(table.columns)) is not None:
             raise InvalidInput(f"{table.head}: repeated column {twice[:80]!r}")
-        if problem := name_problem("column", table.columns, list(dict.fromkeys(found.values)), left_out):
+        needed = list(dict.fromkeys(found.values))
+        if table_format.time_feature is not None and not found.wide:
+            needed.append(str(timestep))
+        if problem := name_problem("column", table.columns, needed, left_out):
             raise InvalidInput(f"{table.head}: {problem}")
         return found
 
@@ -390,27 +433,33 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
         steps = rows.values.reshape(-1, card.features)
         lengths = np.full(len(rows.numbers), card.timesteps)
     else:
-        steps, row_of, lengths = _timesteps(table, layout, rows, format_of(card))
+        steps, row_of, lengths = _timesteps(table, layout, rows, card)
     starts = np.cumsum(lengths) - lengths
     _complete_static(steps, starts, lengths, card)
     first_rows = row_of[starts]
-    if card.variable_length:  # a sequence ends with its last value
+    windows = format_of(card).windows and not layout.wide
+    if card.variable_length or windows:  # a sequence ends with its last value
         present = np.where(np.isnan(steps).all(axis=1), -1, np.arange(len(steps)))
         last = np.maximum.reduceat(present, starts)
         kept = np.arange(len(steps)) <= last.repeat(lengths)
         steps, row_of, lengths = steps[kept], row_of[kept], np.maximum(last - starts + 1, 0)
         starts = np.cumsum(lengths) - lengths
-    wrong = (lengths < card.fewest_timesteps) | (lengths > card.timesteps)
+    if windows:  # what follows the last one is predicted
+        kept = np.arange(len(steps)) >= (starts + lengths - card.timesteps).repeat(lengths)
+        steps, row_of, lengths = steps[kept], row_of[kept], np.minimum(lengths, card.timesteps)
+        starts = np.cumsum(lengths) - lengths
+    wrong = (lengths < (card.timesteps if windows else card.fewest_timesteps)) | (lengths > card.timesteps)
     if wrong.any():
         first, got = rows.numbers[first_rows[wrong.argmax()]], lengths[wrong.argmax()]
         expected = f"1 to {card.timesteps}" if card.variable_length else card.timesteps
+        expected = f"at least {card.timesteps}" if windows else expected
         raise InvalidInput(f"{table.place(first)}: expected a sequence of {expected} timesteps, got {got}")
     with np.errstate(over="ignore"):  # too large values become infinite, and are refused
         padded = padded_each(steps.astype(np.float32), lengths, card.timesteps)
     if (places := refused(padded.array, card)).any():
         i, t, f = np.argwhere(places)[0].tolist()
         step = starts[i] + t
-        column = layout.values[t * card.features + f if layout.wide else f]
+        column = (*layout.values, layout.timestep or "")[t * card.features + f if layout.wide else f]
         values = card.categories.get(card.feature_labels[f])
         raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f], values)
     if (empty := absent(padded.array).all(axis=1)).any():
@@ -463,13 +512,21 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
     sequences: dict[object, int] = {}
     most_rows = limit if layout.wide else limit * card.timesteps
     for number, cells in table.rows:
-        if len(numbers) == most_rows:
+        named = [cells[index] for index in indices]
+        series = _series(table, layout, number, named, card)
+        count = 1 if series is None else len(series)
+        if len(numbers) + count > most_rows:
             raise TooLarge(f"expected at most {most_rows} rows, got more")
-        numbers.append(number)
+        numbers.extend([number] * count)
+        if series is not None:
+            values.extend(chain.from_iterable(series))
+            codes.extend([len(sequences)] * count)
+            sequences[number] = len(sequences)
+            continue
         try:
-            values.extend(read([cells[index] for index in indices]))
+            values.extend(read(named))
         except ValueError:
-            raise _not_a_number(table, layout, number, [cells[index] for index in indices], card) from None
+            raise _not_a_number(table, layout, number, named, card) from None
         if layout.wide:
             continue
         if layout.timestep is not None:
@@ -483,16 +540,56 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
     return Rows(numbers, np.array(values).reshape(len(numbers), -1), codes, times)
 
 
+def _series(
+    table: Table, layout: Layout, number: int, cells: Sequence[Any], card: ModelCard
+) -> list[Sequence[float]] | None:
+    """Return the values of each timestep of a row whose cells hold whole series; None for any other row.
+
+    Raises:
+        InvalidInput: a series has no numbers, or they differ in length.
+    """
+    if layout.wide or not (layout.sequence is layout.timestep is None) or not any(map(_is_series, cells)):
+        return None
+    columns: dict[str, list[float]] = {}
+    for f, (column, cell) in enumerate(zip(layout.values, cells, strict=True)):
+        is_static = column in card.static_labels
+        try:
+            columns[column] = list(_reader(table, card, f)([cell]) if is_static else _numbers_of_series(cell))
+        except ValueError:
+            if is_static:
+                raise _wrong_cell(table, number, column, card, shown(cell), card.categories.get(column)) from None
+            place = f"{table.place(number)}, column {column[:80]!r}"
+            raise InvalidInput(f"{place}: expected a list of numbers, got {shown(cell)}") from None
+    lengths = {len(values) for column, values in columns.items() if column not in card.static_labels}
+    if len(lengths) > 1:
+        raise InvalidInput(f"{table.place(number)}: expected series of one length, got {sorted(lengths)}")
+    (length,) = lengths
+    repeated = (values if column not in card.static_labels else values * length for column, values in columns.items())
+    return list(zip(*repeated, strict=True))
+
+
+def _is_series(cell: object) -> bool:
+    return isinstance(cell, list) or (isinstance(cell, str) and cell.lstrip().startswith("["))
+
+
+def _numbers_of_series(cell: Any) -> Sequence[float]:
+    if isinstance(cell, str) and (text := cell.strip()).startswith("[") and text.endswith("]"):
+        # Training reads such text with a point as the decimal mark.
+        return _text_numbers(text[1:-1].split(","), MISSING - {""}, ".", "")
+    if not isinstance(cell, list) or not cell:
+        raise ValueError(cell)
+    return _json_numbers(cell)
+
+
 def _reader(table: Table, card: ModelCard, feature: int | None = None) -> Callable[[list[Any]], Sequence[float]]:
     """Return the function that turns cells into numbers: those of all features in turn, or those of one."""
     if card.tokens is not None and card.tokens.vocabulary is not None:
         return partial(_tokens, table, tokens=card.tokens)
-    categories = categories_of(card)
+    categories, missing = categories_of(card), format_of(card).missing
     if feature is not None:
-        return partial(
-            _numbers, table, categories={0: categories[feature]} if feature in categories else {}, features=1
-        )
-    return partial(_numbers, table, categories=categories, features=card.features)
+        one = {0: categories[feature]} if feature in categories else {}
+        return partial(_numbers, table, categories=one, features=1, missing=missing)
+    return partial(_numbers, table, categories=categories, features=card.features, missing=missing)
 
 
 def _tokens(table: Table, cells: list[Any], tokens: Tokens) -> list[float]:
@@ -519,7 +616,7 @@ def _token(cell: Any, tokens: Tokens, numbers: Callable[[Sequence[Any]], list[fl
 
 
 def _numbers(
-    table: Table, cells: list[Any], categories: Mapping[int, tuple[str, ...]], features: int
+    table: Table, cells: list[Any], categories: Mapping[int, tuple[str, ...]], features: int, missing: Sequence[str]
 ) -> Sequence[float]:
     """Return the numbers of cells, whose features repeat in the order of the card.
 
@@ -532,7 +629,7 @@ def _numbers(
     numbers = dict(zip(others, table.numbers([cells[at] for at in others]), strict=True))
     for at, cell in enumerate(cells):
         if at not in numbers:
-            numbers[at] = _index(cell, categories[at % features], table.numbers)
+            numbers[at] = _index(cell, categories[at % features], table, missing)
     return [numbers[at] for at in range(len(cells))]
 
 
@@ -547,25 +644,29 @@ def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[Any
 
 def _identifier(table: Table, layout: Layout, number: int, cell: object) -> object:
     name = cell.strip() if isinstance(cell, str) else cell
-    if type(name) not in (str, int, float) or name in MISSING or str(name) == "nan":
+    if type(name) not in (str, int, float) or name == "" or name != name:  # noqa: PLR0124 - NaN differs from itself
         place = f"{table.place(number)}, column {layout.sequence!r}"
         raise InvalidInput(f"{place}: expected the identifier of a sequence, got {shown(cell)}")
     return name
 
 
 def _timesteps(
-    table: Table, layout: Layout, rows: Rows, table_format: TableFormat
+    table: Table, layout: Layout, rows: Rows, card: ModelCard
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
     """Return the timesteps of all sequences, the row of each (of an absent one, the row before), and the lengths."""
     lengths: NDArray[np.intp] = np.bincount(rows.sequences)
+    timing, time_feature = format_of(card).timing, format_of(card).time_feature
     if layout.timestep is None:
         order = np.argsort(rows.sequences, kind="stable")
         return rows.values[order], order, lengths
-    times = _times(table, layout.timestep, rows, table_format.timing)
+    times = _times(table, layout.timestep, rows, timing)
     order = _order(table, layout, rows, times)
-    if table_format.timing is None:
+    starts = np.cumsum(lengths) - lengths
+    if time_feature is not None:
+        varying = ~np.isin(layout.values, card.static_labels)
+        return _with_time_since_last(rows.values[order], times[order], starts, varying), order, lengths
+    if timing is None or not timing.has_steps:
         return rows.values[order], order, lengths
-    starts, timing = np.cumsum(lengths) - lengths, table_format.timing
     positions = timesteps_of(np.array(times[order].tolist()), starts, np.array(timing.times), timing.step)
     spans = positions[starts + lengths - 1] + 1
     if (too_long := spans > MOST_ABSENT * lengths + MORE_COLUMNS).any():
@@ -580,6 +681,19 @@ def _timesteps(
     row_of = np.zeros(len(steps), np.intp)
     row_of[place] = np.arange(len(order))
     return steps, order[np.maximum.accumulate(row_of)], spans
+
+
+def _with_time_since_last(
+    values: NDArray[np.float64], times: NDArray[Any], starts: NDArray[np.intp], varying: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """Return values with one more column: the time since the row before, 0 in the first row of a sequence.
+
+    Rows without a value that varies have none, as in training.
+    """
+    since = np.diff(times, prepend=times[:1]).astype(np.float64)
+    since[starts] = 0
+    since[np.isnan(values[:, varying]).all(axis=1)] = np.nan
+    return np.column_stack([values, since])
 
 
 def _order(table: Table, layout: Layout, rows: Rows, times: NDArray[Any]) -> NDArray[np.intp]:
@@ -602,10 +716,11 @@ def _times(table: Table, column: str, rows: Rows, timing: Timing | None) -> NDAr
     point = _point_in_time if timing is None or not timing.formats else partial(_formatted, formats=timing.formats)
     if timing is not None and timing.unit == "months":
         point = partial(_month, point=point)
-    for read in (_integer, _finite, point):
+    finite = partial(_finite, numbers=table.numbers)
+    for read in (_integer, finite, point):
         with suppress(ValueError, TypeError):
             return np.array(list(map(read, rows.times)), dtype=object)
-    read = _finite if _is(_finite, rows.times[0]) else point  # as the first, so must be all
+    read = finite if _is(finite, rows.times[0]) else point  # as the first, so must be all
     row = next(row for row, cell in enumerate(rows.times) if not _is(read, cell))
     raise InvalidInput(
         f"{table.place(rows.numbers[row])}, column {column!r}: expected a number or a time such as 2024-01-31 12:00, "
@@ -626,8 +741,8 @@ def _integer(cell: Any) -> int:
     return int(cell)
 
 
-def _finite(cell: Any) -> float:
-    number = float(cell)
+def _finite(cell: Any, numbers: Callable[[Sequence[Any]], list[float]]) -> float:
+    number = float(numbers([cell])[0] if isinstance(cell, str) and numbers is not _json_numbers else cell)
     if isinstance(cell, bool) or not math.isfinite(number):
         raise ValueError(cell)
     return number
