@@ -91,7 +91,7 @@ def _files(options: Options) -> dict[str, Path]:
 
 def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Dataset:
     target, y = encode(source, options.task)
-    everything = LabelledSequences(source.x, y, groups=source.groups)
+    everything = LabelledSequences(source.x, y, groups=source.groups, spans=source.spans)
     n, fitted = len(everything), source.fitted
     if options.cross_validate is not None:
         train = test = everything.take(rng.permutation(_enough_for(options.cross_validate, source)))
