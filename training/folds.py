@@ -65,7 +65,8 @@ def _before(windows: LabelledSequences, fitted: Indices, held_out: Indices) -> I
     """
     assert windows.spans is not None
     begins, ends = windows.spans.T
-    return fitted[ends[fitted] < begins[held_out].min(initial=np.inf)]
+    before: Indices = fitted[ends[fitted] < begins[held_out].min(initial=np.inf)]
+    return before
 
 
 def _has_classes(dataset: Dataset) -> bool:
