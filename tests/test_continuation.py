@@ -92,6 +92,13 @@ def test_options_that_are_not_given_are_those_of_the_version(tmp_path: Path) -> 
     assert with_published(options(tmp_path, data="now.csv")).test_data is None
 
 
+def test_options_of_other_candidates_are_not_taken(tmp_path: Path) -> None:
+    """The choice of inception may have tried an LSTM of several layers, too."""
+    publish(tmp_path, {"options": {**RECORDED, "layers": 2}}, architecture="inception")
+    taken = with_published(options(tmp_path))
+    assert (taken.architecture, taken.layers, taken.units) == ("inception", 1, 8)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -185,7 +192,7 @@ def test_data_may_have_one_class_alone(tmp_path: Path) -> None:
 
 def test_data_may_have_fewer_values_of_a_category_and_shorter_sequences(tmp_path: Path) -> None:
     """Indices become the published ones; sequences are padded with absent timesteps, in memory or not."""
-    gaps = {"variable_length": True, "missing_values": True}
+    gaps: dict[str, Any] = {"variable_length": True, "missing_values": True}
     publish(tmp_path, categories={"b": ("u", "v", "w")}, tokens=None, **gaps)
     data = fitting_data((2, 3, 2), categories={"b": ("u", "w")})
     data.train.x[0, :, 1] = [0, 1, np.nan]  # type: ignore[index]

@@ -110,6 +110,11 @@ def test_columns_are_separated_by_commas_or_repeated() -> None:
         (["--cross-validate", "5", "--repeats", "2"], "--cross-validate: expected no --repeats, as"),
         (["--cross-validate", "5", "--window", "9"], "--cross-validate: expected no --window, as later windows"),
         (["--cross-validate", "5", "--continue", "m"], "--cross-validate: expected no --continue, as the published"),
+        (
+            ["--architecture", "minirocket", "--layers", "2"],
+            "--architecture minirocket: expected no --layers, as it has no LSTM",
+        ),
+        (["--architecture", "inception", "--bidirectional"], "--architecture inception: expected no --bidirectional"),
         (["--continue", "m/0"], "--continue: expected text that matches ^[A-Za-z0-9]"),
         (["--patience", "2", "--validation-split", "0"], "--patience needs validation data: expected a --validation"),
     ],

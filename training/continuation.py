@@ -17,7 +17,7 @@ from service.artifact.version import Artifact, Contents
 from training import TrainingError
 from training.data import Dataset, Indices, LabelledSequences, Scale, SequenceStore, as_published
 from training.messages import did_you_mean
-from training.options import SYNTHETIC, Options
+from training.options import SYNTHETIC, UNUSED, Options
 
 #: Options that shape the graph. They are always those of the version.
 SHAPING: Final = ("architecture", "units", "layers", "bidirectional", "dropout", "shared_attention", "loss")
@@ -80,7 +80,9 @@ def with_published(options: Options) -> Options:
         if given.get(name, expected) != expected:
             why = "which held out what the version was not fitted on" if name in DIVIDING else "as the version has"
             raise TrainingError(f"{where}: expected {name} {expected!r}, {why}, got {given[name]!r}")
-    taken = {name: value for name, value in recorded.items() if name not in NOT_TAKEN}
+    # The choice of an architecture may have had options for other candidates.
+    not_taken = NOT_TAKEN.union(UNUSED.get(card.architecture, ()))
+    taken = {name: value for name, value in recorded.items() if name not in not_taken}
     return Options.from_keywords({**taken, **given, "continue_": where.partition(" ")[2]})
 
 

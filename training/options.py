@@ -38,6 +38,11 @@ WHY_NOT_BOTH = {
     "window": "as later windows would predict earlier ones; windows are held out by time",
     "continue_": "as the published version may know the sequences that are held out",
 }
+#: The options that an architecture without an LSTM has no use for.
+UNUSED: Mapping[str, tuple[str, ...]] = {
+    "inception": ("layers", "bidirectional"),
+    "minirocket": ("layers", "bidirectional", "dropout"),
+}
 TaskChoice = Literal["auto", "classification", "regression", "multilabel"]
 
 
@@ -307,6 +312,13 @@ class Options(CommandLine):
                 raise ValueError(f"--cross-validate: expected no {flag_of(name)}, {WHY_NOT_BOTH[name]}")
         if self.data in SYNTHETIC:
             raise ValueError(f"--cross-validate: expected your data, got the synthetic data {self.data}")
+        return self
+
+    @model_validator(mode="after")
+    def _architecture_uses_its_options(self) -> Self:
+        for name in UNUSED.get(self.architecture or "", ()):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"--architecture {self.architecture}: expected no {flag_of(name)}, as it has no LSTM")
         return self
 
     @field_validator("target_column", "feature_columns", "drop_columns", "static_columns")
