@@ -271,9 +271,9 @@ def with_head(maps: Maps, dataset: Dataset, head: Head) -> keras.Model:
         amount *= maps.present
     share = amount / ops.maximum(ops.sum(amount, axis=1, keepdims=True), NO_EVIDENCE)
     attention_vec = layers.Identity(name=ATTENTION_VEC)(share)
-    exact = layers.Dense(outputs, dtype="float64")
-    score = exact(maps.pooled())
-    exact.set_weights([head.weights, -head.averages @ head.weights])
+    exact = layers.Dense(outputs, use_bias=False, dtype="float64")  # tf2onnx warns of a bias in float64
+    score = exact(layers.Rescaling(1.0, offset=-head.averages, dtype="float64")(maps.pooled()))
+    exact.set_weights([head.weights])
     prediction = predicted(ops.cast(score, "float32"), dataset)
     model = keras.Model(maps.sequence, {PREDICTION: prediction, ATTENTION_VEC: attention_vec})
     last = next(layer for layer in reversed(model.layers) if isinstance(layer, layers.Dense))
