@@ -146,10 +146,17 @@ def test_groups_stay_together(target: Any) -> None:
 
 
 def test_windows_are_held_out_later_in_time() -> None:
-    """Between both parts is a gap, as windows overlap."""
+    """Between both parts is a gap, as windows overlap. Without enough windows before a gap, nothing is tried."""
     data = replace(dataset(np.tile(np.arange(100.0)[:, np.newaxis, np.newaxis], (1, 4, 1))), ordered=True)
-    for fold in folds_of(data, 0):
+
+    def spanning(steps: int) -> Dataset:
+        begins = np.arange(len(data.train), dtype=float)
+        return replace(data, train=replace(data.train, spans=np.stack([begins, begins + steps - 1], axis=1)))
+
+    for fold in folds_of(spanning(5), 0):
         assert fold.test.x[:].min() - fold.train.x[:].max() == 5
+    chosen, trials = choose(spanning(100), OPTIONS, fits())
+    assert (chosen.architecture, trials) == ("minirocket", ())
 
 
 def test_many_sequences_have_one_fold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,13 @@ def test_options_that_are_not_given_are_those_of_the_version(tmp_path: Path) -> 
     assert with_published(options(tmp_path, data="now.csv")).test_data is None
 
 
+def test_options_of_other_candidates_are_not_taken(tmp_path: Path) -> None:
+    """The choice of inception may have tried an LSTM of several layers, too."""
+    publish(tmp_path, {"options": {**RECORDED, "layers": 2}}, architecture="inception")
+    taken = with_published(options(tmp_path))
+    assert (taken.architecture, taken.layers, taken.units) == ("inception", 1, 8)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -119,6 +126,10 @@ def test_options_that_contradict_the_version_are_refused(tmp_path: Path, given: 
         ({"architecture": "minirocket"}, "a minirocket model is fitted at once: train again with all data"),
         ({"training": None}, "expected a version that was trained here, got an imported one"),
         ({"record": {"scaling": None}}, "an earlier release published it without its scaling"),
+        (
+            {"record": {"options": {"data": "frame"}}},
+            "it was trained on data in memory, which are not kept: expected data",
+        ),
         (
             {"cross_validation": CrossValidation(folds=2, metrics={"accuracy": (1.0, 1.0)})},
             "it was fitted on all its data: expected other --data, to judge it on",
@@ -166,11 +177,24 @@ def test_data_may_lack_a_class(tmp_path: Path) -> None:
     assert continued.train.y.tolist() == [0, 2, 2, 0, 2, 0]
 
 
+def test_data_may_have_one_class_alone(tmp_path: Path) -> None:
+    """A fit on it keeps both classes; without a version, one class is refused, and so is an unknown one."""
+    x, y = sensors()
+    training.train(x, y, name="m", artifacts=tmp_path, architecture="additive", units=3, epochs=1, publish_anyway=True)
+    one = np.full(len(x), y[0])
+    more = training.train(x, one, continue_="m", artifacts=tmp_path, epochs=1, publish_anyway=True)
+    assert more.card.target.classes == tuple(sorted(set(y.tolist())))
+    assert more.card.metrics["accuracy"] >= 0
+    with pytest.raises(TrainingError, match=r"--continue m/2: expected classes of .*, got other"):
+        training.train(x, np.full(len(x), "other"), continue_="m", artifacts=tmp_path)
+    with pytest.raises(TrainingError, match=r"expected 2 to 10,000 classes, got .* alone"):
+        training.train(x, one, name="m", artifacts=tmp_path)
+
+
 def test_data_may_have_fewer_values_of_a_category_and_shorter_sequences(tmp_path: Path) -> None:
     """Indices become the published ones; sequences are padded with absent timesteps, in memory or not."""
-    published: dict[str, Any] = {"categories": {"b": ("u", "v", "w")}, "variable_length": True, "missing_values": True}
-    published["tokens"] = None
-    publish(tmp_path, **published)
+    gaps: dict[str, Any] = {"variable_length": True, "missing_values": True}
+    publish(tmp_path, categories={"b": ("u", "v", "w")}, tokens=None, **gaps)
     data = fitting_data((2, 3, 2), categories={"b": ("u", "w")})
     data.train.x[0, :, 1] = [0, 1, np.nan]  # type: ignore[index]
     expected = [[0, 0], [0, 2], [0, np.nan], [np.nan, np.nan]]

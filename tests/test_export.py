@@ -22,7 +22,7 @@ from service.artifact.work import work_of
 from service.engines import opener
 from service.errors import ArtifactError
 from tests.onnx_graphs import numbers_in
-from tests.samples import REGRESSION, card, dataset
+from tests.samples import REGRESSION, card, dataset, trained
 from tests.sequences import sequences_with_gaps
 from training import TrainingError, export, lowering, minirocket
 from training.evaluate import Forward, forward
@@ -233,3 +233,20 @@ def test_numbers_of_any_size_are_published(tmp_path: Path, scale: float, offset:
     for engine in ("onnx", "tensorflow"):
         with pytest.raises(ArtifactError, match="does not replay its golden example"):
             open_verified(version.read(), opener(engine, threads=1))
+
+
+@pytest.mark.parametrize("architecture", ["after_lstm", "minirocket"])
+def test_numbers_with_outliers_are_published(architecture: str, tmp_path: Path) -> None:
+    """Every fiftieth number is 1e8; the loss that outliers do not move leads to a version whose engines agree."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((400, 6, 1))
+    y = x.sum(axis=(1, 2)) + rng.normal(0, 0.1, 400)
+    y[::50] = 1e8
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    options = {"architecture": architecture, "loss": "mean_absolute_error", "artifacts": tmp_path}
+    made = Artifact(trained(data=str(tmp_path / "data.npz"), name="m", epochs=5, units=8, **options)).read().card()
+    assert made.training is not None
+    assert made.training.scaling is not None
+    assert made.training.scaling.target_deviation[0] < 10
+    assert made.lowering is not None
+    assert made.lowering.error < 1e-5

@@ -4,20 +4,29 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.samples import MULTICLASS, REGRESSION, dataset
 from training.data import Dataset, LabelledSequences
-from training.folds import split
+from training.folds import parts_of, split
+from training.options import Options
+from training.sources.loading import load
 
 
-def numbered(y: Any, target: Any = MULTICLASS, groups: Any = None, *, ordered: bool = False) -> Dataset:
+def numbered(y: Any, target: Any = MULTICLASS, groups: Any = None, spans: Any = None) -> Dataset:
     """Return a dataset of sequences of 5 timesteps, whose first value is their index."""
     x = np.zeros((len(y), 5, 1), np.float32)
     x[:, 0, 0] = np.arange(len(y))
     data = dataset(x, y, target, scaled=True)
-    return replace(data, train=LabelledSequences(data.train.x, y, groups=groups), ordered=ordered)
+    train = LabelledSequences(data.train.x, y, groups=groups, spans=spans)
+    return replace(data, train=train, ordered=spans is not None)
+
+
+def windows(n: int, width: int = 5) -> Any:
+    """Return the spans of windows, each of which begins one step after the one before it."""
+    return np.stack([np.arange(n), np.arange(n) + width - 1], axis=1).astype(float)
 
 
 def rows(sequences: LabelledSequences) -> list[int]:
@@ -66,7 +75,37 @@ def test_a_group_stays_together() -> None:
 
 def test_windows_are_validated_on_their_last_part() -> None:
     """Windows of 5 timesteps that overlap the last part are left out."""
-    fitted, validated = split(numbered(np.arange(60) % 3, ordered=True), 0.2, 0)
+    data = numbered(np.arange(60) % 3, spans=windows(60))
+    fitted, validated = split(data, 0.2, 0)
     assert rows(validated) == list(range(48, 60))
     assert rows(fitted) == list(range(44))
-    assert len(split(numbered(np.arange(60) % 3, ordered=True), 0, 0)[0]) == 60
+    assert len(split(data, 0, 0)[0]) == 60
+
+
+def test_too_long_windows_are_not_validated_on() -> None:
+    """If fewer than half would be left to fit, all are fitted."""
+    fitted, validated = split(numbered(np.arange(60) % 3, spans=windows(60, width=40)), 0.2, 0)
+    assert rows(fitted) == list(range(60))
+    assert len(validated) == 0
+    assert parts_of(numbered(np.arange(60) % 3, spans=windows(60, width=60)), 5, 0) == []
+    assert parts_of(numbered(np.arange(3), spans=windows(3)), 5, 0) == []
+
+
+def test_windows_of_several_series_share_no_row_across_a_split() -> None:
+    """What is validated on begins after the end of what is fitted, horizon included, in all parts of a choice, too."""
+    frame = pd.DataFrame({"id": np.arange(1000) % 5, "t": np.arange(1000) // 5, "price": np.arange(1000.0) // 5})
+    options: dict[str, Any] = {
+        "sequence_column": "id",
+        "timestep_column": "t",
+        "target_column": ("price",),
+        "window": 12,
+        "horizon": 4,
+    }
+    data = load(Options(data="frame", **options), frame)
+    parts = parts_of(data, 5, 0)
+    pairs = [split(data, 0.1, 0), *((data.train.take(fitted), data.train.take(held_out)) for fitted, held_out in parts)]
+    assert len(pairs) >= 5
+    for fitted, held_out in pairs:
+        assert len(fitted) >= 25
+        assert fitted.y.max() < held_out.x[:].min()  # the price is the number of the row
+        assert len(held_out) >= 60

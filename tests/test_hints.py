@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from training.options import Options
@@ -143,3 +144,21 @@ def test_many_names_are_counted(tmp_path: Path, y: Any) -> None:
     np.savez(tmp_path / "data.npz", x=np.ones((N, 2, 9)), y=y)
     (hint,) = load(Options(data=str(tmp_path / "data.npz"))).hints
     assert hint.startswith("the features '0', '1', '2' and 6 more have nearly always the same value")
+
+
+def test_small_columns_beside_large_ones_need_a_scale_of_their_own(rng: np.random.Generator) -> None:
+    """With the advice, the hint is gone. Columns of one magnitude need none, nor do series with names."""
+    frame = pd.DataFrame(
+        {"income": rng.lognormal(10, 1, N), "visits": rng.integers(0, 10, N), "age": rng.normal(40, 9, N)}
+    )
+    frame["y"] = rng.permutation(np.arange(N) % 2).astype(str)
+
+    def found(frame: pd.DataFrame, **options: Any) -> tuple[str, ...]:
+        return load(Options(data="frame", target_column=("y",), **options), frame).hints
+
+    (hint,) = found(frame)
+    assert hint.startswith("the columns 'visits' and 'age' have values that hardly differ on the scale")
+    assert "--static-columns visits,age gives each its own scale" in hint
+    assert found(frame, static_columns=("visits", "age")) == ()
+    assert found(frame.assign(income=frame["income"] / 1000)) == ()
+    assert found(frame.rename(columns={"income": "u@0", "visits": "u@1", "age": "u@2"})) == ()

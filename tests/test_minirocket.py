@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from keras import layers
 
@@ -163,6 +164,20 @@ def test_only_some_of_many_sequences_are_fitted(monkeypatch: pytest.MonkeyPatch)
     model, fitted = fit(data := marked(), Options(), 0)
     assert fitted.sequences == 30
     assert outputs_of(model, data.test.x[:])[PREDICTION].shape == (20, 1)
+
+
+def test_columns_of_other_magnitudes_are_published(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Small columns beside large ones have large weights; their sum is exact, so both engines agree. No warning is shown."""
+    rng = np.random.default_rng(0)
+    machine, load = np.arange(300) // 20, rng.uniform(0, 2, 300)
+    columns = {"machine": 100 + machine, "serial": 1000 + machine * 7, "load": load, "temp": rng.normal(20, 5, 300)}
+    frame = pd.DataFrame({**columns, "state": np.where(load > 1, "alarm", "ok")})
+    frame.round(3).to_csv(tmp_path / "table.csv", index=False)
+    options = {"target_column": ("state",), "architecture": "minirocket", "artifacts": tmp_path}
+    lowering = Artifact(trained(data=str(tmp_path / "table.csv"), name="m", **options)).read().card().lowering
+    assert lowering is not None
+    assert lowering.error < 1e-5
+    assert caplog.text == ""
 
 
 def test_a_training_publishes_a_version_without_epochs(three_classes: Path, tmp_path: Path) -> None:

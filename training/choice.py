@@ -85,9 +85,9 @@ def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Opt
     Source of the rule: Breiman and others, Classification and Regression Trees, 1984, section 3.4.3.
     """
     end = time.monotonic() + SHARE * options.budget * 60
-    if len(dataset.train) < FEWEST:
+    folds = list(folds_of(dataset, options.seed)) if len(dataset.train) >= FEWEST else []
+    if not folds:  # too few sequences, or too long windows
         return options.model_copy(update={"architecture": CLOSED_FORM}), ()
-    folds = list(folds_of(dataset, options.seed))
     results: list[Scored] = []
     best: Scored | None = None
     for candidate in CANDIDATES:

@@ -23,6 +23,8 @@ from training.options import SYNTHETIC, Options
 SHAPING: Final = ("architecture", "units", "layers", "bidirectional", "dropout", "shared_attention", "loss")
 #: Options that decide which sequences of the same data are held out.
 DIVIDING: Final = ("seed", "test_split", "test_data", "group_column")
+#: What `data` is in the options of a training with a frame or arrays, which no file holds.
+IN_MEMORY: Final = ("frame", "arrays")
 #: Options that are not taken from the version.
 NOT_TAKEN: Final = {"name", "continue_", "resume", "tensorboard", "repeats", "cross_validate"}
 
@@ -67,6 +69,8 @@ def with_published(options: Options) -> Options:
         raise TrainingError(f"{where}: a minirocket model is fitted at once: train again with all data")
     if record.scaling is None and recorded.get("data") not in SYNTHETIC:
         raise TrainingError(f"{where}: an earlier release published it without its scaling: train again with all data")
+    if "data" not in given and recorded.get("data") in IN_MEMORY:
+        raise TrainingError(f"{where}: it was trained on data in memory, which are not kept: expected data")
     if "data" not in given and card.cross_validation is not None:
         raise TrainingError(f"{where}: it was fitted on all its data: expected other --data, to judge it on")
     if "data" in given:
@@ -78,6 +82,11 @@ def with_published(options: Options) -> Options:
             raise TrainingError(f"{where}: expected {name} {expected!r}, {why}, got {given[name]!r}")
     taken = {name: value for name, value in recorded.items() if name not in NOT_TAKEN}
     return Options.from_keywords({**taken, **given, "continue_": where.partition(" ")[2]})
+
+
+def published_classes(options: Options) -> tuple[str, ...]:
+    """Return the classes of the version that `--continue` names; none without it, or if it predicts numbers."""
+    return () if options.continue_ is None else _version(options)[1].target.classes or ()
 
 
 def as_continued(dataset: Dataset, options: Options) -> Dataset:

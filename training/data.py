@@ -65,12 +65,15 @@ class LabelledSequences:
         y: `(n,)` int64 class indices, or `(n, outputs)` float32 numbers.
         marked: `(n, timesteps)`, whether a timestep decides the label; only synthetic data has it.
         groups: `(n,)` int64, the group of each sequence. Sequences of one group stay on one side of every split.
+        spans: `(n, 2)`, the time of the first timestep of each window, and of the last timestep that is predicted from
+            it; None if the sequences are not windows.
     """
 
     x: SequenceStore
     y: NDArray[Any]
     marked: NDArray[np.bool_] | None = None
     groups: Indices | None = None
+    spans: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -79,7 +82,8 @@ class LabelledSequences:
         """Return the sequences of some indices, in the order given. Nothing is read from disk."""
         marked = None if self.marked is None else self.marked[rows]
         groups = None if self.groups is None else self.groups[rows]
-        return LabelledSequences(_subset(self.x, rows), self.y[rows], marked, groups)
+        spans = None if self.spans is None else self.spans[rows]
+        return LabelledSequences(_subset(self.x, rows), self.y[rows], marked, groups, spans)
 
 
 def _subset(x: SequenceStore, rows: Indices | slice) -> SequenceStore:
@@ -196,7 +200,7 @@ class SourceData:
         timestep_labels: one for each timestep, or more.
         locate: returns the place of the sequence of an index, for error messages.
         fitted: the number of sequences to fit, which come first; None if the source does not separate them.
-        groups: as in `LabelledSequences`.
+        groups, spans: as in `LabelledSequences`.
         categories, static_labels, ordered, hints, table, past: as in `Dataset`.
     """
 
@@ -209,6 +213,7 @@ class SourceData:
     locate: Callable[[int], str]
     fitted: int | None
     groups: Indices | None = None
+    spans: NDArray[np.float64] | None = None
     categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     static_labels: tuple[str, ...] = ()
     ordered: bool = False

@@ -1,7 +1,7 @@
 """The part of the training data that a fit is validated on, and the parts of a cross-validation."""
 
 import warnings
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from sklearn.model_selection import (
@@ -15,6 +15,9 @@ from sklearn.model_selection import (
 
 from training.data import Dataset, Indices, LabelledSequences
 
+#: Fewest windows to fit, in a part of a cross-validation.
+FEWEST_WINDOWS: Final = 10
+
 
 class Part(NamedTuple):
     """The indices of the training sequences to fit and of those to hold out."""
@@ -26,11 +29,17 @@ class Part(NamedTuple):
 def parts_of(dataset: Dataset, count: int, seed: int) -> list[Part]:
     """Return parts of the training data, so many as asked for, each with what it is predicted from.
 
-    Each class has the same share in all parts. Groups stay together, if there are enough. Of sequences in the order of
-    time, the held-out ones are later than the fitted ones, with a gap as long as a sequence, so that no values are in
-    both.
+    Each class has the same share in all parts. Groups stay together, if there are enough. Of windows, the held-out
+    ones are later than the fitted ones, and no time is in both: in the timesteps or in what is predicted. Parts with
+    fewer than `FEWEST_WINDOWS` to fit are left out.
     """
     train, splitter = dataset.train, _splitter(dataset, count, seed)
+    if dataset.ordered:
+        parts = [
+            Part(_before(train, fitted, held_out), held_out)
+            for fitted, held_out in (splitter.split(train.y) if len(train) > count else ())
+        ]
+        return [part for part in parts if len(part.fitted) >= FEWEST_WINDOWS]
     # y may be several numbers; the splits of numbers do not read them
     labels = train.y if _has_classes(dataset) else np.zeros(len(train))
     with warnings.catch_warnings():
@@ -41,12 +50,23 @@ def parts_of(dataset: Dataset, count: int, seed: int) -> list[Part]:
 def _splitter(dataset: Dataset, count: int, seed: int) -> BaseCrossValidator:
     train, classes = dataset.train, _has_classes(dataset)
     if dataset.ordered:
-        return TimeSeriesSplit(count, gap=min(train.x.shape[1], len(train) // (2 * count)))
+        return TimeSeriesSplit(count)
     if train.groups is not None and len(np.unique(train.groups)) >= count:
         return (StratifiedGroupKFold if classes else GroupKFold)(count, shuffle=True, random_state=seed)
     if classes and np.bincount(train.y).max() >= count:
         return StratifiedKFold(count, shuffle=True, random_state=seed)
     return KFold(count, shuffle=True, random_state=seed)
+
+
+def _before(windows: LabelledSequences, fitted: Indices, held_out: Indices) -> Indices:
+    """Return the windows to fit that end before the first of the held-out ones begins.
+
+    Windows of several series are interleaved in time, so that a number of windows says nothing about time.
+    """
+    assert windows.spans is not None
+    begins, ends = windows.spans.T
+    before: Indices = fitted[ends[fitted] < begins[held_out].min(initial=np.inf)]
+    return before
 
 
 def _has_classes(dataset: Dataset) -> bool:
@@ -56,17 +76,17 @@ def _has_classes(dataset: Dataset) -> bool:
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[LabelledSequences, LabelledSequences]:
     """Return the sequences to fit and those to validate on, which are about a fraction of the training data.
 
-    Sequences in the order of time are validated on their last part; sequences of the fitted part that overlap it are
-    left out. Otherwise each class has about the same share in both parts, numbers to predict have about the same
-    distribution, and a group stays together.
+    Windows are validated on their last part, and windows that share a time with it are not fitted. If fewer than half
+    of the windows would be left, all are fitted. Otherwise each class has about the same share in both parts, numbers
+    to predict have about the same distribution, and a group stays together.
     """
     train = dataset.train
     if dataset.ordered:
-        held_out = int(len(train) * fraction)
-        # A window begins one row after the one before it or later, so that this many windows may overlap the last part.
-        gap = min(train.x.shape[1] - 1, (len(train) - held_out) // 2) if held_out else 0
-        start = len(train) - held_out
-        return train.take(slice(0, start - gap)), train.take(slice(start, None))
+        earlier, later = np.split(np.arange(len(train)), [len(train) - int(len(train) * fraction)])
+        fitted = _before(train, earlier, later)
+        if 2 * len(fitted) < len(train):
+            return train, train.take(slice(0, 0))
+        return train.take(fitted), train.take(later)
     if dataset.scale is None:  # synthetic data is in random order
         start = len(train) - int(len(train) * fraction)
         return train.take(slice(0, start)), train.take(slice(start, None))

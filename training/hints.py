@@ -19,6 +19,8 @@ MANY_CLASSES, FEW_NUMBERS = 20, 20
 FEWEST_OF_CLASS, FEWEST_TO_FIT = 10, 100
 #: A feature with one value in this fraction of the timesteps is nearly constant.
 NEARLY_CONSTANT = 0.995
+#: A column of a table is drowned if it deviates by less than this fraction of the deviation of all its columns.
+DROWNED = 0.01
 #: Score of one feature by itself, from which on it may be a leak. It is balanced accuracy for classes, R² for numbers.
 DECIDES_ALONE = 0.98
 #: Sequences and values that are looked at, features that are tried alone, and the fewest sequences for that.
@@ -61,6 +63,12 @@ def find_hints(source: SourceData, dataset: Dataset, task: TaskChoice) -> tuple[
                 f"{_named('feature', (dataset.feature_labels[f] for f in small))} values that differ by less than "
                 f"{SMALLEST_DEVIATION:g}, which float32 hardly holds: multiply them first"
             )
+    if drowned := _drowned(x, source, dataset):
+        listed = ",".join(drowned[:MOST_NAMED]) + (",…" if len(drowned) > MOST_NAMED else "")
+        found.append(
+            f"{_named('column', drowned)} values that hardly differ on the scale that all columns share: "
+            f"--static-columns {listed} gives each its own scale, if the columns are not one quantity over time"
+        )
     if not source.ordered:  # the values of a growing series grow with its windows, and its last value says a lot
         if counting := _counting(source.x[:most]):
             found.append(
@@ -136,6 +144,23 @@ def _nearly_constant(x: NDArray[np.float32]) -> list[int]:
         if len(values) and counts.max() >= NEARLY_CONSTANT * len(values):
             found.append(f)
     return found
+
+
+def _drowned(x: NDArray[np.float32], source: SourceData, dataset: Dataset) -> list[str]:
+    """Return the columns that the shared scale of a table of one row a sequence makes almost constant.
+
+    `x (n, timesteps, features)` are some sequences. Such a table has one feature without a name, whose timesteps are
+    the columns.
+    """
+    varying = [label for label in dataset.feature_labels if label not in dataset.static_labels]
+    if source.table is None or source.ordered or varying != ["0"] or dataset.scale is None:
+        return []
+    feature = dataset.feature_labels.index("0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of columns without values
+        deviation = np.nanstd(x[:, :, feature], axis=0, dtype=np.float64)  # (timesteps,)
+    small = (deviation > 0) & (deviation < DROWNED * dataset.scale.deviation[feature])
+    return [dataset.timestep_labels[t] for t in np.flatnonzero(small)]
 
 
 def _counting(x: NDArray[np.float32]) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from service.artifact.card import ModelCard
 from service.artifact.tensors import Array
 from training import TrainingError
+from training.continuation import IN_MEMORY
 from training.data import Dataset, SourceData, lengths_of
 from training.messages import did_you_mean
 from training.options import Options
@@ -24,7 +25,7 @@ Frame = Any
 #: The packages whose objects are frames.
 FRAMES: Final = frozenset(("pandas", "polars", "pyarrow"))
 #: The names of data in memory, in messages and in the card's record of options.
-FRAME, ARRAYS = "frame", "arrays"
+FRAME, ARRAYS = IN_MEMORY
 #: The name of the column that takes the place of the target when a frame is read for predictions.
 NUMBER: Final = "number of the sequence"
 

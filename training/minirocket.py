@@ -73,6 +73,11 @@ class Maps:
             return ops.mean(values, axis=1)
         return ops.sum(values * self.present, axis=1) / ops.maximum(ops.sum(self.present, axis=1), 1.0)
 
+    def pooled(self) -> Tensor:
+        """Return the mean of each map over time, then the static columns, `(batch, maps + static columns)`."""
+        static = [] if self.static is None else [self.static]
+        return ops.concatenate([*map(self.mean_over_time, self.parts), *static], axis=-1)
+
 
 class Head(NamedTuple):
     """The numbers of a fitted regression on the maps.
@@ -206,8 +211,7 @@ def pooled(maps: Maps, dataset: Dataset, rows: Indices) -> NDArray[np.float64]:
 
     `rows (n,)` are indices of training sequences.
     """
-    static = [] if maps.static is None else [maps.static]
-    means = ops.concatenate([*(maps.mean_over_time(part) for part in maps.parts), *static], axis=-1)
+    means = maps.pooled()
     run = forward(keras.Model(maps.sequence, {PREDICTION: means}))
     step = max(1, NUMBERS_AT_A_TIME // (dataset.train.x.shape[1] * means.shape[-1]))
     parts = (run(dataset.train.x[rows[start : start + step]])[PREDICTION] for start in range(0, len(rows), step))
@@ -249,10 +253,14 @@ def sharpness(scores: NDArray[np.float64], y: NDArray[Any], dataset: Dataset) ->
 
 
 def with_head(maps: Maps, dataset: Dataset, head: Head) -> keras.Model:
-    """Build the model: the evidence `(maps - averages) @ weights`, attention and the prediction."""
+    """Build the model: the evidence `(maps - averages) @ weights`, attention and the prediction.
+
+    The score is the mean evidence over time. It is computed from the means of the maps in float64, because the evidence
+    of timesteps may be large and cancel out.
+    """
     outputs = head.weights.shape[1]
     sizes = np.cumsum([part.shape[-1] for part in maps.parts])
-    of_maps, of_static = head.weights[: sizes[-1]], head.weights[sizes[-1] :]
+    of_maps = head.weights[: sizes[-1]]
     products = [layers.Dense(outputs, use_bias=not index) for index in range(len(maps.parts))]
     total = sum(product(part) for product, part in zip(products, maps.parts, strict=True))
     evidence = layers.Identity(name=EVIDENCE)(total)  # (batch, timesteps, outputs)
@@ -263,12 +271,10 @@ def with_head(maps: Maps, dataset: Dataset, head: Head) -> keras.Model:
         amount *= maps.present
     share = amount / ops.maximum(ops.sum(amount, axis=1, keepdims=True), NO_EVIDENCE)
     attention_vec = layers.Identity(name=ATTENTION_VEC)(share)
-    score = maps.mean_over_time(evidence)
-    if maps.static is not None:
-        of_columns = layers.Dense(outputs)
-        score += of_columns(maps.static)
-        of_columns.set_weights([of_static, -head.averages[sizes[-1] :] @ of_static])
-    prediction = predicted(score, dataset)
+    exact = layers.Dense(outputs, use_bias=False, dtype="float64")  # tf2onnx warns of a bias in float64
+    score = exact(layers.Rescaling(1.0, offset=-head.averages, dtype="float64")(maps.pooled()))
+    exact.set_weights([head.weights])
+    prediction = predicted(ops.cast(score, "float32"), dataset)
     model = keras.Model(maps.sequence, {PREDICTION: prediction, ATTENTION_VEC: attention_vec})
     last = next(layer for layer in reversed(model.layers) if isinstance(layer, layers.Dense))
     last.set_weights([head.sharpness * np.eye(outputs), head.sharpness * head.intercept])

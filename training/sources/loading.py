@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import TrainingError
-from training.continuation import with_published
+from training.continuation import published_classes, with_published
 from training.data import Dataset, Indices, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
 from training.hints import find_hints, hints_on_options
 from training.options import Options
@@ -90,8 +90,8 @@ def _files(options: Options) -> dict[str, Path]:
 
 
 def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Dataset:
-    target, y = encode(source, options.task)
-    everything = LabelledSequences(source.x, y, groups=source.groups)
+    target, y = encode(source, options.task, published_classes(options))
+    everything = LabelledSequences(source.x, y, groups=source.groups, spans=source.spans)
     n, fitted = len(everything), source.fitted
     if options.cross_validate is not None:
         train = test = everything.take(rng.permutation(_enough_for(options.cross_validate, source)))

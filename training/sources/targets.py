@@ -1,6 +1,7 @@
 """The prediction target, derived from the labels of a source."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,11 +16,12 @@ from training.options import TaskChoice
 MOST_CLASSES: Final = 10_000
 
 
-def encode(source: SourceData, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
+def encode(source: SourceData, task: TaskChoice, known: Sequence[str] = ()) -> tuple[Target, NDArray[Any]]:
     """Return the target, and the labels for the fit: `(n,)` int64 class indices or `(n, outputs)` float32 numbers.
 
     With the task `auto`, strings, booleans and integers are classes, other numbers are not. With the task `multilabel`
-    each column is a class, and the numbers are 0 and 1.
+    each column is a class, and the numbers are 0 and 1. Labels of a single class have one of the `known` classes
+    beside it, if there is one.
     """
     labels = source.labels
     if labels.dtype.kind not in "biufSUO":
@@ -32,7 +34,7 @@ def encode(source: SourceData, task: TaskChoice) -> tuple[Target, NDArray[Any]]:
         task = "regression" if labels.ndim == 2 or labels.dtype.kind == "f" else "classification"
         if labels.dtype == object:
             _refuse_words_among_fractions(source)
-    return _numbers(source) if task == "regression" else _classes(source)
+    return _numbers(source) if task == "regression" else _classes(source, known)
 
 
 def _numbers(source: SourceData) -> tuple[Target, NDArray[np.float32]]:
@@ -44,7 +46,7 @@ def _numbers(source: SourceData) -> tuple[Target, NDArray[np.float32]]:
     return Target(task="regression", names=source.label_names), labels.astype(np.float32)
 
 
-def _classes(source: SourceData) -> tuple[Target, Indices]:
+def _classes(source: SourceData, known: Sequence[str]) -> tuple[Target, Indices]:
     labels = source.labels
     if labels.ndim != 1:
         raise TrainingError(
@@ -59,13 +61,15 @@ def _classes(source: SourceData) -> tuple[Target, Indices]:
     else:
         distinct, codes = np.unique(labels, return_inverse=True)
         values = distinct.tolist()
-    if not 2 <= len(values) <= MOST_CLASSES:
+    names = tuple(map(_name, values))
+    if len(names) == 1:
+        names += tuple(name for name in known if name not in names)[:1]
+    if not 2 <= len(names) <= MOST_CLASSES:
         got = _shown(values[0]) + " alone" if len(values) == 1 else f"{len(values):,}"
         raise TrainingError(
             f"{source.where}: expected 2 to {MOST_CLASSES:,} classes, got {got}"
             + ("" if len(values) < 2 else "; --task regression predicts numbers")
         )
-    names = tuple(map(_name, values))
     return Target(task="binary" if len(names) == 2 else "multiclass", classes=names), codes.astype(np.int64)
 
 

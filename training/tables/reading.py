@@ -230,11 +230,12 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
             f"out, got series of {', '.join(map(str, of_series[:3]))} rows"
         )
     order = np.concatenate([fit, test])
+    first = starts[order]
     numbered_rows = np.concatenate(rows)
     names = tuple(f"{name}+{step}" for name in columns.targets for step in range(1, horizon + 1))
     return SourceData(
         where=table.where,
-        x=Windows(every, starts[order], width),
+        x=Windows(every, first, width),
         labels=y[order] if numbers else _texts(table, columns.targets[0], y[order]),
         label_names=names if numbers else columns.targets,
         table=_format(table, columns, columns.features, _without_times(timeline.timing()), options),
@@ -242,6 +243,7 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
         feature_labels=columns.features,
         locate=lambda index: table.place(int(numbered_rows[starts[order[index]]])),
         fitted=len(fit),
+        spans=np.stack([moment[first], moment[first + width + horizon - 1]], axis=1),
         categories=columns.categories,
         static_labels=columns.static,
         ordered=True,
