@@ -167,7 +167,7 @@ def test_only_some_of_many_sequences_are_fitted(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_columns_of_other_magnitudes_are_published(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Small columns beside large ones have large weights; their sum is exact, so both engines agree. No warning is shown."""
+    """Small columns have large weights; their sum is so exact that engines agree. No warning is shown."""
     rng = np.random.default_rng(0)
     machine, load = np.arange(300) // 20, rng.uniform(0, 2, 300)
     columns = {"machine": 100 + machine, "serial": 1000 + machine * 7, "load": load, "temp": rng.normal(20, 5, 300)}
