@@ -192,8 +192,8 @@ def recurrent(x: Any, **options: Any) -> Any:
 
 
 def half(x: Any, policy: str) -> Any:
-    """Return states that are computed in half precision."""
-    return layers.Activation("linear", dtype="float32")(recurrent(x, dtype=policy))
+    """Return states of a projection in half precision."""
+    return recurrent(layers.Activation("linear", dtype="float32")(layers.Dense(6, dtype=policy)(x)))
 
 
 #: Each original by the name of its kind. The names of files are those of the folder that is given.
@@ -218,7 +218,7 @@ ORIGINALS: dict[str, Callable[[Path], Original]] = {
     "GELU": lambda _: of_layers(layers.Dense(6, activation="gelu")),
     "Masking": lambda _: of_layers(lambda x: recurrent(layers.Masking()(x)), with_gaps(X), with_gaps(MORE)),
     "Normalization": lambda _: of_layers(lambda x: recurrent(adapted()(x))),
-    "bfloat16": lambda _: of_layers(lambda x: half(x, "mixed_bfloat16"), tolerance=2e-3),
+    "bfloat16": lambda _: of_layers(lambda x: half(x, "mixed_bfloat16"), tolerance=1e-3),
     "float16": lambda _: of_layers(lambda x: half(x, "mixed_float16"), tolerance=1e-3),
     "tf.Module": tensorflow_module,
     "TensorFlow 1": tensorflow_1,
