@@ -13,14 +13,17 @@ import numpy as np
 from service.artifact.card import (
     Agreement,
     AttentionProfile,
+    AttentionSource,
     ClassScores,
     Importance,
     JudgedMetric,
     Judgement,
     Lowering,
     ModelCard,
+    Origin,
     Repeats,
     Target,
+    Tokens,
     TrainingRecord,
 )
 from service.artifact.layout import CHARTS
@@ -69,6 +72,9 @@ def complete_card(**fields: Any) -> ModelCard:
         "training": TrainingRecord(
             options={"seed": 0}, libraries={}, sequences=90, parameters=9, epochs=1, best_epoch=1, seconds=0.1
         ),
+        "tokens": Tokens(least=0, most=9, pad=0, vocabulary={"[UNK]": 1, "the": 2}),
+        "attention_from": (AttentionSource(tensor="attention", axes={"head": UNITS}),),
+        "origin": Origin(format="onnx", file="theirs.onnx", digest="0" * 64, libraries={"onnx": "1.20.1"}),
         "lowering": Lowering(opset=18, error=0.0, source_digest="0" * 64),
     }
     return ModelCard(**{**complete, **fields})

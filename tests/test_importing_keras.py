@@ -41,7 +41,7 @@ def test_the_model_of_the_notebook_is_served(tmp_path: Path, suffix: str | None)
     given = model if suffix is None else tmp_path / f"model{suffix}"
     if suffix is not None:
         model.save(given)
-    answers = served(imported(given, X, tmp_path, y=labels()), MORE)
+    answers = served(imported(given, X, tmp_path, y=labels()[:, np.newaxis]), MORE)
     prediction, weights = both.predict(MORE, verbose=0)
     np.testing.assert_allclose(answers.prediction, prediction, rtol=0, atol=1e-5)
     np.testing.assert_allclose(answers.attention_vec, weights, rtol=0, atol=1e-5)

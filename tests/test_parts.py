@@ -124,7 +124,12 @@ def test_the_units_of_the_card_are_those_of_the_golden_example(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("axes", "message"), [({"layer": 2}, "expected no axis 'layer'"), ({"head": 0}, "greater than or equal to 1")]
+    ("axes", "message"),
+    [
+        ({"layer": 2}, "expected no axis 'layer'"),
+        ({"head": 0}, "greater than or equal to 1"),
+        ({str(axis): 1 for axis in range(17)}, "at most 16 items"),
+    ],
 )
 def test_wrong_axes_are_refused(axes: dict[str, int], message: str) -> None:
     """`layer` is the index of the source."""

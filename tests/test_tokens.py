@@ -1,14 +1,18 @@
 """Tokens and words, through every protocol."""
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.app import create_app
@@ -62,11 +66,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def app(folder: Path) -> FastAPI:
+    """The service over these models."""
+    return create_app(Settings(artifacts=folder, model="words"))
+
+
 @pytest.fixture
-async def client(folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Yield a client of the service over these models."""
-    async with connect(create_app(Settings(artifacts=folder, model="words"))) as client:
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Yield a client of the service."""
+    async with connect(app) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    """Yield a runner of coroutines."""
+    with asyncio.Runner() as runner:
+        yield runner
 
 
 async def explained(client: httpx.AsyncClient, model: str = "words", **body: Any) -> list[dict[str, Any]]:
@@ -255,6 +272,51 @@ async def test_a_wrong_tensor_is_refused(client: httpx.AsyncClient, tensor: dict
     answer = await client.post("/v2/models/words/infer", json=as_json([IN_TOKENS], tensor=tensor))
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(message)
+
+
+VALUES = st.one_of(
+    st.integers(-2, 12),
+    st.floats(0, 12, width=32),
+    st.sampled_from(["the", "cat", "zebra", "2", ""]),
+    st.none(),
+    st.booleans(),
+)
+ANY_SEQUENCES = st.lists(st.lists(VALUES | st.lists(VALUES, max_size=2), max_size=7), min_size=1, max_size=3)
+
+
+def is_token(value: Any) -> bool:
+    """Return whether a value is a token or a word of a vocabulary that has unknown words."""
+    number = type(value) in (int, float) and 0 <= value <= 9 and value == int(value)
+    return number or isinstance(value, str)
+
+
+@given(sequences=ANY_SEQUENCES)
+@example(sequences=[["the", [3]], [9.0]])
+@example(sequences=[[[2], [3]], [4, 5]])
+@settings(max_examples=300, deadline=None)
+def test_any_sequences_are_answered_or_refused(app: FastAPI, runner: asyncio.Runner, sequences: list[Any]) -> None:
+    """The message names the first wrong sequence, of whatever kind the fault is."""
+
+    async def posted() -> httpx.Response:
+        async with connect(app) as client:
+            return await client.post("/predict", json={"sequences": sequences})
+
+    steps = [[step if isinstance(step, list) else [step] for step in sequence] for sequence in sequences]
+    fits = [
+        1 <= len(sequence) <= TIMESTEPS and all(len(step) == 1 and is_token(step[0]) for step in sequence)
+        for sequence in steps
+    ]
+    answer = runner.run(posted())
+    if all(fits):
+        assert answer.status_code == 200
+        for sequence, one in zip(steps, answer.json()["predictions"], strict=True):
+            assert one["tokens"] == [
+                (value if value in VOCABULARY else "[UNK]") if isinstance(value, str) else WORDS[int(value)]
+                for (value,) in sequence
+            ]
+    else:
+        assert answer.status_code == 422
+        assert answer.json()["detail"].startswith(f"sequences[{fits.index(False)}]")
 
 
 async def test_the_example_can_be_posted_as_it_is(client: httpx.AsyncClient) -> None:

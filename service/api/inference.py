@@ -161,7 +161,7 @@ async def infer(request: Request, model: Model, decode: Decoder, *, by_name: boo
         body = await read_body(request, settings.max_body, settings.timeout)
         most = plane.most_sequences(model.card)
         # Large data are decoded and encoded in a thread, so that other requests proceed.
-        if body.size > SLOW_BODY and body.is_slow(by_name=by_name):
+        if body.size > SLOW_BODY and (model.texts is not None or body.is_slow(by_name=by_name)):
             question, encode = await asyncio.to_thread(decode, body, model, most)
         else:
             question, encode = decode(body, model, most)

@@ -29,6 +29,8 @@ Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 Token = Annotated[int, Field(gt=-(2**24), lt=2**24)]
 #: The axis of the sources of attention.
 LAYER: Final = "layer"
+#: Most axes of a source.
+MOST_AXES: Final = 16
 #: The axis of the output steps.
 STEP: Final = "step"
 #: Entries of a vocabulary that stand for any other word, most preferred first.
@@ -195,6 +197,7 @@ class AttentionSource(CardPart):
 
     tensor: str = Field(description="Name of the layer, output or tensor.", examples=["attention_1"])
     axes: dict[str, Count] = Field(
+        max_length=MOST_AXES,
         description="Names and sizes of its axes beside batch and timesteps. Its units are their combinations in "
         "row-major order; without axes it is one unit. An axis `step` goes over the output steps.",
         examples=[{"head": 4, "query": 20}],

@@ -1,5 +1,6 @@
 """The tensors that are distributions over the timesteps: candidates for attention."""
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,8 @@ SUM_TOLERANCE: Final = 1e-3
 SAME: Final = 1e-5
 #: Number of examples that a graph is run on.
 EXAMPLES: Final = 8
+#: The end of the names that tf2onnx makes.
+MADE_BY_CONVERSION: Final = re.compile(r"__\d+(:\d+)?$")
 #: Names of the axes of units: of attention with heads, and with queries alone.
 HEAD, QUERY, UNIT, STEP = "head", "query", "unit", "step"
 
@@ -94,31 +97,40 @@ def _axes(sizes: Sequence[int], axis: int, timesteps: int, steps: int | None) ->
     The last axis before the timesteps has the queries, or the steps of a sequence that is predicted; those before it
     are heads. Axes behind the timesteps are other units.
     """
-    names = [HEAD, *(f"{HEAD} {place}" for place in range(1, len(sizes)))][: len(sizes)]
-    if sizes:
-        keys_last = axis == len(sizes) + 1
-        is_query = keys_last and (len(sizes) > 1 or sizes[-1] == timesteps)
-        names[-1] = STEP if sizes[-1] == steps else QUERY if is_query else UNIT
-    return {name: size for name, size in zip(names, sizes, strict=True) if size > 1}
+    keys_last = axis == len(sizes) + 1
+    named = [size for size in sizes if size > 1] if len(sizes) != 2 else list(sizes)
+    names = [HEAD, *(f"{HEAD} {place}" for place in range(1, len(named)))][: len(named)]
+    if named:
+        is_query = keys_last and (len(named) > 1 or named[-1] == timesteps)
+        names[-1] = STEP if named[-1] == steps else QUERY if is_query else UNIT
+    return {name: size for name, size in zip(names, named, strict=True) if size > 1}
 
 
-def is_constant(found: Distribution) -> bool:
-    """Return whether the weights are the same for all examples."""
-    return bool(np.ptp(found.units, axis=1).max() <= SAME)
+def may_attend(found: Distribution) -> bool:
+    """Return whether the weights depend on the sequence, and are not only 0 and 1, as those of a selection are."""
+    return bool(np.ptp(found.units, axis=1).max() > SAME and not np.isin(found.units, (0, 1)).all())
 
 
 def without_copies(found: Iterable[Distribution], *preferred: Collection[str]) -> list[Distribution]:
     """Return the distributions that hold weights of their own, in the order given.
 
     Left out are copies, parts and means over units of another one. Of two copies the one with a preferred name is
-    kept, else the one that is not folded, else the later one, which is nearest to its consumer.
+    kept, else the one that is not folded, else one with a name that conversion did not make, else the one with the
+    fewest axes, else the later one, which is nearest to its consumer.
 
     Args:
         found: the distributions in the order of the graph.
         preferred: names that people know, the best ones last.
     """
     ranks = {name: rank for rank, names in enumerate(preferred, 1) for name in names}
-    ordered = sorted(enumerate(found), key=lambda one: (ranks.get(one[1].name, 0), one[1].folded == 1, one[0]))
+
+    def goodness(numbered: tuple[int, Distribution]) -> tuple[int, bool, bool, int, int]:
+        place, one = numbered
+        return (
+            ranks.get(one.name, 0), one.folded == 1, not MADE_BY_CONVERSION.search(one.name), -len(one.shape), place
+        )  # fmt: skip
+
+    ordered = sorted(enumerate(found), key=goodness)
     kept: list[tuple[int, Distribution]] = []
     for place, one in reversed(ordered):
         if not any(_holds(other, one) for _, other in kept):
@@ -173,7 +185,7 @@ def candidates(
         if any(_is_copy(array, one) for one in left_out):
             continue
         one = distribution(name, array, examples, timesteps, steps)
-        if isinstance(one, Distribution) and not is_constant(one):
+        if isinstance(one, Distribution) and may_attend(one):
             found.append(one)
     return found
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from training import TrainingError
-from training.importing.distributions import Distribution, distribution, is_constant
+from training.importing.distributions import Distribution, distribution, may_attend
 from training.importing.original import HALF_TOLERANCE, ModelInput, Original, Values
 from training.importing.tensorflow_program import traced
 
@@ -106,7 +106,7 @@ class KerasModel:
             name = key.rpartition(":")[0]
             array = keras.ops.convert_to_numpy(keras.ops.cast(values[key], "float32"))
             one = distribution(name, array, count, timesteps)
-            attends = isinstance(one, Distribution) and not is_constant(one)
+            attends = isinstance(one, Distribution) and may_attend(one)
             if id(tensor) not in known and name not in own and (attends or (name in named and name not in found)):
                 found[name] = tensor
         return found

@@ -1,6 +1,6 @@
 """An ONNX graph that ONNX Runtime runs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,22 @@ class OnnxProgram:
         if len(parts) == 1:  # tensors inside the graph may have no batch
             return dict(zip(wanted, parts[0], strict=True))
         return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(wanted)}
+
+
+class OutputsOnDemand(Mapping[str, NDArray[Any]]):
+    """The outputs of a graph for some values. Each is computed when it is asked for, as some are large."""
+
+    def __init__(self, program: OnnxProgram, values: Values) -> None:
+        self._program, self._values = program, values
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._program.run(self._values, [name])[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._program.outputs)
+
+    def __len__(self) -> int:
+        return len(self._program.outputs)
 
 
 def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -24,10 +24,10 @@ from training import TrainingError
 from training.data import Dataset, LabelledSequences, baseline_of
 from training.export import GOLDEN_SEQUENCES, write_card, write_golden
 from training.importing.attention import NONE, Evidence, chosen_attention, weights
-from training.importing.distributions import STEP, Distribution, distribution, is_constant, number_of_examples
+from training.importing.distributions import STEP, Distribution, distribution, may_attend, number_of_examples
 from training.importing.evaluation import evaluated
 from training.importing.feeding import Feeding, present
-from training.importing.onnx_program import OnnxProgram, with_all_outputs
+from training.importing.onnx_program import OnnxProgram, OutputsOnDemand, with_all_outputs
 from training.importing.original import BATCH_SIZE, TOLERANCE, Opened, Original, Values
 from training.importing.padding import Compute, ignores_padding
 from training.importing.reading import Reading, class_indices, reading_of
@@ -176,7 +176,7 @@ def _prediction(original: Original, outputs: Values, options: Import, examples: 
 
 def _attends(values: NDArray[Any], examples: int, timesteps: int) -> bool:
     one = distribution("", values, examples, timesteps)
-    return isinstance(one, Distribution) and not is_constant(one)
+    return isinstance(one, Distribution) and may_attend(one)
 
 
 def _split(x: Array) -> Iterator[Array]:
@@ -240,10 +240,7 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
     )
     program, tokens, baseline = imported.program, imported.tokens, baseline_of(dataset)
     evaluation = evaluated(
-        lambda x: program.run({SEQUENCE: x}, program.outputs),
-        dataset,
-        attends=bool(imported.sources),
-        labelled=labelled,
+        lambda x: OutputsOnDemand(program, {SEQUENCE: x}), dataset, attends=bool(imported.sources), labelled=labelled
     )
     try:
         return ModelCard.model_validate(

@@ -107,7 +107,7 @@ def of_arrays(where: str, given: Mapping[str, NDArray[Any]], inputs: Sequence[Mo
     if not inputs:  # a subclass of keras.Model takes what it is given
         dtype = "int32" if given["x"].dtype.kind in "iu" else "float32"
         inputs = [ModelInput("sequence", dtype, (None, *given["x"].shape[1:]))]
-    return _of_source(source, None if y is None else np.asarray(y), _feeding(source, inputs), where)
+    return _of_source(source, None if y is None else source.labels, _feeding(source, inputs), where)
 
 
 def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding, where: str) -> Sample:
@@ -186,7 +186,9 @@ def _of_inputs(
         labels += [part.name] if part.width == 1 else [f"{part.name} {i}" for i in range(part.width)]
     x = np.concatenate(parts, axis=2)
     source = arrays.joined([arrays.part_of(where, {"x": x, "y": np.zeros(len(x)) if y is None else y})])
-    return _of_source(replace(source, feature_labels=tuple(labels)), y, feeding, where)
+    return _of_source(
+        replace(source, feature_labels=tuple(labels)), None if y is None else source.labels, feeding, where
+    )
 
 
 def _static(feeding: Feeding, labels: Sequence[str]) -> list[str]:

@@ -39,8 +39,8 @@ NUMBERS_OF_PART: Final = 32 * 2**10
 
 ATTENTION_SCHEMA: dict[str, Any] = {
     "anyOf": [
-        {"type": "string", "enum": list(OUTPUTS)},
-        {"type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
+        {"title": "attention", "type": "string", "enum": list(OUTPUTS)},
+        {"title": "part", "type": "object", "additionalProperties": {"type": "integer", "minimum": 0}},
     ]
 }
 VALUE_SCHEMA = {"type": ["number", "string", "null"]}
