@@ -97,14 +97,17 @@ def encoder(_: Path) -> Original:
     return Original(model, X, MORE, prediction, np.concatenate(units, axis=1).swapaxes(1, 2), {"task": "regression"})
 
 
-def tokens(_: Path) -> Original:
-    """Return a classifier of tokens of any length with an embedding and a bidirectional LSTM."""
+def tokens(folder: Path) -> Original:
+    """Return a classifier of tokens of any length with an embedding, a bidirectional LSTM and a vocabulary."""
+    (folder / "words.txt").write_text("\n".join(f"word{token}" for token in range(20)))
     model, both = text_classifier(masked=True)
     given, asked = (np.random.default_rng(seed).integers(1, 20, (24, 8)) for seed in (0, 1))
     given[::2, 5:] = asked[::2, 3:] = 0
     prediction, weights = both.predict(asked, verbose=0)
     sequences = np.where(asked == 0, np.nan, asked)[..., np.newaxis].astype(np.float32)
-    return Original(model, given, sequences, prediction[:, 1:], weights, {"y": labels(24)})
+    return Original(
+        model, given, sequences, prediction[:, 1:], weights, {"y": labels(24), "vocabulary": folder / "words.txt"}
+    )
 
 
 def output_steps(_: Path) -> Original:

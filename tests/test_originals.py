@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from fastapi import FastAPI
 
 from service.app import create_app
 from service.artifact.card import ModelCard
@@ -28,7 +29,7 @@ class Asked(NamedTuple):
     Attributes:
         client: a client of the service; the model is its default.
         card: the model's card.
-        directory: its version.
+        artifact: its version.
         sequences: sequences `(n, timesteps, features)`; NaN where a timestep is absent.
         prediction: `(n, outputs)` or `(n, steps, outputs)`.
         weights: attention, `(n, timesteps, units)`.
@@ -37,7 +38,7 @@ class Asked(NamedTuple):
 
     client: httpx.AsyncClient
     card: ModelCard
-    directory: Path
+    artifact: Artifact
     sequences: Array
     prediction: Array
     weights: Array
@@ -58,15 +59,22 @@ class Asked(NamedTuple):
                 assert not whole[len(one) :].any()
 
 
-@pytest.fixture(params=ORIGINALS)
-async def asked(request: pytest.FixtureRequest, originals: Path) -> AsyncIterator[Asked]:
-    """Yield each imported model in turn, in a service of its own."""
+@pytest.fixture(params=ORIGINALS, scope="module")
+def served(request: pytest.FixtureRequest, originals: Path) -> tuple[Path, FastAPI]:
+    """The folder of each imported model in turn, and a service of its own for it."""
     folder = originals / str(list(ORIGINALS).index(request.param))
+    return folder, create_app(Settings(artifacts=folder / "artifacts"))
+
+
+@pytest.fixture
+async def asked(served: tuple[Path, FastAPI]) -> AsyncIterator[Asked]:
+    """Yield each imported model in turn."""
+    folder, app = served
     artifact = Artifact(folder / "artifacts" / NAME / "1")
     with np.load(folder / "original.npz") as own:
         arrays = own["sequences"], own["prediction"], own["weights"], float(own["tolerance"])
-    async with connect(create_app(Settings(artifacts=folder / "artifacts"))) as client:
-        yield Asked(client, artifact.read().card(), artifact.directory, *arrays)
+    async with connect(app) as client:
+        yield Asked(client, artifact.read().card(), artifact, *arrays)
 
 
 async def test_prediction_and_attention_are_those_of_the_original_program(asked: Asked) -> None:
@@ -177,9 +185,7 @@ async def test_every_protocol_has_the_same_numbers(asked: Asked, ask: Ask) -> No
     """They are those of the original program."""
     if ask is bytes_alone:
         whole = ~np.isnan(asked.sequences).any(axis=(1, 2))
-        asked = asked._replace(
-            **{name: getattr(asked, name)[whole] for name in ("sequences", "prediction", "weights")}
-        )
+        asked = asked._replace(**{name: getattr(asked, name)[whole] for name in ("sequences", "prediction", "weights")})
     asked.check(*await ask(asked))
 
 
@@ -196,9 +202,9 @@ async def test_its_page_and_charts_are_served(asked: Asked) -> None:
 
 async def test_plain_onnx_runtime_opens_it(asked: Asked) -> None:
     """Nothing of this project is needed to run the graph."""
-    (path,) = asked.directory.glob("*.onnx")
-    onnx.checker.check_model(path, full_check=True)
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    content = asked.artifact.lowering_path.read_bytes()
+    onnx.checker.check_model(content, full_check=True)
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [PREDICTION, ATTENTION, ATTENTION_VEC]
     asked.check(*session.run(names, {SEQUENCE: asked.sequences}))
 
