@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 from filelock import FileLock
+from hypothesis import settings
 
 from service.app import create_app
 from service.engines import EngineChoice
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from training.result import Result
 
 TESTS = Path(__file__).parent
+#: Tests assert nothing about time: a busy machine is slow.
+settings.register_profile("without deadline", deadline=None)
+settings.load_profile("without deadline")
 
 #: Slow tests by kind: patterns of files below tests/. Single tests of other files carry the marker of their kind; tests
 #: on the TensorFlow engine are of kind `tensorflow`. `--fast` leaves all of them out, `-m KIND` selects one kind.

@@ -15,6 +15,7 @@ from service.artifact.card import (
     AttentionProfile,
     AttentionSource,
     ClassScores,
+    CrossValidation,
     Importance,
     JudgedMetric,
     Judgement,
@@ -22,8 +23,8 @@ from service.artifact.card import (
     ModelCard,
     Origin,
     Repeats,
+    Scaling,
     Target,
-    Tokens,
     TrainingRecord,
 )
 from service.artifact.layout import CHARTS
@@ -33,7 +34,7 @@ TIMESTEPS, FEATURES, UNITS = 4, 2, 3
 
 
 def complete_card(**fields: Any) -> ModelCard:
-    """Return a card on which each field has a value, but for the given ones."""
+    """Return a card on which each field has a value, except for tokens and categories, but for the given ones."""
     mean, spread = (0.1, 0.2, 0.6, 0.1), (0.01,) * TIMESTEPS
     complete: dict[str, Any] = {
         "name": "m",
@@ -61,6 +62,7 @@ def complete_card(**fields: Any) -> ModelCard:
             ),
             confusion=((5, 0), (0, 4)),
         ),
+        "cross_validation": CrossValidation(folds=2, metrics={"accuracy": (1.0, 1.0)}, epochs=(1, 1)),
         "repeats": Repeats(
             seeds=(0, 1),
             metrics={"accuracy": (1.0, 0.9)},
@@ -70,9 +72,16 @@ def complete_card(**fields: Any) -> ModelCard:
             importance_spread=spread,
         ),
         "training": TrainingRecord(
-            options={"seed": 0}, libraries={}, sequences=90, parameters=9, epochs=1, best_epoch=1, seconds=0.1
+            options={"seed": 0},
+            libraries={},
+            sequences=90,
+            parameters=9,
+            epochs=1,
+            best_epoch=1,
+            seconds=0.1,
+            scaling=Scaling(mean=(0.0, 0.0), deviation=(1.0, 1.0)),
+            continued_from="m/1",
         ),
-        "tokens": Tokens(least=0, most=9, pad=0, vocabulary={"[UNK]": 1, "the": 2}),
         "attention_from": (AttentionSource(tensor="attention", axes={"head": UNITS}),),
         "origin": Origin(format="onnx", file="theirs.onnx", digest="0" * 64, libraries={"onnx": "1.20.1"}),
         "lowering": Lowering(opset=18, error=0.0, source_digest="0" * 64),

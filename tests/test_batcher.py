@@ -532,7 +532,7 @@ POISON = -1.0
     max_queue=st.integers(1, 60),
     timeout=st.sampled_from([60.0, 0.001, 0.0]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_each_request_gets_its_own_rows_or_one_clear_error(  # noqa: PLR0913 - each is a dimension
     arrivals: list[Arrival],
     failing_calls: frozenset[int],

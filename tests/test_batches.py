@@ -28,7 +28,7 @@ def steps_of(epoch: tf.data.Dataset) -> list[tuple[list[int], list[int], list[fl
     ]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 9), epoch=st.integers(0, 9))
 def test_an_epoch_is_every_sequence_once(n: int, batch_size: int, seed: int, epoch: int) -> None:
     """Each sequence has its class; the last batch is filled with weight 0, and its mean is over its own sequences."""

@@ -117,6 +117,12 @@ def test_a_few_sequences_are_fitted_without_a_choice() -> None:
     assert (options.architecture, trials) == ("minirocket", ())
 
 
+def test_a_large_part_is_judged_on_a_sample() -> None:
+    """Its predictions would take longer than the fit of some candidates."""
+    (fold,) = folds_of(decided(30_000), 0)
+    assert (len(fold.train), len(fold.test)) == (24_000, 5000)
+
+
 def test_folds_have_the_same_share_of_each_class() -> None:
     """Each sequence is held out once, and a class of five is in every fold."""
     x = np.arange(100.0).reshape(100, 1, 1)

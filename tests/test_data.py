@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -39,7 +39,6 @@ ROWS = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(ROWS, st.data())
 def test_a_subset_of_a_subset_is_that_of_an_array(rows: Any, more: st.DataObject) -> None:
     """Labels and marks stay with their sequences."""
@@ -66,7 +65,6 @@ def test_taking_reads_nothing() -> None:
     assert rows.read == 1
 
 
-@settings(deadline=None)
 @given(
     arrays(
         np.float32,
@@ -101,7 +99,6 @@ def test_a_constant_feature_has_a_deviation_of_exactly_0(monkeypatch: pytest.Mon
     assert Scale.of(np.full((100, 3, 1), 0.1, dtype=np.float32)).deviation[0] == 0
 
 
-@settings(deadline=None)
 @given(
     arrays(
         np.float32,

@@ -75,7 +75,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(x=sequences_with_gaps(timesteps=6, features=2))
 def test_both_engines_answer_as_keras_does(exported: Exported, x: Array) -> None:
     """Outputs differ by at most the tolerance; attention of absent timesteps is exactly 0."""

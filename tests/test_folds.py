@@ -26,7 +26,7 @@ def rows(sequences: LabelledSequences) -> list[int]:
     return indices
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     counts=st.tuples(st.integers(0, 40), st.integers(0, 40), st.integers(1, 40)),
     fraction=st.sampled_from([0, 0.001, 0.1, 0.25, 0.7]),

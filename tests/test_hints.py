@@ -95,6 +95,13 @@ def test_nearly_constant_features_are_named(tmp_path: Path, x: Any, y: Any) -> N
     assert hint.startswith("the features 'a' and 'c' have nearly always the same value")
 
 
+def test_numbers_too_small_for_float32_are_named(tmp_path: Path, x: Any, y: Any) -> None:
+    """The smallest that it holds have few digits."""
+    x[:, :, 1] *= 1e-44
+    (hint,) = hints(tmp_path, x, y)
+    assert hint.startswith("the feature 'b' has values that differ by less than 1e-30, which float32 hardly holds")
+
+
 def test_values_that_count_the_rows_are_named(tmp_path: Path, x: Any, y: Any) -> None:
     """An index that was saved with the table grows with each row; a clock that starts again does not."""
     x[:, :, 0] = np.arange(N * 4).reshape(N, 4)

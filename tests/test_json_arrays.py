@@ -129,7 +129,7 @@ def listed(value: Any) -> Any:
 
 
 @given(st.dictionaries(st.text("ab[]", max_size=2), VALUES, max_size=3))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_it_reads_the_values_that_json_reads(fields: dict[str, Any]) -> None:
     """The values are the same, as arrays or as lists."""
     body = json.dumps(fields).encode()
@@ -143,7 +143,7 @@ def test_it_reads_the_values_that_json_reads(fields: dict[str, Any]) -> None:
 
 @given(st.text("[]0123456789,.-+eE \n", max_size=30))
 @example("[[1]2,[3]]")
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 def test_it_refuses_the_text_that_json_refuses(text: str) -> None:
     """The texts are strings of the characters of arrays."""
     body = b'{"a": ' + text.encode() + b"}"

@@ -83,7 +83,7 @@ def sequences(draw: st.DrawFn) -> tuple[Array, list[str], list[int]]:
     return x, draw(st.lists(st.sampled_from("ab"), min_size=len(lengths), max_size=len(lengths))), lengths
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=10)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
 @given(sequences(), st.integers(1, 8))
 def test_all_formats_give_the_same(tmp_path: Path, drawn: tuple[Array, list[str], list[int]], size: int) -> None:
     """The result does not depend on the size of batches, which may split sequences."""
@@ -174,6 +174,12 @@ def test_labels_keep_their_parquet_type(tmp_path: Path, values: Any, kind: str) 
         ([[0.5, 1], [0.5]], ("0.5", "1.0")),
         ([["2024-01-31", "2024-02-29"]] * 2, ("2024-01-31", "2024-02-29")),
         ([["2024-01-31 12:00", "2024-01-31 13:30"]] * 2, ("2024-01-31T12:00", "2024-01-31T13:30")),
+        ([["2024-01-31 1:30 PM", "2024-02-01 1:30 AM"]] * 2, ("2024-01-31T13:30", "2024-02-01T01:30")),
+        ([["1/31/2024 9:05 AM", "1/31/2024 9:05 PM"]] * 2, ("2024-01-31T09:05", "2024-01-31T21:05")),
+        ([["31.01.24", "01.02.24"]] * 2, ("2024-01-31", "2024-02-01")),
+        ([["1/31/24", "2/29/24"]] * 2, ("2024-01-31", "2024-02-29")),
+        ([["11:30 AM", "12:30 PM"]] * 2, ("11:30", "12:30")),
+        ([["Jan 2024", "Mar 2024"]] * 2, ("2024-01-01", "2024-03-01")),
         ([[3, 5, 7], [3, 6, 7]], ("0", "1", "2")),
         ([[3, 5], [4]], ("0", "1")),
         ([[3], [4, 5]], ("0", "1")),
@@ -256,8 +262,14 @@ LONG_MISTAKES = {
     "1,0,1,p\n2,5,1,p\n2,5,1,p\n": "column 't', row 4: expected each timestep of a sequence once, got '5' here and in "
     "row 3",
     "1,0,1,p\n1,,1,p\n": "column 't', row 3: expected a value, got none",
-    "1,0,1,p\n1,x,1,p\n": "column 't', row 3: expected a number or a time such as 2024-01-31 12:00, got 'x'",
-    "1,2024-01-01,1,p\n1,x,1,p\n": "column 't', row 3: expected a number or a time such as 2024-01-31 12:00, got 'x'",
+    "1,0,1,p\n1,x,1,p\n": "column 't', row 3: expected a number or a time such as 2024-01-31 12:00 "
+    "(--date-format names another form), got 'x'",
+    "1,2024-01-01,1,p\n1,x,1,p\n": "column 't', row 3: expected a number or a time such as 2024-01-31 12:00 "
+    "(--date-format names another form), got 'x'",
+    "1,24-01-31,1,p\n": "column 't', row 2: expected a number or a time such as 2024-01-31 12:00 "
+    "(--date-format names another form), got '24-01-31'",
+    "1,2024-01-31 10:00 March,1,p\n": "column 't', row 2: expected a number or a time such as 2024-01-31 12:00 "
+    "(--date-format names another form), got '2024-01-31 10:00 March'",
     "1,0,1,p\n,1,1,p\n": "column 'id', row 3: expected a value, got none",
     "1,0,1,p\n1,1,1,q\n": "column 'y', row 3: expected 'p', as in row 2 of the same sequence, got 'q'",
     "1,0,1,\n1,1,1,\n2,0,1,p\n": "column 'y', row 2: expected a value in a row of the sequence, got none",

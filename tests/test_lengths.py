@@ -53,7 +53,7 @@ ANY_SEQUENCES = st.lists(
 @given(sequences=ANY_SEQUENCES, detail=st.sampled_from(["mean", "full"]))
 @example(sequences=SEQUENCES, detail="mean")
 @example(sequences=SEQUENCES, detail="full")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_sequences_are_answered_together_as_each_is_alone(
     varying: FastAPI, runner: asyncio.Runner, sequences: list[Any], detail: str
 ) -> None:

@@ -1,9 +1,11 @@
 """The source, the held-out data and the gaps of a dataset; unusable sources are refused."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from training import TrainingError
@@ -66,6 +68,33 @@ def test_a_second_file_is_held_out(tmp_path: Path) -> None:
     assert loaded.variable_length
 
 
+@pytest.mark.parametrize("kinds", [("csv", "parquet"), ("parquet", "csv"), ("parquet", "parquet")])
+@pytest.mark.parametrize("labels", [["up", "down"], [1, 2], [0.5, 2.5], [True, False]])
+def test_a_table_to_hold_out_may_be_of_another_kind(tmp_path: Path, kinds: tuple[str, str], labels: list[Any]) -> None:
+    """Labels, times and missing values are understood in both kinds."""
+    times = [datetime(2024, 1, 1 + day, tzinfo=UTC).replace(tzinfo=None) for day in range(3)]
+    columns = {
+        "id": [f"machine {index:02}" for index in range(12) for _ in times],
+        "t": times * 12,
+        "v": [None, *range(1, 36)],
+        "y": [labels[index % 2] for index in range(12) for _ in times],
+    }
+    frame = pl.DataFrame(columns)
+    frame.write_parquet(tmp_path / "a.parquet")
+    frame.write_csv(tmp_path / "a.csv")
+    data, test_data = (str(tmp_path / f"a.{kind}") for kind in kinds)
+    loaded = load(Options(data=data, test_data=test_data, sequence_column="id", timestep_column="t"))
+    expected = np.arange(36, dtype=np.float32).reshape(12, 3, 1)
+    expected[0, 0] = np.nan
+    np.testing.assert_array_equal(loaded.test.x[:], expected)
+    np.testing.assert_array_equal(np.sort(loaded.train.x[:], axis=0), np.sort(expected, axis=0))
+    assert loaded.timestep_labels == ("2024-01-01", "2024-01-02", "2024-01-03")
+    same = loaded.train.y[np.argsort(loaded.train.x[:][:, 1, 0])]
+    np.testing.assert_array_equal(loaded.test.y, same)
+    classes = {name.lower() for name in loaded.target.classes or ()}
+    assert classes == (set() if 0.5 in labels else {str(label).lower() for label in labels})
+
+
 @pytest.mark.parametrize(
     ("gaps", "variable_length", "missing_values"),
     [
@@ -96,6 +125,7 @@ def test_kinds_of_gaps_differ(tmp_path: Path, gaps: list[Any], variable_length: 
             "--test-data: aeon:GunPoint has held-out data of its own, got a.ts",
         ),
         ({"data": "find-max", "test_data": "a.npz"}, "--test-data: find-max has held-out data of its own, got a.npz"),
+        ({"data": "a.csv", "test_data": "b.npz"}, r"--test-data b\.npz: expected a table, as --data is one"),
         ({"data": "a.npz", "test_data": "b.ts"}, r"--test-data b\.ts: expected a \.npz file, as --data is one"),
     ],
 )

@@ -17,7 +17,7 @@ def test_a_timestep_without_any_value_is_absent() -> None:
 
 def test_a_wrong_index_of_a_category_is_refused() -> None:
     """The index of unknown values is the largest; fractions and negative numbers are no index."""
-    card = complete_card(categories={"b": ("x", "y")}, feature_labels=("a", "b"), missing_values=True)
+    card = complete_card(tokens=None, categories={"b": ("x", "y")}, feature_labels=("a", "b"), missing_values=True)
     got = refused(np.array([[[9, 0], [0.5, 2], [1, 3], [1, 0.5], [1, -1], [INF, NAN]]], dtype=np.float32), card)
     assert got.astype(int).tolist() == [[[0, 0], [0, 0], [0, 1], [0, 1], [0, 1], [1, 0]]]
 

@@ -258,7 +258,7 @@ def test_the_lowering_computes_the_same(form: dict[str, Any], gaps: bool, tmp_pa
     assert not kinds & ONNX_CONTROL
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(x=sequences_with_gaps(timesteps=6, features=3))
 def test_a_sequence_with_gaps_does_not_depend_on_its_batch(masked_model: Any, x: Any) -> None:
     """Outputs differ by at most 1e-6; attention sums to 1, and is exactly 0 for absent timesteps."""

@@ -143,7 +143,7 @@ def test_every_answer_is_documented(artifacts: Path, mode: GenerationMode) -> No
         operation: Any = result.ok()  # type: ignore[union-attr] # it raises where the document is wrong
 
         @given(case=operation.as_strategy(generation_mode=mode), named=NAMED)
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=25, suppress_health_check=list(HealthCheck))
         def ask(case: Any, named: dict[str, str]) -> None:
             case.path_parameters.update(named)
             if case.operation.label == UNLOAD:  # without its own model, /ping answers 503, as it should

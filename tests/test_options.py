@@ -9,6 +9,7 @@ import pytest
 
 from service import __version__
 from tests.server import ROOT
+from training.command_line import flag_of
 from training.options import Options
 
 
@@ -57,6 +58,8 @@ def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPat
         "budget": 5.0,
         "seed": 0,
         "repeats": 1,
+        "cross_validate": None,
+        "continue_": None,
         "resume": False,
         "tensorboard": None,
         "sequences": None,
@@ -72,6 +75,8 @@ def test_the_name_follows_the_architecture() -> None:
     assert Options().model_name == "after-lstm"
     assert Options(architecture="before_lstm").model_name == "before-lstm"
     assert Options.from_command_line(["--name", "mine"]).model_name == "mine"
+    assert Options.from_command_line(["--continue", "theirs/3"]).model_name == "theirs"
+    assert Options.from_command_line(["--continue", "theirs", "--name", "mine"]).model_name == "mine"
 
 
 def test_columns_are_separated_by_commas_or_repeated() -> None:
@@ -96,6 +101,16 @@ def test_columns_are_separated_by_commas_or_repeated() -> None:
         (["--class-weight", "a=0"], '--class-weight.a: expected a number above 0.0, got "0"'),
         (["--class-weight", "a"], "--class-weight: expected CLASS=WEIGHT"),
         (["--class-weight", "up:5"], "--class-weight: expected CLASS=WEIGHT"),
+        (["--cross-validate", "1"], '--cross-validate: expected a number of at least 2, got "1"'),
+        (["--cross-validate", "5"], "--cross-validate: expected your data, got the synthetic data recurrent"),
+        (
+            ["--cross-validate", "5", "--data", "a.csv", "--test-data", "b.csv"],
+            "--cross-validate: expected no --test-data, as each part of the data is held out in turn",
+        ),
+        (["--cross-validate", "5", "--repeats", "2"], "--cross-validate: expected no --repeats, as"),
+        (["--cross-validate", "5", "--window", "9"], "--cross-validate: expected no --window, as later windows"),
+        (["--cross-validate", "5", "--continue", "m"], "--cross-validate: expected no --continue, as the published"),
+        (["--continue", "m/0"], "--continue: expected text that matches ^[A-Za-z0-9]"),
         (["--patience", "2", "--validation-split", "0"], "--patience needs validation data: expected a --validation"),
     ],
 )
@@ -115,7 +130,7 @@ def test_help_describes_every_option(capsys: pytest.CaptureFixture[str]) -> None
     printed = " ".join(capsys.readouterr().out.split())
     for name, field in Options.model_fields.items():
         assert field.description
-        assert f"--{name.replace('_', '-')}" in printed
+        assert flag_of(name) in printed
         # argparse breaks lines after hyphens, too
         assert field.description.replace("- ", "-") in printed.replace("- ", "-")
 

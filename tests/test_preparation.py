@@ -37,6 +37,14 @@ def test_columns_are_those_of_the_formula() -> None:
     np.testing.assert_array_equal(static, [[-1], [1]])
 
 
+def test_too_small_numbers_are_not_scaled() -> None:
+    """The factor would be infinite in float32."""
+    x = X * np.float32(1e-40)
+    small = replace(described(x), categories={}, scale=Scale(np.zeros(3), np.array([1e-40, 1e-30, 2e-30])))
+    sequence = keras.Input(x.shape[1:])
+    assert np.abs(keras.Model(sequence, prepared(sequence, small).values)(x)).max() < 1e-6
+
+
 def test_all_features_may_be_static() -> None:
     """Then the architecture takes them, too."""
     sequence = keras.Input(X.shape[1:])

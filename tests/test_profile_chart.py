@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.artifact.card import AttentionProfile, Importance, ModelCard, Repeats
+from service.artifact.card import AttentionProfile, CrossValidation, Importance, ModelCard, Repeats
 from tests.samples import card
 from training.profile_chart import draw_profile
 
@@ -37,6 +37,13 @@ def test_the_svg_holds_labels_and_title() -> None:
     written = texts(sales())
     assert set(LABELS) <= set(written)
     assert any("sales" in text and "1,234 held-out sequences" in text for text in written)
+
+
+def test_the_profile_of_a_cross_validated_model_is_over_all_sequences() -> None:
+    """The title does not call them held out."""
+    validated = CrossValidation(folds=2, metrics={})
+    assert not any("held-out" in text for text in texts(sales(cross_validation=validated)))
+    assert any("held-out sequences" in text for text in texts(sales()))
 
 
 def test_importance_stands_beside_attention() -> None:

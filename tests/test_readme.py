@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.server import ROOT, execute, free_port, running, wait_until_ready
+from training.command_line import flag_of
 from training.options import Options
 
 README = (ROOT / "README.md").read_text()
@@ -135,7 +136,7 @@ def table(model: type[BaseModel]) -> str:
     lines = ["| flag | default | |", "|---|---|---|"]
     for name, field in model.model_fields.items():
         default = "" if field.default in (None, "") else f"`{field.default}`"
-        lines.append(f"| `--{name.replace('_', '-')}` | {default} | {field.description} |")
+        lines.append(f"| `{flag_of(name)}` | {default} | {field.description} |")
     return "\n".join(lines)
 
 

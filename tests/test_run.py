@@ -158,6 +158,15 @@ def test_a_fit_that_diverges_ends_in_one_line(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "after-lstm").iterdir()) == []
 
 
+def test_a_model_that_does_not_fit_into_memory_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its weights alone take more memory than an address has bits for."""
+    message = error(monkeypatch, "--artifacts", str(tmp_path), "--units", "5000000", *SMALL)
+    assert message == "error: the fit needs more memory than there is: expected smaller --units or --batch-size"
+    assert list((tmp_path / "after-lstm").iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_written_is_refused_before_the_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

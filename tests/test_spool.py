@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.artifact.tensors import Array
@@ -30,7 +30,6 @@ def spooled(lengths: Any, features: int = 2, parts: int = 1) -> tuple[Spool, Arr
         return writer.spool(), x
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=20), st.integers(1, 4), st.integers(1, 3), st.data())
 def test_it_reads_as_an_array_does(lengths: list[int], parts: int, features: int, more: st.DataObject) -> None:
     """Slices with steps, repeated and unordered indices, and subsets of subsets work."""

@@ -14,6 +14,7 @@ import pytest
 from training import TrainingError
 from training.data import SourceData
 from training.options import Options
+from training.sources.loading import load
 from training.tables import reading
 
 WIDE: dict[str, Any] = {"target_column": ("y",)}
@@ -77,6 +78,20 @@ def test_other_names_of_files_are_text(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(loaded.x[:][..., 0], [[1.5, 2], [3, 4.25]])
 
 
+@pytest.mark.parametrize("number", ["1'234.5", "1\u2019234.5", "1 234,5", "1\u00a0234,5", "1\u202f234,5"])
+def test_spaces_and_apostrophes_between_thousands_are_found(tmp_path: Path, number: str) -> None:
+    """Programs write them in Switzerland, in France and elsewhere. Numbers below a thousand have none."""
+    decimal = number[-2]
+    table = f"a;b;y\n{number};1;p\n7{decimal}5;2;q\n"
+    assert read(tmp_path, table, **WIDE).x[:][:, 0, 0].tolist() == [1234.5, 7.5]
+
+
+def test_a_workbook_is_refused(tmp_path: Path) -> None:
+    """People rename a workbook of Excel to .csv. The error says what to do."""
+    with pytest.raises(TrainingError, match="got a zip archive; a table of Excel can be saved as CSV"):
+        read(tmp_path, b"PK\x03\x04" + bytes(100), **WIDE)
+
+
 def test_thousands_are_understood(tmp_path: Path) -> None:
     """Both separators are found where a number has both; a comma that may be either needs an option."""
     for content in ("u;v;y\n1.234,5;2;a\n3;4;b\n", 'u,v,y\n"1,234.5",2,a\n3,4,b\n'):
@@ -120,6 +135,27 @@ def test_a_column_that_counts_the_rows_is_left_out(tmp_path: Path) -> None:
     loaded = read(tmp_path, f"nr,u,v,y\n{rows}", **WIDE)
     assert loaded.timestep_labels == ("u", "v")
     assert any("'nr' counts the rows" in hint for hint in loaded.hints)
+
+
+@pytest.mark.parametrize("name", [None, "machine"])
+def test_the_index_that_pandas_saves_is_left_out(tmp_path: Path, name: str | None) -> None:
+    """Parquet marks it, whether it has a name or not. A hint says so."""
+    index = pd.Index([7, 8, 5], name=name)
+    pd.DataFrame({"u": [1.5, 3, 2], "v": [2, 4, 1], "y": ["a", "b", "a"]}, index).to_parquet(tmp_path / "data.parquet")
+    loaded = reading.read({"--data": tmp_path / "data.parquet"}, Options(data="data.parquet", **WIDE))
+    np.testing.assert_array_equal(loaded.x[:][..., 0], [[1.5, 2], [3, 4], [2, 1]])
+    assert any(f"{name or '__index_level_0__'!r} holds the index of a frame" in hint for hint in loaded.hints)
+
+
+def test_classes_written_as_fractions_have_a_hint(tmp_path: Path) -> None:
+    """They are numbers to predict, unless the task says that they are classes."""
+    path = tmp_path / "data.csv"
+    path.write_text("u,v,y\n" + "".join(f"{row % 7},{row % 5},{1 + row % 2}.0\n" for row in range(40)))
+    (hint,) = [one for one in load(Options(data=str(path), **WIDE)).hints if one.startswith("y:")]
+    assert (
+        hint == "y: only 2 different whole numbers, predicted as numbers; --task classification makes classes of them"
+    )
+    assert load(Options(data=str(path), task="classification", **WIDE)).target.classes == ("1", "2")
 
 
 def test_columns_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

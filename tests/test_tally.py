@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.serving import tally as tally_module
@@ -93,7 +93,6 @@ def test_attention_that_is_not_finite_is_not_counted() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 4000), st.integers(1, 3)), max_size=30))
-@settings(deadline=None)
 def test_a_window_covers_the_sequences_that_arrived_in_it(arrivals: list[tuple[float, int]]) -> None:
     """It is exact to one slice, with any pauses between arrivals."""
     tally, began = Tally(3, began=1000), 1000.0

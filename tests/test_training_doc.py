@@ -12,6 +12,7 @@ from service.artifact.version import Artifact
 from service.settings import Settings
 from tests.conftest import connect
 from tests.server import ROOT, execute
+from training.command_line import flag_of
 from training.models import ARCHITECTURES
 from training.options import Options
 
@@ -43,6 +44,14 @@ def test_the_example_becomes_a_model(folder: Path) -> None:
     assert card.metrics["accuracy"] > 0.9
 
 
+def test_the_example_is_continued(folder: Path) -> None:
+    """The next version says what it continued, and is as good."""
+    card = Artifact(folder / "artifacts/visits/2").read().card()
+    assert card.training is not None
+    assert card.training.continued_from == "visits/1"
+    assert card.metrics["accuracy"] > 0.9
+
+
 @pytest.mark.anyio
 async def test_the_example_is_served(folder: Path) -> None:
     """The example request gets the right labels, and attention as long as each sequence."""
@@ -57,6 +66,6 @@ async def test_the_example_is_served(folder: Path) -> None:
 def test_every_option_named_exists() -> None:
     """All options in the document exist, and every architecture has its line."""
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOC)) - FOREIGN
-    assert named <= {f"--{name.replace('_', '-')}" for name in Options.model_fields}
+    assert named <= {flag_of(name) for name in Options.model_fields}
     for architecture in ARCHITECTURES:
         assert f"| `{architecture}` |" in DOC

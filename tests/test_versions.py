@@ -450,6 +450,4 @@ class Files(RuleBasedStateMachine):
 def test_the_rules_hold_after_any_changes(tmp_path: Path) -> None:
     """Requests get good models in the meantime."""
     Files.root = tmp_path
-    run_state_machine_as_test(
-        Files, settings=settings(max_examples=100, stateful_step_count=40, deadline=None, derandomize=True)
-    )
+    run_state_machine_as_test(Files, settings=settings(max_examples=100, stateful_step_count=40, derandomize=True))

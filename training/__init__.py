@@ -37,7 +37,8 @@ def train(data: Any = None, y: Any = None, *, x: Any = None, target: Any = None,
         x: sequences `(n, timesteps, features)`, `(n, timesteps)` for one feature, or a list of `n` sequences
             `(timesteps, features)` of different lengths. NaN is a missing value.
         target: short for `target_column`, the column or the list of columns to predict.
-        options: the options of `python -m training`, with `_` for `-`: `batch_size=16`.
+        options: the options of `python -m training`, with `_` for `-`: `batch_size=16`; and `continue_` for
+            `--continue`, as `continue` is a keyword.
 
     Raises:
         TrainingError: the data or an option is wrong, or the fit diverges.

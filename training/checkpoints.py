@@ -117,9 +117,9 @@ class Checkpoints:
         """Return whether a checkpoint exists."""
         return self._directory.exists()
 
-    def of(self, seed: int) -> Checkpoint:
-        """Return the checkpoint of the fit with a seed."""
-        return Checkpoint(self._directory / f"{seed}.npz")
+    def of(self, seed: int, fold: int = 0) -> Checkpoint:
+        """Return the checkpoint of the fit with a seed; with a fold, from 1, that of the fit of this fold."""
+        return Checkpoint(self._directory / (f"{seed}-{fold}.npz" if fold else f"{seed}.npz"))
 
     def discard(self) -> None:
         """Remove all checkpoints."""

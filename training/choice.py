@@ -1,7 +1,6 @@
 """The choice of an architecture by cross-validation on the training data, within a time budget."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -9,21 +8,15 @@ from typing import Any, Final
 import keras
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import (
-    BaseCrossValidator,
-    GroupKFold,
-    KFold,
-    StratifiedGroupKFold,
-    StratifiedKFold,
-    TimeSeriesSplit,
-)
 
 from service.artifact.card import Target, Trial
 from service.artifact.tensors import Array
-from training.data import Dataset, Indices
+from training.data import Dataset
 from training.evaluate import forward, predict
+from training.folds import parts_of
 from training.options import Architecture, Options
 from training.plan import Plan
+from training.reports import announce
 from training.scores import MAIN_METRIC, compute_metrics
 
 #: The candidates, in the order of the trials.
@@ -32,6 +25,8 @@ CANDIDATES: Final[tuple[Architecture, ...]] = ("minirocket", "additive", "incept
 CLOSED_FORM: Final = "minirocket"
 #: Number of folds, and largest number of sequences with which all of them are tried.
 FOLDS, MOST_FOR_ALL_FOLDS = 5, 2000
+#: Largest number of sequences of a part that a candidate is judged on. Their predictions take time, too.
+MOST_JUDGED: Final = 5000
 #: Fewest sequences for a choice.
 FEWEST: Final = 10
 #: The share of the budget for the choice. The rest is for the last fit and for importance.
@@ -114,31 +109,11 @@ def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Opt
 
 
 def folds_of(dataset: Dataset, seed: int) -> Iterator[Dataset]:
-    """Yield datasets whose training and test data are parts of the training data.
-
-    Each class has the same share in all parts. Groups stay together. Of sequences in the order of time, the test data
-    are later than the training data, with a gap as long as a sequence, so that no values are in both.
-    """
-    train, classes = dataset.train, dataset.target.classes is not None and dataset.train.y.ndim == 1
-    splitter = _splitter(dataset, seed)
-    # y may be several numbers; the splits of numbers do not read them
-    labels = train.y if classes else np.zeros(len(train))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # a class may have fewer sequences than there are folds
-        parts: list[tuple[Indices, Indices]] = list(splitter.split(labels, labels, train.groups))
-    for fitted, held_out in parts if len(train) <= MOST_FOR_ALL_FOLDS else parts[-1:]:
-        yield replace(dataset, train=train.take(fitted), test=train.take(held_out))
-
-
-def _splitter(dataset: Dataset, seed: int) -> BaseCrossValidator:
-    train, classes = dataset.train, dataset.target.classes is not None and dataset.train.y.ndim == 1
-    if dataset.ordered:
-        return TimeSeriesSplit(FOLDS, gap=min(train.x.shape[1], len(train) // (2 * FOLDS)))
-    if train.groups is not None and len(np.unique(train.groups)) >= FOLDS:
-        return (StratifiedGroupKFold if classes else GroupKFold)(FOLDS, shuffle=True, random_state=seed)
-    if classes and np.bincount(train.y).max() >= FOLDS:
-        return StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    return KFold(FOLDS, shuffle=True, random_state=seed)
+    """Yield datasets whose training and test data are parts of the training data, as `folds.parts_of` makes them."""
+    parts = parts_of(dataset, FOLDS, seed)
+    for fitted, held_out in parts if len(dataset.train) <= MOST_FOR_ALL_FOLDS else parts[-1:]:
+        test = dataset.train.take(held_out[:MOST_JUDGED])  # training data is in random order
+        yield replace(dataset, train=dataset.train.take(fitted), test=test)
 
 
 def _try(
@@ -148,12 +123,15 @@ def _try(
     began = time.monotonic()
     metric = MAIN_METRIC[folds[0].target.task]
     given = options.model_copy(update={"architecture": architecture})
-    means, first, outcome = [], None, "not clearly better"
+    means: list[float] = []
+    first, outcome = None, "not clearly better"
     try:
         # the last fold of sequences in the order of time has the most training data
         for fold in folds[::-1] if architecture == CLOSED_FORM else folds[-1:]:
             if time.monotonic() > end:
                 raise GivenUp("not tried: no time was left" if first is None else outcome)
+            if not means:
+                announce(f"trying {architecture}")
             model = fit_model(fold, given, Deadline(end, Plan.of(given, len(fold.train)).epochs))
             predictions = predict(forward(model), fold.test.x)
             means.append(compute_metrics(predictions, fold.test.y, fold.target)[metric])

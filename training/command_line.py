@@ -60,8 +60,8 @@ def is_tuple(model: type[BaseModel], name: str) -> bool:
 
 
 def flag_of(name: str) -> str:
-    """Return the flag of a field."""
-    return f"--{name.replace('_', '-')}"
+    """Return the flag of a field. A field whose name would be a keyword of Python ends with `_`."""
+    return f"--{name.rstrip('_').replace('_', '-')}"
 
 
 class _Parser(ArgumentParser):
@@ -115,7 +115,7 @@ def _reading(name: str, field: FieldInfo) -> dict[str, Any]:
         return {"action": "extend", "type": _cells, "metavar": f"{word}[,{word}]"}
     if get_origin(kind) is dict:
         return {"action": "append", "type": _pair, "metavar": PAIR}
-    return {"metavar": _word(name, kind), "required": field.is_required()}
+    return {"metavar": field.title or _word(name, kind), "required": field.is_required()}
 
 
 def _kind(field: FieldInfo) -> Any:

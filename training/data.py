@@ -8,13 +8,15 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.card import TableFormat, Target
+from service.artifact.card import ModelCard, TableFormat, Target
 from service.artifact.tensors import Array
 
 Indices = NDArray[np.int64]
 
 #: Largest number of columns of a table, and of values of a sequence. A table with more is probably transposed.
 MOST_COLUMNS: Final = 20_000
+#: Smallest standard deviation of a feature that is scaled. float32 has fewer digits for the numbers around 1e-38.
+SMALLEST_DEVIATION: Final = 1e-30
 #: Largest number of values in one pass over a part of the data. Each takes some 20 bytes.
 VALUES_AT_A_TIME: Final = 2**20
 
@@ -141,6 +143,7 @@ class Dataset:
         hints: sentences on choices that were made for the person, for the summary and the card.
         table: how the source's table was read, for the card; None for a source of another kind.
         robust: whether numbers to predict are scaled by median and quartiles, which outliers do not move.
+        published_scale: the scale of the numbers to predict of a published version; None if they have one of their own.
     """
 
     train: LabelledSequences
@@ -157,6 +160,7 @@ class Dataset:
     hints: tuple[str, ...] = ()
     table: TableFormat | None = None
     robust: bool = False
+    published_scale: Scale | None = None
 
     @property
     def target_scale(self) -> Scale:
@@ -164,6 +168,8 @@ class Dataset:
 
         If robust, it is the median and the distance of the quartiles, in units of that of a normal distribution.
         """
+        if self.published_scale is not None:
+            return self.published_scale
         outputs = self.train.y.shape[1]
         if self.scale is None:
             return Scale(np.zeros(outputs), np.ones(outputs))
@@ -231,6 +237,23 @@ def baseline_of(dataset: Dataset) -> NDArray[np.float64]:
                 counts += np.bincount(indices[~np.isnan(indices)].astype(np.int64), minlength=len(counts))
             baseline[:, f] = counts.argmax()
     return baseline
+
+
+def as_published(x: Array, categories: Mapping[str, tuple[str, ...]], card: ModelCard) -> Array:
+    """Return sequences `(n, timesteps, features)` with the timesteps and the indices of categories of a card.
+
+    They are padded with absent timesteps. `categories` has the values that the indices in `x` stand for. A value that
+    the card does not know gets the index for any other value.
+    """
+    x = np.pad(x, ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
+    for label, values in card.categories.items():
+        column = x[..., card.feature_labels.index(label)]
+        found = categories.get(label, ())
+        # The last index stands for any other value, here and in the card.
+        indices = np.array([values.index(one) if one in values else len(values) for one in found] + [len(values)])
+        present = ~np.isnan(column)
+        column[present] = indices[np.minimum(column[present].astype(np.int64), len(found))]
+    return x
 
 
 def parts_of(x: SequenceStore) -> Iterator[Array]:

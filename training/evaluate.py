@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from service.artifact.card import Agreement, AttentionProfile, Importance, Target
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
@@ -55,7 +56,10 @@ def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int) -
     """
     predictions, profile, on_marked = [], ProfileSum(test.x.shape[1]), []
     present = np.zeros(test.x.shape[1])  # how many sequences have each timestep
-    for start, some in zip(range(0, len(test), _step(test.x)), _batches(test.x), strict=True):
+    starts = tqdm(
+        range(0, len(test), _step(test.x)), desc="evaluating", unit="call", delay=1, leave=False, dynamic_ncols=True
+    )
+    for start, some in zip(starts, _batches(test.x), strict=True):
         outputs = run(some)
         if not all(np.isfinite(output).all() for output in outputs.values()):
             raise TrainingError("training diverged: the model's outputs are not finite; try a smaller --learning-rate")

@@ -23,8 +23,6 @@ from training.scores import compute_metrics
 Tensor = Any
 #: Maps labels and predictions `(batch, outputs)` to the loss of each sequence, `(batch,)`.
 Losses = Callable[[Tensor, Tensor], Tensor]
-#: The error message when memory is short.
-NO_MEMORY = "the fit needs more memory than there is: expected smaller --units or --batch-size"
 
 
 class FitResult(NamedTuple):
@@ -62,7 +60,7 @@ def fit(  # noqa: PLR0913, PLR0917
     the number of finished epochs, and may raise an error to end the fit.
 
     Raises:
-        TrainingError: class weights or patience do not suit the data, the loss is not finite, or memory is short.
+        TrainingError: class weights or patience do not suit the data, or the loss is not finite.
     """
     plan = Plan.of(options, len(dataset.train))
     train, validation = folds.split(dataset, plan.validation_split, seed)
@@ -81,12 +79,9 @@ def fit(  # noqa: PLR0913, PLR0917
         while not watch.progress.is_over(plan):
             epoch, step = watch.progress.epoch, watch.progress.step
             epoch_data = batches.batches_of(train, weights, plan.batch_size, (seed, epoch), step)
-            try:
-                done = fitted.fit(
-                    epoch_data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False, callbacks=[watch]
-                )
-            except (tf.errors.ResourceExhaustedError, MemoryError):
-                raise TrainingError(NO_MEMORY) from None
+            done = fitted.fit(
+                epoch_data, initial_epoch=epoch, epochs=epoch + 1, verbose=0, shuffle=False, callbacks=[watch]
+            )
             logs = {"loss": done.history["loss"][0]}
             if len(validation):
                 predictions = predict(run, validation.x)

@@ -1,8 +1,56 @@
-"""The part of the training data that a fit is validated on."""
+"""The part of the training data that a fit is validated on, and the parts of a cross-validation."""
+
+import warnings
+from typing import NamedTuple
 
 import numpy as np
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 
 from training.data import Dataset, Indices, LabelledSequences
+
+
+class Part(NamedTuple):
+    """The indices of the training sequences to fit and of those to hold out."""
+
+    fitted: Indices
+    held_out: Indices
+
+
+def parts_of(dataset: Dataset, count: int, seed: int) -> list[Part]:
+    """Return parts of the training data, so many as asked for, each with what it is predicted from.
+
+    Each class has the same share in all parts. Groups stay together, if there are enough. Of sequences in the order of
+    time, the held-out ones are later than the fitted ones, with a gap as long as a sequence, so that no values are in
+    both.
+    """
+    train, splitter = dataset.train, _splitter(dataset, count, seed)
+    # y may be several numbers; the splits of numbers do not read them
+    labels = train.y if _has_classes(dataset) else np.zeros(len(train))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class may have fewer sequences than there are parts
+        return [Part(*one) for one in splitter.split(labels, labels, train.groups)]
+
+
+def _splitter(dataset: Dataset, count: int, seed: int) -> BaseCrossValidator:
+    train, classes = dataset.train, _has_classes(dataset)
+    if dataset.ordered:
+        return TimeSeriesSplit(count, gap=min(train.x.shape[1], len(train) // (2 * count)))
+    if train.groups is not None and len(np.unique(train.groups)) >= count:
+        return (StratifiedGroupKFold if classes else GroupKFold)(count, shuffle=True, random_state=seed)
+    if classes and np.bincount(train.y).max() >= count:
+        return StratifiedKFold(count, shuffle=True, random_state=seed)
+    return KFold(count, shuffle=True, random_state=seed)
+
+
+def _has_classes(dataset: Dataset) -> bool:
+    return dataset.target.classes is not None and dataset.train.y.ndim == 1
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[LabelledSequences, LabelledSequences]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from training.data import Dataset, Indices, LabelledSequences, SourceData
+from training.data import SMALLEST_DEVIATION, Dataset, Indices, LabelledSequences, SourceData
 from training.options import TaskChoice
 
 #: More integers than this are probably numbers; fewer whole numbers are probably classes.
@@ -44,6 +44,13 @@ def find_hints(source: SourceData, dataset: Dataset, task: TaskChoice) -> tuple[
             f"{_named('feature', (dataset.feature_labels[f] for f in constant))} nearly always the same value: "
             "--drop-columns leaves out what says nothing"
         )
+    if dataset.scale is not None:
+        deviation = dataset.scale.deviation
+        if small := np.flatnonzero((deviation > 0) & (deviation <= SMALLEST_DEVIATION)).tolist():
+            found.append(
+                f"{_named('feature', (dataset.feature_labels[f] for f in small))} values that differ by less than "
+                f"{SMALLEST_DEVIATION:g}, which float32 hardly holds: multiply them first"
+            )
     if not source.ordered:  # the values of a growing series grow with its windows, and its last value says a lot
         if counting := _counting(source.x[:most]):
             found.append(
@@ -90,7 +97,8 @@ def _of_counts(dataset: Dataset) -> Iterable[str]:
     if classes is None or y.ndim == 2:
         return
     counts, tested = (np.bincount(one, minlength=len(classes)) for one in (y, held_out))
-    if len(rare := np.flatnonzero(counts + tested < FEWEST_OF_CLASS)):
+    in_all = counts if dataset.test is dataset.train else counts + tested  # the same with cross-validation
+    if len(rare := np.flatnonzero(in_all < FEWEST_OF_CLASS)):
         yield (
             f"{_named('class', (classes[c] for c in rare), 'es')} fewer than {FEWEST_OF_CLASS} sequences: too few to "
             "learn what they have in common"

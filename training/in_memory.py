@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from service.artifact.card import ModelCard
 from service.artifact.tensors import Array
 from training import TrainingError
-from training.data import Dataset, SourceData
+from training.data import Dataset, SourceData, as_published
 from training.messages import did_you_mean
 from training.options import Options
 from training.sources.loading import load
@@ -151,15 +151,7 @@ def _fitting(source: SourceData, card: ModelCard) -> Array:
     x = source.x[:]
     if x.shape[1] > card.timesteps:
         raise TrainingError(f"expected sequences of at most {card.timesteps} timesteps, got {x.shape[1]}")
-    x = np.pad(x, ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
-    for label, values in card.categories.items():
-        column = x[..., card.feature_labels.index(label)]
-        found = source.categories.get(label, ())
-        # The last index stands for any other value, here and in the card.
-        indices = np.array([values.index(one) if one in values else len(values) for one in found] + [len(values)])
-        present = ~np.isnan(column)
-        column[present] = indices[np.minimum(column[present].astype(np.int64), len(found))]
-    return x
+    return as_published(x, source.categories, card)
 
 
 def _labels(y: object) -> NDArray[Any]:

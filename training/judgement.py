@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from service.artifact.card import ClassScores, JudgedMetric, Judgement, Target
 from service.artifact.tensors import Array
-from training.data import Dataset, Indices, LabelledSequences
+from training.data import Dataset, Indices, LabelledSequences, parts_of
 from training.scores import chosen, compute_metrics, probabilities
 
 Numbers = NDArray[np.float64]
@@ -172,7 +172,8 @@ def _baseline(dataset: Dataset) -> tuple[Array, Baseline]:
     columns = [_feature_of(name, dataset.feature_labels) for name in target.names or ()]
     if not dataset.ordered or None in columns:
         return means, "mean"
-    last = np.stack([_last_values(dataset.test.x[:][:, :, column]) for column in columns], axis=1)
+    parts = [np.stack([_last_values(x[:, :, one]) for one in columns], axis=1) for x in parts_of(dataset.test.x)]
+    last = np.concatenate(parts)
     return np.where(np.isnan(last), means, last), "last value"
 
 

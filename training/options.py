@@ -26,8 +26,18 @@ from training.messages import did_you_mean
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "inception", "minirocket"]
 ArchitectureChoice = Literal[Architecture, "auto"]
 Loss = Literal["mean_squared_error", "mean_absolute_error", "huber"]
+#: A model, or a version of it.
+CONTINUED_PATTERN = rf"{NAME_PATTERN.removesuffix('$')}(/[1-9][0-9]*)?$"
 #: The sources of synthetic data.
 SYNTHETIC = ("recurrent", "add-two-numbers", "find-max")
+#: Why options contradict cross-validation.
+WHY_NOT_BOTH = {
+    "test_data": "as each part of the data is held out in turn",
+    "test_split": "as each part of the data is held out in turn",
+    "repeats": "as each part already has a fit of its own",
+    "window": "as later windows would predict earlier ones; windows are held out by time",
+    "continue_": "as the published version may know the sequences that are held out",
+}
 TaskChoice = Literal["auto", "classification", "regression", "multilabel"]
 
 
@@ -109,9 +119,9 @@ class Options(CommandLine):
         "Learning": (
             "architecture", "budget", "shared_attention", "units", "layers", "bidirectional", "dropout", "epochs",
             "batch_size", "learning_rate", "patience",
-            "loss", "balanced", "class_weight", "validation_split", "seed", "resume", "tensorboard",
+            "loss", "balanced", "class_weight", "validation_split", "seed", "continue_", "resume", "tensorboard",
         ),
-        "Judging": ("repeats", "publish_anyway"),
+        "Judging": ("cross_validate", "repeats", "publish_anyway"),
         "Publishing": ("name", "artifacts"),
         "Synthetic data": ("sequences", "timesteps", "features", "attention_column"),
     }  # fmt: skip
@@ -132,7 +142,9 @@ class Options(CommandLine):
         "the aeon package, with its published split) or a .npz, .ts, .csv or .parquet file",
     )
     test_data: str | None = Field(
-        None, description="another file of the same format, held out for the card's metrics instead of --test-split"
+        None,
+        description="another file of the same format, or another table beside a table, held out for the card's metrics "
+        "instead of --test-split",
     )
     task: TaskChoice = Field(
         "auto",
@@ -186,7 +198,9 @@ class Options(CommandLine):
     )
     header: bool = Field(default=True, description="CSV: the first row holds the names of the columns")
     name: str | None = Field(
-        None, pattern=NAME_PATTERN, description="name of the model; the architecture's name if absent"
+        None,
+        pattern=NAME_PATTERN,
+        description="name of the model; without it, the name of the model to continue, or of the architecture",
     )
     artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
     epochs: int | None = Field(
@@ -234,7 +248,10 @@ class Options(CommandLine):
     )
     test_split: float = Field(0.2, gt=0, lt=1, description="files: fraction to hold out for the card's metrics")
     budget: float = Field(
-        5.0, gt=0, description="minutes for the whole training, of which the choice of --architecture auto takes 60 %"
+        5.0,
+        gt=0,
+        description="minutes for --architecture auto: 60 % for the choice, the rest for the last fit, which takes "
+        "about as long as the trial of the chosen one",
     )
     seed: int = Field(0, ge=0, lt=2**32, description="the same seed and options give the same weights on one machine")
     repeats: int = Field(
@@ -242,6 +259,19 @@ class Options(CommandLine):
         ge=1,
         description="number of seeds to train with, counting from --seed; the model of the first is published, and its "
         "card says how far metrics, attention and importance differ between seeds",
+    )
+    cross_validate: int | None = Field(
+        None,
+        ge=2,
+        description="number of parts of your data; each is predicted by a model of the others, for the card's metrics, "
+        "instead of --test-split; a model of all data is published",
+    )
+    continue_: str | None = Field(
+        None,
+        pattern=CONTINUED_PATTERN,
+        title="MODEL[/VERSION]",
+        description="start from the weights of a published version, the newest if only the model is given; options "
+        "that you do not give are those of that version, --data included",
     )
     resume: bool = Field(
         default=False, description="continue a killed training with the same options, to the same weights"
@@ -268,6 +298,17 @@ class Options(CommandLine):
             raise ValueError("--patience needs validation data: expected a --validation-split above 0, got 0")
         return self
 
+    @model_validator(mode="after")
+    def _cross_validation_is_the_only_judgement(self) -> Self:
+        if self.cross_validate is None:
+            return self
+        for name in ("test_data", "test_split", "repeats", "window", "continue_"):
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"--cross-validate: expected no {flag_of(name)}, {WHY_NOT_BOTH[name]}")
+        if self.data in SYNTHETIC:
+            raise ValueError(f"--cross-validate: expected your data, got the synthetic data {self.data}")
+        return self
+
     @field_validator("target_column", "feature_columns", "drop_columns", "static_columns")
     @classmethod
     def _columns_are_named_once(cls, columns: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -288,6 +329,8 @@ class Options(CommandLine):
     @property
     def model_name(self) -> str:
         """The name of the published model."""
+        if self.continue_ is not None and self.name is None:
+            return self.continue_.partition("/")[0]
         return self.name or self.architecture_or_default.replace("_", "-")
 
 

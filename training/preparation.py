@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from keras import layers, ops
 
-from training.data import Dataset, Scale
+from training.data import SMALLEST_DEVIATION, Dataset, Scale
 
 # Keras ships no types.
 Tensor = Any
@@ -74,13 +74,13 @@ def _numbers(sequence: Tensor, missing: Tensor | None, scale: Scale | None, feat
 
 
 def _standardised(sequence: Tensor, scale: Scale) -> Tensor:
-    """Scale each feature to mean 0 and variance 1; a constant feature to 0.
+    """Scale each feature to mean 0 and variance 1; a constant feature, or one of too small numbers, to almost 0.
 
     Two Rescaling layers replace a Normalization, because tf2onnx makes inputs of its statistics. Subtraction comes
     first, because large offsets would cost precision.
     """
     centred = layers.Rescaling(1.0, offset=-scale.mean)(sequence)
-    return layers.Rescaling(1 / np.where(scale.deviation > 0, scale.deviation, 1))(centred)
+    return layers.Rescaling(1 / np.where(scale.deviation > SMALLEST_DEVIATION, scale.deviation, 1))(centred)
 
 
 def _category(index: Tensor, gaps: bool, count: int) -> Tensor:  # noqa: FBT001 - a private function

@@ -135,6 +135,5 @@ def _whiskers(card: ModelCard, profile: AttentionProfile) -> list[np.ndarray]:
 
 def _title(card: ModelCard, profile: AttentionProfile) -> str:
     over = f"{len(card.repeats.seeds)} seeds" if card.repeats else "the sequences"
-    return (
-        f"{card.name}: mean over {profile.sequences:,} held-out sequences, whiskers ±1 standard deviation over {over}"
-    )
+    kind = "" if card.cross_validation else "held-out "  # else the model is fitted on all sequences
+    return f"{card.name}: mean over {profile.sequences:,} {kind}sequences, whiskers ±1 standard deviation over {over}"

@@ -1,5 +1,6 @@
 """The progress of a fit for people: a progress bar and, on request, TensorBoard's logs."""
 
+import sys
 from collections.abc import Mapping
 from typing import Self
 
@@ -7,6 +8,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from training.options import Options
+
+
+def announce(text: str) -> None:
+    """Write a line about the next fit to standard error. Progress bars stay below it."""
+    tqdm.write(text, file=sys.stderr)
 
 
 class Report:

@@ -12,16 +12,23 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from service.artifact.card import Judgement, ModelCard, Repeats, TrainingRecord, Trial
-from training import TrainingError, export, fitting, minirocket, models
+from service.artifact.card import Judgement, ModelCard, Repeats, Scaling, TrainingRecord, Trial
+from training import TrainingError, export, fitting, folds, minirocket, models
 from training.checkpoints import Checkpoint, Checkpoints
 from training.choice import choose
+from training.continuation import as_continued, set_published_weights, with_published
+from training.cross_validation import CrossValidated, cross_validate, fold_of
 from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, evaluate, forward
 from training.judgement import judge
+from training.memory import fewest_bytes, memory_limit
 from training.options import Options
+from training.reports import announce
 
+#: The error message when memory is short.
+NO_MEMORY = "the fit needs more memory than there is: expected smaller --units or --batch-size"
 LIBRARIES = ("tensorflow", "keras", "numpy", "tf2onnx", "onnx", "onnxruntime")
 
 logger = logging.getLogger(__name__)
@@ -43,34 +50,56 @@ def run(options: Options, dataset: Dataset) -> Path:
             the lowering differs from the model.
         OSError: the version cannot be written.
     """
+    options = with_published(options)
+    dataset = as_continued(dataset, options)
     dataset = replace(dataset, robust=options.loss != "mean_squared_error")
     home = options.artifacts / options.model_name
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=home):
         pass  # fail before the fit, not after hours of it, if the folder is read-only
+    parts = folds.parts_of(dataset, options.cross_validate, options.seed) if options.cross_validate else []
     trials: tuple[Trial, ...] = ()
     if options.architecture_or_default == "auto":
-        options, trials = choose(dataset, options, _fit_on_part)
+        part = fold_of(dataset, parts[0]) if parts else dataset
+        options, trials = choose(part, options, _fit_on_part)
+        announce(f"chosen: {options.architecture}")
     checkpoints = Checkpoints(home, options, dataset)
     if not options.resume:
         checkpoints.discard()
     elif not checkpoints:
         logger.warning("nothing to resume: %s has no checkpoint of these options and data; starting over", home)
     try:
-        trained = [_train(dataset, options, seed, checkpoints) for seed in options.seeds]
+        validated = _cross_validated(dataset, options, parts, checkpoints) if parts else None
+        last = validated.last_options(options) if validated else options
+        trained = [_train(dataset, last, seed, checkpoints) for seed in options.seeds]
     except TrainingError:  # resuming would fail in the same way
         checkpoints.discard()
         raise
+    if validated:
+        trained = [one._replace(evaluation=validated.judging(one.evaluation)) for one in trained]
     judgement = judge(trained[0].evaluation.predictions, dataset, options.seed)
     if judgement.beats_baseline is False and not options.publish_anyway:
         raise TrainingError(
             f"nothing is published: {judgement.verdict}. More sequences, more --epochs or other features may help; "
             "--publish-anyway --resume publishes this model"
         )
-    card = _card(dataset, options, trained, judgement, trials)
+    card = _card(dataset, options, trained, judgement)
+    card = card.model_copy(update={"trials": trials, "cross_validation": validated.record if validated else None})
     published = export.publish(trained[0].model, card, dataset.test.x[: export.CHECKED_SEQUENCES], home)
     checkpoints.discard()
     return published
+
+
+def _cross_validated(
+    dataset: Dataset, options: Options, parts: list[folds.Part], checkpoints: Checkpoints
+) -> CrossValidated:
+    """Fit and judge each fold, with a checkpoint of its own. The folds leave no logs."""
+    quiet = options.model_copy(update={"tensorboard": None})
+    outcome = cross_validate(
+        dataset, parts, lambda fold, number: _fit(fold, quiet, options.seed, checkpoints.of(options.seed, number))
+    )
+    announce("fitting all data")
+    return outcome
 
 
 def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
@@ -85,12 +114,19 @@ def _fit(
     checkpoint: Checkpoint,
     after_epoch: Callable[[int], None] = lambda _: None,
 ) -> tuple[keras.Model, fitting.FitResult]:
+    if fewest_bytes(options) > memory_limit():  # the system would kill the process, without an error
+        raise TrainingError(NO_MEMORY)
     keras.backend.clear_session()  # restart the numbers in layer names
     keras.utils.set_random_seed(seed)
-    if options.architecture == "minirocket":
-        return minirocket.fit(dataset, options, seed)
-    model = models.build(dataset, options)
-    return model, fitting.fit(model, dataset, options, seed, checkpoint, after_epoch)
+    try:
+        if options.architecture == "minirocket":
+            return minirocket.fit(dataset, options, seed)
+        model = models.build(dataset, options)
+        if options.continue_ is not None:
+            set_published_weights(model, options)
+        return model, fitting.fit(model, dataset, options, seed, checkpoint, after_epoch)
+    except (tf.errors.ResourceExhaustedError, MemoryError):
+        raise TrainingError(NO_MEMORY) from None
 
 
 def _fit_on_part(dataset: Dataset, options: Options, after_epoch: Callable[[int], None]) -> keras.Model:
@@ -105,7 +141,6 @@ def _card(
     options: Options,
     trained: list[TrainedModel],
     judgement: Judgement,
-    trials: tuple[Trial, ...],
 ) -> ModelCard:
     model, fitted, evaluation = trained[0]
     _, timesteps, features = dataset.train.x.shape
@@ -130,7 +165,6 @@ def _card(
         attention=evaluation.profile,
         importance=evaluation.importance,
         agreement=evaluation.agreement,
-        trials=trials,
         repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),
@@ -142,7 +176,21 @@ def _card(
             best_epoch=fitted.epoch,
             seconds=fitted.seconds,
             history={name: tuple(values) for name, values in fitted.history.items()},
+            scaling=_scaling(dataset),
+            continued_from=options.continue_,
         ),
+    )
+
+
+def _scaling(dataset: Dataset) -> Scaling | None:
+    if dataset.scale is None:
+        return None
+    of_target = dataset.target_scale if dataset.target.task == "regression" else None
+    return Scaling(
+        mean=tuple(dataset.scale.mean.tolist()),
+        deviation=tuple(dataset.scale.deviation.tolist()),
+        target_mean=tuple(of_target.mean.tolist()) if of_target else (),
+        target_deviation=tuple(of_target.deviation.tolist()) if of_target else (),
     )
 
 

@@ -45,9 +45,10 @@ def _trained_on(card: ModelCard) -> str:
         file = f" from {card.origin.file}" if card.origin else ""
         return f"imported{file}, for sequences of {shape}{' tokens' if card.tokens else ''}"
     epochs = "" if record.epochs is None else f", epoch {record.best_epoch} of {record.epochs}"
+    continued = f", continued from {record.continued_from}" if record.continued_from else ""
     return (
         f"{record.sequences:,} sequences of {shape} in {record.seconds:.1f} s "
-        f"({card.architecture}, {record.parameters:,} weights{epochs})"
+        f"({card.architecture}, {record.parameters:,} weights{epochs}{continued})"
     )
 
 
@@ -68,7 +69,9 @@ def _judgement(card: ModelCard) -> str:
 def _held_out(card: ModelCard) -> str:
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
     counted = [f"{card.attention.sequences:,} sequences"] if card.attention else []
-    return ": ".join([*counted, *([metrics] if metrics else [])])
+    if card.cross_validation:
+        counted.append(f"cross-validated in {card.cross_validation.folds} folds")
+    return ": ".join(filter(None, (", ".join(counted), metrics)))
 
 
 def _attention(card: ModelCard) -> str:
@@ -76,7 +79,7 @@ def _attention(card: ModelCard) -> str:
     if profile is None:
         return "none"
     units = ", ".join(
-        f"{source.tensor} ({', '.join(f'{name} {size}' for name, size in source.axes.items()) or 'one unit'})"
+        f"{source.tensor} ({', '.join(f'{size} × {name}' for name, size in source.axes.items()) or 'one unit'})"
         for source in card.attention_from
     )
     return (f"from {units}\n" if units else "") + (

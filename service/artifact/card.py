@@ -399,6 +399,21 @@ class Origin(CardPart):
     )
 
 
+class Scaling(CardPart):
+    """Scaling inside the graph: numbers minus their mean, divided by their deviation unless it is 0."""
+
+    mean: tuple[Number, ...] = Field(description="Mean of each feature.", examples=[[20.5, 0.1]])
+    deviation: tuple[Size, ...] = Field(
+        description="Standard deviation of each feature; 0 for a constant.", examples=[[3.2, 0.01]]
+    )
+    target_mean: tuple[Number, ...] = Field(
+        default=(), description="Mean, or median, of each predicted number; none for classes.", examples=[[]]
+    )
+    target_deviation: tuple[Size, ...] = Field(
+        default=(), description="Spread of each predicted number; none for classes.", examples=[[]]
+    )
+
+
 class TrainingRecord(CardPart):
     """Record of the training of a version."""
 
@@ -424,6 +439,29 @@ class TrainingRecord(CardPart):
         default={},
         description="Options about learning that the fit used: given by the person, or chosen for the data.",
         examples=[{"epochs": 150, "batch_size": 16, "learning_rate": 0.003}],
+    )
+    scaling: Scaling | None = Field(
+        None, description="Scaling inside the graph; null for synthetic data, and for earlier versions."
+    )
+    continued_from: str | None = Field(
+        None,
+        description="Version whose weights the fit began with, as `MODEL/VERSION`; null for random weights.",
+        examples=[None],
+    )
+
+
+class CrossValidation(CardPart):
+    """Cross-validation: each part of the data was predicted by a model that was fitted on the others."""
+
+    folds: Annotated[int, Field(ge=2, le=LARGEST_INTEGER)] = Field(description="Number of parts.", examples=[5])
+    metrics: dict[str, tuple[Number, ...]] = Field(
+        description="Metrics of each part.", examples=[{"accuracy": [0.9, 0.95, 0.9, 1.0, 0.95]}]
+    )
+    epochs: tuple[Count, ...] = Field(
+        default=(),
+        description="Best epoch of the model of each part. The version was fitted for the median of them; none for "
+        "models without epochs.",
+        examples=[[12, 15, 11, 14, 13]],
     )
 
 
@@ -480,7 +518,8 @@ class ModelCard(CardPart):
     target: Target = Field(description="Kind and names of the predictions.")
     metrics: dict[str, Number] = Field(description="Metrics on held-out data.", examples=[{"accuracy": 0.9999}])
     attention: AttentionProfile | None = Field(
-        description="Attention profile over held-out data; null for a model without attention."
+        description="Attention profile over held-out data, with cross-validation over all data; null for a model "
+        "without attention."
     )
     attention_from: tuple[AttentionSource, ...] = Field(
         default=(),
@@ -491,6 +530,10 @@ class ModelCard(CardPart):
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
     judgement: Judgement | None = Field(
         None, description="Whether the model is better than a prediction that needs no model."
+    )
+    cross_validation: CrossValidation | None = Field(
+        None,
+        description="Where metrics and judgement come from, if no sequences were held out from the published model.",
     )
     hints: tuple[str, ...] = Field(
         default=(),

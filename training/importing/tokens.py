@@ -15,22 +15,9 @@ from training.importing.feeding import Feeding
 from training.importing.sample import Sample
 from training.options import Import
 
-#: Operators between an input and the lookup that keep integers what they are.
+#: Operators between an input and the lookup. Keras counts negative tokens from the end, which takes some of them.
 KEEPING: Final = frozenset(
-    {
-        "Add",
-        "Cast",
-        "Clip",
-        "Flatten",
-        "Identity",
-        "Less",
-        "Reshape",
-        "Slice",
-        "Squeeze",
-        "Transpose",
-        "Unsqueeze",
-        "Where",
-    }
+    "Add Cast Clip Flatten Identity Less Mul Not Reshape Slice Squeeze Transpose Unsqueeze Where".split()
 )
 
 

@@ -2,18 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training import TrainingError
+from training.continuation import with_published
 from training.data import Dataset, Indices, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
 from training.hints import find_hints
 from training.options import Options
 from training.sources import archives, arrays, synthetic
 from training.sources.targets import encode
 from training.tables import reading as tables
+
+#: Ends of the names of tables, each of which may have any of them.
+TABLES: Final = (".csv", ".tsv", ".txt", ".gz", ".parquet")
 
 
 def load(options: Options, frame: Any = None, arrays_in_memory: tuple[Any, Any] | None = None) -> Dataset:
@@ -27,6 +31,7 @@ def load(options: Options, frame: Any = None, arrays_in_memory: tuple[Any, Any] 
     Raises:
         TrainingError: the data cannot be read or do not suit the options.
     """
+    options = with_published(options)
     rng = np.random.default_rng(options.seed)
     if frame is not None:
         return _split(tables.read({options.data: frame}, options), options, rng)
@@ -54,7 +59,7 @@ def read(options: Options) -> SourceData:
             return arrays.read(_files(options))
         case ".ts":
             return archives.read(_files(options))
-        case ".csv" | ".tsv" | ".txt" | ".gz" | ".parquet":
+        case suffix if suffix in TABLES:
             return tables.read(_files(options), options)
     raise TrainingError(
         f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv, .tsv, .txt, .csv.gz "
@@ -71,8 +76,10 @@ def _files(options: Options) -> dict[str, Path]:
     """Return the file to fit and, if given, the file to hold out, by their names in error messages."""
     named = {"--data": options.data, "--test-data": options.test_data}
     files = {f"{flag} {name}": Path(name) for flag, name in named.items() if name is not None}
-    suffix = Path(options.data).suffix
-    if options.test_data is not None and Path(options.test_data).suffix != suffix:
+    suffix, other = Path(options.data).suffix, Path(options.test_data or options.data).suffix
+    if suffix in TABLES and other not in TABLES:
+        raise TrainingError(f"--test-data {options.test_data}: expected a table, as --data is one")
+    if suffix not in TABLES and other != suffix:
         raise TrainingError(f"--test-data {options.test_data}: expected a {suffix} file, as --data is one")
     for where, path in files.items():
         if path.is_dir():
@@ -86,7 +93,9 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
     target, y = encode(source, options.task)
     everything = LabelledSequences(source.x, y, groups=source.groups)
     n, fitted = len(everything), source.fitted
-    if fitted is None:
+    if options.cross_validate is not None:
+        train = test = everything.take(rng.permutation(_enough_for(options.cross_validate, source)))
+    elif fitted is None:
         held_out = round(n * options.test_split)
         if not 0 < held_out < n:
             raise TrainingError(
@@ -116,6 +125,15 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
         table=source.table,
     )
     return replace(dataset, hints=(*source.hints, *find_hints(source, dataset, options.task)))
+
+
+def _enough_for(folds: int, source: SourceData) -> int:
+    """Return the number of sequences, if there is one or a group of them for each fold."""
+    n = len(source.x)
+    units, what = (n, "sequences") if source.groups is None else (len(np.unique(source.groups)), "groups")
+    if units < folds:
+        raise TrainingError(f"--cross-validate {folds}: expected at least as many {what}, got {units}")
+    return n
 
 
 def _hold_out(

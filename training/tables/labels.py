@@ -33,7 +33,8 @@ class Labels:
     def array(self, table: Table) -> NDArray[Any]:
         """Return all labels `(n,)`: booleans, integers, numbers, or text of dtype object.
 
-        Text of a CSV file that all parses as numbers becomes numbers, unless a number begins with 0, as 01 does.
+        Text of a CSV file, or of a table beside one, that all parses as numbers becomes numbers, unless a number begins
+        with 0, as 01 does.
         """
         first = self._parts[0]
         if not pa.types.is_dictionary(first.type):
@@ -41,7 +42,7 @@ class Labels:
         values = pa.chunked_array(self._parts).unify_dictionaries()
         texts = values.chunk(0).dictionary.to_pylist() if values.num_chunks else []
         codes = np.concatenate([chunk.indices.to_numpy() for chunk in values.chunks])
-        found = _numbers(texts, table) if table.text is not None else None
+        found = _numbers(texts, table) if table.is_text else None
         labels: NDArray[Any] = np.take(np.array(texts, dtype=object) if found is None else found, codes)
         return labels
 

@@ -14,7 +14,7 @@ from training.options import Options
 from training.tables.columns import Columns, columns_of
 from training.tables.labels import Labels
 from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
-from training.tables.rows import Table, open_table
+from training.tables.rows import Table, is_csv, open_table
 from training.tables.spool import SpoolWriter
 from training.tables.timeline import Timeline, timeline_of, timeline_on_card
 from training.tables.times import times_of
@@ -33,7 +33,8 @@ def read(sources: Mapping[str, Any], options: Options, known: TableFormat | None
     Raises:
         TrainingError: a table cannot be read, or its values do not suit the options.
     """
-    tables = [open_table(where, source, options) for where, source in sources.items()]
+    is_text = any(map(is_csv, sources.values()))
+    tables = [open_table(where, source, options, is_text=is_text) for where, source in sources.items()]
     columns = columns_of(tables[0], options)
     for table in tables[1:]:
         needed = [*columns.targets, *columns.features, columns.sequence, columns.timestep, columns.group]

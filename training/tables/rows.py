@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -27,14 +27,15 @@ MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None",
 #: Names of columns that hold the index of a frame, as pandas and R write them.
 INDEX_NAMES: Final = re.compile(r"Unnamed: \d+|__index_level_\d+__|rownames")
 #: Memory of DuckDB in bytes, and more for each column of text; it writes what does not fit into the temporary folder.
-MEMORY, MEMORY_OF_COLUMN = 96 * 2**20, 300 * 2**10
-THREADS: Final = 2
+#: A query that needs more, because of long rows, gets more. Each thread sorts a part of its own: two threads need more
+#: memory, and save little time.
+MEMORY, MEMORY_OF_COLUMN, THREADS = 2**26, 300 * 2**10, 1
 #: Rows in one batch, and values.
 ROWS, VALUES = 2**14, 2**19
 #: Largest size of a Parquet footer, in bytes. It grows with the columns and is read at once.
 MOST_FOOTER: Final = 2**26
-#: Columns in one query, and characters in one line of text.
-COLUMNS, MOST_LINE = 200, 2**25
+#: Columns of one type that a query names one by one, characters in a line of text, and bytes of text in one read.
+COLUMNS, MOST_LINE, BUFFER = 50, 2**25, 2**25
 #: The number of a row, from 1, in its table.
 ROW: Final = "row of the table"
 
@@ -44,6 +45,10 @@ _NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBL
 _TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
 _NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
 _LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
+_NO_MEMORY: Final = "Out of Memory Error"
+_NO_ROOM: Final = re.compile(r"No space left|File too large|max_temp_directory_size|Could not write|failed to offload")
+
+Answer = TypeVar("Answer")
 
 
 class Database:
@@ -52,11 +57,34 @@ class Database:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="attention-tables-"))
         self.connection = duckdb.connect(
-            str(self.folder / "rows.duckdb"),
-            config={"memory_limit": f"{MEMORY}B", "threads": THREADS, "temp_directory": str(self.folder)},
+            str(self.folder / "rows.duckdb"), config={"threads": THREADS, "temp_directory": str(self.folder)}
         )
-        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
         weakref.finalize(self, _remove, self.connection, self.folder)
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        of_machine = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
+        ((self._most,),) = self.connection.execute(of_machine).fetchall()
+        self.limit(MEMORY)
+
+    def limit(self, memory: int) -> None:
+        """Let DuckDB take some memory, in bytes, but not more than it takes by itself."""
+        self._memory = min(memory, self._most)
+        self.connection.execute(f"SET memory_limit = '{self._memory}B'")
+
+    def answer(self, ask: Callable[[], Answer]) -> Answer:
+        """Return what a function returns that asks DuckDB; it is called again with more memory if it needs more."""
+        while True:
+            try:
+                return ask()
+            except (duckdb.Error, pa.ArrowException) as error:
+                if not self.has_more_memory(error):
+                    raise
+
+    def has_more_memory(self, error: Exception) -> bool:
+        """Return whether memory was short, and there is more for another try."""
+        if _NO_MEMORY not in str(error) or self._memory == self._most:
+            return False
+        self.limit(2 * self._memory)
+        return True
 
 
 def _remove(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -73,6 +101,7 @@ class Table:
         database: a database with `rows`, whose column `ROW` numbers the rows.
         types: the type of each column by its name, DuckDB's; VARCHAR for all columns of a CSV file.
         text: the CSV file that the table comes from; None for other sources.
+        is_text: whether all columns are text: those of a CSV file, and of another table beside one.
         decimal, thousands: the characters within numbers, for text.
         missing: words for a missing number.
         indices: the columns that hold the index of a frame.
@@ -82,6 +111,7 @@ class Table:
     database: Database
     types: Mapping[str, str]
     text: CsvText | None
+    is_text: bool
     decimal: str
     thousands: str
     missing: tuple[str, ...]
@@ -130,56 +160,67 @@ class Table:
         """
         try:
             # A cursor, as the rows of another question may still be read.
-            return self.connection.cursor().execute(question).fetchall()
+            return self.database.answer(lambda: self.connection.cursor().execute(question).fetchall())
         except duckdb.Error as error:
             self.refuse(error)
 
     def of_each(self, columns: Sequence[str], sql: Callable[[str, str], str]) -> dict[str, Any]:
         """Return the value of one SQL aggregate for each of some columns.
 
-        Columns of text become one column, with a group for each, because the plan of many expressions takes long.
+        Many columns of one type become one column, with a group for each, because the plan of many expressions takes
+        long.
 
         Args:
             columns: the names of the columns.
             sql: returns the aggregate, given the name of a column and the SQL of its cells.
         """
-        texts = [column for column in columns if self.types[column] == "VARCHAR"]
-        others = [column for column in columns if self.types[column] != "VARCHAR"]
         values: dict[str, Any] = {}
-        if texts:
-            listed, cell = ", ".join(map(quoted, texts)), '"cell of the column"'
-            aggregate = sql(texts[0], cell)
-            nothing = f"SELECT NULL::VARCHAR AS {cell}, NULL::BIGINT AS {quoted(ROW)} WHERE false"
-            values = dict.fromkeys(texts, self.ask(f"SELECT {aggregate} FROM ({nothing})")[0][0])
-            values |= self.ask(
-                f'SELECT "name of the column", {aggregate} FROM (UNPIVOT (SELECT {listed}, {quoted(ROW)} FROM rows) '
-                f'ON {listed} INTO NAME "name of the column" VALUE {cell}) GROUP BY 1'
-            )
-        for start in range(0, len(others), COLUMNS):
-            some = others[start : start + COLUMNS]
-            asked = ", ".join(sql(column, quoted(column)) for column in some)
-            values |= zip(some, self.ask(f"SELECT {asked} FROM rows")[0], strict=True)
+        for of_type in sorted({self.types[column] for column in columns}):
+            some = [column for column in columns if self.types[column] == of_type]
+            if len(some) <= COLUMNS:
+                asked = ", ".join(sql(column, quoted(column)) for column in some)
+                values |= zip(some, self.ask(f"SELECT {asked} FROM rows")[0], strict=True)
+                continue
+            row, cell = quoted(ROW), '"cell of the column"'
+            lists = f"SELECT [{', '.join(map(quoted, some))}] AS cells, {row} FROM rows"
+            cells = f"SELECT unnest(cells) AS {cell}, generate_subscripts(cells, 1) AS number, {row} FROM ({lists})"
+            found = self.ask(f"SELECT number, {sql(some[0], cell)} FROM ({cells}) GROUP BY 1")
+            values |= {some[number - 1]: value for number, value in found}
         return {column: values[column] for column in columns}
 
     def batches(self, question: str, columns: int) -> Iterator[Any]:
         """Yield the rows of an SQL query as pyarrow record batches.
 
         Args:
-            question: the query.
+            question: the query, whose order has no ties.
             columns: the number of its columns.
 
         Raises:
             TrainingError: the table cannot be read.
         """
-        try:
-            size = max(128, min(ROWS, VALUES // columns))
-            # A connection has one open result: questions in between need another one.
-            yield from self.connection.cursor().sql(question).to_arrow_reader(size)
-        except (duckdb.Error, pa.ArrowException) as error:
-            self.refuse(error)
+        size, done = max(128, min(ROWS, VALUES // columns)), 0
+        while True:
+            try:
+                # A connection has one open result: questions in between need another one.
+                for batch in self.connection.cursor().sql(f"{question} OFFSET {done}").to_arrow_reader(size):
+                    done += len(batch)
+                    yield batch
+                return
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                if not self.database.has_more_memory(error):
+                    self.refuse(error)
 
     def refuse(self, error: Exception) -> NoReturn:
         """Raise the error of a table that DuckDB cannot read, with the line of the mistake if it is known."""
+        if _NO_ROOM.search(str(error)):
+            folder = self.database.folder.parent
+            free = shutil.disk_usage(folder).free // 2**20
+            raise TrainingError(
+                f"{folder}: expected room for the rows of {self.where}, got {free:,} MB free; free more, or set TMPDIR "
+                "to a folder on another disk"
+            ) from error
+        if _NO_MEMORY in str(error):
+            raise TrainingError(f"{self.where}: expected rows that fit into memory, got too long ones") from error
         if self.text is None or not (line := _LINE.search(str(error))):
             raise TrainingError(f"{self.where}: not readable: {_first_line(error)}") from error
         number, text = next(islice(self.text.lines(), int(line[1]) - 1, None))
@@ -239,14 +280,14 @@ class Table:
             f"ELSE CASE WHEN NOT contains({plain}, '_') THEN TRY_CAST({plain} AS DOUBLE) END END"
         )
 
-    def float32(self, column: str) -> str:
+    def float32(self, column: str, cell: str | None = None) -> str:
         """Return the SQL of a column's numbers as float32, after `refuse_words`; null or NaN for a missing one.
 
-        Of thousands of columns, it takes less time to plan than `number`.
+        The cell is the column's if not given.
         """
+        name = cell or quoted(column)
         if self.types[column] != "VARCHAR":
-            return f"({self.number(column)})::FLOAT"
-        name = quoted(column)
+            return f"({self.number(column, name)})::FLOAT"
         number = f"TRY_CAST({self._plain(name)} AS FLOAT)"
         if words := [word for word in self.missing if word not in MISSING]:
             number = f"CASE WHEN trim({name}) NOT IN ({', '.join(map(literal, words))}) THEN {number} END"
@@ -294,26 +335,33 @@ class Table:
         )
 
 
-def open_table(where: str, source: Path | Any, options: Options) -> Table:
-    """Open a file, or a frame of pandas, polars or pyarrow.
+def is_csv(source: Path | Any) -> bool:
+    """Return whether a source of a table is a CSV file."""
+    return isinstance(source, Path) and source.suffix != ".parquet"
+
+
+def open_table(where: str, source: Path | Any, options: Options, *, is_text: bool = False) -> Table:
+    """Open a file, or a frame of pandas, polars or pyarrow; with `is_text`, all columns become text.
 
     Raises:
         TrainingError: it cannot be read, or has too many columns or two of one name.
     """
+    written_by_duckdb = is_text and not is_csv(source)
     table = Table(
         where=where,
         database=Database(),
         types={},
         text=None,
-        decimal=options.decimal or ".",
-        thousands=options.thousands or "",
+        is_text=is_text or is_csv(source),
+        decimal="." if written_by_duckdb else options.decimal or ".",
+        thousands="" if written_by_duckdb else options.thousands or "",
         missing=(*MISSING, *(options.missing or ())),
         indices=frozenset(),
     )
     try:
         if not isinstance(source, Path):
             indices = _register(table, source)
-        elif source.suffix == ".parquet":
+        elif not is_csv(source):
             indices = _view(table, source)
         else:
             text = examine(where, source, options.delimiter, options.encoding, header=options.header)
@@ -321,7 +369,7 @@ def open_table(where: str, source: Path | Any, options: Options) -> Table:
             indices = _load(table, text)
         described = table.connection.execute("DESCRIBE rows").fetchall()
         types = {name: of_type for name, of_type, *_ in described if name != ROW}
-    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError) as error:
+    except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
     if not table.ask("SELECT 1 FROM rows LIMIT 1"):
@@ -349,13 +397,14 @@ def _load(table: Table, text: CsvText) -> frozenset[str]:
     names = [name or f"Unnamed: {index}" for index, name in enumerate(text.names)]
     _check_names(table.where, names)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-    table.connection.execute(f"SET memory_limit = '{MEMORY + MEMORY_OF_COLUMN * len(names)}B'")
     path = text.plain_file(table.database.folder)
-    table.connection.execute(
+    table.database.limit(MEMORY + MEMORY_OF_COLUMN * len(names))
+    question = (
         f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "
         f"auto_detect=false, header=false, skip={text.heading}, delim={literal(text.delimiter)}, quote='\"', "
-        f"escape='\"', max_line_size={MOST_LINE}, columns={{{columns}}})"
+        f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}})"
     )
+    table.database.answer(lambda: table.connection.execute(question))
     unnamed = [name for name, given in zip(names, text.names, strict=True) if not given]
     for name in unnamed:  # a delimiter at the end of each row makes a column without any value
         if not table.ask(f"SELECT 1 FROM rows WHERE {quoted(name)} IS NOT NULL LIMIT 1"):
@@ -367,8 +416,9 @@ def _view(table: Table, path: Path) -> frozenset[str]:
     """Make a Parquet file the rows of the database. Return the names of the columns that pandas marks as an index."""
     names, indices = _parquet_names(table.where, path)
     _check_names(table.where, names)
+    columns = "COLUMNS(* EXCLUDE (file_row_number))" + ("::VARCHAR" if table.is_text else "")
     table.connection.execute(
-        f"CREATE VIEW rows AS SELECT * EXCLUDE (file_row_number), file_row_number + 1 AS {quoted(ROW)} "
+        f"CREATE VIEW rows AS SELECT {columns}, file_row_number + 1 AS {quoted(ROW)} "
         f"FROM read_parquet({literal(str(path))}, file_row_number=true)"
     )
     return indices
@@ -379,7 +429,8 @@ def _register(table: Table, frame: Any) -> frozenset[str]:
     arrow = frame if isinstance(frame, pa.Table) else _arrow(table.where, frame)
     _check_names(table.where, arrow.schema.names)
     table.connection.register("frame", arrow)
-    table.connection.execute(f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame")
+    question = f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM frame"
+    table.database.answer(lambda: table.connection.execute(question))
     return _indices(arrow.schema)
 
 

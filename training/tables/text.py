@@ -22,11 +22,13 @@ SAMPLED, MOST_SAMPLED = 200, 2**22
 BLOCK: Final = 2**20
 # A series in a cell, and a line that is read with another delimiter than its own, are longer than the module's default.
 csv.field_size_limit(MOST_SAMPLED)
-#: Numbers with a comma: 1,5, 1.234,5 and 1,234.5; and 1,234, which may be either.
+#: Numbers with a comma: 1,5, 1.234,5 and 1,234.5; and 1,234, which may be either. Numbers with a space or an apostrophe
+#: between thousands: 1 234,5 and 1'234.5.
 _COMMA: Final = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
 _POINTS_AND_COMMA: Final = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
 _COMMAS_AND_POINT: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+")
 _THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+_GROUPS: Final = re.compile(r"[+-]?\d{1,3}(['\u2019 \u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?")
 _LONE_RETURN: Final = re.compile(rb"\r(?!\n)")
 _BYTE_ORDER_MARKS: Final = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -108,7 +110,10 @@ def examine(
         TrainingError: the file has no text, too many columns, or is not of the encoding.
     """
     with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
+        start = file.read(4)
+    packed = start.startswith(b"\x1f\x8b")
+    if start == b"PK\x03\x04":
+        raise TrainingError(f"{where}: expected text, got a zip archive; a table of Excel can be saved as CSV")
     named, plain = encoding, True
     encoding, plain = _encoding(where, path, encoding, packed=packed)
     try:
@@ -239,11 +244,13 @@ def _within_numbers(cells: Iterable[Sequence[str]], delimiter: str) -> tuple[str
     The decimal separator is "" if a comma may be either of them.
     """
     texts = [text.strip() for row in cells for text in row]
+    with_comma = list(filter(_COMMA.fullmatch, texts))
+    if groups := list(filter(None, map(_GROUPS.fullmatch, texts))):
+        return "," if with_comma or any((one[3] or "").startswith(",") for one in groups) else ".", groups[0][1]
     if any(map(_POINTS_AND_COMMA.fullmatch, texts)):
         return ",", "."
     if any(map(_COMMAS_AND_POINT.fullmatch, texts)):
         return ".", ","
-    with_comma = list(filter(_COMMA.fullmatch, texts))
     if not with_comma:
         return ".", ""
     return ("" if delimiter == "," and all(map(_THOUSANDS.fullmatch, with_comma)) else ","), ""

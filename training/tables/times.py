@@ -10,23 +10,36 @@ from service.artifact.timing import TOLERANCE
 from training import TrainingError
 from training.tables.rows import ROW, Table, literal, quoted, shown
 
-#: Formats of dates whose first number may be the day or the month.
-DAY_FIRST: Final = ("%d/%m/%Y", "%d/%m/%Y %H:%M", "%d/%m/%Y %H:%M:%S")
-MONTH_FIRST: Final = ("%m/%d/%Y", "%m/%d/%Y %H:%M", "%m/%d/%Y %H:%M:%S")
+#: Forms of the time of a day.
+CLOCKS: Final = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
+
+
+def _dates(*forms: str) -> tuple[str, ...]:
+    """Return forms of dates, and the same followed by the time of a day."""
+    return tuple(f"{form}{clock}" for form in forms for clock in ("", *(f" {one}" for one in CLOCKS)))
+
+
+#: Formats of dates whose first number may be the day or the month. Years of two digits come first, as `%Y` takes them,
+#: too.
+DAY_FIRST: Final = _dates("%d/%m/%y", "%d/%m/%Y")
+MONTH_FIRST: Final = _dates("%m/%d/%y", "%m/%d/%Y")
 #: Formats of times as text, beside ISO 8601.
 FORMATS: Final = (
     ("%Y-%m",),
-    ("%H:%M:%S", "%H:%M"),
-    ("%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"),
+    CLOCKS,
+    _dates("%d.%m.%y", "%d.%m.%Y"),
     DAY_FIRST,
     MONTH_FIRST,
-    ("%Y/%m/%d", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S"),
+    _dates("%Y/%m/%d", "%Y-%m-%d"),
     ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+    ("%b %Y", "%B %Y"),
 )
+#: DuckDB takes more than this for a time: years of two digits, and any word after the time.
+_ISO: Final = r"\s*\d{4}-\d\d?-\d\d?([T ]\d\d?:\d\d(:\d\d([.]\d+)?)?)?\s*([zZ]|[+-]\d\d(:?\d\d)?)?\s*"
 _ZONE: Final = r"([zZ]|[+-]\d\d(:?\d\d)?)\s*$"
 #: More positions for each row than this are no equal steps with gaps.
 MOST_POSITIONS: Final = 2.5
-_EXPECTED: Final = "a number or a time such as 2024-01-31 12:00"
+_EXPECTED: Final = "a number or a time such as 2024-01-31 12:00 (--date-format names another form)"
 
 Unit = Literal["numbers", "integers", "us", "ns", "months"]
 
@@ -121,11 +134,12 @@ def _iso(table: Table, column: str) -> Times:
         f"SELECT bool_or(regexp_matches({name}, '{_ZONE}') AND length({name}) > 10), "
         f"bool_or(regexp_matches({name}, '\\.\\d{{7,9}}')) FROM rows"
     )
+    text = f"CASE WHEN regexp_full_match({name}, {literal(_ISO)}) THEN {name} END"
     if zones:
-        return Times(column, f"epoch_us(TRY_CAST({name} AS TIMESTAMPTZ))", "us")
+        return Times(column, f"epoch_us(TRY_CAST({text} AS TIMESTAMPTZ))", "us")
     if fractions:
-        return Times(column, f"epoch_ns(TRY_CAST({name} AS TIMESTAMP_NS))", "ns")
-    return Times(column, f"epoch_us(TRY_CAST({name} AS TIMESTAMP))", "us")
+        return Times(column, f"epoch_ns(TRY_CAST({text} AS TIMESTAMP_NS))", "ns")
+    return Times(column, f"epoch_us(TRY_CAST({text} AS TIMESTAMP))", "us")
 
 
 def _formatted(column: str) -> list[Times]:
@@ -133,12 +147,14 @@ def _formatted(column: str) -> list[Times]:
 
 
 def _by_formats(column: str, formats: tuple[str, ...]) -> Times:
-    listed = ", ".join(map(literal, formats))
+    listed, cell = ", ".join(map(literal, formats)), f"trim({quoted(column)})"
+    if all("%Y" in one for one in formats):  # DuckDB takes years of any number of digits
+        cell = f"CASE WHEN regexp_matches({cell}, '\\d{{4}}') THEN {cell} END"
     return Times(
         column,
-        f"epoch_us(try_strptime(trim({quoted(column)}), [{listed}]))",
+        f"epoch_us(try_strptime({cell}, [{listed}]))",
         "us",
-        clock=all("%H" in one and "%d" not in one for one in formats),
+        clock=formats == CLOCKS,
         formats=formats,
     )
 

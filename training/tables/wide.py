@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
+from operator import not_
 from typing import Any, Final
 
 import numpy as np
@@ -93,9 +95,18 @@ def wide_of(table: Table, columns: Columns) -> Wide:
 def wide_sequences(table: Table, columns: Columns, wide: Wide) -> Iterator[Sequences]:
     """Yield the sequences of a table of one row a sequence."""
     read = [*wide.columns, *wide.static]
-    selected = [f"{columns.value(table, name)} AS f{index}" for index, name in enumerate(read)]
-    for batch in _batches(table, columns, selected):
-        values = np.stack([batch[f"f{index}"].to_numpy(zero_copy_only=False) for index in range(len(read))], axis=1)
+    # One list of all texts that are numbers, because the plan of many expressions takes long.
+    are_texts = [table.types[name] == "VARCHAR" and name not in columns.categories for name in read]
+    texts = list(compress(read, are_texts))
+    others = list(compress(read, map(not_, are_texts)))
+    lists = [f"[{', '.join(columns.value(table, name) for name in others)}]"] if others else []
+    if texts:
+        listed = ", ".join(map(quoted, texts))
+        lists.append(f"list_transform([{listed}], lambda cell: {table.float32(texts[0], 'cell')})")
+    place = {name: index for index, name in enumerate([*others, *texts])}
+    order = [place[name] for name in read]
+    for batch in _batches(table, columns, [f"{' || '.join(lists)} AS f"], len(read)):
+        values = batch["f"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)[:, order]
         steps = values[:, : len(wide.columns)].reshape(len(batch), -1, len(wide.features))
         yield _sequences(columns, batch, steps, values[:, len(wide.columns) :])
 
@@ -113,7 +124,7 @@ def list_sequences(table: Table, columns: Columns, lists: Sequence[str]) -> Iter
         ((row,),) = table.ask(f"SELECT min({quoted(ROW)}) FROM rows WHERE {sql} IS NULL OR len({sql}) = 0")
         if row is not None:
             table.refuse_cell(name, int(row), "a list of numbers")
-    for batch in _batches(table, columns, selected):
+    for batch in _batches(table, columns, selected, len(selected)):
         series = [batch[f"l{index}"] for index in range(len(lists))]
         lengths = np.stack([one.value_lengths().to_numpy(zero_copy_only=False) for one in series])
         if len(uneven := np.flatnonzero((lengths != lengths[0]).any(axis=0))):
@@ -130,11 +141,12 @@ def list_sequences(table: Table, columns: Columns, lists: Sequence[str]) -> Iter
         yield _sequences(columns, batch, steps, np.stack(static, axis=1) if static else np.empty((len(batch), 0)))
 
 
-def _batches(table: Table, columns: Columns, selected: list[str]) -> Iterator[Any]:
+def _batches(table: Table, columns: Columns, selected: list[str], width: int) -> Iterator[Any]:
+    """Yield some SQL values of all rows, some `width` numbers wide, with their targets, groups and numbers."""
     targets = [f"{label(table, name)} AS y{index}" for index, name in enumerate(columns.targets)]
     group = quoted(columns.group) if columns.group else "NULL"
     question = f"SELECT {', '.join([*selected, *targets])}, {group} AS g, {quoted(ROW)} AS r FROM rows ORDER BY r"
-    return table.batches(question, len(selected) + len(targets) + 2)
+    return table.batches(question, width + len(targets) + 2)
 
 
 def _sequences(columns: Columns, batch: Any, steps: Array, static: NDArray[Any]) -> Sequences:

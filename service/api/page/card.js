@@ -62,16 +62,18 @@ export function showCard(card) {
   const created = new Date(card.created);
   byId("model-name").textContent = `${card.name}, version ${card.version}`;
   const fit = card.training;
+  const folds = card.cross_validation?.folds;
   byId("card").replaceChildren(
     ...list([
       ["Predicts", predicts(card.target)],
       ["A sequence", shape + values],
       ["Features", some(card.feature_labels)],
       ["Architecture", card.architecture.replaceAll("_", " ")],
-      ["Held-out metrics", ...metrics(card.metrics)],
+      [folds ? `Metrics of ${folds} folds` : "Held-out metrics", ...metrics(card.metrics)],
       ...(card.judgement ? [["Judgement", sentence(card.judgement.verdict)]] : []),
       ...(card.hints.length ? [["Hints", ...card.hints.map(sentence)]] : []),
       ...(fit ? [["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`]] : []),
+      ...(fit?.continued_from ? [["Continued from", fit.continued_from]] : []),
       ...(card.origin ? [["Imported from", `${card.origin.file} (${FORMATS[card.origin.format]})`]] : []),
       ["Created", html("time", { datetime: card.created }, created.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }))],
       ["Engine", card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],

@@ -1,0 +1,119 @@
+"""The database of a table takes little memory, and says when there is no room."""
+
+import gzip
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from training import TrainingError
+from training.options import Options
+from training.tables import reading, rows
+from training.tables.rows import Table, open_table
+
+#: Rows of a table that is larger than the memory of the tests below.
+N = 60_000
+
+
+@pytest.fixture
+def little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with 3 MB."""
+    monkeypatch.setattr(rows, "MEMORY", 3 * 2**20)
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """Let files have at most 512 KB, as on a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**19, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def table(path: Path, **options: Any) -> Table:
+    """Open a file of numbers in random order, with their order."""
+    return open_table("t", path, Options(data=str(path), **options))
+
+
+def write(folder: Path, name: str, **columns: Any) -> Path:
+    """Write a file of some columns, or of numbers in random order."""
+    order = np.random.default_rng(0).permutation(N)
+    frame = pl.DataFrame(columns or {"order": order, **{f"a{i}": order / N for i in range(4)}})
+    path = folder / name
+    if path.suffix == ".csv":
+        frame.write_csv(path)
+    else:
+        frame.write_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet"])
+@pytest.mark.usefixtures("little_memory")
+def test_a_query_gets_the_memory_that_it_needs(tmp_path: Path, name: str) -> None:
+    """It is asked again with more, where the least is too little."""
+    opened = table(write(tmp_path, name))
+    batches = opened.batches('SELECT * FROM rows ORDER BY "order"::BIGINT', 6)
+    order = np.concatenate([batch["order"].to_numpy(zero_copy_only=False) for batch in batches])
+    np.testing.assert_array_equal(order.astype(np.int64), np.arange(N))
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_query_that_needs_more_memory_later_goes_on(tmp_path: Path) -> None:
+    """Each row comes once."""
+    opened = table(write(tmp_path, "data.csv"))
+    memory = "parse_formatted_bytes(current_setting('memory_limit'))"
+    short = f'"row of the table" = {N - 5} AND {memory} < {2**28}'
+    error = f"CASE WHEN {short} THEN error('Out of Memory Error') END"
+    question = f'SELECT "row of the table" AS r, {error} FROM rows'  # noqa: S608 - a test's own SQL
+    batches = [batch["r"].to_numpy() for batch in opened.batches(question, 2)]
+    np.testing.assert_array_equal(np.concatenate(batches), np.arange(1, N + 1))
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.csv.gz"])
+@pytest.mark.usefixtures("little_memory")
+def test_a_full_disk_is_told(tmp_path: Path, name: str) -> None:
+    """The message says what to do, for what DuckDB writes and for a copy as plain text."""
+    path = write(tmp_path, "data.csv")
+    if name != path.name:
+        path = tmp_path / name
+        path.write_bytes(gzip.compress((tmp_path / "data.csv").read_bytes()))
+    message = r"expected room for the rows of t, got [\d,]+ MB free; free more, or set TMPDIR"
+    with small_files(), pytest.raises(TrainingError, match=message):
+        table(path)
+
+
+@pytest.mark.parametrize("at_once", [0, 99])
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet"])
+def test_many_columns_are_examined_as_few_are(
+    tmp_path: Path, name: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kinds of columns, and the first value that is no number for float32, are the same."""
+    monkeypatch.setattr(rows, "COLUMNS", at_once)
+    opened = table(
+        write(tmp_path, name, large=[1.5, None, 1e300], word=["a", None, "-"], none=[None] * 3, flag=[True] * 3)
+    )
+    kinds = {"large": "numbers", "word": "text", "none": "empty", "flag": "booleans"}
+    assert opened.kinds(tuple(kinds)) == kinds
+    place = f"row {4 if name.endswith('csv') else 3}"
+    with pytest.raises(TrainingError, match=f"t, column 'large', {place}: expected a finite number, got '?1e"):
+        opened.refuse_words(("flag", "none", "large"))
+
+
+def test_wide_text_keeps_the_order_of_its_columns(tmp_path: Path) -> None:
+    """Numbers, words, and columns without values come in the order of the file."""
+    names = [f"{feature}@{step}" for step in range(3) for feature in ("a", "word", "b")]
+    cells = ["1", "up", "True", "NA", "down", "0.5", "-1e-44", "", "9"]
+    path = tmp_path / "data.csv"
+    path.write_text(f"{','.join(names)},y\n" + f"{','.join(cells)},x\n" * 2)
+    source = reading.read({"t": path}, Options(data=str(path)))
+    assert source.feature_labels == ("a", "word", "b")
+    np.testing.assert_array_equal(
+        source.x[0:1], np.array([[[1, 1, 1], [np.nan, 0, 0.5], [-1e-44, np.nan, 9]]], np.float32)
+    )
