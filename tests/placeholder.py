@@ -25,6 +25,7 @@ from service.artifact.card import (
     Repeats,
     Scaling,
     Target,
+    Tokens,
     TrainingRecord,
 )
 from service.artifact.layout import CHARTS
@@ -34,7 +35,7 @@ TIMESTEPS, FEATURES, UNITS = 4, 2, 3
 
 
 def complete_card(**fields: Any) -> ModelCard:
-    """Return a card on which each field has a value, except for tokens and categories, but for the given ones."""
+    """Return a card on which each field has a value, but for the given ones."""
     mean, spread = (0.1, 0.2, 0.6, 0.1), (0.01,) * TIMESTEPS
     complete: dict[str, Any] = {
         "name": "m",
@@ -82,6 +83,7 @@ def complete_card(**fields: Any) -> ModelCard:
             scaling=Scaling(mean=(0.0, 0.0), deviation=(1.0, 1.0)),
             continued_from="m/1",
         ),
+        "tokens": Tokens(least=0, most=9, pad=0, vocabulary={"[UNK]": 1, "the": 2}),
         "attention_from": (AttentionSource(tensor="attention", axes={"head": UNITS}),),
         "origin": Origin(format="onnx", file="theirs.onnx", digest="0" * 64, libraries={"onnx": "1.20.1"}),
         "lowering": Lowering(opset=18, error=0.0, source_digest="0" * 64),

@@ -9,22 +9,20 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.artifact.card import ModelCard, Target, Tokens
+from service.artifact.card import ModelCard, Target
 from service.problems import in_plain_words
 from tests.placeholder import complete_card
-
-TOKENS = Tokens(least=0, most=9, pad=0, vocabulary={"[UNK]": 1, "the": 2})
 
 
 @pytest.fixture
 def card() -> dict[str, Any]:
     """A complete card as parsed JSON."""
-    return complete_card(tokens=TOKENS).model_dump(mode="json")
+    return complete_card().model_dump(mode="json")
 
 
 def test_a_card_survives_the_way_through_json(card: dict[str, Any]) -> None:
     """The service reads the card that training writes."""
-    written = complete_card(tokens=TOKENS)
+    written = complete_card()
     assert ModelCard.model_validate_json(written.model_dump_json()) == written
     assert ModelCard.model_validate(card) == written
 

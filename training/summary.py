@@ -79,7 +79,7 @@ def _attention(card: ModelCard) -> str:
     if profile is None:
         return "none"
     units = ", ".join(
-        f"{source.tensor} ({', '.join(f'{size} × {name}' for name, size in source.axes.items()) or 'one unit'})"
+        f"{source.tensor} ({', '.join(f'{name} {size}' for name, size in source.axes.items()) or 'one unit'})"
         for source in card.attention_from
     )
     return (f"from {units}\n" if units else "") + (
