@@ -63,7 +63,8 @@ def notebook(folder: Path, suffix: str) -> Original:
         model.save(path)
     else:
         model.export(path, verbose=False)
-    return Original(path, X, MORE, *both.predict(MORE, verbose=0), {"y": labels()})
+    prediction, weights = both.predict(MORE, verbose=0)
+    return Original(path, X, MORE, prediction, weights, {"y": labels()})
 
 
 def of_layers(states_of: Callable[[Any], Any], x: Array = X, more: Array = MORE, **options: Any) -> Original:
@@ -72,8 +73,8 @@ def of_layers(states_of: Callable[[Any], Any], x: Array = X, more: Array = MORE,
     states = states_of(inputs)
     weights = ops.softmax(layers.Dense(1)(states), axis=1)
     number = layers.Dense(1)(ops.sum(weights * states, axis=1))
-    answers = keras.Model(inputs, [number, weights]).predict(more, verbose=0)
-    return Original(keras.Model(inputs, number), x, more, *answers, {"task": "regression"}, **options)
+    computed = keras.Model(inputs, [number, weights]).predict(more, verbose=0)
+    return Original(keras.Model(inputs, number), x, more, computed[0], computed[1], {"task": "regression"}, **options)
 
 
 def custom_layer(folder: Path) -> Original:
@@ -126,10 +127,11 @@ def two_inputs(_: Path) -> Original:
     number = layers.Dense(1)(layers.Concatenate()([ops.sum(states * weights, axis=1), site]))
     sites = np.random.default_rng(2).standard_normal((len(X), 3)).astype(np.float32)
     some = sites[: len(MORE)]
-    answers = keras.Model([series, site], [number, weights]).predict([MORE, some], verbose=0)
+    computed = keras.Model([series, site], [number, weights]).predict([MORE, some], verbose=0)
     sequences = np.concatenate([MORE, np.repeat(some[:, np.newaxis], TIMESTEPS, axis=1)], axis=2)
     options = {"task": "regression"}
-    return Original(keras.Model([series, site], number), {"series": X, "site": sites}, sequences, *answers, options)
+    given = {"series": X, "site": sites}
+    return Original(keras.Model([series, site], number), given, sequences, computed[0], computed[1], options)
 
 
 def pytorch(model: str, exporter: str, task: str) -> Original:
@@ -153,8 +155,8 @@ def tensorflow_module(folder: Path) -> Original:
     signature = [tf.TensorSpec((None, TIMESTEPS, FEATURES), tf.float32, name="series")]
     module.call = tf.function(lambda series: {"level": attended(series, module.kernel)[0]}, input_signature=signature)
     tf.saved_model.save(module, str(folder / "module"), signatures=module.call)
-    answers = [one.numpy() for one in attended(MORE, module.kernel)]
-    return Original(folder / "module", X, MORE, *answers, {"task": "regression"})
+    prediction, weights = (one.numpy() for one in attended(MORE, module.kernel))
+    return Original(folder / "module", X, MORE, prediction, weights, {"task": "regression"})
 
 
 def tensorflow_1(folder: Path) -> Original:
@@ -165,9 +167,9 @@ def tensorflow_1(folder: Path) -> Original:
         kernel = v1.get_variable("kernel", (FEATURES, 1), initializer=v1.constant_initializer([[0.5], [-1.0]]))
         outputs = attended(series, kernel)
         session.run(v1.global_variables_initializer())
-        answers = session.run(outputs, {series: MORE})
+        prediction, weights = session.run(outputs, {series: MORE})
         v1.saved_model.simple_save(session, str(folder / "old"), {"series": series}, {"level": outputs[0]})
-    return Original(folder / "old", X, MORE, *answers, {"task": "regression"})
+    return Original(folder / "old", X, MORE, prediction, weights, {"task": "regression"})
 
 
 def adapted() -> Any:

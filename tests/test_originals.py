@@ -49,6 +49,11 @@ class Asked(NamedTuple):
         """The sequences without their absent timesteps."""
         return [one[~np.isnan(one).all(axis=1)].tolist() for one in self.sequences]
 
+    def where(self, chosen: Any) -> "Asked":
+        """Return the same with some of the sequences."""
+        parts = (self.sequences[chosen], self.prediction[chosen], self.weights[chosen])
+        return Asked(self.client, self.card, self.artifact, *parts, self.tolerance)
+
     def check(self, prediction: Any, attention: Any = None, attention_vec: Any = None) -> None:
         """Compare answers. Sequences of attention may be shorter, and predictions of one number may have no axis."""
         got = np.array(prediction, float).reshape(self.prediction.shape)
@@ -79,17 +84,17 @@ async def asked(served: tuple[Path, FastAPI]) -> AsyncIterator[Asked]:
 
 async def test_prediction_and_attention_are_those_of_the_original_program(asked: Asked) -> None:
     """`POST /predict` answers its mean and all of its units, alone and in one request."""
-    for body in ({"sequences": asked.rows}, *({"sequence": row} for row in asked.rows[:2])):
-        answers = {}
+    for some, body in (
+        (asked, {"sequences": asked.rows}),
+        (asked.where(slice(1, 2)), {"sequence": asked.rows[1]}),
+    ):
+        found = {}
         for detail in ("mean", "full"):
             answer = await asked.client.post("/predict", json={**body, "attention": detail})
             assert answer.status_code == 200, answer.text
-            answers[detail] = answer.json()["predictions"]
-        if "sequences" in body:
-            predictions = [one["prediction"] for one in answers["mean"]]
-            asked.check(predictions, *([one["attention"] for one in found] for found in answers.values()))
-    one = asked._replace(**{name: getattr(asked, name)[1:2] for name in ("sequences", "prediction", "weights")})
-    one.check(answers["mean"][0]["prediction"], *([found[0]["attention"]] for found in answers.values()))
+            found[detail] = answer.json()["predictions"]
+        attention, attention_vec = ([one["attention"] for one in answers] for answers in found.values())
+        some.check([one["prediction"] for one in found["mean"]], attention, attention_vec)
 
 
 #: Asks a model in one protocol, and returns predictions, and mean attention and that of all units if it has them.

@@ -56,17 +56,20 @@ class Wrong(NamedTuple):
 def right(card: ModelCard, rng: Rng) -> list[list[Any]]:
     """Return a sequence that the model takes."""
     timesteps = int(rng.integers(1, card.timesteps + 1)) if card.variable_length else card.timesteps
+    rows: list[list[Any]]
     if card.tokens is not None:
-        return rng.integers(card.tokens.least, card.tokens.most + 1, (timesteps, card.features)).tolist()
+        rows = rng.integers(card.tokens.least, card.tokens.most + 1, (timesteps, card.features)).tolist()
+        return rows
     sequence = rng.standard_normal((timesteps, card.features)).round(3)
     static = np.isin(card.feature_labels, card.static_labels)
     sequence[:, static] = sequence[:1, static]
-    return sequence.tolist()
+    rows = sequence.tolist()
+    return rows
 
 
 #: What is no number for any model, and what is no token.
-NO_NUMBERS: Final = (None, True, "", "dog", [], [1], 1e39, -1e300)
-NO_TOKENS: Final = (20, 21, 999, 10**9, 2**63, -1, -3, -(10**12), 0.5, 7.6, 19.0001, -1e-9, 1e30)
+NO_NUMBERS: Final[tuple[Any, ...]] = (None, True, "", "dog", [], [1], 1e39, -1e300)
+NO_TOKENS: Final[tuple[Any, ...]] = (20, 21, 999, 10**9, 2**63, -1, -3, -(10**12), 0.5, 7.6, 19.0001, -1e-9, 1e30)
 
 
 def value(card: ModelCard, rng: Rng) -> Wrong:
