@@ -117,6 +117,7 @@ def test_options_that_contradict_the_version_are_refused(tmp_path: Path, given: 
     ("fields", "message"),
     [
         ({"architecture": "minirocket"}, "a minirocket model is fitted at once: train again with all data"),
+        ({"training": None}, "expected a version that was trained here, got an imported one"),
         ({"record": {"scaling": None}}, "an earlier release published it without its scaling"),
         (
             {"cross_validation": CrossValidation(folds=2, metrics={"accuracy": (1.0, 1.0)})},

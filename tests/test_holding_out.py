@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from training import TrainingError
@@ -31,10 +32,42 @@ def test_a_group_stays_on_one_side() -> None:
     assert len(loaded.test) == 8
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_groups_of_a_rare_class_are_on_both_sides(seed: int) -> None:
+    """Of 30 patients, two have the rare class on some rows: one of them is held out, and six in all."""
+    patient = np.arange(120) // 4
+    labels = np.where(patient < 15, "a", "b")
+    labels[[0, 1, 60]] = "rare"
+    frame = pd.DataFrame({"u": np.arange(120) % 7, "v": 1.5, "patient": 10 + patient, "y": labels})
+    loaded = load(Options(data="frame", target_column=("y",), group_column="patient", seed=seed), frame)
+    assert loaded.test.groups is not None
+    assert len(np.unique(loaded.test.groups)) == 6
+    assert len({0, 15} & set(loaded.test.groups.tolist())) == 1
+    assert np.bincount(loaded.test.y, minlength=3)[:2].min() >= 8
+
+
+def test_two_groups_are_divided() -> None:
+    """Each has a class of its own."""
+    frame = pd.DataFrame({"u": np.arange(40) % 7, "v": 1.5, "patient": np.arange(40) // 20, "y": np.arange(40) // 20})
+    for target in ("y", "u"):
+        options = Options(data="frame", target_column=(target,), group_column="patient", task="regression")
+        classes = options.model_copy(update={"task": "classification"})
+        assert [len(load(one, frame).test) for one in (options, classes)] == [20, 20]
+
+
 def test_one_group_cannot_be_split() -> None:
     """The message names the option."""
     frame = pd.DataFrame({"u": [1.5, 2, 3], "patient": [1, 1, 1], "y": ["a", "b", "a"]})
     with pytest.raises(TrainingError, match="--group-column patient: expected at least two groups, got one"):
+        load(Options(data="frame", target_column=("y",), group_column="patient"), frame)
+
+
+@pytest.mark.parametrize("kind", ["wide", "lists"])
+def test_each_sequence_has_a_group(kind: str) -> None:
+    """An empty cell is refused with its place."""
+    series = {"u": [1.5, 2, 3], "v": [2.0, 4, 5]} if kind == "wide" else {"u": [[1.0, 2.0]] * 3}
+    frame = pa.table({**series, "patient": ["p", None, "q"], "y": ["a", "b", "a"]})
+    with pytest.raises(TrainingError, match="frame, column 'patient', row 2: expected a value, got none"):
         load(Options(data="frame", target_column=("y",), group_column="patient"), frame)
 
 

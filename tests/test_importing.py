@@ -107,10 +107,11 @@ async def test_tokens_over_http(tmp_path: Path) -> None:
 
 
 class Subclass(keras.Model):  # type: ignore[misc]
-    """A model of one's own, which Keras builds when it is called."""
+    """A model of one's own, which Keras builds when it is called, and which it cannot write down."""
 
-    def __init__(self) -> None:
+    def __init__(self, something: object) -> None:
         super().__init__()
+        self.something = something
         self.states, self.attend, self.out = layers.LSTM(4, return_sequences=True), Attention(), layers.Dense(1)
 
     def call(self, x: Any) -> Any:
@@ -139,7 +140,7 @@ def exact_gelu(x: Any) -> Any:
 
 
 MODELS: dict[str, Callable[[], keras.Model]] = {
-    "subclass": Subclass,
+    "subclass": lambda: Subclass(object()),
     "sequential": lambda: keras.Sequential(
         [keras.Input((TIMESTEPS, FEATURES)), layers.Dense(4), Attention(), layers.Dense(1)]
     ),

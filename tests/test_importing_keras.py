@@ -1,5 +1,6 @@
 """Keras models: what the service answers is what they compute."""
 
+import importlib
 from pathlib import Path
 
 import keras
@@ -200,3 +201,31 @@ def test_a_model_without_attention_is_served(tmp_path: Path) -> None:
     engine = open_verified(contents, opener("onnx", threads=1)).engine
     prediction = engine.run(MORE, [PREDICTION])[PREDICTION]
     np.testing.assert_allclose(prediction, ops.sigmoid(model.predict(MORE, verbose=0)), rtol=0, atol=1e-5)
+
+
+# Keras converts its variables to arrays in a way that NumPy will not support.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_module_has_the_code_of_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--custom` imports it."""
+    code = "import keras\n\n\nclass Doubled(keras.layers.Layer):\n    def call(self, x):\n        return 2 * x\n"
+    (tmp_path / "their_layers.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    doubled = importlib.import_module("their_layers").Doubled
+    model, _ = notebook_model()
+    extended = keras.Model(model.inputs, doubled()(model.outputs[0]))
+    extended.save(tmp_path / "model.keras")
+    version = imported(tmp_path / "model.keras", X, tmp_path, custom="their_layers", task="regression")
+    np.testing.assert_allclose(served(version, X).prediction, 2 * model.predict(X, verbose=0), rtol=0, atol=1e-5)
+
+
+def test_one_of_two_layers_is_named(tmp_path: Path) -> None:
+    """The name of a layer stands for the distribution inside it."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((TIMESTEPS, FEATURES))
+    y = layers.Dense(8)(inputs)
+    y = y + layers.MultiHeadAttention(2, 4, name="near")(y, y)
+    y = y + layers.MultiHeadAttention(2, 4, name="far")(y, y)
+    model = keras.Model(inputs, layers.Dense(1)(layers.GlobalAveragePooling1D()(y)))
+    answers = served(imported(model, X, tmp_path, attention="far", task="regression"), X)
+    assert answers.attention_vec.shape == (len(X), TIMESTEPS, 2 * TIMESTEPS)
+    assert ["far" in source.tensor for source in answers.card.attention_from] == [True]

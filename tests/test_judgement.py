@@ -115,14 +115,13 @@ def test_forecasts_are_compared_with_the_last_value(rng: np.random.Generator) ->
     x, y = windows[:, :4, np.newaxis].copy(), windows[:, 4:].copy()
     last = x[:, 3].copy()
     x[10, 3], x[11] = np.nan, np.nan
-    for name in ("load", "load+1"):
-        made = dataset(x, y, Target(task="regression", names=(name,)))
-        made = replace(made, test=made.train, ordered=True, feature_labels=("load",))
-        found = judge(last + 0.5, made, 0)
-        assert (found.baseline, found.beats_baseline) == ("last value", False)
-        assert found.main.baseline > 0.8
-    assert judge(last, replace(made, feature_labels=("other",)), 0).baseline == "mean"
-    assert judge(last, replace(made, ordered=False), 0).baseline == "mean"
+    made = dataset(x, y, Target(task="regression", names=("load+1",)))
+    made = replace(made, test=made.train, ordered=True, past=(0,))
+    found = judge(last + 0.5, made, 0)
+    assert (found.baseline, found.beats_baseline) == ("last value", False)
+    assert found.main.baseline > 0.8
+    for past in ((), (None,)):
+        assert judge(last, replace(made, past=past), 0).baseline == "mean"
 
 
 def test_sequences_of_a_group_are_drawn_together(rng: np.random.Generator) -> None:

@@ -3,6 +3,8 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service import __version__
@@ -36,13 +38,12 @@ def main() -> None:
             case ["check", *arguments]:
                 print(checked(Check.from_command_line(arguments)))
             case ["import", *arguments]:
-                print(imported(Import.from_command_line(arguments)))
+                importing = Import.from_command_line(arguments)
+                with _private_caches():
+                    print(imported(importing))
             case arguments:
                 options = Options.from_command_line(arguments)
-                with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
-                    for variable, folder in CACHES.items():
-                        if not Path(os.environ.get("HOME", "/"), folder).exists():
-                            os.environ.setdefault(variable, private)
+                with _private_caches():
                     print(trained(options))
     except ModuleNotFoundError as error:
         raise SystemExit(
@@ -52,6 +53,16 @@ def main() -> None:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped; --resume continues the training") from None
+
+
+@contextmanager
+def _private_caches() -> Iterator[None]:
+    """Give libraries a folder for settings and caches that is removed afterwards, unless they have one already."""
+    with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
+        for variable, folder in CACHES.items():
+            if not Path(os.environ.get("HOME", "/"), folder).exists():
+                os.environ.setdefault(variable, private)
+        yield
 
 
 def trained(options: Options) -> str:

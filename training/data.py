@@ -142,6 +142,8 @@ class Dataset:
             are the last sequences, and nothing is shuffled across a split.
         hints: sentences on choices that were made for the person, for the summary and the card.
         table: how the source's table was read, for the card; None for a source of another kind.
+        past: for each number to forecast, the index of the feature that has its earlier values, or None; empty if
+            nothing is forecast.
         robust: whether numbers to predict are scaled by median and quartiles, which outliers do not move.
         published_scale: the scale of the numbers to predict of a published version; None if they have one of their own.
     """
@@ -159,6 +161,7 @@ class Dataset:
     ordered: bool = False
     hints: tuple[str, ...] = ()
     table: TableFormat | None = None
+    past: tuple[int | None, ...] = ()
     robust: bool = False
     published_scale: Scale | None = None
 
@@ -194,7 +197,7 @@ class SourceData:
         locate: returns the place of the sequence of an index, for error messages.
         fitted: the number of sequences to fit, which come first; None if the source does not separate them.
         groups: as in `LabelledSequences`.
-        categories, static_labels, ordered, hints, table: as in `Dataset`.
+        categories, static_labels, ordered, hints, table, past: as in `Dataset`.
     """
 
     where: str
@@ -211,6 +214,7 @@ class SourceData:
     ordered: bool = False
     hints: tuple[str, ...] = ()
     table: TableFormat | None = None
+    past: tuple[int | None, ...] = ()
 
 
 def mean_sequence(x: SequenceStore) -> NDArray[np.float64]:

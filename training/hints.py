@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, Str
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from training.data import SMALLEST_DEVIATION, Dataset, Indices, LabelledSequences, SourceData
-from training.options import TaskChoice
+from training.options import Options, TaskChoice, flag_of
 
 #: More integers than this are probably numbers; fewer whole numbers are probably classes.
 MANY_CLASSES, FEW_NUMBERS = 20, 20
@@ -23,6 +24,14 @@ DECIDES_ALONE = 0.98
 MOST_SEQUENCES, MOST_VALUES, MOST_FEATURES, FEWEST_FOR_LEAKS, MOST_LEAK_CLASSES = 500, 500_000, 50, 50, 50
 FOLDS = 3
 MOST_NAMED = 3
+#: Options that an architecture does not read.
+UNREAD: Final = {
+    "minirocket": (
+        "units", "layers", "bidirectional", "dropout", "epochs", "batch_size", "learning_rate", "patience", "loss",
+        "validation_split",
+    ),
+    "inception": ("layers", "bidirectional"),
+}  # fmt: skip
 
 
 def find_hints(source: SourceData, dataset: Dataset, task: TaskChoice) -> tuple[str, ...]:
@@ -63,6 +72,14 @@ def find_hints(source: SourceData, dataset: Dataset, task: TaskChoice) -> tuple[
                 "known before the outcome"
             )
     return tuple(found)
+
+
+def hints_on_options(options: Options) -> list[str]:
+    """Return a hint on the options that the architecture does not read, if some are given."""
+    names = UNREAD.get(options.architecture_or_default, ())
+    given = [flag_of(name) for name in names if getattr(options, name) != Options.model_fields[name].default]
+    verb = "has" if len(given) == 1 else "have"
+    return [f"{', '.join(given)} {verb} no effect on {options.architecture_or_default}"] if given else []
 
 
 def _of_task(source: SourceData, dataset: Dataset) -> Iterable[str]:

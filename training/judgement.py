@@ -33,7 +33,7 @@ def judge(predictions: Array, dataset: Dataset, seed: int) -> Judgement:
     """Return the judgement of a model from its predictions `(n, outputs)` for the held-out sequences.
 
     The baseline of classes predicts their frequencies in the training data. The baseline of numbers predicts their mean
-    there, or, for windows of a longer series, the last value of the predicted feature. The intervals are those of the
+    there, or, for forecasts, the last value of the predicted feature. The intervals are those of the
     bootstrap: sequences, or groups of sequences, are drawn again with replacement; the seed decides which. Windows of
     a series overlap, so neighbours are drawn together.
 
@@ -169,20 +169,12 @@ def _baseline(dataset: Dataset) -> tuple[Array, Baseline]:
         frequencies = (counts / len(y))[1 if target.task == "binary" else 0 :]
         return np.tile(frequencies, (n, 1)), "most frequent class"
     means = np.tile(y.mean(axis=0, dtype=np.float64), (n, 1))
-    columns = [_feature_of(name, dataset.feature_labels) for name in target.names or ()]
-    if not dataset.ordered or None in columns:
+    features = [feature for feature in dataset.past if feature is not None]
+    if len(features) < means.shape[1]:
         return means, "mean"
-    parts = [np.stack([_last_values(x[:, :, one]) for one in columns], axis=1) for x in parts_of(dataset.test.x)]
+    parts = [np.stack([_last_values(x[:, :, one]) for one in features], axis=1) for x in parts_of(dataset.test.x)]
     last = np.concatenate(parts)
     return np.where(np.isnan(last), means, last), "last value"
-
-
-def _feature_of(name: str, features: tuple[str, ...]) -> int | None:
-    """Return the index of the feature that a forecast predicts. The names `load` and `load+6` are of the same one."""
-    found = [
-        i for i, feature in enumerate(features) if name == feature or name.startswith((f"{feature}+", f"{feature} "))
-    ]
-    return max(found, key=lambda i: len(features[i]), default=None)
 
 
 def _last_values(x: Array) -> Array:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from service.artifact.card import Tokens
@@ -20,7 +21,7 @@ from tests.imported import (
     without_attention,
     write_imported,
 )
-from tests.page.actions import OpenPage, ask, predicted, refused, rows_of, take, values
+from tests.page.actions import VIEWS, OpenPage, ask, predicted, refused, rows_of, take, values
 from tests.server import serving
 from tests.test_parts import SOURCES, UNITS
 from tests.test_steps import SOURCES as STEP_SOURCES
@@ -151,3 +152,15 @@ def test_a_model_without_attention_is_shown_with_its_importance(open_page: OpenP
     expect(page.locator("#live")).to_be_visible()
     expect(page.locator("#profile")).to_be_visible()
     expect(page.locator("#no-attention")).to_be_hidden()
+
+
+@pytest.mark.parametrize("name", ["words", "layers", "multiclass", "bare"])
+@pytest.mark.parametrize("view", ["light", "narrow"])
+def test_axe_finds_no_violation(open_page: OpenPage, name: str, view: str) -> None:
+    """The page also fits the width of the screen, with the answer to several sequences."""
+    page = open_page(f"/?model={name}", bypass_csp=True, reduced_motion="reduce", **VIEWS[view])
+    take(page, "Several")
+    ask(page)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -72,9 +72,15 @@ def _in_memory(model: Any) -> Given:
 
     if not isinstance(model, keras.Model):
         raise TrainingError(f"model: expected a path or a Keras model, got {type(model).__name__}")
-    digest = hashlib.sha256(repr(model.get_config() if model.built else model.name).encode())
-    for weight in model.get_weights():
-        digest.update(weight.tobytes())
+    if keras.backend.backend() != "tensorflow":
+        raise TrainingError(
+            f"Keras runs on {keras.backend.backend()} here: save the model, and import the file with "
+            "KERAS_BACKEND=tensorflow"
+        )
+    digest = hashlib.sha256(type(model).__name__.encode())
+    for weight in model.weights:
+        digest.update(f"{weight.path}\0".encode())
+        digest.update(weight.numpy().tobytes())
     opened = KerasModel(model)
     return Given(opened, _origin(opened, "keras", model.name, digest.hexdigest()))
 

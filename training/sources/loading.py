@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from training import TrainingError
 from training.continuation import with_published
 from training.data import Dataset, Indices, LabelledSequences, Scale, SequenceStore, SourceData, lengths_of, parts_of
-from training.hints import find_hints
+from training.hints import find_hints, hints_on_options
 from training.options import Options
 from training.sources import archives, arrays, synthetic
 from training.sources.targets import encode
@@ -123,8 +123,10 @@ def _split(source: SourceData, options: Options, rng: np.random.Generator) -> Da
         ordered=source.ordered,
         hints=source.hints,
         table=source.table,
+        past=source.past,
     )
-    return replace(dataset, hints=(*source.hints, *find_hints(source, dataset, options.task)))
+    hints = (*source.hints, *hints_on_options(options), *find_hints(source, dataset, options.task))
+    return replace(dataset, hints=hints)
 
 
 def _enough_for(folds: int, source: SourceData) -> int:
@@ -141,20 +143,18 @@ def _hold_out(
 ) -> tuple[Indices, Indices]:
     """Return the indices of the sequences to fit and to hold out, in random order.
 
-    Groups stay whole. Otherwise each class has about the same share on both sides, and a class of two or more
-    sequences is on both.
+    Each class has about the same share on both sides, and a class of two or more sequences is on both. Groups stay
+    whole, and count as sequences do otherwise.
     """
-    from sklearn.model_selection import GroupShuffleSplit
-
     if groups is not None:
-        if len(np.unique(groups)) < 2:
+        _, units = np.unique(groups, return_inverse=True)
+        if not units.any():
             raise TrainingError(f"--group-column {options.group_column}: expected at least two groups, got one")
-        split = GroupShuffleSplit(1, test_size=options.test_split, random_state=options.seed)
-        fit, held_out = next(split.split(np.zeros(n), groups=groups))
-        return rng.permutation(fit), rng.permutation(held_out)
+        held_out = np.isin(units, _hold_out(options, _classes_of(units, classes), None, units.max() + 1, rng)[1])
+        return rng.permutation(np.flatnonzero(~held_out)), rng.permutation(np.flatnonzero(held_out))
     order = rng.permutation(n)
     if classes is None:
-        held = round(n * options.test_split)
+        held = _number(n, options.test_split)
         return order[held:], order[:held]
     parts = [order[classes[order] == one] for one in np.unique(classes)]
     counts = _shares(np.array([len(part) for part in parts]), options.test_split)
@@ -163,12 +163,27 @@ def _hold_out(
     return rng.permutation(fit), rng.permutation(np.concatenate([part[:count] for part, count in pairs]))
 
 
+def _classes_of(groups: Indices, classes: Indices | None) -> Indices | None:
+    """Return the class of each group, of several the rarest, so that rare classes are on both sides of a split."""
+    if classes is None:
+        return None
+    rarest_first = np.argsort(np.bincount(classes)[classes], kind="stable")
+    _, first = np.unique(groups[rarest_first], return_index=True)
+    found: Indices = classes[rarest_first][first]
+    return found
+
+
+def _number(n: int, share: float) -> int:
+    """Return how many of `n` are a share, but neither none nor all."""
+    return min(max(1, round(n * share)), n - 1)
+
+
 def _shares(sizes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     """Return how many of each class to hold out: their share, at least one of two, and as many in all as asked for."""
     least, most = np.where(sizes > 1, 1, 0), np.where(sizes > 1, sizes - 1, 1)
     counts: NDArray[np.int64] = np.clip(np.floor(sizes * share).astype(np.int64), least, most)
     for one in np.argsort(counts - sizes * share, kind="stable"):  # the largest remainders first
-        if counts.sum() < round(sizes.sum() * share) and counts[one] < most[one]:
+        if counts.sum() < _number(sizes.sum(), share) and counts[one] < most[one]:
             counts[one] += 1
     return counts
 

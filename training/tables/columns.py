@@ -17,6 +17,9 @@ TARGETS: Final = ("target", "label", "class", "y")
 TIMES: Final = re.compile(
     r"t|time|times?tep|time_?stamp|date|day|hour|minute|week|month|year|step|cycle", re.IGNORECASE
 )
+#: Identifiers have the same times if so much of the table is there that each identifier could have at each time.
+FULL_PANEL: Final = 0.5
+MOST_NAMED: Final = 3
 #: Fewer rows may have consecutive numbers by chance.
 FEWEST_ROWS: Final = 10
 #: A mean of more than this number of standard deviations costs float32 too many of its seven digits.
@@ -64,10 +67,9 @@ class Columns:
         values = self.categories.get(column)
         if values is None:
             return table.float32(column)
-        name = f"trim({quoted(column)}::VARCHAR)"
         listed = ", ".join(map(literal, values))
-        index = f"coalesce(list_position([{listed}], {name}) - 1, {len(values)})"
-        return f"(CASE WHEN NOT {table.is_missing(column)} THEN {index} END)::FLOAT"
+        index = f"coalesce(list_position([{listed}], {table.word(column)}) - 1, {len(values)})"
+        return f"(CASE WHEN {table.word(column)} IS NOT NULL THEN {index} END)::FLOAT"
 
 
 def columns_of(table: Table, options: Options) -> Columns:
@@ -142,7 +144,7 @@ def _with_features(
         if name in times:
             hints.append(f"column {name!r} holds times and is left out")
         elif kind == "text":
-            values = _values(table, name)
+            values = values_of(table, name)
             if len(values) > MOST_CATEGORIES or (len(values) == rows and rows > 2):
                 hints.append(f"column {name!r} holds {len(values):,} different texts and is left out")
             else:
@@ -176,12 +178,13 @@ def _guessed_keys(
 ) -> tuple[str, str] | tuple[None, None]:
     """Return the columns that identify the sequence and order its rows, if only one pair can be meant.
 
-    Each pair of their values occurs once, each identifier on several rows, and with one target.
+    Each pair of their values occurs once, each identifier on several rows, and with one target. Refuse a table of which
+    several pairs are like that, or one whose identifiers have the same times but several targets.
     """
     timesteps = [*times, *(name for name in candidates if kinds[name] == "numbers" and TIMES.fullmatch(name))]
     identifiers = [name for name in candidates if kinds[name] in {"text", "numbers"} and name not in timesteps]
     target = quoted(targets[0])
-    pairs = []
+    pairs, panels = [], []
     for timestep in timesteps:
         for identifier in identifiers[:MOST_CATEGORIES]:
             sequence, time = quoted(identifier), quoted(timestep)
@@ -189,15 +192,35 @@ def _guessed_keys(
                 f"SELECT sum(n), count(*), sum(n - m), max(k) FROM (SELECT count(*) AS n, count(DISTINCT {time}) AS m, "
                 f"count(DISTINCT {target}) AS k FROM rows GROUP BY {sequence})"
             )
-            if repeated == 0 and labels == 1 and 2 < 2 * sequences <= rows:
-                pairs.append((identifier, timestep))
-    return pairs[0] if len(pairs) == 1 else (None, None)
+            if repeated == 0 and 2 < 2 * sequences <= rows:
+                if labels == 1:
+                    pairs.append((identifier, timestep))
+                elif timestep in times and _have_same_times(table, sequences * FULL_PANEL, rows, time):
+                    panels.append((identifier, timestep))
+    if len(pairs) == 1:
+        return pairs[0]
+    if possible := pairs or panels:
+        listed = " or ".join(
+            f"{identifier!r} ordered by {timestep!r}" for identifier, timestep in possible[:MOST_NAMED]
+        )
+        raise TrainingError(
+            f"{table.where}: expected --sequence-column, as rows may be the timesteps of {listed}; if each row is a "
+            f"sequence, --drop-columns {','.join(dict.fromkeys(timestep for _, timestep in possible))}"
+        )
+    return None, None
 
 
-def _values(table: Table, column: str) -> tuple[str, ...]:
-    name = f"trim({quoted(column)}::VARCHAR)"
+def _have_same_times(table: Table, sequences: float, rows: int, time: str) -> bool:
+    """Return whether so many sequences with all times have at most the rows of a table."""
+    ((times,),) = table.ask(f"SELECT count(DISTINCT {time}) FROM rows")
+    return bool(sequences * times <= rows)
+
+
+def values_of(table: Table, column: str) -> tuple[str, ...]:
+    """Return the values of a category in their order, one more than allowed at most."""
+    word = table.word(column)
     found = table.ask(
-        f"SELECT DISTINCT {name} FROM rows WHERE NOT {table.is_missing(column)} ORDER BY 1 LIMIT {MOST_CATEGORIES + 1}"
+        f"SELECT DISTINCT {word} FROM rows WHERE {word} IS NOT NULL ORDER BY 1 LIMIT {MOST_CATEGORIES + 1}"
     )
     return tuple(value for (value,) in found)
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from service.artifact.card import TableFormat, Timing
 from training import TrainingError
 from training.data import Indices, SourceData, numbered
-from training.options import Options
-from training.tables.columns import Columns, columns_of
+from training.options import Options, flag_of
+from training.tables.columns import Columns, columns_of, values_of
 from training.tables.labels import Labels
 from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
 from training.tables.rows import Table, is_csv, open_table
@@ -39,7 +39,10 @@ def read(sources: Mapping[str, Any], options: Options, known: TableFormat | None
     for table in tables[1:]:
         needed = [*columns.targets, *columns.features, columns.sequence, columns.timestep, columns.group]
         table.require([name for name in needed if name is not None])
-        table.refuse_words([name for name in columns.features if name not in columns.categories])
+        kinds = tables[0].kinds(columns.features)
+        table.refuse_words(
+            [name for name in columns.features if name not in columns.categories and kinds[name] != "lists"]
+        )
     if options.window is not None:
         if len(tables) > 1:
             raise TrainingError("--test-data: windows are held out by time, got a second table")
@@ -98,6 +101,7 @@ def _sequences(tables: list[Table], columns: Columns, options: Options, known: T
             counts.append(sum(map(len, numbers)) - before)
         spool = writer.spool()
     places = np.concatenate(numbers)
+    hints += _without_effect(options, is_long=columns.sequence is not None)
 
     def locate(index: int) -> str:
         return tables[0 if index < counts[0] else -1].place(int(places[index]))
@@ -221,7 +225,8 @@ def _windows(table: Table, columns: Columns, options: Options) -> SourceData:
         categories=columns.categories,
         static_labels=columns.static,
         ordered=True,
-        hints=(*columns.hints, *_hints_on_time(timeline, options)),
+        past=_past(columns, horizon) if numbers else (),
+        hints=(*columns.hints, *_hints_on_time(timeline, options), *_without_effect(options, is_long=True)),
     )
 
 
@@ -243,6 +248,12 @@ def _format(
         thousands=table.thousands[:1],
         missing=options.missing or (),
     )
+
+
+def _past(columns: Columns, horizon: int) -> tuple[int | None, ...]:
+    """Return the feature of the past of each number to predict; None for a column that is no feature."""
+    features = [columns.features.index(name) if name in columns.features else None for name in columns.targets]
+    return tuple(feature for feature in features for _ in range(horizon))
 
 
 def _texts(table: Table, column: str, values: NDArray[Any]) -> NDArray[Any]:
@@ -269,20 +280,41 @@ def _hints_on_time(timeline: Timeline, options: Options) -> list[str]:
     return []
 
 
+def _without_effect(options: Options, *, is_long: bool) -> list[str]:
+    """Return a hint on each option that says nothing about the rows as they are read."""
+    if options.window is not None:
+        reasons = {
+            "time_feature": "windows: their rows are the timesteps",
+            "group_column": "windows: they are held out by time",
+        }
+    else:
+        reasons = dict.fromkeys(("horizon", "stride"), "a table without --window")
+        if not is_long:
+            reasons["time_feature"] = "a table of one row a sequence"
+    return [
+        f"{flag_of(name)} has no effect on {reason}"
+        for name, reason in reasons.items()
+        if getattr(options, name) != Options.model_fields[name].default
+    ]
+
+
 def _categories_of_wide(table: Table, columns: Columns, names: tuple[str, ...], features: tuple[str, ...]) -> Columns:
     """Return the columns with one list of categories for all timesteps of a feature, by its label, too."""
     categories = dict(columns.categories)
     for index, feature in enumerate(features):
         of_feature = names[index :: len(features)]
         if words := [name for name in of_feature if name in categories]:
-            if other := [name for name in of_feature if name not in categories and name in columns.features]:
+            other = [name for name in of_feature if name not in categories and name in columns.features]
+            if other:
                 kinds = table.kinds(other)
                 if numeric := [name for name in other if kinds[name] != "empty"]:
                     raise TrainingError(
                         f"{table.where}, column {words[0]!r}: expected numbers, as in column {numeric[0]!r}, got text; "
                         "--drop-columns leaves a column out, --static-columns names those that do not change with time"
                     )
-            values = tuple(sorted({value for name in words for value in categories[name]}))
+            # A column without a number may hold words such as `none`, which are values of a category.
+            known = categories | {name: values_of(table, name) for name in other}
+            values = tuple(sorted({value for name in (*words, *other) for value in known[name]}))
             categories |= dict.fromkeys([*of_feature, feature], values)
     return columns.with_categories(categories)
 

@@ -103,7 +103,7 @@ class Table:
         text: the CSV file that the table comes from; None for other sources.
         is_text: whether all columns are text: those of a CSV file, and of another table beside one.
         decimal, thousands: the characters within numbers, for text.
-        missing: words for a missing number.
+        missing: words for a missing value, beside the empty cell, and `MISSING` for a missing number.
         indices: the columns that hold the index of a frame.
     """
 
@@ -261,11 +261,16 @@ class Table:
         )
 
     def is_missing(self, column: str, cell: str | None = None) -> str:
-        """Return the SQL condition that a cell of a column holds no value. The cell is the column's if not given."""
+        """Return the SQL condition that a cell of a column holds no number. The cell is the column's if not given."""
         name = cell or quoted(column)
         if self.types[column] != "VARCHAR":
             return f"({name} IS NULL{f' OR isnan({name})' if self.types[column] in {'DOUBLE', 'FLOAT'} else ''})"
-        return f"({name} IS NULL OR trim({name}) IN ({', '.join(map(literal, self.missing))}))"
+        return f"({name} IS NULL OR trim({name}) IN ({', '.join(map(literal, (*MISSING, *self.missing)))}))"
+
+    def word(self, column: str) -> str:
+        """Return the SQL of the word in a cell of a category; null if it is missing. `none` is a word."""
+        name = f"trim({quoted(column)}::VARCHAR)"
+        return f"(CASE WHEN {name} NOT IN ({', '.join(map(literal, ('', *self.missing)))}) THEN {name} END)"
 
     def number(self, column: str, cell: str | None = None) -> str:
         """Return the SQL of the number in a cell of a column; null for any other text. True is 1 and False 0."""
@@ -275,9 +280,16 @@ class Table:
         if self.types[column] != "VARCHAR":
             return f"{name}::DOUBLE"
         plain = self._plain(name)
+        proper = f"NOT contains({plain}, '_')"
+        if self.decimal != ".":
+            proper += f" AND (NOT contains({name}, '.') OR {literal(self.thousands)} = '.')"
+        if self.thousands:
+            mark, decimal = re.escape(self.thousands), re.escape(self.decimal)
+            groups = f"[^{mark}]*|[+-]?\\d{{1,3}}({mark}\\d{{2,3}})*{mark}\\d{{3}}({decimal}\\d*)?"
+            proper += f" AND regexp_full_match(trim({name}), {literal(groups)})"
         return (
             f"CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 "
-            f"ELSE CASE WHEN NOT contains({plain}, '_') THEN TRY_CAST({plain} AS DOUBLE) END END"
+            f"ELSE CASE WHEN {proper} THEN TRY_CAST({plain} AS DOUBLE) END END"
         )
 
     def float32(self, column: str, cell: str | None = None) -> str:
@@ -355,7 +367,7 @@ def open_table(where: str, source: Path | Any, options: Options, *, is_text: boo
         is_text=is_text or is_csv(source),
         decimal="." if written_by_duckdb else options.decimal or ".",
         thousands="" if written_by_duckdb else options.thousands or "",
-        missing=(*MISSING, *(options.missing or ())),
+        missing=options.missing or (),
         indices=frozenset(),
     )
     try:
@@ -364,8 +376,8 @@ def open_table(where: str, source: Path | Any, options: Options, *, is_text: boo
         elif not is_csv(source):
             indices = _view(table, source)
         else:
-            text = examine(where, source, options.delimiter, options.encoding, header=options.header)
-            table = _with_numbers(replace(table, text=text), options)
+            text = examine(where, source, options, (*MISSING, *table.missing))
+            table = replace(table, text=text, decimal=text.decimal, thousands=text.thousands)
             indices = _load(table, text)
         described = table.connection.execute("DESCRIBE rows").fetchall()
         types = {name: of_type for name, of_type, *_ in described if name != ROW}
@@ -375,21 +387,6 @@ def open_table(where: str, source: Path | Any, options: Options, *, is_text: boo
     if not table.ask("SELECT 1 FROM rows LIMIT 1"):
         raise TrainingError(f"{where}: expected rows, got none")
     return table
-
-
-def _with_numbers(table: Table, options: Options) -> Table:
-    """Return the table with the characters within the numbers of its text, unless options give them."""
-    assert table.text is not None
-    decimal, thousands = options.decimal or table.text.decimal, table.thousands
-    if not decimal:
-        if not thousands:
-            raise TrainingError(
-                f"{table.where}: expected --decimal or --thousands, as the comma in numbers may mean either"
-            )
-        decimal = "."
-    if options.decimal is None and options.thousands is None:
-        thousands = table.text.thousands
-    return replace(table, decimal=decimal, thousands=thousands)
 
 
 def _load(table: Table, text: CsvText) -> frozenset[str]:

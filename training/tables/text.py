@@ -6,13 +6,14 @@ import gzip
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import islice, takewhile, zip_longest
 from pathlib import Path
 from typing import IO, Final
 
 from training import TrainingError
 from training.data import MOST_COLUMNS
+from training.options import Options
 
 #: Characters that may separate cells, the most usual first.
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -22,12 +23,14 @@ SAMPLED, MOST_SAMPLED = 200, 2**22
 BLOCK: Final = 2**20
 # A series in a cell, and a line that is read with another delimiter than its own, are longer than the module's default.
 csv.field_size_limit(MOST_SAMPLED)
-#: Numbers with a comma: 1,5, 1.234,5 and 1,234.5; and 1,234, which may be either. Numbers with a space or an apostrophe
-#: between thousands: 1 234,5 and 1'234.5.
-_COMMA: Final = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")
-_POINTS_AND_COMMA: Final = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d+")
-_COMMAS_AND_POINT: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+\.\d+")
-_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+#: Numbers by their decimal separator, perhaps with the other character between thousands: 1.234,5 and 1,234.5. A number
+#: such as 1,234 is one of both.
+_NUMBERS: Final = {
+    ",": re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?"),
+    ".": re.compile(r"[+-]?([1-9]\d{0,2}(,\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?"),
+}
+_OTHER: Final = {",": ".", ".": ","}
+#: Numbers with a space or an apostrophe between thousands: 1 234,5 and 1'234.5.
 _GROUPS: Final = re.compile(r"[+-]?\d{1,3}(['\u2019 \u00a0\u202f])\d{3}(\1\d{3})*([.,]\d+)?")
 _LONE_RETURN: Final = re.compile(rb"\r(?!\n)")
 _BYTE_ORDER_MARKS: Final = {
@@ -48,7 +51,7 @@ class CsvText:
         delimiter: the character between cells.
         decimal, thousands: the characters within numbers; "" for no character between thousands.
         names: the names of the columns, one for each cell of a row; empty for cells after the last name.
-        comments: whether lines that begin with # are no rows.
+        preamble: the number of comments before the first row or the names of columns.
         heading: the number of lines before the first row, without comments.
         plain: whether DuckDB can read the file itself: UTF-8, with usual line ends and without comments.
         hints: sentences on what was found, for the person.
@@ -62,7 +65,7 @@ class CsvText:
     decimal: str
     thousands: str
     names: tuple[str, ...]
-    comments: bool
+    preamble: int
     heading: int
     plain: bool
     hints: tuple[str, ...]
@@ -70,9 +73,15 @@ class CsvText:
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield the lines that are no comments, with their numbers as an editor counts them."""
         with _open_text(self.path, self.encoding, packed=self.packed) as file:
-            for number, line in enumerate(file, 1):
-                if not (self.comments and line.startswith("#")):
-                    yield number, line
+            yield from _without_comments(file, self.preamble, self.delimiter, len(self.names))
+
+    def comments(self) -> int:
+        """Return the number of comments."""
+        if self.plain:
+            return 0
+        with _open_text(self.path, self.encoding, packed=self.packed) as file:
+            lines = sum(1 for _ in file)
+        return lines - sum(1 for _ in self.lines())
 
     def line_of(self, row: int) -> int:
         """Return the line in which a row begins. Rows count from 1, lines as an editor counts them."""
@@ -101,53 +110,59 @@ class CsvText:
         return Path(copy.name)
 
 
-def examine(
-    where: str, path: Path, delimiter: str | None = None, encoding: str | None = None, *, header: bool = True
-) -> CsvText:
-    """Find out how a CSV file is divided, as far as the arguments do not say.
+def examine(where: str, path: Path, options: Options, missing: Sequence[str] = ("",)) -> CsvText:
+    """Find out how a CSV file is divided, as far as the options do not say.
+
+    A line that begins with # is a comment, unless it has as many cells as there are columns.
+
+    Args:
+        where: the file's name in error messages.
+        path: the file.
+        options: the options of the training.
+        missing: words for a missing number.
 
     Raises:
-        TrainingError: the file has no text, too many columns, or is not of the encoding.
+        TrainingError: the file has no text, too many columns, is not of the encoding, or has numbers that may be read
+            in two ways.
     """
     with path.open("rb") as file:
         start = file.read(4)
     packed = start.startswith(b"\x1f\x8b")
     if start == b"PK\x03\x04":
         raise TrainingError(f"{where}: expected text, got a zip archive; a table of Excel can be saved as CSV")
-    named, plain = encoding, True
-    encoding, plain = _encoding(where, path, encoding, packed=packed)
+    encoding, plain = _encoding(where, path, options.encoding, packed=packed)
     try:
         with _open_text(path, encoding, packed=packed) as text:
             sample = list(_sample(text))
     except (UnicodeError, LookupError) as error:
         raise TrainingError(f"{where}: expected text in {encoding}: {error}") from None
     hints = []
-    if encoding == "cp1252" and named is None:
+    if encoding == "cp1252" and options.encoding is None:
         hints.append("the file is not UTF-8 and was read as Windows-1252; --encoding names another encoding")
-    comments = any(line.startswith("#") for line in sample) and not _is_header_of_number_signs(sample)
-    rows = [line for line in sample if not (comments and line.startswith("#"))]
+    delimiter, preamble = options.delimiter, _comments_before_rows(sample, options.delimiter)
+    lines = [line for _, line in _without_comments(sample, preamble)]
     heading = 0
-    if rows and (said := re.fullmatch(r"sep=(.)\s*", rows[0])):
+    if lines and (said := re.fullmatch(r"sep=(.)\s*", lines[0])):
         delimiter, heading = delimiter or said[1], 1
-    while heading < len(rows) and not rows[heading].strip():
+    while heading < len(lines) and not lines[heading].strip():
         heading += 1
-    if heading == len(rows):
+    if heading == len(lines):
         got = "an empty file" if not sample else "empty lines"
         raise TrainingError(f"{where}: expected names of columns in the first line, got {got}")
-    if len(rows[heading]) > MOST_SAMPLED:
+    if len(lines[heading]) > MOST_SAMPLED:
         raise TrainingError(
             f"{where}: expected at most {MOST_COLUMNS:,} columns, got a first line of more than {MOST_SAMPLED:,} "
             "characters"
         )
-    delimiter = delimiter or _delimiter(rows[heading:])
-    cells = list(csv.reader(rows[heading:], delimiter=delimiter, skipinitialspace=True))
-    names = _names(cells, header=header)
+    delimiter = delimiter or _delimiter(lines[heading:])
+    names = _names(_rows(lines[heading:], delimiter), header=options.header)
     if len(names) > MOST_COLUMNS:
         raise TrainingError(f"{where}: expected at most {MOST_COLUMNS:,} columns, got {len(names):,}")
-    decimal, thousands = _within_numbers(cells[1:], delimiter)
+    lines = [line for _, line in _without_comments(sample, preamble, delimiter, len(names))][heading:]
+    rows = _rows(lines, delimiter)[1 if options.header else 0 :]
+    decimal, thousands = _marks_in_numbers(where, _texts_of_numbers(names, rows, options, missing), options)
     # A row of names may span lines.
-    lines_of_header = rows[heading : heading + 1] if not header else _lines_of_first(rows[heading:], delimiter)
-    return CsvText(
+    found = CsvText(
         where=where,
         path=path,
         encoding=encoding,
@@ -156,11 +171,15 @@ def examine(
         decimal=decimal,
         thousands=thousands,
         names=names,
-        comments=comments,
-        heading=heading + (len(lines_of_header) if header else 0),
-        plain=plain and not comments,
-        hints=tuple(hints),
+        preamble=preamble,
+        heading=heading + (len(_lines_of_first(lines, delimiter)) if options.header else 0),
+        plain=plain,
+        hints=(),
     )
+    if comments := found.comments():
+        lines_are = "line that begins with # is" if comments == 1 else "lines that begin with # are"
+        hints.append(f"{comments:,} {lines_are} left out, as comments")
+    return replace(found, hints=tuple(hints))
 
 
 def _open_text(path: Path, encoding: str, *, packed: bool) -> IO[str]:
@@ -179,11 +198,14 @@ def _encoding(where: str, path: Path, named: str | None, *, packed: bool) -> tup
             if named is not None or marked is not None:
                 return named or marked or "", False
             file.seek(0)
+            end = b"\n"
             while block := file.read(BLOCK):
                 if block.endswith(b"\r"):  # look at the line end as a whole
                     block += file.read(1)
-                plain = plain and b"\0" not in block and not _LONE_RETURN.search(block)
+                plain = plain and not (b"\0" in block or b"\n#" in end + block[:1] or b"\n#" in block)
+                plain = plain and not _LONE_RETURN.search(block)
                 decoder.decode(block)
+                end = block[-1:]
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             return "cp1252", False
@@ -201,15 +223,45 @@ def _sample(text: IO[str]) -> Iterator[str]:
             return
 
 
-def _is_header_of_number_signs(lines: Sequence[str]) -> bool:
-    """Return whether the only line with # in front holds the names of columns, as in `#id,value`."""
-    marked = [line for line in lines if line.startswith("#")]
-    return (
-        len(marked) == 1
-        and lines[0] is marked[0]
-        and len(lines) > 1
-        and any(lines[0].count(one) == lines[1].count(one) > 0 for one in DELIMITERS)
+def _comments_before_rows(lines: Sequence[str], delimiter: str | None) -> int:
+    """Return the number of comments before the first row.
+
+    Lines with # in front are no comments if they are divided as the line after them is, as the names `#id,value` are.
+    """
+    marked = len(list(takewhile(lambda line: line.startswith("#"), lines)))
+    compared = lines[: marked + 1]
+    are_rows = any(
+        lines[0].count(one) > 0 and len({line.count(one) for line in compared}) == 1
+        for one in (delimiter or "", *DELIMITERS)
+        if one and marked
     )
+    return 0 if are_rows else marked
+
+
+def _without_comments(
+    lines: Iterable[str], preamble: int, delimiter: str = ",", columns: int | None = None
+) -> Iterator[tuple[int, str]]:
+    """Yield the lines that are no comments, with their numbers.
+
+    Args:
+        lines: all lines.
+        preamble: the number of comments in front; the line after them is no comment.
+        delimiter: the character between cells.
+        columns: the number of cells of a row; None if any line with # in front is a comment.
+    """
+    in_cell = False  # a cell in quotes may span lines
+    for number, line in enumerate(lines, 1):
+        if number <= preamble:
+            continue
+        marked = line.startswith("#") and not in_cell and number > preamble + 1
+        if marked and (columns is None or len(_rows([line], delimiter)[0]) != columns):
+            continue
+        in_cell ^= line.count('"') % 2 == 1
+        yield number, line
+
+
+def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    return list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
 
 
 def _delimiter(lines: Sequence[str]) -> str:
@@ -238,22 +290,51 @@ def _names(cells: Sequence[Sequence[str]], *, header: bool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _within_numbers(cells: Iterable[Sequence[str]], delimiter: str) -> tuple[str, str]:
-    """Return the decimal separator and the character between thousands that the numbers of some cells have.
-
-    The decimal separator is "" if a comma may be either of them.
-    """
-    texts = [text.strip() for row in cells for text in row]
-    with_comma = list(filter(_COMMA.fullmatch, texts))
+def _marks_in_numbers(where: str, texts: Sequence[str], options: Options) -> tuple[str, str]:
+    """Return the decimal separator of some numbers and the character between thousands, "" if there is none."""
+    decimal, thousands = options.decimal or _OTHER.get(options.thousands or ""), options.thousands
+    with_comma = [text for text in texts if "," in text]
     if groups := list(filter(None, map(_GROUPS.fullmatch, texts))):
-        return "," if with_comma or any((one[3] or "").startswith(",") for one in groups) else ".", groups[0][1]
-    if any(map(_POINTS_AND_COMMA.fullmatch, texts)):
-        return ",", "."
-    if any(map(_COMMAS_AND_POINT.fullmatch, texts)):
-        return ".", ","
-    if not with_comma:
-        return ".", ""
-    return ("" if delimiter == "," and all(map(_THOUSANDS.fullmatch, with_comma)) else ","), ""
+        return decimal or ("," if with_comma else "."), groups[0][1] if thousands is None else thousands
+    if decimal is None and not with_comma:
+        decimal = "."
+    if decimal is None:
+        fitting = [mark for mark, numbers in _NUMBERS.items() if all(map(numbers.fullmatch, texts))]
+        if len(fitting) > 1:
+            raise TrainingError(f"{where}: expected --decimal or --thousands, as the comma in numbers may mean either")
+        if not fitting:
+            one, another = (next(one for one in texts if not form.fullmatch(one)) for form in _NUMBERS.values())
+            raise TrainingError(
+                f"{where}: expected one decimal separator, got {another!r} and {one!r}; --decimal chooses one, "
+                "--drop-columns leaves columns out"
+            )
+        (decimal,) = fitting
+    if thousands is None:
+        with_other = [text for text in texts if _OTHER[decimal] in text]
+        thousands = _OTHER[decimal] if with_other and all(map(_NUMBERS[decimal].fullmatch, with_other)) else ""
+    return decimal, thousands
+
+
+def _texts_of_numbers(
+    names: Sequence[str], rows: Sequence[Sequence[str]], options: Options, missing: Sequence[str]
+) -> list[str]:
+    """Return the numbers of all columns of numbers, as text. Identifiers and columns that are left out do not count."""
+    targets, keys = options.target_column or (), (options.sequence_column, options.group_column)
+    left_out = {*(options.drop_columns or ()), *keys}.difference(targets)
+    chosen = {*(options.feature_columns or names), *(options.static_columns or ()), *targets, options.timestep_column}
+    found = []
+    for name, cells in zip(names, zip_longest(*rows, fillvalue=""), strict=False):
+        if name in left_out or name not in chosen:
+            continue
+        texts = [text for cell in cells if (text := cell.strip()) not in missing]
+        numbers = [text for text in texts if _is_number(text)]
+        if 2 * len(numbers) >= len(texts):  # as `Table.kinds` decides
+            found += numbers
+    return found
+
+
+def _is_number(text: str) -> bool:
+    return any(numbers.fullmatch(text) for numbers in (*_NUMBERS.values(), _GROUPS))
 
 
 def _lines_of_first(lines: Sequence[str], delimiter: str) -> Sequence[str]:

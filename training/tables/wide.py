@@ -144,6 +144,7 @@ def list_sequences(table: Table, columns: Columns, lists: Sequence[str]) -> Iter
 def _batches(table: Table, columns: Columns, selected: list[str], width: int) -> Iterator[Any]:
     """Yield some SQL values of all rows, some `width` numbers wide, with their targets, groups and numbers."""
     targets = [f"{label(table, name)} AS y{index}" for index, name in enumerate(columns.targets)]
+    table.refuse_missing([] if columns.group is None else [columns.group])
     group = quoted(columns.group) if columns.group else "NULL"
     question = f"SELECT {', '.join([*selected, *targets])}, {group} AS g, {quoted(ROW)} AS r FROM rows ORDER BY r"
     return table.batches(question, width + len(targets) + 2)
