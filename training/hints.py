@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, cross_val_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from training.command_line import flag_of
 from training.data import SMALLEST_DEVIATION, Dataset, Indices, LabelledSequences, SourceData
-from training.options import Options, TaskChoice, flag_of
+from training.options import Options, TaskChoice
 
 #: More integers than this are probably numbers; fewer whole numbers are probably classes.
 MANY_CLASSES, FEW_NUMBERS = 20, 20

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from service.artifact.card import TableFormat, Timing
 from training import TrainingError
+from training.command_line import flag_of
 from training.data import Indices, SourceData, numbered
-from training.options import Options, flag_of
+from training.options import Options
 from training.tables.columns import Columns, columns_of, values_of
 from training.tables.labels import Labels
 from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
