@@ -232,6 +232,18 @@ def categorized(made_once: Callable[[str, Make], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def originals(made_once: Callable[[str, Make], Path]) -> Path:
+    """A folder with the models of `tests.originals`, imported."""
+
+    def make(folder: Path) -> None:
+        from tests.originals import import_originals
+
+        import_originals(folder)
+
+    return made_once("originals", make)
+
+
+@pytest.fixture(scope="session")
 def tabular(made_once: Callable[[str, Make], Path]) -> Path:
     """A folder with the tables of `tests.tables`, and in `models` the models that were trained on them."""
 

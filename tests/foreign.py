@@ -76,6 +76,9 @@ class Attention(layers.Layer):  # type: ignore[misc]
         super().__init__(**options)
         self.score = layers.Dense(1, use_bias=False)
 
+    def build(self, shape: Any) -> None:
+        self.score.build(shape)
+
     def call(self, states: Any) -> Any:
         weights = ops.softmax(self.score(ops.tanh(states)), axis=1)  # (batch, timesteps, 1)
         return ops.sum(states * weights, axis=1)

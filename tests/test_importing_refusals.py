@@ -134,6 +134,19 @@ def two_attentions() -> keras.Model:
     return keras.Model(inputs, layers.Dense(1)(ops.sum((first + second) * inputs, axis=1)))
 
 
+class Failing(keras.Model):  # type: ignore[misc]
+    """A model that raises."""
+
+    def call(self, _: Any) -> Any:
+        raise ValueError("never\nworks")
+
+
+def attending(outputs: int = 1) -> keras.Model:
+    inputs = keras.Input((TIMESTEPS, FEATURES))
+    weights = layers.Softmax(axis=1)(layers.Dense(1)(inputs))
+    return keras.Model(inputs, layers.Dense(outputs)(ops.sum(weights * inputs, axis=1)))
+
+
 def gated() -> keras.Model:
     inputs = keras.Input((TIMESTEPS, FEATURES))
     gate = layers.Dense(1, activation="sigmoid", name="gate")(inputs)
@@ -228,7 +241,8 @@ CASES: dict[str, Case] = {
         keras_case(random_model, task="regression"), r"differs from run to run on the same examples"
     ),
     "text as input": Case(
-        onnx_case(node("Identity", ["x"], ["prediction"]), kind=TensorProto.STRING), r"input x: expected numbers, got"
+        onnx_case(node("Cast", ["x"], ["prediction"], to=TensorProto.FLOAT), kind=TensorProto.STRING),
+        r"input x: expected numbers, got",
     ),
     "images": Case(
         onnx_case(node("Identity", ["x"], ["prediction"]), shape=("n", 3, 8, 8)),
@@ -329,13 +343,64 @@ CASES: dict[str, Case] = {
         r"--vocabulary .*: expected tokens from 0 to 19",
     ),
     "no vocabulary": Case(keras_case(text, IDS, vocabulary="nowhere.txt"), r"--vocabulary nowhere.txt: .*No such file"),
+    "a vocabulary of numbers": Case(
+        lambda folder: (text(), IDS, {"vocabulary": vocabulary(folder, content="[1, 2]")}),
+        r"--vocabulary .*words.json: expected words with their tokens",
+    ),
+    "a vocabulary with a word twice": Case(
+        lambda folder: (text(), IDS, {"vocabulary": vocabulary(folder, content='["a", "b", "a"]')}),
+        r"--vocabulary .*words.json: expected each word once, got 'a' twice",
+    ),
+    "a vocabulary of flags": Case(
+        lambda folder: (text(), IDS, {"vocabulary": vocabulary(folder, content='{"a": true}')}),
+        r"--vocabulary .*words.json: expected words with their tokens",
+    ),
+    "negative tokens": Case(
+        keras_case(lambda: text_classifier(masked=True)[0], IDS - 1), r"expected examples of tokens from 0 to 19, .*-1"
+    ),
+    "padding that is no token": Case(
+        keras_case(lambda: text_classifier(masked=True)[0], IDS, pad=99),
+        r"the model on the examples: .* = 99 is not in",
+    ),
+    "a subclass that fails": Case(
+        keras_case(Failing, task="regression"), r"Keras cannot run the model on the examples: .*never works"
+    ),
+    "a module that fails": Case(saved(plain, custom="tests.programs.failing"), r"--custom tests.programs.failing: it"),
+    "an operator set of the future": Case(
+        onnx_case(*ATTENDS, opset=99), r"operator set 99: export it with one from 13 to \d+$"
+    ),
+    "an output of text": Case(
+        onnx_case(node("Cast", ["x"], ["prediction"], to=TensorProto.STRING)),
+        r"expected an output of numbers, got none",
+    ),
+    "an output of a list": Case(
+        onnx_case(node("SequenceConstruct", ["x"], ["prediction"])), r"expected an output of numbers, got none"
+    ),
+    "labels of NaN": Case(
+        keras_case(attending, y=np.full(40, np.nan), task="regression"), r"y: expected finite numbers .*, got nan"
+    ),
+    "labels of text for numbers": Case(
+        keras_case(attending, y=np.array(["a", "b"] * 20), task="regression"), r"y: expected finite numbers .*, got 'a'"
+    ),
+    "labels of more numbers": Case(
+        keras_case(attending, y=np.zeros((40, 3)), task="regression"), r"y: expected 1 numbers, as the model .*, got 3"
+    ),
+    "labels of fewer classes": Case(
+        keras_case(lambda: attending(3), y=np.zeros((40, 2), int), task="multilabel"), r"y: expected 3 numbers.*, got 2"
+    ),
+    "labels of more than one": Case(
+        keras_case(lambda: attending(3), y=np.full((40, 3), 2), task="multilabel"), r"expected 0 or 1 for .*, got 2"
+    ),
+    "classes with one name": Case(
+        keras_case(context_model, classes=["a", "a", "b"]), r"--classes: expected a name of its own for .*, got a, a, b"
+    ),
     "an unknown option": Case(keras_case(plain, epochs=3), r"expected an option, got 'epochs'"),
 }
 
 
-def vocabulary(folder: Path, words: int) -> Path:
-    path = folder / "words.txt"
-    path.write_text("\n".join(map(str, range(words))))
+def vocabulary(folder: Path, words: int = 0, content: str | None = None) -> Path:
+    path = folder / ("words.txt" if content is None else "words.json")
+    path.write_text("\n".join(map(str, range(words))) if content is None else content)
     return path
 
 

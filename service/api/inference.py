@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
@@ -19,7 +20,9 @@ from service.api.answer_memory import FEW_NUMBERS, AnswerMemory, ResponseInParts
 from service.api.error_answers import answer_memory_error, answer_service_error
 from service.api.request_body import JSON, SLOW_BODY, RequestBody, read_body
 from service.api.request_headers import name_request_in_log
-from service.errors import Busy, ServiceError
+from service.artifact.card import ModelCard
+from service.artifact.tensors import Array
+from service.errors import Busy, InvalidInput, ServiceError
 from service.serving.dataplane import DataPlane, Question
 from service.serving.model import Model
 from service.serving.request_queue import Outputs
@@ -133,6 +136,31 @@ def add_inference_routes(app: FastAPI, routers: Sequence[APIRouter]) -> None:
         app.include_router(router)
 
 
+def require_one_static_value(sequences: Array, card: ModelCard) -> None:
+    """Refuse sequences whose static values change, if the model reads them at the first timestep only.
+
+    Imported models do; others read them at each timestep.
+
+    Args:
+        sequences: `(n, timesteps, features)`; NaN where a timestep is absent.
+        card: the model's card.
+
+    Raises:
+        InvalidInput: a static value differs from that of the first timestep. The message names it.
+    """
+    if card.origin is None or not card.static_labels:
+        return
+    features = np.flatnonzero(np.isin(card.feature_labels, card.static_labels))
+    values = sequences[:, :, features]
+    changed = (values != values[:, :1]) & ~np.isnan(values)
+    if changed.any():
+        i, t, f = np.argwhere(changed)[0].tolist()
+        raise InvalidInput(
+            f"sequence {i}, timestep {t}, {card.feature_labels[features[f]]!r}: expected {values[i, 0, f]:g} as at "
+            f"timestep 0, because it is static, got {values[i, t, f]:g}"
+        )
+
+
 class JsonResponse(Response):
     """A response whose content is encoded as JSON already."""
 
@@ -165,6 +193,7 @@ async def infer(request: Request, model: Model, decode: Decoder, *, by_name: boo
             question, encode = await asyncio.to_thread(decode, body, model, most)
         else:
             question, encode = decode(body, model, most)
+    require_one_static_value(question.sequences, model.card)
     decoded = time.perf_counter()
     numbers = len(question.sequences) * model.most_numbers  # a bound is enough for a small answer
     if numbers > FEW_NUMBERS:

@@ -55,12 +55,14 @@ class KerasModel:
     def trace(self, examples: Values, named: Sequence[str], timesteps: int) -> Original:
         """Return the model with the sizes of the examples, as `Opened.trace` documents it."""
         names = list(examples)
-        if not self._layers:
-            outputs = self._called(examples)
-            return traced(self._called, examples, list(outputs), ())
         try:
+            if not self._layers:
+                outputs = self._called(examples)
+                return traced(self._called, examples, list(outputs), ())
             own = self._own_outputs()
             further = self._distributions(examples, named, timesteps, own)
+        except TrainingError:
+            raise
         except Exception as error:  # the author's layers may raise anything
             raise TrainingError(
                 f"Keras cannot run the model on the examples: {_one_line(error)[:LONGEST_MESSAGE]}"
@@ -174,8 +176,8 @@ def _objects_of(custom: str | None) -> dict[str, Any]:
         return {}
     try:
         module = importlib.import_module(custom)
-    except ImportError as error:
-        raise TrainingError(f"--custom {custom}: {error}") from error
+    except Exception as error:  # the author's module may raise anything
+        raise TrainingError(f"--custom {custom}: {_one_line(error) or type(error).__name__}") from error
     return {name: one for name, one in vars(module).items() if inspect.isclass(one) or inspect.isfunction(one)}
 
 

@@ -40,6 +40,9 @@ class OnnxFile:
         opset_of(self._model)  # early, to name the reason
         del self._model.graph.value_info[:]  # shapes of open sizes
         self._program = OnnxProgram(self._model)
+        for noun, found in (("input", self._program.inputs), ("output", self._program.outputs)):
+            if not found:
+                raise TrainingError(f"{path}: expected an {noun} of numbers, got none")
 
     @property
     def inputs(self) -> tuple[ModelInput, ...]:

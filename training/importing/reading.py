@@ -118,10 +118,10 @@ def class_indices(labels: NDArray[Any], target: Target) -> NDArray[Any]:
     """Return labels as training has them: `(n,)` int64 class indices, or `(n, outputs)` float32 numbers.
 
     Raises:
-        TrainingError: a label is none of the classes.
+        TrainingError: a label is none of the classes, or none of the numbers.
     """
     if target.task in ("regression", "multilabel"):
-        return labels.reshape(len(labels), -1).astype(np.float32)
+        return _label_numbers(labels, target)
     classes = target.classes or ()
     if labels.ndim == 2:  # one column for each class
         labels = labels.argmax(axis=1)
@@ -135,6 +135,22 @@ def class_indices(labels: NDArray[Any], target: Target) -> NDArray[Any]:
             )
         return np.array(found, np.int64)
     return labels.astype(np.int64)
+
+
+def _label_numbers(labels: NDArray[Any], target: Target) -> NDArray[np.float32]:
+    numbers = labels.reshape(len(labels), -1)
+    if numbers.shape[1] != target.outputs:
+        raise TrainingError(f"y: expected {target.outputs} numbers, as the model has outputs, got {numbers.shape[1]}")
+    if numbers.dtype.kind not in "biuf" or not np.isfinite(numbers).all():
+        raise TrainingError(f"y: expected finite numbers for --task {target.task}, got {_first_wrong(numbers)}")
+    if target.task == "multilabel" and not np.isin(numbers, (0, 1)).all():
+        wrong = numbers[~np.isin(numbers, (0, 1))][0]
+        raise TrainingError(f"y: expected 0 or 1 for each class of --task multilabel, got {wrong:g}")
+    return numbers.astype(np.float32)
+
+
+def _first_wrong(values: NDArray[Any]) -> str:
+    return repr(str(values.flat[0])) if values.dtype.kind not in "biuf" else f"{values[~np.isfinite(values)][0]:g}"
 
 
 def name_of(label: object) -> str:
@@ -205,6 +221,8 @@ def _names_of(
     if classes:
         if len(classes) != count:
             raise TrainingError(f"--classes: expected {count} names, as the model has outputs, got {len(classes)}")
+        if len(set(classes)) < count or not all(classes):
+            raise TrainingError(f"--classes: expected a name of its own for each class, got {', '.join(classes)}")
         return tuple(classes)
     if several:
         return tuple(names) if len(names) == count else tuple(map(str, range(count)))

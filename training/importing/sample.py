@@ -113,6 +113,8 @@ def of_arrays(where: str, given: Mapping[str, NDArray[Any]], inputs: Sequence[Mo
 def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding, where: str) -> Sample:
     """Return the sequences of a source, whose features are those of all inputs in their order."""
     x = source.x[:]
+    if labels is not None and labels.shape[1:] == (1,):
+        labels = labels[:, 0]
     if feeding.features != x.shape[2] or feeding.timesteps < x.shape[1]:
         raise other_shape(where, feeding, x.shape)
     longest = x.shape[1]

@@ -1,7 +1,7 @@
 """A function of TensorFlow: its own program, and its graph as ONNX."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -18,6 +18,8 @@ from training.lowering import OPSET, simplify
 
 #: Maps the tensors of the inputs, by name, to those of the outputs.
 Call = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+#: How the lines of a message begin that say where in the graph an error is.
+WHERE: Final = ("Graph execution error", "Detected at", "File ", "<stack", "[[")
 
 
 def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequence[str]) -> Original:
@@ -44,7 +46,7 @@ def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequen
     try:
         concrete = tf.function(flat, autograph=False).get_concrete_function(*signature)
     except Exception as error:  # the author's code may raise anything
-        raise TrainingError(f"TensorFlow cannot run the model on the examples: {first_line(error)}") from error
+        raise TrainingError(f"TensorFlow cannot run the model on the examples: {reason(error)}") from error
     _refuse_outside(concrete)
     inner = _InnerTensors(concrete, names)
 
@@ -67,7 +69,7 @@ def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequen
         try:
             parts = [concrete(*(tf.constant(some[name]) for name in names)) for some in batches(values)]
         except tf.errors.OpError as error:
-            raise TrainingError(f"TensorFlow cannot run the model on the examples: {first_line(error)}") from error
+            raise TrainingError(f"TensorFlow cannot run the model on the examples: {reason(error)}") from error
         known = {name: np.concatenate([_array(part[name]) for part in parts]) for name in wanted if name in parts[0]}
         return known | inner.run(values, [name for name in wanted if name not in known])
 
@@ -109,6 +111,12 @@ class _InnerTensors:
             for some in batches(values)
         ]
         return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(known)}
+
+
+def reason(error: Exception) -> str:
+    """Return the line of a message of TensorFlow that says what is wrong: it has lines on where the graph is, too."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.startswith(WHERE)), type(error).__name__)
 
 
 def _array(tensor: Any) -> NDArray[Any]:

@@ -51,6 +51,9 @@ def tokens_of(graph: onnx.ModelProto, feeding: Feeding, sample: Sample, options:
     pad = None if feeding.pad is None else int(feeding.pad)
     if pad is not None and not least <= pad <= most:
         raise TrainingError(f"--pad: expected a token from {least} to {most}, as the model takes, got {feeding.pad:g}")
+    if values.min() < least or values.max() > most:
+        got = values[(values < least) | (values > most)][0]
+        raise TrainingError(f"expected examples of tokens from {least} to {most}, as the model takes, got {got:g}")
     vocabulary = None if options.vocabulary is None else _vocabulary(options.vocabulary, least, most)
     return Tokens(least=least, most=most, pad=pad, vocabulary=vocabulary)
 
@@ -73,10 +76,12 @@ def _vocabulary(path: Path, least: int, most: int) -> dict[str, int]:
         words: Any = json.loads(text) if path.suffix == ".json" else text.splitlines()
     except (OSError, ValueError) as error:
         raise TrainingError(f"--vocabulary {path}: {error}") from error
-    if isinstance(words, list):
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        if len(set(words)) < len(words):
+            twice = next(word for place, word in enumerate(words) if word in words[:place])
+            raise TrainingError(f"--vocabulary {path}: expected each word once, got {twice!r} twice")
         words = {word: token for token, word in enumerate(words)}
-    wrong = [one for one in words.items() if not isinstance(one[1], int)] if isinstance(words, Mapping) else [("", "")]
-    if wrong or not words:
+    if not isinstance(words, Mapping) or not words or not all(map(_is_entry, words.items())):
         raise TrainingError(f"--vocabulary {path}: expected words with their tokens")
     word, token = max(words.items(), key=lambda one: one[1])
     if token > most or min(words.values()) < least:
@@ -84,6 +89,11 @@ def _vocabulary(path: Path, least: int, most: int) -> dict[str, int]:
             f"--vocabulary {path}: expected tokens from {least} to {most}, as the model takes, got {token} of {word!r}"
         )
     return dict(words)
+
+
+def _is_entry(entry: tuple[Any, Any]) -> bool:
+    word, token = entry
+    return isinstance(word, str) and isinstance(token, int) and not isinstance(token, bool)
 
 
 def _lookups(graph: onnx.ModelProto, inputs: list[str]) -> dict[str, int]:

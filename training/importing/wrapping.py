@@ -77,6 +77,8 @@ def opset_of(model: onnx.ModelProto) -> int:
     opset: int = versions.get("", versions.get("ai.onnx", 0))
     if opset < OLDEST_OPSET:
         raise TrainingError(f"the graph has operator set {opset}: export it with {OLDEST_OPSET} or later")
+    if opset > (newest := onnx.defs.onnx_opset_version()):
+        raise TrainingError(f"the graph has operator set {opset}: export it with one from {OLDEST_OPSET} to {newest}")
     return opset
 
 
