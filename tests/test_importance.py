@@ -31,6 +31,15 @@ def measured(predict: Any, sequences: LabelledSequences, target: Any = BINARY) -
     return importance(predict, sequences, target, np.random.default_rng(0))
 
 
+def test_a_large_model_is_measured_on_fewer_sequences() -> None:
+    """Each of its timesteps takes longer. The deciding timestep is found all the same."""
+    sequences = LabelledSequences(X, (X[:, 2, 0] > 0).astype(int))
+    small = measured(sign_at_2, sequences)
+    large = importance(sign_at_2, sequences, BINARY, np.random.default_rng(0), weights=1000 * module.SMALL_MODEL)
+    assert large.sequences * large.repetitions < small.sequences * small.repetitions
+    assert np.argmax(large.drop) == 2
+
+
 def test_only_the_timestep_that_decides_is_important() -> None:
     """Half of the predictions change without its values, and none without those of another timestep."""
     result = measured(sign_at_2, LabelledSequences(X, (X[:, 2, 0] > 0).astype(int)))

@@ -46,10 +46,11 @@ def predict(run: Forward, x: SequenceStore) -> Array:
     return np.concatenate([run(some)[PREDICTION] for some in _batches(x)])
 
 
-def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int) -> Evaluation:
+def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int, weights: int = 0) -> Evaluation:
     """Compute the metrics, attention profile and importance of a model, and how far attention agrees with importance.
 
-    `run` is the model's forward pass. The seed decides the random exchanges of the permutation importance.
+    `run` is the model's forward pass. The seed decides the random exchanges of the permutation importance, and a large
+    number of weights lowers their number.
 
     Raises:
         TrainingError: an output is not finite.
@@ -74,7 +75,7 @@ def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int) -
     if on_marked:
         mass, peak = np.concatenate(on_marked).mean(axis=0).tolist()
         outcome |= {"attention on marked": mass, "peak on marked": peak}
-    found = importance(lambda x: predict(run, x), test, target, np.random.default_rng(seed))
+    found = importance(lambda x: predict(run, x), test, target, np.random.default_rng(seed), weights)
     agreed = agreement(profile.result().mean, found, (present / len(test)).tolist())
     return Evaluation(predicted, outcome, profile.result(), found, agreed)
 

@@ -17,6 +17,8 @@ from training.scores import MAIN_METRIC, main_score
 #: Largest number of sequences, of repetitions, and of timesteps that the model processes in all. The last is a budget
 #: that does not depend on the speed of the machine, so that the same seed gives the same importance.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 6_000_000
+#: A model of more weights takes longer for a timestep, so that its budget is smaller in this ratio.
+SMALL_MODEL = 200_000
 #: Smallest number of sequences, regardless of length: with fewer, drops are random.
 FEWEST_SEQUENCES = 50
 #: Long sequences are measured by at most this number of groups of timesteps, if the budget does not allow to measure
@@ -32,12 +34,17 @@ Measured = tuple[Indices, NDArray[np.float64]]
 
 
 def importance(
-    predict: Callable[[Array], Array], test: LabelledSequences, target: Target, rng: np.random.Generator
+    predict: Callable[[Array], Array],
+    test: LabelledSequences,
+    target: Target,
+    rng: np.random.Generator,
+    weights: int = 0,
 ) -> Importance:
     """Return the drop of the main metric when sequences exchange their values of a timestep at random.
 
     At most `MOST_SEQUENCES` sequences are drawn at random. Only those that have the timestep take part, so that lengths
-    do not change. `predict` maps `(n, timesteps, features)` to predictions `(n, outputs)`.
+    do not change. `predict` maps `(n, timesteps, features)` to predictions `(n, outputs)`; it is that of a model of so
+    many weights.
 
     Sequences that are too long for the budget exchange groups of neighbouring timesteps. Then the most important groups
     are divided again and again, while the budget lasts. The drop of a divided group is split between its halves in the
@@ -46,15 +53,15 @@ def importance(
 
     Source: Breiman, Random Forests, 2001; scikit-learn.org/stable/modules/permutation_importance.html.
     """
-    timesteps = test.x.shape[1]
-    grouped = timesteps > GROUPS and min(len(test), GROUPED_FROM) * timesteps**2 > MOST_TIMESTEPS
+    timesteps, budget = test.x.shape[1], int(MOST_TIMESTEPS / max(1.0, weights / SMALL_MODEL))
+    grouped = timesteps > GROUPS and min(len(test), GROUPED_FROM) * timesteps**2 > budget
     # One half of the budget is for the first groups, the other for dividing them.
     exchanges = 2 * GROUPS if grouped else timesteps
-    most = max(FEWEST_SEQUENCES, min(MOST_SEQUENCES, MOST_TIMESTEPS // (timesteps * exchanges)))
+    most = max(FEWEST_SEQUENCES, min(MOST_SEQUENCES, budget // (timesteps * exchanges)))
     some = test.take(np.sort(rng.permutation(len(test))[:most]))
     exchange = _Exchange(predict, some, target, repetitions=max(1, min(MOST_REPETITIONS, most // len(some))), rng=rng)
     if grouped:
-        exchanges = max(2, MOST_TIMESTEPS // (len(some) * exchange.repetitions * timesteps))
+        exchanges = max(2, budget // (len(some) * exchange.repetitions * timesteps))
     with tqdm(total=exchanges, desc="importance", unit="exchange", delay=1, leave=False, dynamic_ncols=True) as bar:
         count = min(GROUPS, max(2, exchanges // 2)) if grouped else timesteps
         groups = np.array_split(np.arange(timesteps), count)

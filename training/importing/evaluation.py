@@ -17,7 +17,7 @@ BATCH_SIZE: Final = 256
 SEED: Final = 0
 
 
-def evaluated(run: Forward, dataset: Dataset, *, attends: bool, labelled: bool) -> dict[str, Any]:
+def evaluated(run: Forward, dataset: Dataset, weights: int, *, attends: bool, labelled: bool) -> dict[str, Any]:
     """Return the fields of the card that come from running the model on all examples.
 
     Without labels there are neither metrics nor importance; without attention there is no profile.
@@ -25,6 +25,7 @@ def evaluated(run: Forward, dataset: Dataset, *, attends: bool, labelled: bool) 
     Args:
         run: the model's forward pass.
         dataset: the examples, all of them held out.
+        weights: the model's number of weights.
         attends: whether the model has attention.
         labelled: whether the examples have labels for its prediction.
     """
@@ -35,14 +36,14 @@ def evaluated(run: Forward, dataset: Dataset, *, attends: bool, labelled: bool) 
     if not labelled:
         return fields
     if attends:
-        found = evaluate(run, dataset.test, dataset.target, SEED)
+        found = evaluate(run, dataset.test, dataset.target, SEED, weights)
         predictions = found.predictions
         fields |= {"metrics": found.metrics, "importance": found.importance, "agreement": found.agreement}
     else:
         predictions = predict(run, dataset.test.x)
         fields["metrics"] = compute_metrics(predictions, dataset.test.y, dataset.target)
         rng = np.random.default_rng(SEED)
-        fields["importance"] = importance(lambda x: predict(run, x), dataset.test, dataset.target, rng)
+        fields["importance"] = importance(lambda x: predict(run, x), dataset.test, dataset.target, rng, weights)
     return fields | {"judgement": judge(predictions, dataset, SEED)}
 
 

@@ -1,5 +1,6 @@
 """An ONNX graph that ONNX Runtime runs."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -32,6 +33,7 @@ class OnnxProgram:
     Attributes:
         inputs: the graph's inputs.
         outputs: the names of its outputs with a data type of NumPy.
+        weights: the number of weights that a run reads: all but the tables in which tokens are looked up.
 
     Raises:
         TrainingError: ONNX Runtime cannot open the graph.
@@ -51,6 +53,8 @@ class OnnxProgram:
             for one in self._session.get_inputs()
         )
         self.outputs = tuple(one.name for one in self._session.get_outputs() if one.type in DTYPES)
+        tables = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+        self.weights = sum(math.prod(one.dims) for one in model.graph.initializer if one.name not in tables)
 
     def run(self, values: Values, names: Collection[str]) -> dict[str, NDArray[Any]]:
         """Return outputs by name, for any number of examples.

@@ -240,7 +240,11 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
     )
     program, tokens, baseline = imported.program, imported.tokens, baseline_of(dataset)
     evaluation = evaluated(
-        lambda x: OutputsOnDemand(program, {SEQUENCE: x}), dataset, attends=bool(imported.sources), labelled=labelled
+        lambda x: OutputsOnDemand(program, {SEQUENCE: x}),
+        dataset,
+        program.weights,
+        attends=bool(imported.sources),
+        labelled=labelled,
     )
     try:
         return ModelCard.model_validate(
