@@ -92,13 +92,6 @@ def test_options_that_are_not_given_are_those_of_the_version(tmp_path: Path) -> 
     assert with_published(options(tmp_path, data="now.csv")).test_data is None
 
 
-def test_options_of_other_candidates_are_not_taken(tmp_path: Path) -> None:
-    """The choice of inception may have tried an LSTM of several layers, too."""
-    publish(tmp_path, {"options": {**RECORDED, "layers": 2}}, architecture="inception")
-    taken = with_published(options(tmp_path))
-    assert (taken.architecture, taken.layers, taken.units) == ("inception", 1, 8)
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
