@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import training
 from training.lowering import simplify
 
 UNITS, FEATURES = 3, 2
@@ -24,6 +26,18 @@ def test_nothing_in_a_lowering_computes_shapes(artifacts: Path, name: str) -> No
     assert {initializer.name for initializer in graph.initializer} <= {
         name for node in graph.node for name in node.input
     }
+
+
+@pytest.mark.parametrize("architecture", ["after_lstm", "before_lstm", "additive"])
+def test_a_gru_is_one_node(tmp_path: Path, architecture: str) -> None:
+    """A loop of many nodes would take ten times as long. The export compares it with the SavedModel."""
+    x = np.random.default_rng(0).standard_normal((60, 5, 2))
+    shape: dict[str, Any] = {"architecture": architecture, "cell": "gru", "units": 3, "layers": 2}
+    result = training.train(x, x[:, 1, 0] > 0, artifacts=tmp_path, epochs=1, publish_anyway=True, **shape)
+    graph = onnx.load(result.directory / "assets.extra" / "model.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("GRU") == 2
+    assert not {"LSTM", "Loop"}.intersection(kinds)
 
 
 @pytest.mark.parametrize("start", [0.0, 0.5])

@@ -204,6 +204,8 @@ def test_masks_change_nothing_without_gaps(architecture: Architecture, shared: b
 #: Forms of the recurrent architectures.
 FORMS: list[dict[str, Any]] = [
     {"bidirectional": True},
+    {"cell": "gru"},
+    {"architecture": "before_lstm", "cell": "gru"},
     {"architecture": "additive", "layers": 2, "bidirectional": True},
     {"architecture": "before_lstm", "layers": 2, "dropout": 0.5},
 ]

@@ -50,6 +50,7 @@ def test_without_options_it_is_the_original_recipe(monkeypatch: pytest.MonkeyPat
         "class_weight": {},
         "learning_rate": None,
         "units": 32,
+        "cell": "lstm",
         "layers": 1,
         "bidirectional": False,
         "dropout": 0.0,

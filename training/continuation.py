@@ -20,7 +20,7 @@ from training.messages import did_you_mean
 from training.options import SYNTHETIC, Options
 
 #: Options that shape the graph. They are always those of the version.
-SHAPING: Final = ("architecture", "units", "layers", "bidirectional", "dropout", "shared_attention", "loss")
+SHAPING: Final = ("architecture", "units", "cell", "layers", "bidirectional", "dropout", "shared_attention", "loss")
 #: Options that decide which sequences of the same data are held out.
 DIVIDING: Final = ("seed", "test_split", "test_data", "group_column")
 #: What `data` is in the options of a training with a frame or arrays, which no file holds.

@@ -30,10 +30,10 @@ MOST_NAMED = 3
 #: Options that an architecture does not read.
 UNREAD: Final = {
     "minirocket": (
-        "units", "layers", "bidirectional", "dropout", "epochs", "batch_size", "learning_rate", "patience", "loss",
-        "validation_split",
+        "units", "cell", "layers", "bidirectional", "dropout", "epochs", "batch_size", "learning_rate", "patience",
+        "loss", "validation_split",
     ),
-    "inception": ("layers", "bidirectional"),
+    "inception": ("cell", "layers", "bidirectional"),
 }  # fmt: skip
 
 

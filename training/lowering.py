@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from service.artifact.card import Target
 from service.artifact.gate import differences
 from service.artifact.tensors import SEQUENCE, Array
 from training import TrainingError
+from training.recurrent_layers import MARKER, as_nodes, gru_node
 
 #: The newest operator set of tf2onnx.
 OPSET = 18
@@ -33,7 +35,12 @@ def write_lowering(attend: tf.types.experimental.GenericFunction, path: Path, sa
     Raises:
         TrainingError: the difference is larger than `TOLERANCE`.
     """
-    proto, _ = tf2onnx.convert.from_function(attend, attend.input_signature, opset=OPSET)
+    with as_nodes():  # another function, as TensorFlow keeps what it has traced
+        lowered = tf.function(attend.python_function, attend.input_signature, autograph=False)
+        handlers: Any = {MARKER: (gru_node, [])}
+        proto, _ = tf2onnx.convert.from_function(
+            lowered, lowered.input_signature, opset=OPSET, custom_op_handlers=handlers
+        )
     simplify(proto)
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)

@@ -42,7 +42,7 @@ def before_lstm(inputs: Inputs, options: Options) -> Attended:
     """
     weighted, attention_vec = attention_block(inputs.values, inputs.present, shared=options.shared_attention)
     if inputs.present is None and options.layers == 1 and not options.bidirectional:
-        summary = lstm(options)(weighted)  # the original form
+        summary = recurrent_layer(options)(weighted)  # the original form
         return layers.Dropout(options.dropout)(summary) if options.dropout else summary, attention_vec
     states = recurrent(Inputs(weighted, inputs.present), options)
     return last(states, inputs.present), attention_vec
@@ -125,25 +125,26 @@ def build(dataset: Dataset, options: Options) -> keras.Model:
 
 
 def recurrent(inputs: Inputs, options: Options) -> Tensor:
-    """Return the states of the last of some LSTMs on top of each other, `(batch, timesteps, units)`.
+    """Return the states of the last of some recurrent layers on top of each other, `(batch, timesteps, units)`.
 
     If bidirectional, a second one reads each sequence from its last present timestep, and its states are added as
     further units.
     """
     values = inputs.values
     for _ in range(options.layers):
-        states = lstm(options, return_sequences=True)(values)
+        states = recurrent_layer(options, return_sequences=True)(values)
         if options.bidirectional:
-            backwards = lstm(options, return_sequences=True)(_reversed(values, inputs.present))
+            backwards = recurrent_layer(options, return_sequences=True)(_reversed(values, inputs.present))
             backwards = _reversed(backwards, inputs.present)
             states = layers.Concatenate()([states, backwards])
         values = layers.Dropout(options.dropout)(states) if options.dropout else states
     return values
 
 
-def lstm(options: Options, *, return_sequences: bool = False) -> layers.LSTM:
-    """Return an LSTM. XLA compiles Keras's own steps, but not those of cuDNN."""
-    return layers.LSTM(options.units, return_sequences=return_sequences, use_cudnn=False)
+def recurrent_layer(options: Options, *, return_sequences: bool = False) -> layers.RNN:
+    """Return an LSTM or a GRU. XLA compiles Keras's own steps, but not those of cuDNN."""
+    kind = layers.LSTM if options.cell == "lstm" else layers.GRU
+    return kind(options.units, return_sequences=return_sequences, use_cudnn=False)
 
 
 def _reversed(values: Tensor, present: Tensor | None) -> Tensor:

@@ -117,8 +117,8 @@ class Options(CommandLine):
             "encoding", "missing", "date_format", "header",
         ),
         "Learning": (
-            "architecture", "budget", "shared_attention", "units", "layers", "bidirectional", "dropout", "epochs",
-            "batch_size", "learning_rate", "patience",
+            "architecture", "budget", "shared_attention", "units", "cell", "layers", "bidirectional", "dropout",
+            "epochs", "batch_size", "learning_rate", "patience",
             "loss", "balanced", "class_weight", "validation_split", "seed", "continue_", "resume", "tensorboard",
         ),
         "Judging": ("cross_validate", "repeats", "publish_anyway"),
@@ -236,7 +236,10 @@ class Options(CommandLine):
         "constant, 0.001)",
     )
     units: int = Field(32, ge=1, description="units of the LSTM, or filters of inception")
-    layers: int = Field(1, ge=1, description="LSTMs on top of each other")
+    cell: Literal["lstm", "gru"] = Field(
+        "lstm", description="recurrent layers: LSTM, or GRU, which has fewer weights for the same units"
+    )
+    layers: int = Field(1, ge=1, description="recurrent layers on top of each other")
     bidirectional: bool = Field(default=False, description="a second LSTM reads each sequence from its end")
     dropout: float = Field(0.0, ge=0, lt=1, description="fraction of the LSTM's outputs that each step leaves out")
     validation_split: float | None = Field(

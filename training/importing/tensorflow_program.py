@@ -13,8 +13,8 @@ from onnx import numpy_helper
 from service.engines.runtime import first_line
 from training import TrainingError
 from training.importing.original import Original, Values, batches
-from training.importing.recurrent_layers import MARKER, as_nodes, gru_node
 from training.lowering import OPSET, simplify
+from training.recurrent_layers import MARKER, as_nodes, gru_node
 
 #: Maps the tensors of the inputs, by name, to those of the outputs.
 Call = Callable[[Mapping[str, Any]], Mapping[str, Any]]
