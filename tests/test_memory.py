@@ -23,10 +23,11 @@ def test_the_limit_of_the_container_counts(tmp_path: Path, name: str) -> None:
         assert memory_limit(tmp_path) == expected
 
 
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)
-def test_a_model_has_at_least_these_weights(architecture: str) -> None:
+def test_a_model_has_at_least_these_weights(architecture: str, cell: str) -> None:
     """A model that fits into memory is not refused."""
-    options = Options(architecture=architecture, units=64)
+    options = Options(architecture=architecture, cell=cell, units=512)
     model = models.build(dataset(np.zeros((4, 20, 1))), options)
     weights = sum(math.prod(weight.shape) for weight in model.weights)
     assert 0 < fewest_bytes(options) <= BYTES_OF_WEIGHT * weights

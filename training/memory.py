@@ -27,6 +27,6 @@ def memory_limit(cgroups: Path = CGROUPS) -> int:
 def fewest_bytes(options: Options) -> int:
     """Return the bytes that the weights of a fit take at least.
 
-    An LSTM has 4 units² weights from its states to its gates, and the convolutions of inception have more.
+    A GRU has 3 units² weights from its states to its gates; an LSTM and the convolutions of inception have more.
     """
-    return 0 if options.architecture == "minirocket" else BYTES_OF_WEIGHT * 4 * options.units**2
+    return 0 if options.architecture == "minirocket" else BYTES_OF_WEIGHT * 3 * options.units**2

@@ -235,13 +235,13 @@ class Options(CommandLine):
         description="constant step size of Adam; without it, one that falls from 0.003 to 0, with AdamW (synthetic: "
         "constant, 0.001)",
     )
-    units: int = Field(32, ge=1, description="units of the LSTM, or filters of inception")
+    units: int = Field(32, ge=1, description="units of a recurrent layer, or filters of inception")
     cell: Literal["lstm", "gru"] = Field(
         "lstm", description="recurrent layers: LSTM, or GRU, which has fewer weights for the same units"
     )
     layers: int = Field(1, ge=1, description="recurrent layers on top of each other")
-    bidirectional: bool = Field(default=False, description="a second LSTM reads each sequence from its end")
-    dropout: float = Field(0.0, ge=0, lt=1, description="fraction of the LSTM's outputs that each step leaves out")
+    bidirectional: bool = Field(default=False, description="a second recurrent layer reads each sequence from its end")
+    dropout: float = Field(0.0, ge=0, lt=1, description="fraction of a layer's outputs that each step leaves out")
     validation_split: float | None = Field(
         None,
         ge=0,

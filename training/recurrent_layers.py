@@ -7,7 +7,6 @@ times as long.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
-from unittest.mock import patch
 
 import keras
 import numpy as np
@@ -28,8 +27,21 @@ def as_nodes() -> Iterator[None]:
     """Let all recurrent layers that are called meanwhile be traced for the conversion."""
     with ExitStack() as stack:
         for kind, run in ((keras.layers.LSTM, _run_lstm), (keras.layers.GRU, _run_gru)):
-            stack.enter_context(patch.object(kind, "call", _lowered(kind.call, run)))
+            stack.enter_context(_changed(kind, call=_lowered(kind.call, run)))
         yield
+
+
+@contextmanager
+def _changed(owner: Any, **values: Any) -> Iterator[None]:
+    """Set attributes of an object or a class for a while."""
+    before = {name: getattr(owner, name) for name in values}
+    for name, value in values.items():
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 def _lowered(plain: Callable[..., Any], run: Callable[..., Tensor | None]) -> Callable[..., Any]:
@@ -74,8 +86,8 @@ def _back_from(present: Tensor, states: Tensor) -> Tensor:
 
 def _run_lstm(plain: Callable[..., Any], layer: Any, x: Tensor, initial_state: Any) -> Tensor:
     """Return the states of an LSTM, `(batch, timesteps, units)`."""
-    whole = patch.multiple(layer, return_sequences=True, return_state=False, go_backwards=False)
-    with whole, patch.object(layer.cell, "implementation", ONE_PRODUCT):
+    whole = _changed(layer, return_sequences=True, return_state=False, go_backwards=False)
+    with whole, _changed(layer.cell, implementation=ONE_PRODUCT):
         return plain(layer, x, initial_state=initial_state)
 
 
