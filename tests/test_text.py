@@ -34,6 +34,20 @@ def test_a_comma_before_three_digits_may_be_either_with_any_delimiter(tmp_path: 
     assert read(tmp_path, content, decimal=",").x[:][1, 0, 0] == pytest.approx(2.8)
 
 
+def test_columns_of_three_decimals_are_no_thousands_where_semicolons_divide(tmp_path: Path) -> None:
+    """Each number has a comma, which a number below a thousand has not. A hint names the other reading."""
+    content = "n;a;b;y\n17;62,861;1,019;p\n9;58,375;;q\n"
+    loaded = read(tmp_path, content)
+    np.testing.assert_allclose(loaded.x[:][0, :, 0], [17, 62.861, 1.019], rtol=1e-6)
+    assert (
+        "numbers such as '62,861' were read with a decimal comma; --thousands , reads them as thousands" in loaded.hints
+    )
+    assert read(tmp_path, content, thousands=",").x[:][0, 1, 0] == 62861
+    assert not any("thousands" in hint for hint in read(tmp_path, content, decimal=",").hints)
+    with pytest.raises(TrainingError, match="expected --decimal or --thousands"):
+        read(tmp_path, content.replace(";", "\t"))
+
+
 @pytest.mark.parametrize(
     ("cells", "numbers"),
     [

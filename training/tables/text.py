@@ -162,7 +162,11 @@ def examine(where: str, path: Path, options: Options, missing: Sequence[str] = (
     lines = [line for _, line, is_comment in _lines(sample, preamble, delimiter, len(names)) if not is_comment]
     lines = lines[heading:]
     rows = _rows(lines, delimiter)[1 if options.header else 0 :]
-    decimal, thousands = _marks_in_numbers(where, _texts_of_numbers(names, rows, options, missing), options)
+    numbers = _texts_of_numbers(names, rows, options, missing)
+    decimal, thousands = _marks_in_numbers(where, numbers, delimiter, options)
+    if decimal == "," and options.decimal is options.thousands is None and _may_be_either(numbers):
+        shown = next(text for texts in numbers for text in texts if "," in text)
+        hints.append(f"numbers such as {shown!r} were read with a decimal comma; --thousands , reads them as thousands")
     # A row of names may span lines.
     found = CsvText(
         where=where,
@@ -290,8 +294,15 @@ def _names(cells: Sequence[Sequence[str]], *, header: bool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _marks_in_numbers(where: str, texts: Sequence[str], options: Options) -> tuple[str, str]:
-    """Return the decimal separator of some numbers and the character between thousands, "" if there is none."""
+def _marks_in_numbers(
+    where: str, columns: Sequence[Sequence[str]], delimiter: str, options: Options
+) -> tuple[str, str]:
+    """Return the decimal separator of the numbers of some columns, and the character between thousands, "" for none.
+
+    Programs write semicolons between cells where the comma is the decimal separator. If each number of a column has a
+    comma there, before three digits, the column has three decimals: a number below a thousand has no other comma.
+    """
+    texts = [text for column in columns for text in column]
     decimal, thousands = options.decimal or _OTHER.get(options.thousands or ""), options.thousands
     with_comma = [text for text in texts if "," in text]
     if groups := list(filter(None, map(_GROUPS.fullmatch, texts))):
@@ -300,7 +311,8 @@ def _marks_in_numbers(where: str, texts: Sequence[str], options: Options) -> tup
         decimal = "."
     if decimal is None:
         fitting = [mark for mark, numbers in _NUMBERS.items() if all(map(numbers.fullmatch, texts))]
-        if len(fitting) > 1:
+        are_even = all(len({"," in text for text in column}) <= 1 for column in columns)
+        if len(fitting) > 1 and not (delimiter == ";" and are_even):
             raise TrainingError(f"{where}: expected --decimal or --thousands, as the comma in numbers may mean either")
         if not fitting:
             one, another = (next(one for one in texts if not form.fullmatch(one)) for form in _NUMBERS.values())
@@ -308,17 +320,23 @@ def _marks_in_numbers(where: str, texts: Sequence[str], options: Options) -> tup
                 f"{where}: expected one decimal separator, got {another!r} and {one!r}; --decimal chooses one, "
                 "--drop-columns leaves columns out"
             )
-        (decimal,) = fitting
+        decimal = fitting[0]
     if thousands is None:
         with_other = [text for text in texts if _OTHER[decimal] in text]
         thousands = _OTHER[decimal] if with_other and all(map(_NUMBERS[decimal].fullmatch, with_other)) else ""
     return decimal, thousands
 
 
+def _may_be_either(columns: Sequence[Sequence[str]]) -> bool:
+    """Return whether the commas in the numbers of some columns may be decimal ones or stand between thousands."""
+    texts = [text for column in columns for text in column]
+    return all(numbers.fullmatch(text) for numbers in _NUMBERS.values() for text in texts)
+
+
 def _texts_of_numbers(
     names: Sequence[str], rows: Sequence[Sequence[str]], options: Options, missing: Sequence[str]
-) -> list[str]:
-    """Return the numbers of all columns of numbers, as text. Identifiers and columns that are left out do not count."""
+) -> list[list[str]]:
+    """Return the numbers of each column of numbers, as text. Identifiers and columns left out do not count."""
     targets, keys = options.target_column or (), (options.sequence_column, options.group_column)
     left_out = {*(options.drop_columns or ()), *keys}.difference(targets)
     chosen = {*(options.feature_columns or names), *(options.static_columns or ()), *targets, options.timestep_column}
@@ -329,7 +347,7 @@ def _texts_of_numbers(
         texts = [text for cell in cells if (text := cell.strip()) not in no_numbers]
         numbers = [text for text in texts if _is_number(text)]
         if 2 * len(numbers) >= len(texts):  # as `Table.kinds` decides
-            found += numbers
+            found.append(numbers)
     return found
 
 
