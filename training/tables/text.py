@@ -24,10 +24,10 @@ BLOCK: Final = 2**20
 # A series in a cell, and a line that is read with another delimiter than its own, are longer than the module's default.
 csv.field_size_limit(MOST_SAMPLED)
 #: Numbers by their decimal separator, perhaps with the other character between thousands: 1.234,5 and 1,234.5. A number
-#: such as 1,234 is one of both.
+#: such as 1,234 is one of both. A number with an exponent has no thousands.
 _NUMBERS: Final = {
-    ",": re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d*)(,\d+)?([eE][+-]?\d+)?"),
-    ".": re.compile(r"[+-]?([1-9]\d{0,2}(,\d{3})+|\d*)(\.\d*)?([eE][+-]?\d+)?"),
+    ",": re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+(,\d+)?|\d*(,\d+)?([eE][+-]?\d+)?)"),
+    ".": re.compile(r"[+-]?([1-9]\d{0,2}(,\d{3})+(\.\d*)?|\d*(\.\d*)?([eE][+-]?\d+)?)"),
 }
 _OTHER: Final = {",": ".", ".": ","}
 #: Numbers with a space or an apostrophe between thousands: 1 234,5 and 1'234.5.
