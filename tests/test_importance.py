@@ -40,6 +40,15 @@ def test_a_large_model_is_measured_on_fewer_sequences() -> None:
     assert np.argmax(large.drop) == 2
 
 
+def test_a_very_large_model_is_measured_by_groups_of_timesteps() -> None:
+    """Short sequences have groups, too, if the budget is smaller than one exchange of each timestep."""
+    sequences = LabelledSequences(X, (X[:, 2, 0] > 0).astype(int))
+    found = importance(sign_at_2, sequences, BINARY, np.random.default_rng(0), weights=10**9 * module.SMALL_MODEL)
+    assert (found.sequences, found.groups) == (module.FEWEST_SEQUENCES, 2)
+    assert found.drop[0] == found.drop[1] == found.drop[2] > 0.1
+    assert found.drop[3:] == (0, 0)
+
+
 def test_only_the_timestep_that_decides_is_important() -> None:
     """Half of the predictions change without its values, and none without those of another timestep."""
     result = measured(sign_at_2, LabelledSequences(X, (X[:, 2, 0] > 0).astype(int)))
@@ -92,7 +101,7 @@ def test_sequences_keep_their_lengths() -> None:
         ({"MOST_SEQUENCES": 50}, 50, 1),
         ({"MOST_SEQUENCES": 450}, 200, 2),
         ({"MOST_TIMESTEPS": 100 * 5**2}, 100, 1),
-        ({"MOST_TIMESTEPS": 1}, 50, 1),
+        ({"MOST_TIMESTEPS": 50 * 5**2}, 50, 1),
     ],
 )
 def test_limits_are_obeyed(

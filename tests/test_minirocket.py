@@ -33,7 +33,8 @@ def marked(n: int = 80, **kind: Any) -> Dataset:
 def outputs_of(model: keras.Model, x: Any) -> dict[str, Any]:
     """Return the outputs for sequences, and the evidence of each timestep."""
     evidence = model.get_layer(EVIDENCE).output
-    return dict(forward(keras.Model(model.input, {**model.output, EVIDENCE: evidence}))(x))
+    named = {**model.output, EVIDENCE: evidence}
+    return dict(forward(keras.Model(model.input, named))(x, named))
 
 
 def test_the_kernels_are_those_of_minirocket() -> None:

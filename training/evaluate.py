@@ -1,7 +1,8 @@
 """The evaluation of a model on held-out data."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from service.artifact.card import Agreement, AttentionProfile, Importance, Target
-from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from training import TrainingError
 from training.data import LabelledSequences, SequenceStore
 from training.importance import agreement, importance
@@ -19,8 +20,8 @@ from training.scores import ProfileSum, compute_metrics
 #: Largest number of sequences, and of timesteps, that the model processes at a time.
 BATCH_SIZE, TIMESTEPS_AT_A_TIME = 1024, 2**15
 
-#: A model's outputs for sequences `(batch, timesteps, features)`, by name.
-Forward = Callable[[Array], Mapping[str, Array]]
+#: Returns those of a model's outputs that the second argument names, for sequences `(batch, timesteps, features)`.
+Forward = Callable[[Array, Collection[str]], Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,30 @@ class Evaluation:
 
 
 def forward(model: keras.Model) -> Forward:
-    """Return a model's forward pass as one compiled function of any number of sequences."""
+    """Return a model's forward pass as one compiled function of any number of sequences.
+
+    `ATTENTION` is the mean over the units of `ATTENTION_VEC`.
+    """
     specification = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32, name=SEQUENCE)
-    run = tf.function(lambda sequences: model(sequences, training=False), input_signature=[specification])
-    return lambda sequences: {name: output.numpy() for name, output in run(tf.constant(sequences)).items()}
+
+    def outputs_of(sequences: Any) -> Any:
+        outputs = dict(model(sequences, training=False))
+        if ATTENTION_VEC in outputs:
+            outputs[ATTENTION] = tf.reduce_mean(outputs[ATTENTION_VEC], axis=-1)
+        return outputs
+
+    compiled = tf.function(outputs_of, input_signature=[specification])
+
+    def run(sequences: Array, names: Collection[str]) -> dict[str, Array]:
+        outputs = compiled(tf.constant(sequences))
+        return {name: outputs[name].numpy() for name in names}
+
+    return run
 
 
 def predict(run: Forward, x: SequenceStore) -> Array:
     """Return predictions `(n, outputs)` for sequences `(n, timesteps, features)`."""
-    return np.concatenate([run(some)[PREDICTION] for some in _batches(x)])
+    return np.concatenate([run(some, (PREDICTION,))[PREDICTION] for some in _batches(x)])
 
 
 def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int, weights: int = 0) -> Evaluation:
@@ -61,10 +77,10 @@ def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int, w
         range(0, len(test), _step(test.x)), desc="evaluating", unit="call", delay=1, leave=False, dynamic_ncols=True
     )
     for start, some in zip(starts, _batches(test.x), strict=True):
-        outputs = run(some)
+        outputs = run(some, (PREDICTION, ATTENTION))
         if not all(np.isfinite(output).all() for output in outputs.values()):
             raise TrainingError("training diverged: the model's outputs are not finite; try a smaller --learning-rate")
-        attention = outputs[ATTENTION_VEC].mean(axis=-1)  # (batch, timesteps)
+        attention = outputs[ATTENTION]
         predictions.append(outputs[PREDICTION])
         present += np.any(~np.isnan(some), axis=2).sum(axis=0)
         profile.add(attention)

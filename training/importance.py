@@ -18,11 +18,12 @@ from training.scores import MAIN_METRIC, main_score
 #: that does not depend on the speed of the machine, so that the same seed gives the same importance.
 MOST_SEQUENCES, MOST_REPETITIONS, MOST_TIMESTEPS = 5000, 10, 6_000_000
 #: A model of more weights takes longer for a timestep, so that its budget is smaller in this ratio.
-SMALL_MODEL = 200_000
+SMALL_MODEL = 40_000
 #: Smallest number of sequences, regardless of length: with fewer, drops are random.
 FEWEST_SEQUENCES = 50
-#: Long sequences are measured by at most this number of groups of timesteps, if the budget does not allow to measure
-#: each timestep of so many sequences. The most important groups are divided, so many at a time.
+#: Sequences are measured by at most this number of groups of timesteps, if the budget does not allow to measure each
+#: timestep of so many long sequences, or of the smallest number. The most important groups are divided, so many at a
+#: time.
 GROUPS, GROUPED_FROM, DIVIDED_AT_A_TIME = 64, 500, 8
 #: Number of sequences in one call of the model, which is faster than many calls.
 SEQUENCES_AT_A_TIME = 1024
@@ -54,7 +55,8 @@ def importance(
     Source: Breiman, Random Forests, 2001; scikit-learn.org/stable/modules/permutation_importance.html.
     """
     timesteps, budget = test.x.shape[1], int(MOST_TIMESTEPS / max(1.0, weights / SMALL_MODEL))
-    grouped = timesteps > GROUPS and min(len(test), GROUPED_FROM) * timesteps**2 > budget
+    fewest = GROUPED_FROM if timesteps > GROUPS else FEWEST_SEQUENCES
+    grouped = min(len(test), fewest) * timesteps**2 > budget
     # One half of the budget is for the first groups, the other for dividing them.
     exchanges = 2 * GROUPS if grouped else timesteps
     most = max(FEWEST_SEQUENCES, min(MOST_SEQUENCES, budget // (timesteps * exchanges)))

@@ -214,7 +214,10 @@ def pooled(maps: Maps, dataset: Dataset, rows: Indices) -> NDArray[np.float64]:
     means = maps.pooled()
     run = forward(keras.Model(maps.sequence, {PREDICTION: means}))
     step = max(1, NUMBERS_AT_A_TIME // (dataset.train.x.shape[1] * means.shape[-1]))
-    parts = (run(dataset.train.x[rows[start : start + step]])[PREDICTION] for start in range(0, len(rows), step))
+    parts = (
+        run(dataset.train.x[rows[start : start + step]], (PREDICTION,))[PREDICTION]
+        for start in range(0, len(rows), step)
+    )
     return np.concatenate(list(parts)).astype(np.float64)
 
 

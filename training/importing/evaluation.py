@@ -1,14 +1,15 @@
 """The evaluation of an imported model on the person's examples, as fields of the card."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 import numpy as np
 
-from service.artifact.tensors import ATTENTION_VEC, Array
+from service.artifact.tensors import ATTENTION, SEQUENCE, Array
 from training.data import Dataset
 from training.evaluate import Forward, evaluate, predict
 from training.importance import importance
+from training.importing.onnx_program import OnnxProgram
 from training.judgement import judge
 from training.scores import ProfileSum, compute_metrics
 
@@ -17,18 +18,21 @@ BATCH_SIZE: Final = 256
 SEED: Final = 0
 
 
-def evaluated(run: Forward, dataset: Dataset, weights: int, *, attends: bool, labelled: bool) -> dict[str, Any]:
+def evaluated(program: OnnxProgram, dataset: Dataset, *, attends: bool, labelled: bool) -> dict[str, Any]:
     """Return the fields of the card that come from running the model on all examples.
 
     Without labels there are neither metrics nor importance; without attention there is no profile.
 
     Args:
-        run: the model's forward pass.
+        program: runs the model.
         dataset: the examples, all of them held out.
-        weights: the model's number of weights.
         attends: whether the model has attention.
         labelled: whether the examples have labels for its prediction.
     """
+
+    def run(x: Array, names: Collection[str]) -> dict[str, Array]:
+        return program.run({SEQUENCE: x}, names)
+
     fields: dict[str, Any] = {
         "metrics": {},
         "attention": _profile(run, _batches(dataset.test.x[:])) if attends else None,
@@ -36,14 +40,14 @@ def evaluated(run: Forward, dataset: Dataset, weights: int, *, attends: bool, la
     if not labelled:
         return fields
     if attends:
-        found = evaluate(run, dataset.test, dataset.target, SEED, weights)
+        found = evaluate(run, dataset.test, dataset.target, SEED, program.weights)
         predictions = found.predictions
         fields |= {"metrics": found.metrics, "importance": found.importance, "agreement": found.agreement}
     else:
         predictions = predict(run, dataset.test.x)
         fields["metrics"] = compute_metrics(predictions, dataset.test.y, dataset.target)
         rng = np.random.default_rng(SEED)
-        fields["importance"] = importance(lambda x: predict(run, x), dataset.test, dataset.target, rng, weights)
+        fields["importance"] = importance(lambda x: predict(run, x), dataset.test, dataset.target, rng, program.weights)
     return fields | {"judgement": judge(predictions, dataset, SEED)}
 
 
@@ -51,7 +55,7 @@ def _profile(run: Forward, batches: Iterable[Array]) -> Any:
     profile: ProfileSum | None = None
     for some in batches:
         profile = profile or ProfileSum(some.shape[1])
-        profile.add(run(some)[ATTENTION_VEC].mean(axis=-1))
+        profile.add(run(some, (ATTENTION,))[ATTENTION])
     return profile.result() if profile else None
 
 

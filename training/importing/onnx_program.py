@@ -1,7 +1,7 @@
 """An ONNX graph that ONNX Runtime runs."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,8 @@ class OnnxProgram:
     def __init__(self, model: onnx.ModelProto) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors are exceptions
+        self._options = onnxruntime.RunOptions()
+        self._options.only_execute_path_to_fetches = True  # by default it computes all outputs
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -64,28 +66,12 @@ class OnnxProgram:
         """
         wanted = [name for name in names if name in self.outputs]
         try:
-            parts = [self._session.run(wanted, dict(some)) for some in batches(values)]
+            parts = [self._session.run(wanted, dict(some), self._options) for some in batches(values)]
         except Exception as error:
             raise TrainingError(f"ONNX Runtime cannot run the model: {first_line(error)}") from error
         if len(parts) == 1:  # tensors inside the graph may have no batch
             return dict(zip(wanted, parts[0], strict=True))
         return {name: np.concatenate([part[i] for part in parts]) for i, name in enumerate(wanted)}
-
-
-class OutputsOnDemand(Mapping[str, NDArray[Any]]):
-    """The outputs of a graph for some values. Each is computed when it is asked for, as some are large."""
-
-    def __init__(self, program: OnnxProgram, values: Values) -> None:
-        self._program, self._values = program, values
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._program.run(self._values, [name])[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._program.outputs)
-
-    def __len__(self) -> int:
-        return len(self._program.outputs)
 
 
 def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -27,7 +27,7 @@ from training.importing.attention import NONE, Evidence, chosen_attention, weigh
 from training.importing.distributions import STEP, Distribution, distribution, may_attend, number_of_examples
 from training.importing.evaluation import evaluated
 from training.importing.feeding import Feeding, present
-from training.importing.onnx_program import OnnxProgram, OutputsOnDemand, with_all_outputs
+from training.importing.onnx_program import OnnxProgram, with_all_outputs
 from training.importing.original import BATCH_SIZE, TOLERANCE, Opened, Original, Values
 from training.importing.padding import Compute, ignores_padding
 from training.importing.reading import Reading, class_indices, reading_of
@@ -240,9 +240,8 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
     )
     program, tokens, baseline = imported.program, imported.tokens, baseline_of(dataset)
     evaluation = evaluated(
-        lambda x: OutputsOnDemand(program, {SEQUENCE: x}),
+        program,
         dataset,
-        program.weights,
         attends=bool(imported.sources),
         labelled=labelled,
     )
