@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.artifact.card import Target
-from service.serving.occlusion import Occlusions
+from service.artifact.occlusion import Occlusions
 from tests.samples import BINARY, MULTICLASS, TWO_NUMBERS
 
 NAN = np.nan

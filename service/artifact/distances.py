@@ -1,11 +1,30 @@
-"""Distances between distributions over time, and the rank correlation of two quantities over time."""
+"""Distances between distributions over time and between predictions, and the rank correlation over time."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.card import Target
+from service.artifact.tensors import Array
+
 Floats = NDArray[np.floating[Any]]
+
+
+def moved(predictions: Array, others: Array, target: Target) -> Array:
+    """Return how far predictions are from others: `(n,)`.
+
+    For several classes this is the total variation, the share of probability that lies at other classes. Else it is the
+    absolute difference, and its mean over the outputs. If the output is a sequence, it is the mean over its steps.
+
+    Args:
+        predictions: `(n, outputs)` or `(n, steps, outputs)`.
+        others: of the same shape.
+        target: the target of the model.
+    """
+    difference = np.abs(others - predictions)
+    distance: Array = difference.sum(axis=-1) / 2 if target.task == "multiclass" else difference.mean(axis=-1)
+    return distance if target.steps is None else distance.mean(axis=1)
 
 
 def total_variation(p: Floats, q: Floats) -> Floats:

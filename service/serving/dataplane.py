@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 from service.artifact.card import ModelCard
 from service.artifact.distances import rank_correlation
 from service.artifact.missing import absent
+from service.artifact.occlusion import Occlusions
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
 from service.errors import DeadlineExceeded, InvalidInput, QueueFull, TooLarge, Unavailable
 from service.serving.model import Model
-from service.serving.occlusion import Occlusions
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs, Result
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from service.artifact.card import Target
+from service.artifact.distances import moved
 from service.artifact.missing import absent
 from service.artifact.tensors import Array
 
@@ -45,9 +46,7 @@ class Occlusions:
     def importance(self, prediction: Array, occluded: Array, target: Target) -> Array:
         """Return how far occluding each timestep moves the prediction: `(n, timesteps)`, 0 where it is absent.
 
-        For several classes this is the total variation, the share of probability that moves to other classes. Else it
-        is the absolute difference, and its mean over the outputs. If the output is a sequence, it is the mean over its
-        steps.
+        See `moved` for the distance.
 
         Args:
             prediction: `(n, outputs)` or `(n, steps, outputs)`, the predictions of the sequences.
@@ -55,7 +54,5 @@ class Occlusions:
             target: the target of the model.
         """
         importance = np.zeros(self._sequences.shape[:2], np.float32)
-        difference = np.abs(occluded - prediction[self._owner])
-        moved = difference.sum(axis=-1) / 2 if target.task == "multiclass" else difference.mean(axis=-1)
-        importance[self._owner, self._timestep] = moved if target.steps is None else moved.mean(axis=1)
+        importance[self._owner, self._timestep] = moved(prediction[self._owner], occluded, target)
         return importance
