@@ -12,8 +12,9 @@ from pydantic import BaseModel, Field
 from service.api.codecs.array_writer import dumps_rows, require_finite
 from service.api.codecs.padding import Lengths
 from service.artifact.card import Target
-from service.artifact.tensors import IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
+from service.artifact.tensors import OVER_TIME, PREDICTION, RANK_CORRELATION, Array
 from service.errors import InvalidInput
+from service.serving.explanation import IMPORTANCES
 from service.serving.request_queue import Outputs
 
 
@@ -51,10 +52,20 @@ class Prediction(BaseModel):
     )
     importance: list[float] | None = Field(
         None,
-        description="On request: how far the prediction moves when a timestep is replaced by the card's `baseline`, "
-        "for each posted timestep. For classes it is the share of probability that moves to other classes, for "
-        "numbers the absolute difference, as the mean of several.",
+        description="On request: how far the prediction moves when a timestep is replaced, for each posted timestep. "
+        "For classes it is the share of probability that moves to other classes, for numbers the absolute difference, "
+        "as the mean of several.",
         examples=[[0.0, 0.49, 0.01]],
+    )
+    feature_importance: list[float] | None = Field(
+        None,
+        description="On request: the same when a feature is replaced at all timesteps, for each feature.",
+        examples=[[0.49, 0.0]],
+    )
+    cell_importance: list[list[float]] | None = Field(
+        None,
+        description="On request: the same when a feature is replaced at one timestep, `(timesteps, features)`.",
+        examples=[[[0.0, 0.0], [0.49, 0.0], [0.01, 0.0]]],
     )
     rank_correlation: float | None = Field(
         None,
@@ -137,8 +148,11 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
         columns["tokens"] = list(map(orjson.dumps, tokens))
     if attention is not None:
         columns["attention"] = dumps_rows(outputs[attention], lengths)
-    if IMPORTANCE in outputs:
-        columns["importance"] = dumps_rows(outputs[IMPORTANCE], lengths)
+    columns |= {
+        name: dumps_rows(outputs[name], lengths if name in OVER_TIME else None)
+        for name in IMPORTANCES
+        if name in outputs
+    }
     if RANK_CORRELATION in outputs:
         columns["rank_correlation"] = [orjson.dumps(value) for value in outputs[RANK_CORRELATION].tolist()]
     template = row_template(*columns)
@@ -186,8 +200,9 @@ def _row(  # noqa: PLR0913 - private
         row["tokens"] = tokens
     if attention is not None:
         row["attention"] = outputs[attention][0, :length]
-    if IMPORTANCE in outputs:
-        row["importance"] = outputs[IMPORTANCE][0, :length]
+    for name in IMPORTANCES:
+        if name in outputs:
+            row[name] = outputs[name][0, : length if name in OVER_TIME else None]
     if RANK_CORRELATION in outputs:
         row["rank_correlation"] = outputs[RANK_CORRELATION][0]
     text = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
