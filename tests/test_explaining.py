@@ -135,8 +135,8 @@ async def test_importance_of_too_many_sequences_is_refused(artifacts: Path, engi
         response = await client.post("/predict", json={"sequences": sequences[:4], "importance": True})
         assert response.status_code == 413
         assert response.json()["detail"] == (
-            "expected at most 27 runs of the model for one request, got 28: 7 for each of 4 sequences, as each part that "
-            "is replaced is one more"
+            "expected at most 27 runs of the model for one request, got 28: 7 for each of 4 sequences, as explanations "
+            "change and run them again"
         )
         assert len(await posted(client, sequences[:4])) == 4
 

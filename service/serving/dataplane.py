@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from service.artifact.card import ModelCard
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, RANK_CORRELATION, Array
 from service.errors import DeadlineExceeded, InvalidInput, QueueFull, Unavailable
-from service.serving.explanation import Replacement, explain
+from service.serving.explanation import ORDERS, Replacement, explain
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Result
@@ -27,6 +27,8 @@ class Question(NamedTuple):
             (n, timesteps, features)` to answer: how far each timestep, feature or cell moves the prediction (see
             `Occlusions`). With `importance` comes `rank_correlation (n,)`, its correlation with attention over the
             timesteps that are present, NaN where either is constant. A model without attention has none.
+            `attention_faithfulness (n, 2)` and `importance_faithfulness (n, 2)` are comprehensiveness and sufficiency
+            of the order of the timesteps by attention and by importance (see `Removals`).
         replacement: what replaces timesteps, features and cells.
         timeout: seconds after which the request fails; by default the model's limit alone holds.
     """
@@ -163,7 +165,8 @@ class DataPlane:
 
     async def _explain(self, model: Model, question: Question) -> Result:
         """Run sequences, and changed ones for their explanations, which are not counted."""
-        wanted: Collection[str] = {*question.outputs, PREDICTION}
+        orders = {ORDERS[name] for name in question.explanations if name in ORDERS}
+        wanted: Collection[str] = {*question.outputs, PREDICTION, *orders & {ATTENTION}}
         live_profile = model.live_profile
         wanted = _without_attention(wanted) if live_profile is None else {*wanted, ATTENTION}
         result = await explain(model, question.sequences, wanted, question.explanations, question.replacement)

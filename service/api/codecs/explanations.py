@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-from pydantic import BaseModel, Field, WithJsonSchema, field_validator
+from pydantic import BaseModel, Field, StrictBool, WithJsonSchema, field_validator
 
-from service.artifact.tensors import CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE
+from service.artifact.tensors import ATTENTION, CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE
+from service.errors import InvalidInput
 from service.problems import shown
-from service.serving.explanation import Replacement
+from service.serving.dataplane import NO_ATTENTION
+from service.serving.explanation import ORDERS, Replacement
+from service.serving.model import Model
 
 #: The explanations of each value of `importance`.
 IMPORTANCE_VALUES: Final[Mapping[bool | str, tuple[str, ...]]] = {
@@ -42,15 +45,32 @@ class ExplanationFields(BaseModel):
         examples=["baseline"],
     )
 
+    faithfulness: StrictBool = Field(
+        default=False,
+        description="Whether to answer how well attention, and importance by timestep if it is asked for, find the "
+        "timesteps that the prediction depends on. It takes 10 more runs of the model for each of both.",
+        examples=[False],
+    )
+
     @field_validator("importance", mode="plain")
     @classmethod
     def _is_one_of_the_values(cls, value: Any) -> Any:
         if not isinstance(value, bool | str) or value not in IMPORTANCE_VALUES:
-            got = shown(value) if isinstance(value, str | int | float | None) else "a list or an object"
+            got = shown(value) if isinstance(value, str | int | float | dict | None) else "a list"
             raise ValueError(f"expected true, false, 'timesteps', 'features' or 'both', got {got}")
         return value
 
-    @property
-    def explanations(self) -> tuple[str, ...]:
-        """The names of the explanations to answer."""
-        return IMPORTANCE_VALUES[self.importance]
+    def explanations(self, model: Model) -> tuple[str, ...]:
+        """Return the names of the explanations to answer.
+
+        Raises:
+            InvalidInput: faithfulness is asked for, but the model has no attention, and no importance is asked for.
+        """
+        importances = IMPORTANCE_VALUES[self.importance]
+        if not self.faithfulness:
+            return importances
+        available = {*importances, *([ATTENTION] if model.live_profile is not None else [])}
+        orders = [name for name, order in ORDERS.items() if order in available]
+        if not orders:
+            raise InvalidInput(f"faithfulness: {NO_ATTENTION}: expected importance by timesteps in the request, too")
+        return (*importances, *orders)

@@ -67,7 +67,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     fields, sequences = body.decode(ExplainBody, model.card, most)
     if fields.probabilities:
         require_classes(model.card.target)
-    question = Question(sequences.array, model.usual_outputs, fields.explanations, fields.replacement)
+    question = Question(sequences.array, model.usual_outputs, fields.explanations(model), fields.replacement)
     tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
     return question, partial(
         encode, model.card.target, sequences.lengths, probabilities=fields.probabilities, tokens=tokens

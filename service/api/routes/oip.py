@@ -19,11 +19,11 @@ from service.api.openapi import takes
 from service.api.request_body import RequestBody, parse_sequences
 from service.api.selection import model_in_path
 from service.artifact.card import ModelCard
-from service.artifact.tensors import ATTENTION, AXES, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
+from service.artifact.tensors import ATTENTION, AXES, MEASURES, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
 from service.errors import InvalidInput
 from service.problems import shown
 from service.serving.dataplane import DataPlane, Question
-from service.serving.explanation import IMPORTANCES, REPLACEMENTS, Replacement, answerable
+from service.serving.explanation import EXPLANATIONS, REPLACEMENTS, Replacement, answerable
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
@@ -31,7 +31,7 @@ from service.serving.request_queue import Outputs
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 #: The outputs that are answered by default, and those that a request may name. Some models have no attention.
 OUTPUTS: Final = SIGNATURES["attention"]
-NAMED_OUTPUTS: Final = (*OUTPUTS, *IMPORTANCES)
+NAMED_OUTPUTS: Final = (*OUTPUTS, *EXPLANATIONS)
 #: Answers of fewer bytes are sent in one piece; copying them costs less than sending several pieces.
 LARGE_ANSWER: Final = 16 * 2**10
 
@@ -68,8 +68,8 @@ class InferRequest(BaseModel):
     outputs: list[RequestOutput] | None = Field(
         None,
         max_length=len(NAMED_OUTPUTS),
-        description=f"Which outputs to answer; where there are none, all but those of importance "
-        f"({', '.join(IMPORTANCES)}), which take more runs.",
+        description=f"Which outputs to answer; where there are none, all but explanations "
+        f"({', '.join(EXPLANATIONS)}), which take more runs.",
     )
 
 
@@ -82,8 +82,8 @@ class ResponseOutput(BaseModel):
     parameters: Parameters | None = Field(
         None,
         description="`binary_data_size`: bytes of it after the JSON. In binary outputs, and in JSON on request, "
-        "`timestep_labels` and `feature_labels`, `classes` or `names` of the prediction: a JSON array, as a string "
-        "because parameters are no lists.",
+        "`timestep_labels`, `feature_labels` and `measures`, `classes` or `names` of the prediction: a JSON array, as "
+        "a string because parameters are no lists.",
         examples=[{"timestep_labels": '["0", "1", "2"]'}],
     )
     data: list[float] | None = Field(
@@ -207,7 +207,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     tensor = fields.inputs[0]
     sequences = decode_tensor(tensor, binary, model.card, most)
     timeout = requested_timeout(parameters, model.limits.timeout) if parameters else None
-    explanations = [name for name in IMPORTANCES if name in wanted]
+    explanations = [name for name in EXPLANATIONS if name in wanted]
     outputs = wanted.keys() - set(explanations)
     question = Question(sequences, outputs, explanations, requested_replacement(parameters), timeout)
     labelled = _flag(parameters, "labels", default=False)
@@ -284,9 +284,9 @@ def requested_outputs(body: InferRequest, parameters: Parameters, outputs: Seque
         return dict.fromkeys(outputs, default)
     wanted: dict[str, bool] = {}
     for output in body.outputs:
-        if output.name not in (*outputs, *IMPORTANCES) or output.name in wanted:
+        if output.name not in (*outputs, *EXPLANATIONS) or output.name in wanted:
             raise InvalidInput(
-                f"outputs: expected each of {', '.join((*outputs, *IMPORTANCES))} at most once, "
+                f"outputs: expected each of {', '.join((*outputs, *EXPLANATIONS))} at most once, "
                 f"got {output.name[:80]!r}"
             )
         for parameter in ("classification", "shared_memory_region"):
@@ -397,6 +397,7 @@ def labels(name: str, card: ModelCard, length: int) -> Parameters:
     named = {
         "timestep_labels": card.timestep_labels[:length] if "timesteps" in AXES[name] else None,
         "feature_labels": card.feature_labels if "features" in AXES[name] else None,
+        "measures": MEASURES if "measures" in AXES[name] else None,
         "classes": card.target.classes if name == PREDICTION else None,
         "names": card.target.names if name == PREDICTION else None,
     }
@@ -472,7 +473,7 @@ async def model_metadata(request: Request) -> ModelMetadata:
 
 
 def output_names(model: Model) -> tuple[str, ...]:
-    """Return the outputs that a model has, those of importance only as far as they can be answered."""
+    """Return the outputs that a model has, and the explanations that it can answer."""
     return (*model.outputs, *answerable(model))
 
 

@@ -162,7 +162,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     units = units_of(detail, model.card.attention_from) if isinstance(detail, dict) else None
     attention = OUTPUTS[detail] if units is None else ATTENTION
     outputs = (PREDICTION, attention if units is None else ATTENTION_VEC) if attention else (PREDICTION,)
-    question = Question(sequences.array, outputs, fields.explanations, fields.replacement)
+    question = Question(sequences.array, outputs, fields.explanations(model), fields.replacement)
     tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
     encoder = partial(encode, model, attention, sequences.lengths, probabilities=fields.probabilities, tokens=tokens)
     return question, encoder if units is None else partial(encode_part, units, encoder)
