@@ -20,7 +20,7 @@ from service.artifact.version import Artifact
 from service.engines import EngineChoice
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import IN_THREAD, held, interceptable
+from tests.fakes import IN_THREAD, held, interceptable, until
 from tests.imported import imported_card, model_of, numbers, of_numbers, without_attention, write_imported
 from tests.infer import as_json, binary, tensors
 
@@ -450,6 +450,23 @@ async def test_an_explanation_that_is_refused_is_not_counted(
     assert statuses[0] == 200
     assert statuses[-1] == 429
     assert counted == 3 * statuses.count(200)
+
+
+async def test_room_for_the_second_round_is_held_during_the_first(artifacts: Path) -> None:
+    """Other requests are refused meanwhile, and not those that were admitted."""
+    app = create_app(
+        Settings(artifacts=artifacts, model="three", max_queue=12, max_sequences=2),
+        open_engine=interceptable(seconds=IN_THREAD),
+    )
+    async with connect(app) as client:
+        sequences = (await client.get("/model/example")).json()["sequences"][:2]
+        with held(app) as calls:
+            first = asyncio.create_task(client.post("/predict", json={"sequence": sequences[0], "faithfulness": True}))
+            await until(lambda: calls == [1])
+            refused = await client.post("/predict", json={"sequences": sequences})
+        answer = await first
+    assert (refused.status_code, answer.status_code) == (429, 200)
+    assert refused.json()["detail"] == "expected at most 12 sequences waiting or arriving, got 11 and 2"
 
 
 async def test_importance_has_one_deadline(artifacts: Path) -> None:
