@@ -498,3 +498,18 @@ async def test_occlusions_run_among_other_requests(artifacts: Path, engine: Engi
         assert ("importance" in got) == (index % 2 == 0)
         if index % 2 == 0:
             assert got["importance"] == pytest.approx(one["importance"], abs=1e-6)
+
+
+async def test_metadata_name_the_explanations_that_can_be_asked_for_together(artifacts: Path) -> None:
+    """Clients that ask for every output of the metadata get an answer, whatever the limit on runs."""
+    for most, missing in ((16, {"cell_importance", "attention_faithfulness", "importance_faithfulness"}), (48, set())):
+        app = create_app(Settings(artifacts=artifacts, model="three", max_queue=most, max_sequences=1))
+        async with connect(app) as client:
+            sequences = np.array((await client.get("/model/example")).json()["sequences"][:1], np.float32)
+            described = (await client.get("/v2/models/three")).json()["outputs"]
+            named = [{"name": output["name"]} for output in described]
+            answer = await client.post("/v2/models/three/infer", json=as_json(sequences, outputs=named))
+        assert answer.status_code == 200
+        explanations = {"importance", "feature_importance", "cell_importance"}
+        explanations |= {"attention_faithfulness", "importance_faithfulness"}
+        assert {output["name"] for output in answer.json()["outputs"]} & explanations == explanations - missing
