@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from scipy.stats import spearmanr
 
@@ -513,3 +516,34 @@ async def test_metadata_name_the_explanations_that_can_be_asked_for_together(art
         explanations = {"importance", "feature_importance", "cell_importance"}
         explanations |= {"attention_faithfulness", "importance_faithfulness"}
         assert {output["name"] for output in answer.json()["outputs"]} & explanations == explanations - missing
+
+
+SOME_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(max_size=9),
+    lambda children: st.lists(children, max_size=2) | st.dictionaries(st.text(max_size=9), children, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60)
+@given(
+    importance=SOME_JSON | st.sampled_from(["timesteps", "features", "both"]),
+    replacement=SOME_JSON | st.sampled_from(["baseline", "marginal"]),
+    faithfulness=SOME_JSON,
+)
+async def test_any_wish_is_answered_or_refused(
+    varying: FastAPI, importance: Any, replacement: Any, faithfulness: Any
+) -> None:
+    """A refusal names the field; what is null is as if absent."""
+    wanted = {"importance": importance, "replacement": replacement, "faithfulness": faithfulness}
+    async with connect(varying) as client:
+        answer = await client.post("/predict", json={"sequence": [[1.0, None], [None, 2.0]], **wanted})
+        explained = await client.post("/v1/models/both:explain", json={"instances": [[[1.0, 2.0]]], **wanted})
+    valid = (
+        (importance in ("timesteps", "features", "both") or isinstance(importance, bool | None))
+        and replacement in ("baseline", "marginal", None)
+        and isinstance(faithfulness, bool | None)
+    )
+    assert (answer.status_code, explained.status_code) == ((200, 200) if valid else (422, 400))
+    if not valid:
+        assert answer.json()["detail"].split(":")[0] in wanted
