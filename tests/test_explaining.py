@@ -21,6 +21,8 @@ from service.artifact.card import Target
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
+from service.serving.dataplane import DataPlane, Question
+from service.serving.explanation import EXPLANATIONS
 from service.settings import Settings
 from tests.conftest import connect
 from tests.fakes import IN_THREAD, held, interceptable, until
@@ -516,6 +518,18 @@ async def test_metadata_name_the_explanations_that_can_be_asked_for_together(art
         explanations = {"importance", "feature_importance", "cell_importance"}
         explanations |= {"attention_faithfulness", "importance_faithfulness"}
         assert {output["name"] for output in answer.json()["outputs"]} & explanations == explanations - missing
+
+
+@pytest.mark.parametrize("names", [(), *[(name,) for name in EXPLANATIONS], EXPLANATIONS])
+async def test_the_numbers_of_an_answer_are_known_before(app: FastAPI, names: tuple[str, ...]) -> None:
+    """So the memory of answers is bounded before the model runs."""
+    plane: DataPlane = app.state.plane
+    model = plane.model("three")
+    question = Question(np.zeros((2, 6, 3), np.float32), ["prediction", "attention"], names)
+    outputs = (await plane.ask(model, question)).outputs
+    answered = {"prediction", "attention", *names, *(["rank_correlation"] if "importance" in names else [])}
+    assert answered <= outputs.keys()
+    assert plane.numbers(model, question) == sum(outputs[name].size for name in answered) <= 2 * model.most_numbers
 
 
 SOME_JSON = st.recursive(

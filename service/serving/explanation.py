@@ -74,7 +74,7 @@ async def explain(
                 scores = [result.outputs[order] for order in orders.values()]
                 if not orders:
                     return result
-                removals = await _computed(lambda: _removals(model, sequences, scores), REMOVALS * sequences.size)
+                removals = await _computed(lambda: _removals(model, sequences, scores), sequences.size)
             return await _with_faithfulness(model, result, removals, tuple(orders))
     except TimeoutError:
         raise DeadlineExceeded(f"no answer within {model.limits.timeout:g} s") from None
