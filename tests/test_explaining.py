@@ -10,6 +10,9 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from scipy.stats import spearmanr
 
@@ -18,9 +21,11 @@ from service.artifact.card import Target
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
+from service.serving.dataplane import DataPlane, Question
+from service.serving.explanation import EXPLANATIONS
 from service.settings import Settings
 from tests.conftest import connect
-from tests.fakes import IN_THREAD, held, interceptable
+from tests.fakes import IN_THREAD, held, interceptable, until
 from tests.imported import imported_card, model_of, numbers, of_numbers, without_attention, write_imported
 from tests.infer import as_json, binary, tensors
 
@@ -452,6 +457,23 @@ async def test_an_explanation_that_is_refused_is_not_counted(
     assert counted == 3 * statuses.count(200)
 
 
+async def test_room_for_the_second_round_is_held_during_the_first(artifacts: Path) -> None:
+    """Other requests are refused meanwhile, and not those that were admitted."""
+    app = create_app(
+        Settings(artifacts=artifacts, model="three", max_queue=12, max_sequences=2),
+        open_engine=interceptable(seconds=IN_THREAD),
+    )
+    async with connect(app) as client:
+        sequences = (await client.get("/model/example")).json()["sequences"][:2]
+        with held(app) as calls:
+            first = asyncio.create_task(client.post("/predict", json={"sequence": sequences[0], "faithfulness": True}))
+            await until(lambda: calls == [1])
+            refused = await client.post("/predict", json={"sequences": sequences})
+        answer = await first
+    assert (refused.status_code, answer.status_code) == (429, 200)
+    assert refused.json()["detail"] == "expected at most 12 sequences waiting or arriving, got 11 and 2"
+
+
 async def test_importance_has_one_deadline(artifacts: Path) -> None:
     """The prediction and the occlusions share it."""
     settings = Settings(artifacts=artifacts, model="three", timeout=0.4)
@@ -481,3 +503,61 @@ async def test_occlusions_run_among_other_requests(artifacts: Path, engine: Engi
         assert ("importance" in got) == (index % 2 == 0)
         if index % 2 == 0:
             assert got["importance"] == pytest.approx(one["importance"], abs=1e-6)
+
+
+async def test_metadata_name_the_explanations_that_can_be_asked_for_together(artifacts: Path) -> None:
+    """Clients that ask for every output of the metadata get an answer, whatever the limit on runs."""
+    for most, missing in ((16, {"cell_importance", "attention_faithfulness", "importance_faithfulness"}), (48, set())):
+        app = create_app(Settings(artifacts=artifacts, model="three", max_queue=most, max_sequences=1))
+        async with connect(app) as client:
+            sequences = np.array((await client.get("/model/example")).json()["sequences"][:1], np.float32)
+            described = (await client.get("/v2/models/three")).json()["outputs"]
+            named = [{"name": output["name"]} for output in described]
+            answer = await client.post("/v2/models/three/infer", json=as_json(sequences, outputs=named))
+        assert answer.status_code == 200
+        explanations = {"importance", "feature_importance", "cell_importance"}
+        explanations |= {"attention_faithfulness", "importance_faithfulness"}
+        assert {output["name"] for output in answer.json()["outputs"]} & explanations == explanations - missing
+
+
+@pytest.mark.parametrize("names", [(), *[(name,) for name in EXPLANATIONS], EXPLANATIONS])
+async def test_the_numbers_of_an_answer_are_known_before(app: FastAPI, names: tuple[str, ...]) -> None:
+    """So the memory of answers is bounded before the model runs."""
+    plane: DataPlane = app.state.plane
+    model = plane.model("three")
+    question = Question(np.zeros((2, 6, 3), np.float32), ["prediction", "attention"], names)
+    outputs = (await plane.ask(model, question)).outputs
+    answered = {"prediction", "attention", *names, *(["rank_correlation"] if "importance" in names else [])}
+    assert answered <= outputs.keys()
+    assert plane.numbers(model, question) == sum(outputs[name].size for name in answered) <= 2 * model.most_numbers
+
+
+SOME_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.integers() | st.text(max_size=9),
+    lambda children: st.lists(children, max_size=2) | st.dictionaries(st.text(max_size=9), children, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(max_examples=60)
+@given(
+    importance=SOME_JSON | st.sampled_from(["timesteps", "features", "both"]),
+    replacement=SOME_JSON | st.sampled_from(["baseline", "marginal"]),
+    faithfulness=SOME_JSON,
+)
+async def test_any_wish_is_answered_or_refused(
+    varying: FastAPI, importance: Any, replacement: Any, faithfulness: Any
+) -> None:
+    """A refusal names the field; what is null is as if absent."""
+    wanted = {"importance": importance, "replacement": replacement, "faithfulness": faithfulness}
+    async with connect(varying) as client:
+        answer = await client.post("/predict", json={"sequence": [[1.0, None], [None, 2.0]], **wanted})
+        explained = await client.post("/v1/models/both:explain", json={"instances": [[[1.0, 2.0]]], **wanted})
+    valid = (
+        (importance in ("timesteps", "features", "both") or isinstance(importance, bool | None))
+        and replacement in ("baseline", "marginal", None)
+        and isinstance(faithfulness, bool | None)
+    )
+    assert (answer.status_code, explained.status_code) == ((200, 200) if valid else (422, 400))
+    if not valid:
+        assert answer.json()["detail"].split(":")[0] in wanted

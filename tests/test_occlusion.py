@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from service.artifact.card import Target
+from service.artifact.missing import absent
 from service.artifact.occlusion import DRAWS, Occlusions, marginal
 from service.artifact.tensors import CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE
 from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS
@@ -132,3 +135,48 @@ def test_marginal_has_a_value_in_each_cell() -> None:
     drawn = marginal(sequences, np.array([[-1, -2], [-3, -4]], np.float32))
     assert drawn.tolist() == [[[5, 2], [3, -4]], [[5, 2], [3, -4]], [[6, 7], [8, -4]]]
     assert np.isnan(sequences).any()
+
+
+@st.composite
+def some_sequences(draw: st.DrawFn) -> Any:
+    """Sequences `(n, timesteps, features)` of random numbers, some of them missing, with at least one value each."""
+    n, timesteps, features = (draw(st.integers(1, most)) for most in (4, 6, 4))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    sequences = rng.standard_normal((n, timesteps, features)).astype(np.float32)
+    sequences[rng.random(sequences.shape) < draw(st.sampled_from([0, 0.2, 0.6]))] = NAN
+    sequences[:, 0, 0] = rng.standard_normal(n)
+    return sequences
+
+
+@settings(max_examples=60)
+@given(some_sequences(), st.integers(1, 3), st.sampled_from([IMPORTANCE, FEATURE_IMPORTANCE, CELL_IMPORTANCE]))
+def test_importance_depends_on_nothing_but_the_sequence(sequences: Any, draws: int, name: str) -> None:
+    """It is the same alone and in pieces, 0 for an ignored feature, and 0 for absent timesteps."""
+    rng = np.random.default_rng(0)
+    replacements = rng.standard_normal((draws, *sequences.shape[1:])).astype(np.float32)
+    weights = rng.standard_normal(sequences.shape[1:])
+    weights[:, -1] = 0
+
+    def predict(x: Any) -> Any:
+        return np.tanh(np.nansum(x * weights, axis=(1, 2)))[:, np.newaxis]
+
+    def measured(some: Any, size: int) -> Any:
+        copies = Occlusions(some, replacements, name)
+        parts = [np.asarray(copies[start : start + size]) for start in range(0, len(copies), size)]
+        return copies.importance(predict(some), predict(np.concatenate(parts)), REGRESSION)
+
+    together = measured(sequences, 3)
+    alone = np.concatenate([measured(sequences[i : i + 1], 1000) for i in range(len(sequences))])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    assert (together >= 0).all()
+    if name != FEATURE_IMPORTANCE:
+        assert not together[np.isnan(sequences).all(axis=2)].any()
+    if name != IMPORTANCE:
+        assert not together[..., -1].any()
+
+
+@given(some_sequences(), st.sampled_from([IMPORTANCE, FEATURE_IMPORTANCE, CELL_IMPORTANCE]))
+def test_copies_have_the_timesteps_of_their_sequences(sequences: Any, name: str) -> None:
+    """None becomes absent, and none that is absent gets a value."""
+    copies = np.asarray(Occlusions(sequences, marginal(sequences, np.zeros(sequences.shape[1:], np.float32)), name))
+    assert set(map(tuple, absent(copies).tolist())) == set(map(tuple, absent(sequences).tolist()))

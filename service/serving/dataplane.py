@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from service.artifact.card import ModelCard
-from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, RANK_CORRELATION, Array
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
 from service.errors import DeadlineExceeded, InvalidInput, QueueFull, Unavailable
 from service.serving.explanation import ORDERS, Replacement, explain
 from service.serving.model import Model
@@ -115,7 +115,9 @@ class DataPlane:
     @staticmethod
     def numbers(model: Model, question: Question) -> int:
         """Return how many numbers the outputs have that a question asks for."""
-        names = (*question.outputs, *question.explanations, *[RANK_CORRELATION][: len(question.explanations)])
+        names = [*question.outputs, *question.explanations]
+        if IMPORTANCE in question.explanations:
+            names.append(RANK_CORRELATION)
         return len(question.sequences) * sum([model.numbers[name] for name in names])
 
     async def ask(self, model: Model, question: Question) -> Result:

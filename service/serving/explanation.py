@@ -74,7 +74,7 @@ async def explain(
                 scores = [result.outputs[order] for order in orders.values()]
                 if not orders:
                     return result
-                removals = await _computed(lambda: _removals(model, sequences, scores), REMOVALS * sequences.size)
+                removals = await _computed(lambda: _removals(model, sequences, scores), sequences.size)
             return await _with_faithfulness(model, result, removals, tuple(orders))
     except TimeoutError:
         raise DeadlineExceeded(f"no answer within {model.limits.timeout:g} s") from None
@@ -175,7 +175,11 @@ def runs_of(card: ModelCard, names: Collection[str], draws: int = 1) -> int:
 
 
 def answerable(model: Model) -> tuple[str, ...]:
-    """Return the explanations that a model can answer, each by itself, within the limit on runs."""
-    possible = [name for name in EXPLANATIONS if ORDERS.get(name) != ATTENTION or model.live_profile is not None]
+    """Return the explanations that a model can answer for a sequence, all together, within the limit on runs."""
+    names: list[str] = []
     most = model.limits.max_queue if model.replacements else 0
-    return tuple(name for name in possible if runs_of(model.card, (name,)) <= most)
+    for name in EXPLANATIONS:
+        has_order = ORDERS.get(name) != ATTENTION or model.live_profile is not None
+        if has_order and runs_of(model.card, (*names, name)) <= most:
+            names.append(name)
+    return tuple(names)

@@ -44,7 +44,6 @@ class ExplanationFields(BaseModel):
         "up to 8 sequences of the golden example in turn, which takes as many times the runs.",
         examples=["baseline"],
     )
-
     faithfulness: StrictBool = Field(
         default=False,
         description="Whether to answer how well attention, and importance by timestep if it is asked for, find the "

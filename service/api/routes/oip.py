@@ -57,9 +57,8 @@ class InferRequest(BaseModel):
     parameters: Parameters | None = Field(
         None,
         description="`binary_data_output`: whether to answer all outputs as bytes after the JSON. `labels`: whether "
-        "JSON outputs have labels, too. `replacement`: as of `POST /predict`. "
-        "`timeout`: longest time to wait for the outputs, in microseconds, if shorter "
-        "than the service's.",
+        "JSON outputs have labels, too. `replacement`: as of `POST /predict`. `timeout`: longest time to wait for the "
+        "outputs, in microseconds, if shorter than the service's.",
         examples=[{}],
     )
     inputs: list[RequestInput] = Field(
