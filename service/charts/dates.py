@@ -1,0 +1,86 @@
+"""Labels that are dates or times, as ticks at years, months, days, hours and so on."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Final
+
+#: A month, a date, or a date with a time, as ISO 8601 writes them.
+ISO: Final = re.compile(r"\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.0+)?)?(Z|[+-]\d{2}:\d{2})?)?)?")
+YEAR, MONTH, DAY, HOUR, MINUTE, SECOND = range(6)
+#: Each part of a time at its beginning.
+BEGINNING: Final = (0, 1, 1, 0, 0, 0)
+
+#: A tick: index of the label, and its text.
+Tick = tuple[int, str]
+
+
+@dataclass(frozen=True)
+class Dates:
+    """Points in time, each later than the one before.
+
+    Attributes:
+        times: the time of each label.
+    """
+
+    times: tuple[datetime, ...]
+
+    @classmethod
+    def of(cls, labels: Sequence[str]) -> "Dates | None":
+        """Return the times of labels; None unless all labels are such."""
+        if len(labels) < 2 or not all(map(ISO.fullmatch, labels)):
+            return None
+        try:
+            times = tuple(datetime.fromisoformat(label if len(label) > 7 else f"{label}-01") for label in labels)
+        except ValueError:  # the 30th of February
+            return None
+        zones = {time.utcoffset() for time in times}
+        if len(zones) > 1 or any(late <= early for early, late in pairwise(times)):
+            return None
+        return cls(times)
+
+    @property
+    def common(self) -> str:
+        """The part that all dates have in common: nothing, a year, a month, or a day."""
+        length = (0, 4, 7, 10)[min(self._first, HOUR)]
+        return self.times[0].isoformat()[:length]
+
+    def ticks(self) -> list[list[Tick]]:
+        """Return the ticks at the beginnings of seconds, minutes and so on, from the finest to the coarsest."""
+        return [self._ticks(part) for part in range(self._finest, self._first - 1, -1)]
+
+    @property
+    def _first(self) -> int:
+        """The first part of the times that differs."""
+        return next(part for part in range(YEAR, SECOND + 1) if len({_parts(time)[part] for time in self.times}) > 1)
+
+    @property
+    def _finest(self) -> int:
+        """The last part of the times that is not at its beginning."""
+        parts = [part for time in self.times for part in range(SECOND + 1) if _parts(time)[part] != BEGINNING[part]]
+        return max(self._first, *parts)
+
+    def _ticks(self, part: int) -> list[Tick]:
+        begins = [
+            index
+            for index, time in enumerate(self.times)
+            if index == 0 or _parts(time)[: part + 1] != _parts(self.times[index - 1])[: part + 1]
+        ]
+        # The first label is seldom the beginning of its month. It has a tick if there are few others.
+        if len(begins) > 2 and _parts(self.times[0])[part + 1 :] != BEGINNING[part + 1 :]:
+            begins = begins[1:]
+        return [(index, self._text(self.times[index], part)) for index in begins]
+
+    def _text(self, time: datetime, part: int) -> str:
+        """Return a time up to one of its parts, without what all times have in common."""
+        if part <= DAY:
+            form = ("%Y", "%b", "%b %d")[part] if self._first > YEAR else ("%Y", "%Y-%m", "%Y-%m-%d")[part]
+            return f"{time:{form}}"
+        clock = f"{time:%H:%M:%S}" if part == SECOND else f"{time:%H:%M}"
+        return clock if self._first > DAY else f"{time:%m-%d} {clock}"
+
+
+def _parts(time: datetime) -> tuple[int, ...]:
+    return time.timetuple()[:6]
