@@ -23,6 +23,7 @@ from training.cross_validation import CrossValidated, cross_validate, fold_of
 from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, evaluate, forward
 from training.judgement import judge
+from training.layers import layers_of
 from training.memory import fewest_bytes, memory_limit
 from training.options import Options
 from training.reports import announce
@@ -165,6 +166,7 @@ def _card(
         attention=evaluation.profile,
         importance=evaluation.importance,
         agreement=evaluation.agreement,
+        layers=layers_of(model),
         repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),

@@ -628,7 +628,7 @@ class Layer(CardPart):
 
     name: str = Field(description="Name of the layer.", examples=["lstm"])
     kind: str = Field(description="Class of the layer.", examples=["LSTM"])
-    shape: tuple[Count | None, ...] = Field(
+    shape: tuple[Index | None, ...] = Field(
         description="Shape of its output, null for an axis of any size; of several outputs, the first one's.",
         examples=[[None, 20, 32]],
     )

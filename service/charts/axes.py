@@ -12,7 +12,7 @@ from service.charts.text import LINE, cut, width_of
 #: Approximate number of grid lines.
 TICKS: Final = 5
 #: Least space between two labels, and the longest one that is turned.
-GAP, LONGEST = 8, 190
+GAP, LONGEST = 8, 220
 #: Labels up to this width are left out rather than turned, if there is no room for all.
 SHORT: Final = 34
 #: Fewest ticks that divide an axis of dates well.
@@ -24,31 +24,33 @@ class Scale:
     """A scale of values with grid lines at round numbers.
 
     Attributes:
+        low: the lowest value; 0 or below it.
+        high: the highest value, a round number.
         step: distance between two grid lines.
-        lowest: the first grid line, as a multiple of the step.
-        highest: the last one.
     """
 
+    low: float
+    high: float
     step: float
-    lowest: int
-    highest: int
 
     @classmethod
     def of(cls, values: Sequence[float], least: float = 0) -> "Scale":
         """Return a scale from 0, or below it, to the highest value and at least to `least`."""
         ends = [0.0, least, *values]
-        step = _step(max(ends) - min(ends))
-        lowest, highest = math.floor(min(ends) / step + 1e-9), math.ceil(max(ends) / step - 1e-9)
-        return cls(step, lowest, max(highest, lowest + 1))
+        low, high = min(ends), max(ends)
+        step = _step(high - low)
+        high = math.ceil(high / step - 1e-9) * step
+        return cls(low, high if high > low else step, step)
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """The values of the grid lines, and their texts."""
-        return [(tick * self.step, f"{tick * self.step:.3g}") for tick in range(self.lowest, self.highest + 1)]
+        first, last = math.ceil(self.low / self.step - 1e-9), round(self.high / self.step)
+        return [(tick * self.step, f"{tick * self.step:.3g}") for tick in range(first, last + 1)]
 
     def share(self, value: float) -> float:
-        """Return where a value lies: 0 at the lowest grid line, 1 at the highest."""
-        return (value / self.step - self.lowest) / (self.highest - self.lowest)
+        """Return where a value lies: 0 at the low end, 1 at the high end."""
+        return (value - self.low) / (self.high - self.low)
 
 
 def _step(span: float) -> float:

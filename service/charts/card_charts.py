@@ -30,11 +30,11 @@ class Drawing(NamedTuple):
 
     Attributes:
         draw: draws it for a card and a title of the version; None if the card lacks what it shows.
-        needs: what a card lacks otherwise.
+        shows: what it shows, in words.
     """
 
     draw: Callable[[ModelCard, str], Chart | None]
-    needs: str
+    shows: str
 
 
 def training_chart(card: ModelCard, name: str) -> Chart | None:
@@ -56,7 +56,7 @@ def _attention(card: ModelCard, profile: AttentionProfile) -> list[Series]:
     highlight = (profile.peak, PEAK_COLOUR)
     mean = Series("attention", profile.mean, TRAINING_COLOUR, spread, floor=0, highlight=highlight)
     seeds = card.repeats.profiles if card.repeats else ()
-    return [mean, *(Series("each seed", one, SEED_COLOUR, kind="line", width=0.7) for one in seeds)]
+    return [mean, *(Series("each seed", one, SEED_COLOUR, kind="dots") for one in seeds)]
 
 
 def _importance(card: ModelCard) -> Panel | None:
@@ -119,7 +119,9 @@ def faithfulness_chart(card: ModelCard, name: str) -> Chart | None:
 
     def lines(values: Callable[[Removal], tuple[float, ...]]) -> list[Series]:
         return [
-            Series(f"by {one.order}", values(one), colour, kind="line", dash=dash)
+            Series(
+                f"by {one.order}" if one.order != "random" else "at random", values(one), colour, kind="line", dash=dash
+            )
             for one in found.removals
             for colour, dash in [ORDERS[one.order]]
         ]
@@ -133,9 +135,7 @@ def faithfulness_chart(card: ModelCard, name: str) -> Chart | None:
         lines(lambda one: one.sufficiency),
     )
     labels = [f"{fraction:.3g}" for fraction in found.fractions]
-    return panels(
-        f"{name}: {found.verdict}", labels, [taken, kept], "fraction of the timesteps, in the order of the line"
-    )
+    return panels(f"{name}: {found.verdict}", labels, [taken, kept], "top fraction of the timesteps")
 
 
 def learning_chart(card: ModelCard, name: str) -> Chart | None:

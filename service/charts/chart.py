@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from service.charts.text import FONT_SIZE
+from service.charts.text import FONT_SIZE, LINE, TITLE_SIZE, wrapped
 
 #: Colours of text and axes, of grid lines, and of whiskers.
 INK, GRID, WHISKER = "#222222", "#e5e8ee", "#333333"
 
 Anchor = Literal["start", "middle", "end"]
 Point = tuple[float, float]
+#: Space beside texts at the left and right edge, and above the first one.
+MARGIN: Final = 12
 SUFFIXES: Final = (".svg", ".png")
 
 
@@ -108,3 +110,10 @@ class Chart:
 
     def _repr_svg_(self) -> str:
         return self.svg
+
+
+def headline(title: str, width: float) -> tuple[list[Shape], float]:
+    """Return the title of a picture of some width, in as many lines as it needs, and where it ends."""
+    lines = wrapped(title, width - 2 * MARGIN, TITLE_SIZE)
+    tops = [MARGIN - 4.0 + LINE * (number + 1) for number in range(len(lines))]
+    return [Text(MARGIN, top, line, size=TITLE_SIZE) for top, line in zip(tops, lines, strict=True)], tops[-1]

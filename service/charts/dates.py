@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
@@ -51,25 +52,30 @@ class Dates:
         """Return the ticks at the beginnings of seconds, minutes and so on, from the finest to the coarsest."""
         return [self._ticks(part) for part in range(self._finest, self._first - 1, -1)]
 
-    @property
+    @cached_property
+    def _parts(self) -> list[tuple[int, ...]]:
+        """Year, month, day, hour, minute and second of each time."""
+        return [time.timetuple()[:6] for time in self.times]
+
+    @cached_property
     def _first(self) -> int:
         """The first part of the times that differs."""
-        return next(part for part in range(YEAR, SECOND + 1) if len({_parts(time)[part] for time in self.times}) > 1)
+        return next(part for part, values in enumerate(zip(*self._parts, strict=True)) if len(set(values)) > 1)
 
-    @property
+    @cached_property
     def _finest(self) -> int:
         """The last part of the times that is not at its beginning."""
-        parts = [part for time in self.times for part in range(SECOND + 1) if _parts(time)[part] != BEGINNING[part]]
-        return max(self._first, *parts)
+        columns = zip(*self._parts, BEGINNING, strict=True)
+        return max(self._first, *(part for part, values in enumerate(columns) if len(set(values)) > 1))
 
     def _ticks(self, part: int) -> list[Tick]:
         begins = [
             index
-            for index, time in enumerate(self.times)
-            if index == 0 or _parts(time)[: part + 1] != _parts(self.times[index - 1])[: part + 1]
+            for index, parts in enumerate(self._parts)
+            if index == 0 or parts[: part + 1] != self._parts[index - 1][: part + 1]
         ]
         # The first label is seldom the beginning of its month. It has a tick if there are few others.
-        if len(begins) > 2 and _parts(self.times[0])[part + 1 :] != BEGINNING[part + 1 :]:
+        if len(begins) > 2 and self._parts[0][part + 1 :] != BEGINNING[part + 1 :]:
             begins = begins[1:]
         return [(index, self._text(self.times[index], part)) for index in begins]
 
@@ -80,7 +86,3 @@ class Dates:
             return f"{time:{form}}"
         clock = f"{time:%H:%M:%S}" if part == SECOND else f"{time:%H:%M}"
         return clock if self._first > DAY else f"{time:%m-%d} {clock}"
-
-
-def _parts(time: datetime) -> tuple[int, ...]:
-    return time.timetuple()[:6]

@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import Final
 
 from service.artifact.card import Layer
-from service.charts.chart import INK, Area, Boxes, Chart, Line, Point, Shape, Text
-from service.charts.text import FONT_SIZE, LINE, TITLE_SIZE, cut, width_of, wrapped
+from service.charts.chart import INK, Area, Boxes, Chart, Line, Point, Shape, Text, headline
+from service.charts.text import FONT_SIZE, LINE, cut, width_of
 
 #: Least width of the picture; widest text of a box; space beside the text, between boxes, and between rows.
 WIDTH, WIDEST, PADDING, BETWEEN, ROWS = 420, 240, 10, 24, 30
@@ -56,11 +56,7 @@ def diagram(title: str, layers: Sequence[Layer]) -> Chart:
     rows, chains = _rows(shown)
     sizes = [[PASSING if isinstance(place, _Passing) else widths[place] for place in row] for row in rows]
     width = max(WIDTH, *(sum(size) + BETWEEN * (len(size) + 1) for size in sizes))
-    shapes: list[Shape] = []
-    top = 8.0
-    for line in wrapped(title, width - 2 * 12, TITLE_SIZE):
-        top += LINE
-        shapes.append(Text(12, top, line, size=TITLE_SIZE))
+    shapes, top = headline(title, width)
     top += 14
     middles = {place: x for row, size in zip(rows, sizes, strict=True) for place, x in _middles(row, size, width)}
 
@@ -89,7 +85,7 @@ def _rows(layers: Mapping[str, Layer]) -> tuple[list[list[_Place]], list[list[_P
         depth[name] = 1 + max((depth[source] for source in layer.inputs if source in depth), default=-1)
     chains: list[list[_Place]] = []
     for name, layer in layers.items():
-        for source in dict.fromkeys(one for one in layer.inputs if one in depth and one != name):
+        for source in dict.fromkeys(one for one in layer.inputs if depth.get(one, depth[name]) < depth[name]):
             passed = [_Passing(source, name, row) for row in range(depth[source] + 1, depth[name])]
             chains.append([source, *passed, name])
     rows: list[list[_Place]] = [[] for _ in range(1 + max(depth.values(), default=0))]

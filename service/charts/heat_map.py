@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.charts.axes import LONGEST, Scale, labels_below, labels_beside
-from service.charts.chart import INK, Boxes, Chart, Line, Shape, Text
-from service.charts.panels import WIDTH, mixed
-from service.charts.text import FONT_SIZE, LINE, TITLE_SIZE, width_of, wrapped
+from service.charts.chart import INK, MARGIN, Boxes, Chart, Line, Shape, Text, headline
+from service.charts.colours import mixed
+from service.charts.panels import WIDTH
+from service.charts.text import FONT_SIZE, LINE, width_of, wrapped
 
 #: Highest height of all rows; heights of a row, at most and where no lower row is drawn; least width of a column.
 HEIGHT, HIGHEST_ROW, LOWEST_ROW, LEAST_COLUMN = 420, 26, 4, 3
@@ -25,6 +26,8 @@ LARGEST_SQUARE: Final = 560
 DARK: Final = 0.55
 #: Width of the key of colours, and of the space for it and its numbers.
 KEY, KEY_ROOM = 14, 78
+#: Largest height of the key, and number of its parts.
+LARGEST_KEY, PARTS_OF_KEY = 200, 40
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,15 @@ def heat_map(title: str, rows: Axis, columns: Axis, values: NDArray[np.float64],
     left = _left(rows)
     width = WIDTH - left - KEY_ROOM
     height = min(HEIGHT, max(HIGHEST_ROW * len(rows.labels), 3 * LINE))
-    scale = Scale.of([float(np.abs(values).max()), max(0.0, -float(values.min()))], measure.least)
-    most = scale.highest * scale.step
+    scale = Scale.of([float(values.max()), float(values.min())], measure.least)
+    most = max(scale.high, -scale.low)
     shown = _strongest(_strongest(values, int(height / LOWEST_ROW), 0), int(width / LEAST_COLUMN), 1)
     head, top = _head(title, [measure.name, f"rows: {rows.name}"])
-    plot = (left, top + 6, width, height)
-    low = 0.0 if values.min() >= 0 else -most
-    key = _key(plot, [(value, text) for value, text in _key_ticks(scale, low, most)], low, most)
-    shapes = [*head, *_cells(shown / most, plot), *key, *_beside(rows, plot)]
-    below, bottom = _below(columns, plot)
-    return Chart(title, WIDTH, math.ceil(bottom + 10), (*shapes, *below))
+    frame = (left, top + LINE, width, height)
+    key, lowest = _key(scale, most, frame)
+    below, bottom = _below(columns, frame)
+    shapes = (*head, *_cells(shown / most, frame), *key, *_beside(rows, frame), *below)
+    return Chart(title, WIDTH, math.ceil(max(bottom, lowest) + 10), shapes)
 
 
 def counted(title: str, rows: Axis, columns: Axis, counts: NDArray[np.int64]) -> Chart:
@@ -95,15 +97,15 @@ def counted(title: str, rows: Axis, columns: Axis, counts: NDArray[np.int64]) ->
     width = side * len(columns.labels)
     total = max(left + width + 24, 360)
     head, top = _head(title, [f"rows: {rows.name}; darker: a larger fraction of the row"], total)
-    plot = (left, top + 6, width, side * len(rows.labels))
-    shapes = [*head, *_cells(fractions, plot), *_beside(rows, plot)]
+    frame = (left, top + LINE, width, side * len(rows.labels))
+    shapes = [*head, *_cells(fractions, frame), *_beside(rows, frame)]
     texts = {place: f"{count:,}" for place, count in np.ndenumerate(counts) if count}
     if side >= LINE and max((width_of(text, NUMBER_SIZE) for text in texts.values()), default=0) <= side - 2:
         for (row, column), text in texts.items():
-            x, y = left + side * (column + 0.5), plot[1] + side * (row + 0.5) + NUMBER_SIZE / 3
+            x, y = left + side * (column + 0.5), frame[1] + side * (row + 0.5) + NUMBER_SIZE / 3
             colour = "#ffffff" if fractions[row, column] > DARK else INK
             shapes.append(Text(x, y, text, "middle", NUMBER_SIZE, colour=colour))
-    below, bottom = _below(columns, plot)
+    below, bottom = _below(columns, frame)
     return Chart(title, math.ceil(total), math.ceil(bottom + 10), (*shapes, *below))
 
 
@@ -116,16 +118,12 @@ def _left(rows: Axis) -> float:
 
 
 def _head(title: str, lines: Sequence[str], width: float = WIDTH) -> tuple[list[Shape], float]:
-    shapes: list[Shape] = []
-    top = 8.0
-    for line in wrapped(title, width - 2 * 12, TITLE_SIZE):
-        top += LINE
-        shapes.append(Text(12, top, line, size=TITLE_SIZE))
+    shapes, top = headline(title, width)
     for text in lines:
-        for line in wrapped(text, width - 2 * 12):
+        for line in wrapped(text, width - 2 * MARGIN):
             top += LINE
-            shapes.append(Text(12, top + 4, line))
-    return shapes, top + 6
+            shapes.append(Text(MARGIN, top + 2, line))
+    return shapes, top
 
 
 def _beside(rows: Axis, frame: _Frame) -> Iterator[Shape]:
@@ -177,24 +175,17 @@ def _colour(share: float) -> str:
     return mixed(EMPTY, POSITIVE if share > 0 else NEGATIVE, abs(share))
 
 
-def _key_ticks(scale: Scale, low: float, most: float) -> Iterator[tuple[float, str]]:
-    for value, text in scale.ticks:
-        if 0 <= value <= most:
-            yield value, text
-            if low < 0 < value:
-                yield -value, f"-{text}"
-
-
-def _key(frame: _Frame, ticks: Sequence[tuple[float, str]], low: float, most: float) -> Iterator[Shape]:
-    """Draw the key of colours right of the cells."""
+def _key(scale: Scale, most: float, frame: _Frame) -> tuple[list[Shape], float]:
+    """Return the key of colours right of the cells, and where it ends."""
     left, top, width, height = frame
-    x, height = left + width + 14, max(height, 5 * LINE) if low == 0 else max(height, 9 * LINE)
-    height = min(height, 240)
-    part = height / (2 * SHADES)
-    for index in range(2 * SHADES):
-        value = most - (most - low) * (index + 0.5) / (2 * SHADES)
-        yield Boxes(((x, top + part * index, KEY, part),), _colour(value / most))
-    for value, text in ticks:
-        y = top + height * (most - value) / (most - low)
-        yield Line(((x + KEY, y), (x + KEY + 3, y)), INK)
-        yield Text(x + KEY + 6, y + FONT_SIZE / 3, text)
+    x, height = left + width + 14, min(max(height, LINE * len(scale.ticks)), LARGEST_KEY)
+    part = height / PARTS_OF_KEY
+    shapes: list[Shape] = []
+    for index in range(PARTS_OF_KEY):
+        value = scale.high - (scale.high - scale.low) * (index + 0.5) / PARTS_OF_KEY
+        shapes.append(Boxes(((x, top + part * index, KEY, part),), _colour(value / most)))
+    for value, text in scale.ticks:
+        y = top + height * (1 - scale.share(value))
+        shapes.append(Line(((x + KEY, y), (x + KEY + 3, y)), INK))
+        shapes.append(Text(x + KEY + 6, y + FONT_SIZE / 3, text))
+    return shapes, top + height

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.charts.axes import Scale, labels_below
-from service.charts.chart import GRID, INK, WHISKER, Area, Boxes, Chart, Line, Shape, Text
-from service.charts.text import FONT_SIZE, LINE, TITLE_SIZE, width_of, wrapped
+from service.charts.chart import GRID, INK, MARGIN, WHISKER, Area, Boxes, Chart, Line, Point, Shape, Text, headline
+from service.charts.colours import mixed
+from service.charts.text import FONT_SIZE, LINE, width_of, wrapped
 
 #: Size of the plots. The height of the whole picture follows from its titles, panels and labels.
 WIDTH, LEFT, RIGHT, HEIGHT = 800, 64, 24, 230
@@ -20,8 +21,8 @@ LOW: Final = 160
 BARS: Final = 0.8
 #: Least distance between two places that have bars and points of their own. Nearer ones are drawn as a band.
 LEAST_DISTANCE: Final = 3.0
-#: Most points of a line that are marked.
-MOST_MARKED: Final = 30
+#: Most points of a line that are marked, and side of a mark and of a dot.
+MOST_MARKED, DOT = 30, 4
 #: Width of a sample in a legend, and the space beside it and between two entries.
 SAMPLE, BESIDE, BETWEEN = 14, 5, 18
 
@@ -35,7 +36,7 @@ class Series:
         values: `(places,)`.
         colour: as `#rrggbb`.
         spread: `(places,)`, drawn as whiskers up and down; empty for none.
-        kind: bars or a line.
+        kind: bars, a line, or dots. Dots are left out where a band is drawn.
         dash: length of the dashes of a line; 0 for none.
         width: width of a line.
         floor: whiskers do not go below it.
@@ -46,7 +47,7 @@ class Series:
     values: Sequence[float]
     colour: str
     spread: Sequence[float] = ()
-    kind: Literal["bars", "line"] = "bars"
+    kind: Literal["bars", "line", "dots"] = "bars"
     dash: float = 0
     width: float = 2
     floor: float = -math.inf
@@ -105,16 +106,16 @@ def panels(title: str, labels: Sequence[str], drawn: Sequence[Panel], name: str)
     """
     width = WIDTH - LEFT - RIGHT
     distance = width / len(labels)
-    shapes: list[Shape] = []
-    top = 8.0
-    for line in wrapped(title, WIDTH - 2 * 12, TITLE_SIZE):
-        top += LINE
-        shapes.append(Text(12, top, line, size=TITLE_SIZE))
+    shapes, top = headline(title, WIDTH)
     for panel in drawn:
-        head, top = _head(panel, top + 6)
-        scale = Scale.of([end for one in panel.series for end in one.ends.ravel().tolist()], panel.least)
-        plot = _Plot(top + 10, HEIGHT if len(drawn) == 1 else LOW, distance, scale)
-        shapes += [*head, *_grid(plot), *_contents(panel, plot)]
+        series = [one for one in panel.series if one.kind != "dots" or distance >= LEAST_DISTANCE]
+        head, top = _head(panel.name, series, top + 6)
+        scale = Scale.of([end for one in series for end in one.ends.ravel().tolist()], panel.least)
+        plot = _Plot(top + LINE, HEIGHT if len(drawn) == 1 else LOW, distance, scale)
+        shapes += [*head, *_grid(plot), *_contents(series, plot)]
+        if panel.mark is not None:
+            x = plot.x(panel.mark)
+            shapes.append(Line(((x, plot.top), (x, plot.top + plot.height)), INK, dash=4))
         top = plot.top + plot.height + 8
     below = labels_below(labels, width, RIGHT + distance / 2 - 2)
     for index, text, full in below.written:
@@ -126,35 +127,29 @@ def panels(title: str, labels: Sequence[str], drawn: Sequence[Panel], name: str)
     return Chart(title, WIDTH, math.ceil(top + 10), tuple(shapes))
 
 
-def _head(panel: Panel, top: float) -> tuple[list[Shape], float]:
-    """Return the name of a panel's values and its legend, line by line, and where they end."""
+def _head(name: str, series: Sequence[Series], top: float) -> tuple[list[Shape], float]:
+    """Return the name of a panel's values and the legend of several series, and where they end."""
     shapes: list[Shape] = []
-    for line in wrapped(panel.name, WIDTH - 2 * 12):
+    for line in wrapped(name, WIDTH - 2 * MARGIN):
         top += LINE
-        shapes.append(Text(12, top, line))
-    entries = {one.name: one for one in panel.series}
-    if len(entries) == 1:
-        return shapes, top
-    legend, top = legend_of([(name, one.colour, one) for name, one in entries.items()], top)
-    return [*shapes, *legend], top
-
-
-def legend_of(entries: Sequence[tuple[str, str, Series]], top: float) -> tuple[list[Shape], float]:
-    """Return a legend in as many lines as it needs, and where it ends."""
-    shapes: list[Shape] = []
-    x, top = float(LEFT), top + LINE
-    for name, colour, series in entries:
-        width = SAMPLE + BESIDE + width_of(name)
-        if x > LEFT and x + width > WIDTH - 12:
+        shapes.append(Text(MARGIN, top, line))
+    entries = {one.name: one for one in series}
+    x, top = float(LEFT), top + (LINE if len(entries) > 1 else 0)
+    for one in entries.values() if len(entries) > 1 else ():
+        width = SAMPLE + BESIDE + width_of(one.name)
+        if x > LEFT and x + width > WIDTH - MARGIN:
             x, top = float(LEFT), top + LINE
-        middle = top - FONT_SIZE / 3
-        if series.kind == "line":
-            shapes.append(Line(((x, middle), (x + SAMPLE, middle)), colour, series.width, series.dash))
-        else:
-            shapes.append(Boxes(((x, middle - 5, SAMPLE, 10),), colour))
-        shapes.append(Text(x + SAMPLE + BESIDE, top, name))
+        shapes += [_sample(one, x, top - FONT_SIZE / 3), Text(x + SAMPLE + BESIDE, top, one.name)]
         x += width + BETWEEN
     return shapes, top
+
+
+def _sample(one: Series, x: float, middle: float) -> Shape:
+    """Return what stands for a series in the legend."""
+    if one.kind == "line":
+        return Line(((x, middle), (x + SAMPLE, middle)), one.colour, one.width, one.dash)
+    width, height = (DOT, DOT) if one.kind == "dots" else (SAMPLE, 10)
+    return Boxes(((x + (SAMPLE - width) / 2, middle - height / 2, width, height),), one.colour)
 
 
 def _grid(plot: _Plot) -> Iterator[Shape]:
@@ -164,20 +159,23 @@ def _grid(plot: _Plot) -> Iterator[Shape]:
         yield Text(LEFT - 6, y + FONT_SIZE / 3, text, "end")
 
 
-def _contents(panel: Panel, plot: _Plot) -> Iterator[Shape]:
-    bars = [one for one in panel.series if one.kind == "bars"]
+def _contents(series: Sequence[Series], plot: _Plot) -> Iterator[Shape]:
+    bars = [one for one in series if one.kind == "bars"]
     if plot.distance < LEAST_DISTANCE:
-        for one in panel.series:
+        for one in series:
             yield from _band(one, plot, filled=len(bars) == 1)
-    else:
-        for index, one in enumerate(bars):
-            yield from _bars(one, plot, BARS * plot.distance, index, len(bars))
-        for one in panel.series:
-            if one.kind == "line":
-                yield from _line(one, plot)
-    if panel.mark is not None:
-        x = plot.x(panel.mark)
-        yield Line(((x, plot.top), (x, plot.top + plot.height)), INK, dash=4)
+        return
+    for index, one in enumerate(bars):
+        yield from _bars(one, plot, BARS * plot.distance, index, len(bars))
+    for one in series:
+        if one.kind == "line" and len(one.values) > 1:
+            yield Line(tuple(_points(one, plot)), one.colour, one.width, one.dash)
+        if one.kind == "dots" or (one.kind == "line" and len(one.values) <= MOST_MARKED):
+            yield Boxes(tuple((x - DOT / 2, y - DOT / 2, DOT, DOT) for x, y in _points(one, plot)), one.colour)
+
+
+def _points(one: Series, plot: _Plot) -> Iterator[Point]:
+    return ((plot.x(place), plot.y(value)) for place, value in enumerate(one.values))
 
 
 def _bars(one: Series, plot: _Plot, width: float, index: int, count: int) -> Iterator[Shape]:
@@ -199,14 +197,6 @@ def _bars(one: Series, plot: _Plot, width: float, index: int, count: int) -> Ite
             for left, a, b in zip(lefts, low, high, strict=True)
         ]
         yield Boxes(tuple(tops), WHISKER)
-
-
-def _line(one: Series, plot: _Plot) -> Iterator[Shape]:
-    points = tuple((plot.x(place), plot.y(value)) for place, value in enumerate(one.values))
-    if len(points) > 1:
-        yield Line(points, one.colour, one.width, one.dash)
-    if one.width >= 2 and len(points) <= MOST_MARKED:
-        yield Boxes(tuple((x - 2.5, y - 2.5, 5.0, 5.0) for x, y in points), one.colour)
 
 
 def _band(one: Series, plot: _Plot, *, filled: bool) -> Iterator[Shape]:
@@ -238,9 +228,3 @@ def _between(low: NDArray[np.float64], high: NDArray[np.float64], plot: _Plot, c
 def _paler(colour: str) -> str:
     """Return a colour half way to white."""
     return mixed("#ffffff", colour, 0.45)
-
-
-def mixed(first: str, second: str, share: float) -> str:
-    """Return a colour between two: the first at a share of 0, the second at 1."""
-    parts = ((int(one[at : at + 2], 16) for at in (1, 3, 5)) for one in (first, second))
-    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(*parts, strict=True))

@@ -1,15 +1,27 @@
 """Widths of text in pictures: estimates that are never too small, and texts that are cut or wrapped to fit."""
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Final
 
 #: Size of labels and of titles, in the units of the picture.
 FONT_SIZE, TITLE_SIZE = 12, 13
 #: Height of a line of labels.
 LINE: Final = 16
-#: Characters of Latin text that are much narrower or wider than others.
-NARROW: Final = frozenset(" !'(),-./:;I[]fijlrt|\\`")
-WIDE: Final = frozenset("#%+<=>@MW^mw~")
+#: Widths of some characters in DejaVu Sans as fractions of the size, rounded up.
+WIDTHS: Final[Mapping[str, float]] = {
+    character: width
+    for width, characters in {
+        0.3: "IJijl'",
+        0.35: " ,./:;\\|",
+        0.42: "!()-[]frt",
+        0.54: '"*?_`sz',
+        0.6: "FLckvxy",
+        0.66: "EKPST",
+        1.0: "#%+<=>@MW^mw~",
+    }.items()
+    for character in characters
+}
 
 
 def width_of(text: str, size: float = FONT_SIZE) -> float:
@@ -26,9 +38,9 @@ def _width_of_character(character: str) -> float:
         return 0.0
     if unicodedata.east_asian_width(character) in "WFA":
         return 1.1
-    if character in NARROW:
-        return 0.43
-    if character in WIDE or character >= "\u0250":
+    if character in WIDTHS:
+        return WIDTHS[character]
+    if character >= "\u0250":
         return 1.0
     return 0.8 if character.isupper() else 0.66
 

@@ -74,7 +74,9 @@ class Totals:
         mean, expected = self.mean, np.array(profile.mean)
         # The mean of n samples is off by √(2/π) · deviation / √n on average, for large n. The profile is a sample, too.
         counted = 1 / self.sequences + 1 / profile.sequences
-        by_chance = sum(profile.spread) / 2 * math.sqrt(2 / math.pi * counted)
+        by_chance = min(
+            1.0, sum(profile.spread) / 2 * math.sqrt(2 / math.pi * counted)
+        )  # few samples: no more than all
         return Distance(float(total_variation(mean, expected)), float(jensen_shannon(mean, expected)), by_chance)
 
 
