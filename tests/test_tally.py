@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.artifact.card import AttentionProfile
 from service.serving import tally as tally_module
 from service.serving.shared_table import file_name
 from service.serving.tally import SECONDS, SLICES, WINDOWS, Tally, Totals, Window
@@ -296,3 +297,11 @@ def test_by_chance_is_the_mean_distance_of_unchanged_traffic(held_out: int, post
         distances.append(found.total_variation)
         by_chance.append(found.by_chance)
     assert np.mean(by_chance) == pytest.approx(np.mean(distances), rel=0.1)
+
+
+def test_chance_gives_at_most_the_largest_distance() -> None:
+    """Of a single sequence whose attention varies much, the estimate for many would be above 1."""
+    tally = Tally(3, began=0)
+    tally.add(FIRST[:1], 1)
+    varied = AttentionProfile(sequences=2, mean=(0.4, 0.3, 0.3), spread=(0.9, 0.9, 0.9), peak=0, sum_error=0)
+    assert tally.totals(1)["start"].distance_from(varied).by_chance == 1

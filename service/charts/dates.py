@@ -44,9 +44,8 @@ class Dates:
 
     @property
     def common(self) -> str:
-        """The part that all dates have in common: nothing, a year, a month, or a day."""
-        length = (0, 4, 7, 10)[min(self._first, HOUR)]
-        return self.times[0].isoformat()[:length]
+        """What all dates have in common and ticks leave out: nothing, a year, or a day."""
+        return f"{self.times[0]:{('', '%Y', '%Y', '%Y-%m-%d')[min(self._first, HOUR)]}}" if self._first else ""
 
     def ticks(self) -> list[list[Tick]]:
         """Return the ticks at the beginnings of seconds, minutes and so on, from the finest to the coarsest."""

@@ -36,18 +36,17 @@ class NoFont(ValueError):
     """No installed font has all characters of a text, so that it cannot be drawn as PNG."""
 
 
-def font_for(text: str, size: int, folders: tuple[Path, ...] = FOLDERS) -> Font:
+def font_for(text: str, size: int) -> Font:
     """Return the first font that has all characters of a text: Pillow's own, or an installed one.
 
     Args:
         text: the text.
         size: size of the font in pixels.
-        folders: where fonts are looked for.
 
     Raises:
         NoFont: there is none, or scripts that join or reorder their characters cannot be laid out here.
     """
-    file = _file_for("".join(sorted(set(text))), folders)
+    file = _file_for("".join(sorted(set(text))), FOLDERS)
     return ImageFont.load_default(size) if file is None else ImageFont.truetype(file, size)
 
 

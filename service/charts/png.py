@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from service.charts.chart import Area, Boxes, Chart, Line, Point, Text
 from service.charts.fonts import font_for
+from service.charts.text import printable
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -86,14 +87,15 @@ def _draw_line(draw: "ImageDraw.ImageDraw", line: Line, scale: int) -> None:
 def _draw_text(image: "Image.Image", draw: "ImageDraw.ImageDraw", text: Text, scale: int) -> None:
     from PIL import Image, ImageDraw
 
-    font = font_for(text.text, text.size * scale)
+    words = printable(text.text)
+    font = font_for(words, text.size * scale)
     anchor = {"start": "ls", "middle": "ms", "end": "rs"}[text.anchor]
     x, y = text.x * scale, text.y * scale
     if not text.turned:
-        draw.text((x, y), text.text, text.colour, font, anchor=anchor)
+        draw.text((x, y), words, text.colour, font, anchor=anchor)
         return
-    left, top, right, bottom = draw.textbbox((0, 0), text.text, font, anchor=anchor)
+    left, top, right, bottom = draw.textbbox((0, 0), words, font, anchor=anchor)
     mask = Image.new("L", (math.ceil(right - left), math.ceil(bottom - top)), 0)
-    ImageDraw.Draw(mask).text((-left, -top), text.text, 255, font, anchor=anchor)
+    ImageDraw.Draw(mask).text((-left, -top), words, 255, font, anchor=anchor)
     # What was right of the anchor is above it now, and what was above it is left of it.
     image.paste(text.colour, (round(x + top), round(y - right)), mask.transpose(Image.Transpose.ROTATE_90))

@@ -5,6 +5,7 @@ from html import escape
 from typing import Final
 
 from service.charts.chart import INK, Area, Boxes, Chart, Line, Point, Shape, Text
+from service.charts.text import printable
 
 #: The widths of texts are estimated for the widest of these fonts.
 FONTS: Final = "Arial, Helvetica, 'Liberation Sans', 'DejaVu Sans', sans-serif"
@@ -59,5 +60,4 @@ def _of(number: float) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape text for XML, which allows no control characters."""
-    return escape("".join(character if character.isprintable() else " " for character in text))
+    return escape(printable(text))

@@ -59,6 +59,11 @@ def _without_middle(text: str, kept: int) -> str:
     return f"{text[: kept - kept // 2]}…{text[len(text) - kept // 2 :]}"
 
 
+def printable(text: str) -> str:
+    """Return a text with spaces for control characters, which neither XML nor a font has."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 def wrapped(text: str, room: float, size: float = FONT_SIZE) -> list[str]:
     """Return the lines of a text, each at most as wide as the room. A single word that is wider is cut."""
     lines = [""]

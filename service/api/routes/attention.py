@@ -195,6 +195,8 @@ async def _picture(model: Model, chart: Chart, window: Window) -> Picture:
         title, series = _live_chart(profile, window, (await live_profile.totals())[window])
         drawn = [Panel("attention", series)]
         return await asyncio.to_thread(panels, f"{name}: {title}", model.card.timestep_labels, drawn, "timestep")
+    if chart == "training":
+        _profiles(model)
     picture = await asyncio.to_thread(CARD_CHARTS[chart].draw, model.card, name)
     if picture is None:
         raise errors.InvalidInput(f"{name} has no {CARD_CHARTS[chart].shows} on its card")
