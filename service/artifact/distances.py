@@ -54,6 +54,22 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
     return distance
 
 
+def by_chance(mean: Floats, spread: Floats, counted: float) -> float:
+    """Return the total variation distance to expect between the means of two samples of the same distribution.
+
+    The means of n and of m weights differ by √(2/π) · spread · √(1/n + 1/m) on average, if both are many. Of few, or
+    of a weight that is rarely above 0, they may differ by less: weights lie between 0 and 1, so the difference is at
+    most 2 · mean · (1 - mean), which it is if all weights are 0 or 1 and n = m = 1. The distance is therefore below 1.
+
+    Args:
+        mean: `(timesteps,)`, the mean of attention.
+        spread: `(timesteps,)`, its standard deviation over the sequences.
+        counted: 1/n + 1/m.
+    """
+    differences = np.minimum(spread * np.sqrt(2 / np.pi * counted), 2 * mean * (1 - mean))
+    return float(differences.sum() / 2)
+
+
 def rank_correlation(a: Floats, b: Floats, present: NDArray[np.bool_]) -> Floats:
     """Return Spearman's rank correlation over the timesteps that are present.
 
