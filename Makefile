@@ -63,7 +63,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/oxlint service/api/page service/api/documentation
+	$(BIN)/oxlint service/api/page service/api/documentation examples/client.mjs
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest --quiet tests/test_private_names.py
 
@@ -81,7 +81,7 @@ lock: install
 
 # The site of the documents, into site/.
 docs: install
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Needs wrk and util-linux' taskset; installs the peers below .venv/peers.
 bench: install
