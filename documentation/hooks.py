@@ -1,4 +1,4 @@
-"""MkDocs calls these hooks: they add pages that are not in `docs/`, and make links to the project's files work."""
+"""MkDocs calls these hooks: they add the pages that are not in `docs/`, and make links to the project's files work."""
 
 import posixpath
 import re
@@ -8,6 +8,8 @@ from typing import Final
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+from documentation import reference
 
 ROOT: Final = Path(__file__).parent.parent
 #: Documents outside `docs/`, and the pages of the site that have their text.
@@ -27,7 +29,9 @@ ESCAPED_BAR: Final = re.compile(r"(?<=[^|])\\\|")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the documents outside `docs/` as pages, and the files to download."""
+    """Add the documents outside `docs/` and the reference as pages, and the files to download."""
+    for page, text in reference.pages().items():
+        files.append(File.generated(config, page, content=text))
     for document, page in DOCUMENTS.items():
         files.append(File.generated(config, page, content=(ROOT / document).read_text()))
     for folder in DOWNLOADS:
