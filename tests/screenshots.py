@@ -1,4 +1,5 @@
-"""`python -m tests.screenshots`: take the screenshots in `docs/`, of the models that README.md trains."""
+"""`python -m tests.screenshots`: take the screenshots in `docs/`, of the models that README and
+`docs/real-data.md` train."""
 
 import sys
 from pathlib import Path
