@@ -1,5 +1,4 @@
-"""`python -m tests.screenshots`: take the screenshots in `docs/`, of the models that README and
-`docs/real-data.md` train."""
+"""`python -m tests.screenshots`: take the screenshots in `docs/`, of the models of `make serve` and real-data.md."""
 
 import sys
 from pathlib import Path

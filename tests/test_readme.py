@@ -35,9 +35,10 @@ TESTED = {
     "docs/training.md": "test_training_doc.py",
 }
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INSTALLING = "python3 -m venv .venv\n. .venv/bin/activate\npip install '.[training]'\n"
 #: Commands that this test skips: this test itself, those of other tests (wheel, benchmark), and those of a container
 #: engine, which the tests do without.
-ELSEWHERE = {"make test\n", "make bench\n", "pip install '.[training]'\n", "docker compose up\n"}
+ELSEWHERE = {"make test\n", "make bench\n", INSTALLING, "docker compose up\n"}
 PORTS = ("8000", "8001", "8002")
 
 
@@ -177,7 +178,6 @@ def test_the_model_of_arrays_finds_the_deciding_month(walk: Walk) -> None:
 
 
 def test_the_charts_are_made(walk: Walk) -> None:
-    """The commands and the code write pictures."""
+    """The commands write pictures."""
     assert (walk.project / "attention.svg").read_bytes().startswith(b"<?xml")
-    for name in ("pumps.png", "pumps-attention.png"):
-        assert (walk.project / name).read_bytes().startswith(b"\x89PNG")
+    assert (walk.project / "pumps-attention.png").read_bytes().startswith(b"\x89PNG")
