@@ -1,4 +1,4 @@
-"""`python -m benchmarks.explaining`: the cost of importance on request, and that of counting attention."""
+"""`python -m benchmarks.explaining`: the cost of explanations on request, and that of counting attention."""
 
 import argparse
 import os
@@ -61,21 +61,31 @@ def main() -> None:
     program, _, _, *arguments = service.command
     service = replace(service, command=(program, "-m", "benchmarks.counting", *arguments))
     plain = service.body(random_sequences(1, card.timesteps, card.features))
-    importance = Body(b'{"importance":true,' + plain.content[1:])
+    explained = [
+        Kind(name, Body(b"{%b," % fields + plain.content[1:]), 1)
+        for name, fields in {
+            "timesteps": b'"importance":"timesteps"',
+            "features": b'"importance":"features"',
+            "both": b'"importance":"both"',
+            "marginal": b'"importance":"features","replacement":"marginal"',
+            "faithfulness": b'"faithfulness":true',
+        }.items()
+    ]
     pairs = (
-        (Kind("plain", plain, 1), Kind("importance", importance, 1)),
+        *((Kind("plain", plain, 1), kind) for kind in explained),
         (Kind("not counting", plain, 16, counted=False), Kind("counting", plain, 16)),
     )
-    runs: dict[Kind, list[Run]] = {kind: [] for pair in pairs for kind in pair}
+    runs: dict[tuple[Kind, Kind], list[list[Run]]] = {pair: [[], []] for pair in pairs}
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(options.starts):
             with serving_alone(service, plain, Path(folder)) as server:
                 for number in range(options.rounds):
                     for pair in pairs:
-                        for kind in pair if number % 2 else pair[::-1]:
-                            runs[kind].append(run(server, kind, Path(folder)))
+                        both = list(zip(pair, runs[pair], strict=True))
+                        for kind, found in both if number % 2 else both[::-1]:
+                            found.append(run(server, kind, Path(folder)))
     for pair in pairs:
-        report(*((kind, runs[kind]) for kind in pair))
+        report(*zip(pair, runs[pair], strict=True))
 
 
 def run(server: Server, kind: Kind, scratch: Path) -> Run:

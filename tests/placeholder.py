@@ -6,7 +6,7 @@ A version can also be mounted as a volume of Kubernetes.
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,14 +14,18 @@ from service.artifact.card import (
     Agreement,
     AttentionProfile,
     AttentionSource,
+    CellImportance,
     ClassScores,
     CrossValidation,
+    Faithfulness,
+    FeatureImportance,
     Importance,
     JudgedMetric,
     Judgement,
     Lowering,
     ModelCard,
     Origin,
+    Removal,
     Repeats,
     Scaling,
     Target,
@@ -32,6 +36,19 @@ from service.artifact.layout import CHARTS
 from service.artifact.version import Artifact
 
 TIMESTEPS, FEATURES, UNITS = 4, 2, 3
+
+
+def removal(order: Literal["attention", "importance", "random"], moved: float) -> Removal:
+    """Return the results of one order at two fractions; all predictions move as far."""
+    return Removal(
+        order=order,
+        comprehensiveness=(moved, moved),
+        sufficiency=(moved, moved),
+        comprehensiveness_area=moved,
+        sufficiency_area=moved,
+        comprehensiveness_interval=(moved, moved),
+        sufficiency_interval=(moved, moved),
+    )
 
 
 def complete_card(**fields: Any) -> ModelCard:
@@ -50,7 +67,23 @@ def complete_card(**fields: Any) -> ModelCard:
         "metrics": {"accuracy": 1.0},
         "attention": AttentionProfile(sequences=9, mean=mean, spread=spread, peak=2, sum_error=1e-7),
         "importance": Importance(metric="accuracy", drop=mean, spread=spread, sequences=9, repetitions=1),
+        "feature_importance": FeatureImportance(
+            metric="accuracy", drop=(0.5, 0.0), spread=(0.01, 0.0), sequences=9, repetitions=1
+        ),
+        "cell_importance": CellImportance(
+            metric="accuracy", drop=tuple((share / 2, 0.0) for share in mean), sequences=9, repetitions=1, groups=8
+        ),
         "agreement": Agreement(rank_correlation=1.0, top=(2,), attention=0.6, importance=0.6),
+        "faithfulness": Faithfulness(
+            sequences=9,
+            fractions=(0.2, 0.5),
+            removals=(removal("attention", 0.4), removal("importance", 0.5), removal("random", 0.1)),
+            attention_finds="part of it",
+            verdict="Attention finds part of what matters: read importance beside it.",
+            metric="accuracy",
+            uniform=0.9,
+            permuted=0.5,
+        ),
         "judgement": Judgement(
             metric="accuracy",
             baseline="most frequent class",
@@ -71,6 +104,7 @@ def complete_card(**fields: Any) -> ModelCard:
             attention_spread=spread,
             importance=mean,
             importance_spread=spread,
+            profiles=(mean, mean),
         ),
         "training": TrainingRecord(
             options={"seed": 0},

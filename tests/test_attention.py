@@ -1,6 +1,8 @@
 """Tests of `GET /attention`: the profiles of training and of the traffic, as numbers or as a chart."""
 
+import csv
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -178,12 +180,48 @@ async def test_accept_chooses_between_numbers_and_chart(
     assert response.content.startswith(start)
 
 
-@pytest.mark.parametrize("accept", ["text/csv", "nonsense"])
+@pytest.mark.parametrize("accept", ["text/plain", "nonsense"])
 async def test_an_unknown_media_type_is_refused(client: httpx.AsyncClient, accept: str) -> None:
     """The answer is 406 and lists the media types."""
     response = await client.get("/attention", headers={"Accept": accept})
     assert response.status_code == 406
-    assert "image/png, image/svg+xml, application/json" in response.json()["detail"]
+    assert "image/png, image/svg+xml, text/csv, application/json" in response.json()["detail"]
+
+
+async def test_profiles_are_a_table(quiet: FastAPI) -> None:
+    """Each row is a timestep. Without traffic the last column is empty; its window may be chosen."""
+    async with connect(quiet) as client:
+        empty = await client.get("/attention", headers={"Accept": "text/csv"})
+        await client.post("/predict", json=(await client.get("/model/example")).json())
+        text = (await client.get("/attention?window=1m", headers={"Accept": "text/csv"})).text
+        answer = (await client.get("/attention")).json()
+    assert empty.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert [row["live_mean"] for row in csv.DictReader(io.StringIO(empty.text))] == [""] * 6
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["timestep"] for row in rows] == answer["timestep_labels"]
+    for name, expected in {
+        "mean": answer["mean"],
+        "spread": answer["spread"],
+        "importance": answer["importance"]["drop"],
+        "live_mean": answer["live"]["1m"]["mean"],
+    }.items():
+        assert [float(row[name]) for row in rows] == expected
+
+
+async def test_labels_are_quoted_in_the_table(artifacts: Path, tmp_path: Path) -> None:
+    """A label may have commas, quotes and line breaks. A version without importance has none."""
+    artifact = Artifact(Path(shutil.copytree(artifacts / "three" / "1", tmp_path / "three" / "1")))
+    card = json.loads(artifact.card_path.read_text())
+    labels = ["1,5", 'a "b"', "two\nlines", "월", "", "6"]
+    artifact.card_path.write_text(
+        json.dumps({**card, "timestep_labels": labels, "importance": None, "agreement": None})
+    )
+    artifact.write_sums()
+    async with connect(create_app(Settings(artifacts=tmp_path))) as client:
+        text = (await client.get("/attention", headers={"Accept": "text/csv"})).text
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert [row["timestep"] for row in rows] == labels
+    assert {row["importance"] for row in rows} == {""}
 
 
 async def test_another_model_has_another_profile(client: httpx.AsyncClient) -> None:

@@ -364,6 +364,58 @@ async def test_a_full_queue_refuses_requests_until_it_is_empty() -> None:
         assert (await b.submit(rows(1, 2, 3), ["out"])).outputs["out"].shape == (3, 1)
 
 
+async def test_several_kinds_of_rows_run_in_one_call() -> None:
+    """Each kind gets its own rows and outputs."""
+    run = Doubler()
+    async with batcher(run) as b:
+        first, second = await b.submit_all([(rows(1, 2), ["out"]), (rows(3), ["other"])])
+    assert run.batches == [[1, 2, 3]]
+    assert first.outputs.keys() == {"out"}
+    assert first.outputs["out"][:, 0].tolist() == [2, 4]
+    assert second.outputs.keys() == {"other"}
+    assert second.outputs["other"][:, 0].tolist() == [6]
+
+
+async def test_several_kinds_of_rows_are_admitted_together_or_not_at_all() -> None:
+    """Those that would have room are refused with the others, and do not run."""
+    run = Doubler()
+    async with batcher(run, max_queue=4) as b:
+        async with busy(b, run):
+            with pytest.raises(QueueFull, match="expected at most 4 sequences waiting or arriving, got 1 and 4"):
+                await b.submit_all([(rows(1, 2), ["out"]), (rows(3, 4), ["out"])])
+            waiting = asyncio.create_task(b.submit_all([(rows(5, 6), ["out"]), (rows(7), ["out"])]))
+            await asyncio.sleep(0)
+        await waiting
+        assert b.queue.rows == 0
+    assert run.batches == [[0], [5, 6, 7]]
+
+
+async def test_one_kind_of_rows_that_fails_is_the_error_of_all() -> None:
+    """Requests of others are not affected."""
+    run = Doubler()
+    async with batcher(run) as b:
+        async with busy(b, run):
+            other = asyncio.create_task(b.submit(rows(5), ["out"]))
+            both = asyncio.create_task(b.submit_all([(rows(1), ["out"]), (rows(-1), ["out"])]))
+            await asyncio.sleep(0)
+        assert (await other).outputs["out"][0, 0] == 10
+        with pytest.raises(ValueError, match="a row of -1"):
+            await both
+
+
+async def test_room_that_is_held_is_not_given_to_others() -> None:
+    """It is free again once the context ends."""
+    run = Doubler()
+    async with batcher(run, max_queue=4) as b:
+        with b.queue.hold(3):
+            assert (await b.submit(rows(1), ["out"])).outputs["out"][0, 0] == 2
+            with pytest.raises(QueueFull, match="expected at most 4 sequences waiting or arriving, got 3 and 2"):
+                await b.submit(rows(1, 2), ["out"])
+            with pytest.raises(QueueFull), b.queue.hold(2):
+                pass
+        assert (await b.submit(rows(1, 2, 3, 4), ["out"])).outputs["out"].shape == (4, 1)
+
+
 async def test_rows_of_a_cancelled_request_make_room_again() -> None:
     """A cancelled request no longer counts once the engine has passed its place."""
     run = Doubler()

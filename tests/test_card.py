@@ -6,12 +6,16 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from service.artifact.card import ModelCard, Target
+from service.artifact.card import CellImportance, FeatureImportance, ModelCard, Target
 from service.problems import in_plain_words
 from tests.placeholder import complete_card
+
+FEATURES = {"metric": "accuracy", "drop": [0.1], "spread": [0.1], "sequences": 9, "repetitions": 1}
+CELLS = {"metric": "accuracy", "drop": [[0.1, 0.1]], "sequences": 9, "repetitions": 1}
 
 
 @pytest.fixture
@@ -42,6 +46,9 @@ def test_a_field_of_a_newer_training_program_is_ignored(card: dict[str, Any]) ->
         ({"baseline": [[0.0, 0.0]] * 3 + [[0.0]]}, r"baseline\[3\]: expected 2 entries, got 1"),
         ({"baseline": [[0.0, float("nan")]] * 4}, "should be a finite number"),
         ({"baseline": [[0.0, 1e39]] * 4}, "less than or equal to 3402823"),
+        ({"feature_importance": FEATURES}, r"feature_importance\.drop: expected 2 entries, got 1"),
+        ({"cell_importance": CELLS}, "cell_importance.drop: expected 4 entries, got 1"),
+        ({"cell_importance": {**CELLS, "drop": [[0.1]] * 4}}, r"drop\[0\]: expected 2 entries, got 1"),
         ({"created": "2026-01-01T00:00:00"}, "should have timezone info"),
     ],
 )
@@ -95,6 +102,31 @@ def test_a_profile_has_an_entry_for_each_timestep(card: dict[str, Any], part: st
     """A profile of another length belongs to another model."""
     with pytest.raises(ValidationError, match=rf"{part}\.{field}: expected 4 entries, got 1"):
         ModelCard.model_validate({**card, part: {**card[part], field: [1.0]}})
+
+
+def test_each_seed_has_a_profile_of_all_timesteps(card: dict[str, Any]) -> None:
+    """A shorter profile is refused, and earlier versions have none."""
+    repeats = card["repeats"]
+    with pytest.raises(ValidationError, match=r"repeats\.profiles\[1\]: expected 4 entries, got 1"):
+        ModelCard.model_validate({**card, "repeats": {**repeats, "profiles": [repeats["attention"], [1.0]]}})
+    del repeats["profiles"]
+    assert getattr(ModelCard.model_validate(card).repeats, "profiles", None) == ()
+
+
+def test_the_results_of_an_order_have_an_entry_for_each_fraction(card: dict[str, Any]) -> None:
+    """The message names the order."""
+    card["faithfulness"]["fractions"].append(1.0)
+    with pytest.raises(ValidationError, match="comprehensiveness of attention: expected 3 entries, got 2"):
+        ModelCard.model_validate(card)
+
+
+def test_shares_are_of_the_sum_of_positive_drops() -> None:
+    """A metric that rises by chance counts as 0, and one that never drops has no shares."""
+    features = FeatureImportance.model_validate({**FEATURES, "drop": (0.3, -0.1, 0.1)})
+    assert features.mass == pytest.approx((0.75, 0, 0.25))
+    cells = CellImportance.model_validate({**CELLS, "drop": ((0.3, -0.1), (0.1, 0.0))})
+    assert np.array(cells.mass) == pytest.approx(np.array([[0.75, 0], [0.25, 0]]))
+    assert CellImportance.model_validate({**CELLS, "drop": ((0.0, -0.1),)}).mass is None
 
 
 def test_the_peak_is_the_highest_timestep(card: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 
-from service.artifact.distances import jensen_shannon, rank_correlation, total_variation
+from service.artifact.distances import by_chance, jensen_shannon, moved, rank_correlation, total_variation
+from tests.samples import MULTICLASS, TWO_NUMBERS
 
 DISJOINT = ([1.0, 0.0, 0.0], [0.0, 0.25, 0.75])
 OVERLAPPING = ([0.5, 0.5, 0.0], [0.5, 0.25, 0.25])
@@ -57,3 +58,31 @@ def test_rank_correlation_is_scipys_over_the_present_timesteps(rows: list[list[t
             assert math.isnan(correlation)
         else:
             assert correlation == pytest.approx(spearmanr(x, y).statistic, abs=1e-12)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 400), st.integers(1, 3), st.integers(1, 3))
+def test_by_chance_is_a_possible_distance(seed: int, timesteps: int, n: int, m: int) -> None:
+    """It is below 1, however few the sequences are, and however different from each other."""
+    attention = np.random.default_rng(seed).dirichlet(np.full(timesteps, 0.01), 50)
+    assert 0 <= by_chance(attention.mean(axis=0), attention.std(axis=0), 1 / n + 1 / m) < 1
+
+
+def test_by_chance_is_the_mean_distance_of_one_sequence_from_another() -> None:
+    """All attention of a sequence is on one of 40 timesteps, so that two sequences differ entirely or not at all."""
+    mean = np.full(40, 1 / 40)
+    assert by_chance(mean, np.sqrt(mean * (1 - mean)), 2) == pytest.approx(39 / 40)
+
+
+def test_by_chance_is_that_of_the_normal_distribution_for_many_sequences() -> None:
+    """It is half the sum of the mean absolute differences."""
+    mean, spread = np.array([0.5, 0.3, 0.2]), np.array([0.1, 0.1, 0.2])
+    assert by_chance(mean, spread, 1 / 100 + 1 / 300) == pytest.approx(0.2 * np.sqrt(2 / np.pi * (1 / 100 + 1 / 300)))
+
+
+def test_predictions_move_by_the_total_variation_of_classes_and_by_the_difference_of_numbers() -> None:
+    """A sequence of outputs moves by the mean over its steps."""
+    before = np.array([[[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]], np.float32)
+    after = np.array([[[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]]], np.float32)
+    assert moved(before[:, 0], after[:, 0], MULTICLASS).tolist() == [0.25]
+    assert moved(before, after, MULTICLASS.model_copy(update={"steps": 2})).tolist() == [0.625]
+    assert moved(np.array([[10, -10]], np.float32), np.array([[13, -11]], np.float32), TWO_NUMBERS).tolist() == [2]

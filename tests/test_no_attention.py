@@ -107,9 +107,11 @@ async def test_the_open_inference_protocol_has_no_output_of_attention(client: ht
     assert (await client.post(url, json=as_json(numbers(), outputs=wanted))).status_code == 200
     refused = await client.post(url, json=as_json(numbers(), outputs=[{"name": "attention"}]))
     assert refused.status_code == 400
-    assert refused.json()["error"] == "outputs: expected each of prediction, importance at most once, got 'attention'"
+    assert refused.json()["error"].startswith("outputs: expected each of prediction, importance, feature_importance, ")
+    assert refused.json()["error"].endswith(" at most once, got 'attention'")
     described = (await client.get("/v2/models/m")).json()
-    assert [one["name"] for one in described["outputs"]] == ["prediction", "importance"]
+    explanations = ["importance", "feature_importance", "cell_importance", "importance_faithfulness"]
+    assert [one["name"] for one in described["outputs"]] == ["prediction", *explanations]
     configured = (await client.get("/v2/models/m/config")).json()
     assert [one["name"] for one in configured["output"]] == ["prediction", "importance"]
     other = (await client.get("/v2/models/other")).json()

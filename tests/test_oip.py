@@ -234,7 +234,8 @@ SEQUENCES = np.zeros((1, 20, 2))
         (as_json(SEQUENCES, tensor={"name": "x"}), "inputs[0].name: expected 'sequence', got 'x'"),
         (
             as_json(SEQUENCES, outputs=[{"name": "x"}]),
-            "prediction, attention, attention_vec, importance at most once",
+            "prediction, attention, attention_vec, importance, feature_importance, cell_importance, "
+            "attention_faithfulness, importance_faithfulness at most once",
         ),
         (as_json(SEQUENCES, outputs=[{"name": "attention"}] * 2), "at most once, got 'attention'"),
         (
@@ -331,6 +332,10 @@ async def test_the_model_metadata_describe_its_tensors(client: httpx.AsyncClient
                 {"name": "attention", "datatype": "FP32", "shape": [-1, 20]},
                 {"name": "attention_vec", "datatype": "FP32", "shape": [-1, 20, 32]},
                 {"name": "importance", "datatype": "FP32", "shape": [-1, 20]},
+                {"name": "feature_importance", "datatype": "FP32", "shape": [-1, 2]},
+                {"name": "cell_importance", "datatype": "FP32", "shape": [-1, 20, 2]},
+                {"name": "attention_faithfulness", "datatype": "FP32", "shape": [-1, 2]},
+                {"name": "importance_faithfulness", "datatype": "FP32", "shape": [-1, 2]},
             ],
         }
 
@@ -410,6 +415,10 @@ async def test_the_metadata_of_a_model_of_any_length(asking: httpx.AsyncClient) 
             "attention": [-1, length],
             "attention_vec": [-1, length, 3],
             "importance": [-1, length],
+            "feature_importance": [-1, 2],
+            "cell_importance": [-1, length, 2],
+            "attention_faithfulness": [-1, 2],
+            "importance_faithfulness": [-1, 2],
         }
 
 

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.anyio
 
 STEP = [0.1, -0.2]
 SEQUENCE = [STEP] * 20
+IMPORTANCE_VALUES = "importance: expected true, false, 'timesteps', 'features' or 'both'"
 
 
 def with_value(value: Any, *, at: tuple[int, int]) -> list[list[Any]]:
@@ -224,14 +225,15 @@ async def test_probabilities_are_named_by_class(client: httpx.AsyncClient) -> No
         ({"sequence": SEQUENCE, "attention": "some"}, "attention: expected 'mean', 'full' or 'none', got \"some\""),
         (
             {"sequence": SEQUENCE, "atention": "full"},
-            "expected no other field than sequence, sequences, attention, importance, probabilities, got 'atention'",
+            "expected no other field than importance, replacement, faithfulness, sequence, sequences, attention, "
+            "probabilities, got 'atention'",
         ),
         ([SEQUENCE], "body: expected an object, got a list"),
         ("text", 'body: expected an object, got "text"'),
         (1, "body: expected an object, got 1"),
         ({"sequence": None, "attention": None}, "expected either 'sequence' or 'sequences', got neither"),
-        ({"sequence": SEQUENCE, "importance": 7}, "importance: expected true or false, got 7"),
-        ({"sequence": SEQUENCE, "importance": [[1.0]]}, "importance: expected true or false, got a list"),
+        ({"sequence": SEQUENCE, "importance": 7}, f"{IMPORTANCE_VALUES}, got 7"),
+        ({"sequence": SEQUENCE, "importance": [[1.0]]}, f"{IMPORTANCE_VALUES}, got a list"),
     ],
 )
 async def test_an_error_names_the_expected_body(client: httpx.AsyncClient, body: Any, message: str) -> None:

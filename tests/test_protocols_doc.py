@@ -25,7 +25,7 @@ def url(artifacts: Path) -> Iterator[str]:
 
 def test_every_line_is_answered(url: str, tmp_path: Path) -> None:
     """Run in their order, all commands succeed; all but the binary one answer JSON."""
-    assert len(COMMANDS) == 44
+    assert len(COMMANDS) == 47
     definitions = DEFINITIONS.replace("http://127.0.0.1:8000", url)
     for command in COMMANDS:
         line = definitions + command.replace("curl -s", "curl -s --fail-with-body")

@@ -47,6 +47,10 @@ async def test_the_configuration_of_a_model(client: httpx.AsyncClient, engine: E
                 {"name": "attention", "data_type": "TYPE_FP32", "dims": [20]},
                 {"name": "attention_vec", "data_type": "TYPE_FP32", "dims": [20, 32]},
                 {"name": "importance", "data_type": "TYPE_FP32", "dims": [20]},
+                {"name": "feature_importance", "data_type": "TYPE_FP32", "dims": [2]},
+                {"name": "cell_importance", "data_type": "TYPE_FP32", "dims": [20, 2]},
+                {"name": "attention_faithfulness", "data_type": "TYPE_FP32", "dims": [2]},
+                {"name": "importance_faithfulness", "data_type": "TYPE_FP32", "dims": [2]},
             ],
             "dynamic_batching": {
                 "preferred_batch_size": [],

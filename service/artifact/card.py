@@ -1,10 +1,10 @@
 """The model card describes a version beyond its graph. Training writes it and the service reads it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 from service.artifact.layout import NAME_PATTERN
 
@@ -23,6 +23,11 @@ Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Size = Annotated[float, Field(ge=0, le=LARGEST)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Float32 = Annotated[float, Field(ge=-LARGEST_FLOAT32, le=LARGEST_FLOAT32)]
+#: Lower and upper end. Generators of clients know this JSON schema, but not that of a tuple of two types.
+Interval = Annotated[
+    tuple[Size, Size],
+    WithJsonSchema({"type": "array", "items": {"type": "number", "minimum": 0}, "minItems": 2, "maxItems": 2}),
+]
 Index = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
 Count = Annotated[int, Field(ge=1, le=LARGEST_INTEGER)]
 #: float32 holds each integer of such a magnitude, and rounds no other number to one of them.
@@ -235,6 +240,13 @@ class AttentionSource(CardPart):
         return self
 
 
+def shares(drops: Iterable[float]) -> tuple[float, ...] | None:
+    """Return the share of each drop in the sum of the positive ones; None if there are none."""
+    positive = [max(drop, 0.0) for drop in drops]
+    total = sum(positive)
+    return tuple(drop / total for drop in positive) if total > 0 else None
+
+
 class Importance(CardPart):
     """Permutation importance: how much predictions depend on each timestep, over held-out sequences."""
 
@@ -258,9 +270,145 @@ class Importance(CardPart):
     @property
     def mass(self) -> tuple[float, ...] | None:
         """Share of each timestep in the sum of all drops; None if the metric never drops."""
-        positive = [max(drop, 0.0) for drop in self.drop]
-        total = sum(positive)
-        return tuple(drop / total for drop in positive) if total > 0 else None
+        return shares(self.drop)
+
+
+class FeatureImportance(CardPart):
+    """Permutation importance: how much predictions depend on each feature, over held-out sequences."""
+
+    metric: str = Field(description="Metric whose drop is measured; higher is better.", examples=["accuracy"])
+    drop: tuple[Number, ...] = Field(
+        description="Drop of the metric when whole columns of a feature, with all their timesteps, are exchanged "
+        "between sequences, per feature.",
+        examples=[[0.49, 0.0]],
+    )
+    spread: tuple[Number, ...] = Field(
+        description="Standard deviation of the drop, over the repetitions.", examples=[[0.002, 0.001]]
+    )
+    sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[5000])
+    repetitions: Count = Field(description="Number of times that each feature was exchanged.", examples=[1])
+
+    @property
+    def mass(self) -> tuple[float, ...] | None:
+        """Share of each feature in the sum of all drops; None if the metric never drops."""
+        return shares(self.drop)
+
+
+class CellImportance(CardPart):
+    """Permutation importance: how much predictions depend on each feature at each timestep."""
+
+    metric: str = Field(description="Metric whose drop is measured; higher is better.", examples=["accuracy"])
+    drop: tuple[tuple[Number, ...], ...] = Field(
+        description="Drop of the metric when the values of a feature at a timestep are exchanged between sequences, "
+        "`(timesteps, features)`.",
+        examples=[[[0.0, 0.0], [0.01, 0.0], [0.49, 0.0], [0.0, 0.0]]],
+    )
+    sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[1000])
+    repetitions: Count = Field(description="Number of times that each cell was exchanged.", examples=[1])
+    groups: Count | None = Field(
+        None,
+        description="Number of groups of neighbouring timesteps of one feature that were exchanged together; null if "
+        "each cell was exchanged by itself.",
+        examples=[None],
+    )
+
+    @property
+    def mass(self) -> tuple[tuple[float, ...], ...] | None:
+        """Share of each cell in the sum of all drops, `(timesteps, features)`; None if the metric never drops."""
+        mass = shares(drop for row in self.drop for drop in row)
+        if mass is None:
+            return None
+        features = len(self.drop[0])
+        return tuple(mass[start : start + features] for start in range(0, len(mass), features))
+
+
+class Removal(CardPart):
+    """How far predictions move when timesteps are taken away, or alone are kept, in one order.
+
+    Absent timesteps are not counted. The mean of the training sequences replaces a timestep that is taken away.
+    Source: DeYoung et al., ERASER, 2020.
+    """
+
+    order: Literal["attention", "importance", "random"] = Field(
+        description="What ranks the timesteps of a sequence, highest first.", examples=["attention"]
+    )
+    comprehensiveness: tuple[Size, ...] = Field(
+        description="How far the prediction moves when the top fraction of the timesteps is taken away, for each "
+        "fraction; mean over the sequences. High means that these timesteps matter.",
+        examples=[[0.3, 0.31, 0.31, 0.32, 0.4]],
+    )
+    sufficiency: tuple[Size, ...] = Field(
+        description="How far the prediction moves when only the top fraction of the timesteps is kept, for each "
+        "fraction; mean over the sequences. Low means that these timesteps are enough.",
+        examples=[[0.2, 0.2, 0.1, 0.05, 0.01]],
+    )
+    comprehensiveness_area: Size = Field(description="Mean of `comprehensiveness`.", examples=[0.33])
+    sufficiency_area: Size = Field(description="Mean of `sufficiency`.", examples=[0.11])
+    comprehensiveness_interval: Interval = Field(
+        description="95 % interval of `comprehensiveness_area`, over resamples of the sequences.",
+        examples=[[0.3, 0.36]],
+    )
+    sufficiency_interval: Interval = Field(
+        description="95 % interval of `sufficiency_area`, over resamples of the sequences.", examples=[[0.09, 0.13]]
+    )
+
+
+class Faithfulness(CardPart):
+    """Whether attention and importance find the timesteps that matter, on held-out data."""
+
+    sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[200])
+    fractions: tuple[Fraction, ...] = Field(
+        description="Fractions of the present timesteps, at least one timestep each.",
+        examples=[[0.01, 0.05, 0.1, 0.2, 0.5]],
+    )
+    removals: tuple[Removal, ...] = Field(
+        description="Results of each order: `attention`, if the model has any, `importance` and `random`. They have an "
+        "entry for each of the fractions.",
+        examples=[
+            [
+                {
+                    "order": "attention",
+                    "comprehensiveness": [0.3, 0.31, 0.31, 0.32, 0.4],
+                    "sufficiency": [0.2, 0.2, 0.1, 0.05, 0.01],
+                    "comprehensiveness_area": 0.33,
+                    "sufficiency_area": 0.11,
+                    "comprehensiveness_interval": [0.3, 0.36],
+                    "sufficiency_interval": [0.09, 0.13],
+                }
+            ]
+        ],
+    )
+    attention_finds: Literal["what matters", "part of it", "no more than chance"] | None = Field(
+        description="What the order of attention finds, between that of importance and a random one; null for a model "
+        "without attention, or whose predictions do not move.",
+        examples=["part of it"],
+    )
+    verdict: str = Field(
+        description="The same as a sentence.",
+        examples=["Attention finds part of what matters: read importance beside it."],
+    )
+    metric: str = Field(description="Metric of `uniform` and `permuted`.", examples=["accuracy"])
+    uniform: Number | None = Field(
+        None,
+        description="The metric if all present timesteps have the same attention; null for models without attention, "
+        "and for imported ones. Source: Jain and Wallace, Attention is not Explanation, 2019, and Wiegreffe and "
+        "Pinter, Attention is not not Explanation, 2019.",
+        examples=[0.71],
+    )
+    permuted: Number | None = Field(
+        None,
+        description="The metric if the present timesteps of each sequence exchange their attention at random; null as "
+        "`uniform` is.",
+        examples=[0.52],
+    )
+
+    @model_validator(mode="after")
+    def _removals_have_all_fractions(self) -> Self:
+        for one in self.removals:
+            for name in ("comprehensiveness", "sufficiency"):
+                if (got := len(getattr(one, name))) != len(self.fractions):
+                    raise ValueError(f"{name} of {one.order}: expected {len(self.fractions)} entries, got {got}")
+        return self
 
 
 class Agreement(CardPart):
@@ -382,6 +530,11 @@ class Repeats(CardPart):
     )
     importance_spread: tuple[Number, ...] = Field(
         description="Standard deviation of the importances, over the seeds.", examples=[[0.0, 0.01, 0.001, 0.0]]
+    )
+    profiles: tuple[tuple[Number, ...], ...] = Field(
+        default=(),
+        description="Attention profile of each seed, `(seeds, timesteps)`; none in earlier versions.",
+        examples=[[[0.1, 0.2, 0.6, 0.1], [0.1, 0.1, 0.7, 0.1], [0.1, 0.3, 0.5, 0.1]]],
     )
 
 
@@ -547,7 +700,14 @@ class ModelCard(CardPart):
         examples=[[{"tensor": "attention_1", "axes": {"head": 4, "query": 20}}]],
     )
     importance: Importance | None = Field(None, description="Permutation importance of the timesteps.")
+    feature_importance: FeatureImportance | None = Field(None, description="Permutation importance of the features.")
+    cell_importance: CellImportance | None = Field(
+        None, description="Permutation importance of each feature at each timestep."
+    )
     agreement: Agreement | None = Field(None, description="Agreement of attention with importance.")
+    faithfulness: Faithfulness | None = Field(
+        None, description="Whether attention and importance find the timesteps that matter."
+    )
     judgement: Judgement | None = Field(
         None, description="Whether the model is better than a prediction that needs no model."
     )
@@ -596,6 +756,15 @@ class ModelCard(CardPart):
         if self.importance is not None:
             lengths["importance.drop"] = (len(self.importance.drop), self.timesteps)
             lengths["importance.spread"] = (len(self.importance.spread), self.timesteps)
+        if self.feature_importance is not None:
+            lengths["feature_importance.drop"] = (len(self.feature_importance.drop), self.features)
+            lengths["feature_importance.spread"] = (len(self.feature_importance.spread), self.features)
+        if self.cell_importance is not None:
+            drop = self.cell_importance.drop
+            lengths["cell_importance.drop"] = (len(drop), self.timesteps)
+            lengths |= {f"cell_importance.drop[{t}]": (len(row), self.features) for t, row in enumerate(drop)}
+        for i, profile in enumerate(self.repeats.profiles if self.repeats is not None else ()):
+            lengths[f"repeats.profiles[{i}]"] = (len(profile), self.timesteps)
         if self.baseline is not None:
             lengths["baseline"] = (len(self.baseline), self.timesteps)
             lengths |= {f"baseline[{t}]": (len(step), self.features) for t, step in enumerate(self.baseline)}

@@ -1,11 +1,30 @@
-"""Distances between distributions over time, and the rank correlation of two quantities over time."""
+"""Distances between distributions over time and between predictions, and the rank correlation over time."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.card import Target
+from service.artifact.tensors import Array
+
 Floats = NDArray[np.floating[Any]]
+
+
+def moved(predictions: Array, others: Array, target: Target) -> Array:
+    """Return how far predictions are from others: `(n,)`.
+
+    For several classes this is the total variation, the share of probability that lies at other classes. Else it is the
+    absolute difference, and its mean over the outputs. If the output is a sequence, it is the mean over its steps.
+
+    Args:
+        predictions: `(n, outputs)` or `(n, steps, outputs)`.
+        others: of the same shape.
+        target: the target of the model.
+    """
+    difference = np.abs(others - predictions)
+    distance: Array = difference.sum(axis=-1) / 2 if target.task == "multiclass" else difference.mean(axis=-1)
+    return distance if target.steps is None else distance.mean(axis=1)
 
 
 def total_variation(p: Floats, q: Floats) -> Floats:
@@ -33,6 +52,22 @@ def jensen_shannon(p: Floats, q: Floats) -> Floats:
     divergence = (_information(p, mixed) + _information(q, mixed)) / 2
     distance: Floats = np.sqrt(np.clip(divergence, 0, 1))  # rounding may exceed the range
     return distance
+
+
+def by_chance(mean: Floats, spread: Floats, counted: float) -> float:
+    """Return the total variation distance to expect between the means of two samples of the same distribution.
+
+    The means of n and of m weights differ by √(2/π) · spread · √(1/n + 1/m) on average, if both are many. Of few, or
+    of a weight that is rarely above 0, they may differ by less: weights lie between 0 and 1, so the difference is at
+    most 2 · mean · (1 - mean), which it is if all weights are 0 or 1 and n = m = 1. The distance is therefore below 1.
+
+    Args:
+        mean: `(timesteps,)`, the mean of attention.
+        spread: `(timesteps,)`, its standard deviation over the sequences.
+        counted: 1/n + 1/m.
+    """
+    differences = np.minimum(spread * np.sqrt(2 / np.pi * counted), 2 * mean * (1 - mean))
+    return float(differences.sum() / 2)
 
 
 def rank_correlation(a: Floats, b: Floats, present: NDArray[np.bool_]) -> Floats:

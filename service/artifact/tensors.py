@@ -7,15 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
-Axis = Literal["batch", "timesteps", "features", "outputs", "units", "steps"]
+Axis = Literal["batch", "timesteps", "features", "outputs", "units", "steps", "measures"]
 
 SEQUENCE: Final = "sequence"
 PREDICTION: Final = "prediction"
 ATTENTION: Final = "attention"
 ATTENTION_VEC: Final = "attention_vec"
-#: No graph computes these two. The service finds them by running the graph on occluded sequences.
+#: No graph computes the others. The service finds them by running the graph on changed sequences.
 IMPORTANCE: Final = "importance"
+FEATURE_IMPORTANCE: Final = "feature_importance"
+CELL_IMPORTANCE: Final = "cell_importance"
+ATTENTION_FAITHFULNESS: Final = "attention_faithfulness"
+IMPORTANCE_FAITHFULNESS: Final = "importance_faithfulness"
 RANK_CORRELATION: Final = "rank_correlation"
+#: The entries of faithfulness.
+MEASURES: Final = ("comprehensiveness", "sufficiency")
 
 #: The axes of each tensor. `axes_of` has those of models whose output is a sequence.
 AXES: Final[Mapping[str, tuple[Axis, ...]]] = {
@@ -24,6 +30,10 @@ AXES: Final[Mapping[str, tuple[Axis, ...]]] = {
     ATTENTION: ("batch", "timesteps"),
     ATTENTION_VEC: ("batch", "timesteps", "units"),
     IMPORTANCE: ("batch", "timesteps"),
+    FEATURE_IMPORTANCE: ("batch", "features"),
+    CELL_IMPORTANCE: ("batch", "timesteps", "features"),
+    ATTENTION_FAITHFULNESS: ("batch", "measures"),
+    IMPORTANCE_FAITHFULNESS: ("batch", "measures"),
     RANK_CORRELATION: ("batch",),
 }
 #: The tensors that have one entry for each timestep of a sequence.
@@ -48,4 +58,5 @@ def shape_of(name: str, sizes: Mapping[Axis, int]) -> tuple[int | None, ...]:
         name: one of `AXES`.
         sizes: the size of each axis; an axis without a size is open and becomes None.
     """
-    return tuple(sizes.get(axis) for axis in axes_of(name, steps="steps" in sizes))
+    known = {"measures": len(MEASURES), **sizes}
+    return tuple(known.get(axis) for axis in axes_of(name, steps="steps" in sizes))

@@ -111,10 +111,27 @@ class Batcher:
             return Result(part.outputs, queue=0, inference=part.seconds)
         request = self.queue.add(rows, outputs)
         if idle:
-            self._idle.clear()
-            self._moved = time.perf_counter()
-            loop.call_soon(self._next, loop)  # not now: other requests of this turn join the call
+            self._start()
         return await request.answer
+
+    async def submit_all(self, requests: Sequence[tuple[Rows, Collection[str]]]) -> list[Result]:
+        """Run several kinds of rows `(n, …)`, n ≥ 1, each with its outputs, all in one call where it is large enough.
+
+        Either all are admitted or none. Errors are those of `submit`.
+        """
+        self.queue.require_room(sum([len(rows) for rows, _ in requests]))
+        self._policy.arrive()
+        added = [self.queue.add(rows, outputs) for rows, outputs in requests]
+        if self._idle.is_set():
+            self._start()
+        return await asyncio.gather(*[request.answer for request in added])
+
+    def _start(self) -> None:
+        """Start the first call in the next turn of the event loop, as other requests of this turn join it."""
+        self._idle.clear()
+        self._moved = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self._next, loop)
 
     def warm_up(self, rows: Array, outputs: Collection[str]) -> None:
         """Run the engine at several sizes before there are requests, and choose the sizes of calls.

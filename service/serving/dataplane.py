@@ -7,17 +7,12 @@ from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from service.artifact.card import ModelCard
-from service.artifact.distances import rank_correlation
-from service.artifact.missing import absent
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
-from service.errors import DeadlineExceeded, InvalidInput, QueueFull, TooLarge, Unavailable
+from service.errors import DeadlineExceeded, InvalidInput, QueueFull, Unavailable
+from service.serving.explanation import ORDERS, Replacement, explain
 from service.serving.model import Model
-from service.serving.occlusion import Occlusions
 from service.serving.repository import Repository
-from service.serving.request_queue import Outputs, Result
-
-#: More predictions than these are compared in a thread.
-LARGE_COMPARISON: Final = 2**15
+from service.serving.request_queue import Result
 
 
 class Question(NamedTuple):
@@ -28,15 +23,20 @@ class Question(NamedTuple):
             absent and gets no attention; shorter sequences end with absent timesteps.
         outputs: which of `prediction (n, outputs)`, `attention (n, timesteps)` and
             `attention_vec (n, timesteps, units)` to answer.
-        importance: whether to answer `importance (n, timesteps)` and `rank_correlation (n,)`, too: how far each
-            timestep moves the prediction (see `Occlusions`), and how attention and importance correlate over the
-            timesteps that are present, NaN where either is constant. A model without attention has no correlation.
+        explanations: which of `importance (n, timesteps)`, `feature_importance (n, features)` and `cell_importance
+            (n, timesteps, features)` to answer: how far each timestep, feature or cell moves the prediction (see
+            `Occlusions`). With `importance` comes `rank_correlation (n,)`, its correlation with attention over the
+            timesteps that are present, NaN where either is constant. A model without attention has none.
+            `attention_faithfulness (n, 2)` and `importance_faithfulness (n, 2)` are comprehensiveness and sufficiency
+            of the order of the timesteps by attention and by importance (see `Removals`).
+        replacement: what replaces timesteps, features and cells.
         timeout: seconds after which the request fails; by default the model's limit alone holds.
     """
 
     sequences: Array
     outputs: Collection[str]
-    importance: bool = False
+    explanations: Collection[str] = ()
+    replacement: Replacement = "baseline"
     timeout: float | None = None
 
 
@@ -115,8 +115,10 @@ class DataPlane:
     @staticmethod
     def numbers(model: Model, question: Question) -> int:
         """Return how many numbers the outputs have that a question asks for."""
-        each = sum([model.numbers[name] for name in question.outputs])
-        return len(question.sequences) * (each + 2 * model.numbers[IMPORTANCE] * question.importance)
+        names = [*question.outputs, *question.explanations]
+        if IMPORTANCE in question.explanations:
+            names.append(RANK_CORRELATION)
+        return len(question.sequences) * sum([model.numbers[name] for name in names])
 
     async def ask(self, model: Model, question: Question) -> Result:
         """Run sequences, and count their attention.
@@ -125,9 +127,9 @@ class DataPlane:
         the model.
 
         Raises:
-            InvalidInput: the shape is not the card's, the model has no attention, or the card lacks the baseline that
-            importance needs.
-            TooLarge: importance of so many sequences takes more runs than may wait.
+            InvalidInput: the shape is not the card's, the model has no attention, or it lacks the values that replace
+            others.
+            TooLarge: the explanations take more runs than may wait.
             QueueFull: too many sequences are waiting or running.
             DeadlineExceeded: no answer within the timeout.
             Unavailable: the version is being unloaded.
@@ -139,7 +141,7 @@ class DataPlane:
             )
         if question.timeout is not None:
             return await self._ask_within(question.timeout, model, question._replace(timeout=None))
-        if question.importance:
+        if question.explanations:
             return await self._explain(model, question)
         live_profile = model.live_profile
         if live_profile is None:
@@ -164,42 +166,15 @@ class DataPlane:
         return result
 
     async def _explain(self, model: Model, question: Question) -> Result:
-        """Run sequences and their occlusions, which are not counted."""
-        card, sequences = model.card, question.sequences
-        if model.baseline is None:
-            raise InvalidInput(
-                f"{card.name} version {model.version} has no baseline on its card, which importance needs: "
-                "train it again"
-            )
-        most = max(1, model.limits.max_queue // (1 + card.timesteps))
-        if len(sequences) > most:
-            raise TooLarge(
-                f"expected at most {most} sequences with importance, as each of their timesteps is one more to run, "
-                f"got {len(sequences)}"
-            )
-        occlusions = Occlusions(sequences, model.baseline)
-        model.batcher.queue.require_room(len(sequences) + len(occlusions))  # both or neither
+        """Run sequences, and changed ones for their explanations, which are not counted."""
+        orders = {ORDERS[name] for name in question.explanations if name in ORDERS}
+        wanted: Collection[str] = {*question.outputs, PREDICTION, *orders & {ATTENTION}}
         live_profile = model.live_profile
-        wanted = {*question.outputs, PREDICTION}
-        result, occluded = await asyncio.gather(
-            model.batcher.submit(
-                sequences, _without_attention(wanted) if live_profile is None else {*wanted, ATTENTION}
-            ),
-            model.batcher.submit(occlusions, (PREDICTION,)),
-        )
-        found, moved = result.outputs, occluded.outputs[PREDICTION]
+        wanted = _without_attention(wanted) if live_profile is None else {*wanted, ATTENTION}
+        result = await explain(model, question.sequences, wanted, question.explanations, question.replacement)
         if live_profile is not None:
-            live_profile.add(found[ATTENTION])
-
-        def explained() -> Outputs:
-            importance = occlusions.importance(found[PREDICTION], moved, card.target)
-            if live_profile is None:
-                return {**found, IMPORTANCE: importance}
-            correlation = rank_correlation(found[ATTENTION], importance, ~absent(sequences))
-            return {**found, IMPORTANCE: importance, RANK_CORRELATION: correlation}
-
-        outputs = await asyncio.to_thread(explained) if moved.size > LARGE_COMPARISON else explained()
-        return Result(outputs, occluded.queue, occluded.inference)
+            live_profile.add(result.outputs[ATTENTION])
+        return result
 
 
 def _without_attention(wanted: Collection[str]) -> Collection[str]:

@@ -1,23 +1,27 @@
 """One loaded version: its card, its engine, its Batcher, its live profile, and its statistics."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from service.artifact.card import ModelCard
 from service.artifact.distances import total_variation
 from service.artifact.gate import Verified
 from service.artifact.golden import Golden
 from service.artifact.missing import refused
+from service.artifact.occlusion import marginal
 from service.artifact.tensors import (
     ATTENTION,
     ATTENTION_VEC,
-    IMPORTANCE,
+    AXES,
     PREDICTION,
     SEQUENCE,
     SIGNATURES,
+    Array,
     shape_of,
 )
 from service.serving.batcher import Batcher
@@ -65,6 +69,8 @@ class Model:
         usual_outputs: the outputs of most requests: the prediction, and mean attention if there is any.
         numbers: how many numbers each output has for one sequence.
         most_numbers: how many numbers an answer to one sequence has at most.
+        replacements: by name, what replaces parts of a sequence to measure importance, `(draws, timesteps, features)`
+            each; nothing if the card has no baseline.
         texts: the word of each token; None if there is no vocabulary.
         load_seconds: how long it took to read, verify and warm up the version.
     """
@@ -83,7 +89,7 @@ class Model:
         self.digests = verified.digests
         vocabulary = card.tokens.vocabulary if card.tokens is not None and card.features == 1 else None
         self.texts = None if vocabulary is None else {token: word for word, token in vocabulary.items()}
-        self.baseline = None if card.baseline is None else np.array(card.baseline, np.float32)
+        self.replacements = _replacements(card, verified.golden)
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
         attends = card.attention is not None
@@ -92,8 +98,8 @@ class Model:
         self.usual_outputs = (PREDICTION, ATTENTION) if attends else (PREDICTION,)
         self.statistics = Statistics(limits.max_batch, shared / "statistics" if shared else None, key)
         sizes = verified.golden.sizes
-        self.numbers = {name: math.prod(filter(None, shape_of(name, sizes))) for name in (*OUTPUTS, IMPORTANCE)}
-        self.most_numbers = sum(self.numbers.values()) + self.numbers[IMPORTANCE]
+        self.numbers = {name: math.prod(filter(None, shape_of(name, sizes))) for name in AXES if name != SEQUENCE}
+        self.most_numbers = sum(self.numbers.values())
         self.batcher = Batcher(
             verified.engine.run,
             max_batch=limits.max_batch,
@@ -136,6 +142,15 @@ class Model:
         await self.batcher.close()
         if self.live_profile is not None:
             self.live_profile.close()
+
+
+def _replacements(card: ModelCard, golden: Golden) -> Mapping[str, Array]:
+    """Return what replaces parts of sequences, `(draws, timesteps, features)` each; nothing without a baseline."""
+    if card.baseline is None:
+        return {}
+    baseline = np.array(card.baseline, np.float32)
+    others = {"marginal": marginal(golden.sequence, baseline)} if len(golden.sequence) > 1 else {}
+    return {"baseline": baseline[np.newaxis], **others}
 
 
 def most_rows(golden: Golden) -> int:

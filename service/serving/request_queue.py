@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, Self
 
@@ -156,6 +157,7 @@ class RequestQueue:
         self._rows_of_request = 1.0  # the running mean
         self._reservations: dict[Reservation, None] = {}  # oldest first
         self._reserved = 0.0
+        self._held = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -202,10 +204,26 @@ class RequestQueue:
         """
         if self._closed:
             raise Unavailable("the model is being unloaded")
-        if self.rows and self.rows + rows > self._max_rows:
+        there = self.rows + self._held
+        if there and there + rows > self._max_rows:
             raise QueueFull(
-                f"expected at most {self._max_rows} sequences waiting or arriving, got {self.rows} and {rows:.0f}"
+                f"expected at most {self._max_rows} sequences waiting or arriving, got {there} and {rows:.0f}"
             )
+
+    @contextmanager
+    def hold(self, rows: int) -> Iterator[None]:
+        """Hold room for rows that a request will add later, until the context ends.
+
+        Raises:
+            QueueFull: too many rows are waiting or running.
+            Unavailable: the queue is closed.
+        """
+        self.require_room(rows)
+        self._held += rows
+        try:
+            yield
+        finally:
+            self._held -= rows
 
     def add(self, rows: Rows, outputs: Collection[str]) -> Request:
         """Append a request, and start its deadline."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.card import AttentionProfile
-from service.artifact.distances import jensen_shannon, total_variation
+from service.artifact.distances import by_chance, jensen_shannon, total_variation
 from service.artifact.tensors import Array
 from service.serving.shared_table import SharedTable, Table
 
@@ -72,10 +72,11 @@ class Totals:
     def distance_from(self, profile: AttentionProfile) -> Distance:
         """Return the distance of the mean from that of a profile `(timesteps,)`."""
         mean, expected = self.mean, np.array(profile.mean)
-        # The mean of n samples is off by √(2/π) · deviation / √n on average, for large n. The profile is a sample, too.
-        counted = 1 / self.sequences + 1 / profile.sequences
-        by_chance = sum(profile.spread) / 2 * math.sqrt(2 / math.pi * counted)
-        return Distance(float(total_variation(mean, expected)), float(jensen_shannon(mean, expected)), by_chance)
+        counted = 1 / self.sequences + 1 / profile.sequences  # the profile is a sample, too
+        expected_by_chance = by_chance(expected, np.array(profile.spread), counted)
+        return Distance(
+            float(total_variation(mean, expected)), float(jensen_shannon(mean, expected)), expected_by_chance
+        )
 
 
 class Tally:

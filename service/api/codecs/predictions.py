@@ -12,9 +12,32 @@ from pydantic import BaseModel, Field
 from service.api.codecs.array_writer import dumps_rows, require_finite
 from service.api.codecs.padding import Lengths
 from service.artifact.card import Target
-from service.artifact.tensors import IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
+from service.artifact.tensors import MEASURES, OVER_TIME, PREDICTION, RANK_CORRELATION, Array
 from service.errors import InvalidInput
+from service.serving.explanation import IMPORTANCES, ORDERS
 from service.serving.request_queue import Outputs
+
+
+class RemovedTimesteps(BaseModel):
+    """How far the prediction moves without some timesteps, and with these alone."""
+
+    comprehensiveness: float = Field(
+        description="How far it moves when the top timesteps are replaced by the card's `baseline`, as the mean over "
+        "the top 1, 5, 10, 20 and 50 % of the present timesteps. High is good.",
+        examples=[0.48],
+    )
+    sufficiency: float = Field(
+        description="How far it moves when all others are replaced, likewise. Low is good.", examples=[0.01]
+    )
+
+
+class AnswerFaithfulness(BaseModel):
+    """Whether an order of the timesteps finds those that the prediction depends on."""
+
+    attention: RemovedTimesteps | None = Field(None, description="By attention; absent for a model without attention.")
+    importance: RemovedTimesteps | None = Field(
+        None, description="By importance; absent if the request does not ask for that of timesteps."
+    )
 
 
 class Prediction(BaseModel):
@@ -51,16 +74,29 @@ class Prediction(BaseModel):
     )
     importance: list[float] | None = Field(
         None,
-        description="On request: how far the prediction moves when a timestep is replaced by the card's `baseline`, "
-        "for each posted timestep. For classes it is the share of probability that moves to other classes, for "
-        "numbers the absolute difference, as the mean of several.",
+        description="On request: how far the prediction moves when a timestep is replaced, for each posted timestep. "
+        "For classes it is the share of probability that moves to other classes, for numbers the absolute difference, "
+        "as the mean of several.",
         examples=[[0.0, 0.49, 0.01]],
+    )
+    feature_importance: list[float] | None = Field(
+        None,
+        description="On request: the same when a feature is replaced at all timesteps, for each feature.",
+        examples=[[0.49, 0.0]],
+    )
+    cell_importance: list[list[float]] | None = Field(
+        None,
+        description="On request: the same when a feature is replaced at one timestep, `(timesteps, features)`.",
+        examples=[[[0.0, 0.0], [0.49, 0.0], [0.01, 0.0]]],
     )
     rank_correlation: float | None = Field(
         None,
         description="With importance: Spearman's rank correlation of mean attention and importance over the present "
         "timesteps; null where either is constant; absent for a model without attention.",
         examples=[0.87],
+    )
+    faithfulness: AnswerFaithfulness | None = Field(
+        None, description="On request: whether attention and importance find what the prediction depends on."
     )
 
 
@@ -137,10 +173,15 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
         columns["tokens"] = list(map(orjson.dumps, tokens))
     if attention is not None:
         columns["attention"] = dumps_rows(outputs[attention], lengths)
-    if IMPORTANCE in outputs:
-        columns["importance"] = dumps_rows(outputs[IMPORTANCE], lengths)
+    columns |= {
+        name: dumps_rows(outputs[name], lengths if name in OVER_TIME else None)
+        for name in IMPORTANCES
+        if name in outputs
+    }
     if RANK_CORRELATION in outputs:
         columns["rank_correlation"] = [orjson.dumps(value) for value in outputs[RANK_CORRELATION].tolist()]
+    if not ORDERS.keys().isdisjoint(outputs):
+        columns["faithfulness"] = _faithfulness(outputs)
     template = row_template(*columns)
     return [template % values for values in zip(*columns.values(), strict=True)]
 
@@ -186,15 +227,33 @@ def _row(  # noqa: PLR0913 - private
         row["tokens"] = tokens
     if attention is not None:
         row["attention"] = outputs[attention][0, :length]
-    if IMPORTANCE in outputs:
-        row["importance"] = outputs[IMPORTANCE][0, :length]
+    for name in IMPORTANCES:
+        if name in outputs:
+            row[name] = outputs[name][0, : length if name in OVER_TIME else None]
     if RANK_CORRELATION in outputs:
         row["rank_correlation"] = outputs[RANK_CORRELATION][0]
+    if faithfulness := _faithfulness_of(outputs, 0):
+        row["faithfulness"] = faithfulness
     text = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
     if b"null" in text:
         for name in outputs.keys() - {RANK_CORRELATION}:
             require_finite(outputs[name])
     return text
+
+
+def _faithfulness(outputs: Outputs) -> list[bytes]:
+    """Return the JSON of each sequence's faithfulness."""
+    for name in ORDERS.keys() & outputs.keys():
+        require_finite(outputs[name])
+    each = (_faithfulness_of(outputs, i) for i in range(len(outputs[PREDICTION])))
+    return [orjson.dumps(one, option=orjson.OPT_SERIALIZE_NUMPY) for one in each]
+
+
+def _faithfulness_of(outputs: Outputs, i: int) -> dict[str, dict[str, np.float32]]:
+    """Return the measures of each order for a sequence, by their names."""
+    return {
+        order: dict(zip(MEASURES, outputs[name][i], strict=True)) for name, order in ORDERS.items() if name in outputs
+    }
 
 
 def _labels_of(prediction: Array, classes: tuple[str, ...]) -> list[str]:

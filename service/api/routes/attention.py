@@ -1,6 +1,8 @@
 """`GET /attention`: the attention profiles of training and of the traffic, as numbers or as a chart."""
 
 import asyncio
+import csv
+import io
 from typing import Annotated, Literal, Self
 
 import mimeparse
@@ -10,10 +12,10 @@ from pydantic import BaseModel, Field
 from service import errors
 from service.api.bar_chart import Series, bar_chart
 from service.api.error_answers import SELECTION_ERRORS, documented
-from service.api.request_body import JSON
+from service.api.request_body import CSV, JSON
 from service.api.security_headers import CHART_POLICY
 from service.api.selection import Accepted, SelectedModel, only
-from service.artifact.card import Agreement, AttentionProfile, Importance
+from service.artifact.card import Agreement, AttentionProfile, Importance, ModelCard
 from service.serving.dataplane import NO_ATTENTION
 from service.serving.live_profile import LiveProfile
 from service.serving.model import Model
@@ -119,7 +121,12 @@ class AttentionAnswer(AttentionProfile):
     summary="Which timesteps the model looks at",
     response_model=AttentionAnswer,
     responses={
-        200: {"content": {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in CHARTS}},
+        200: {
+            "content": {
+                **{media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in CHARTS},
+                CSV: {"schema": {"type": "string"}},
+            }
+        },
         **documented(*SELECTION_ERRORS, errors.NotAcceptable),
     },
     dependencies=[only("model", "version", "chart", "window")],
@@ -136,13 +143,15 @@ async def attention(
             "confusion matrix over the held-out sequences, for classes."
         ),
     ] = "training",
-    window: Annotated[Window, Query(description="Window of time of a live chart.")] = "start",
+    window: Annotated[
+        Window, Query(description="Window of time of a live chart, and of the live attention in CSV.")
+    ] = "start",
 ) -> AttentionAnswer | Response:
-    """Answers the attention profiles as JSON, or a bar chart as SVG or PNG, by the `Accept` header.
+    """Answers the attention profiles as JSON or as CSV, or a chart as SVG or PNG, by the `Accept` header.
 
-    A model without attention has neither of both, except the charts of importance and of confusion.
+    A model without attention has none of these, except the charts of importance and of confusion.
     """
-    media_types = [*CHARTS, JSON]
+    media_types = [*CHARTS, CSV, JSON]
     try:
         chosen = mimeparse.best_match(media_types, accept)
     except mimeparse.MimeTypeParseException:
@@ -155,6 +164,8 @@ async def attention(
     response.headers["Vary"] = "Accept"
     card, (profile, live_profile) = model.card, _profiles(model)
     totals = await live_profile.totals()
+    if chosen == CSV:
+        return Response(csv_of(card, profile, totals[window]), media_type=CSV, headers={"Vary": "Accept"})
     return AttentionAnswer(
         **dict(profile),
         model=card.name,
@@ -164,6 +175,26 @@ async def attention(
         agreement=card.agreement,
         live={window: LiveAttention.of(one, profile) for window, one in totals.items()},
     )
+
+
+def csv_of(card: ModelCard, profile: AttentionProfile, live: Totals) -> str:
+    """Return CSV of one row for each timestep: its label, the profile of training, importance and live attention.
+
+    Cells are empty where importance was not measured, and where no sequences were posted.
+    """
+    nothing = [""] * card.timesteps
+    columns = {
+        "timestep": card.timestep_labels,
+        "mean": profile.mean,
+        "spread": profile.spread,
+        "importance": nothing if card.importance is None else card.importance.drop,
+        "live_mean": live.mean.tolist() if live.sequences else nothing,
+    }
+    text = io.StringIO()
+    rows = csv.writer(text)
+    rows.writerow(columns)
+    rows.writerows(zip(*columns.values(), strict=True))
+    return text.getvalue()
 
 
 def _profiles(model: Model) -> tuple[AttentionProfile, LiveProfile]:

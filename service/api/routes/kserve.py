@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, StrictBool
 
+from service.api.codecs.explanations import ExplanationFields
 from service.api.codecs.instances import Instances
 from service.api.codecs.padding import Lengths
 from service.api.codecs.predictions import Prediction, encode_predictions, require_classes, texts_of
@@ -33,10 +34,9 @@ class ModelList(BaseModel):
     models: list[str] = Field(description="Their names.", examples=[["after-lstm"]])
 
 
-class ExplainBody(Instances):
-    """Sequences, and whether to answer importance."""
+class ExplainBody(ExplanationFields, Instances):
+    """Sequences, and the explanations to answer."""
 
-    importance: StrictBool = Field(default=False, description="As of `POST /predict`.", examples=[False])
     probabilities: StrictBool = Field(default=False, description="As of `POST /predict`.", examples=[False])
 
 
@@ -67,7 +67,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     fields, sequences = body.decode(ExplainBody, model.card, most)
     if fields.probabilities:
         require_classes(model.card.target)
-    question = Question(sequences.array, model.usual_outputs, fields.importance)
+    question = Question(sequences.array, model.usual_outputs, fields.explanations(model), fields.replacement)
     tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
     return question, partial(
         encode, model.card.target, sequences.lengths, probabilities=fields.probabilities, tokens=tokens

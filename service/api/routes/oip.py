@@ -19,10 +19,11 @@ from service.api.openapi import takes
 from service.api.request_body import RequestBody, parse_sequences
 from service.api.selection import model_in_path
 from service.artifact.card import ModelCard
-from service.artifact.tensors import ATTENTION, IMPORTANCE, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
+from service.artifact.tensors import ATTENTION, AXES, MEASURES, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
 from service.errors import InvalidInput
 from service.problems import shown
 from service.serving.dataplane import DataPlane, Question
+from service.serving.explanation import EXPLANATIONS, REPLACEMENTS, Replacement, answerable
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
@@ -30,7 +31,7 @@ from service.serving.request_queue import Outputs
 LENGTH_HEADER: Final = "Inference-Header-Content-Length"
 #: The outputs that are answered by default, and those that a request may name. Some models have no attention.
 OUTPUTS: Final = SIGNATURES["attention"]
-NAMED_OUTPUTS: Final = (*OUTPUTS, IMPORTANCE)
+NAMED_OUTPUTS: Final = (*OUTPUTS, *EXPLANATIONS)
 #: Answers of fewer bytes are sent in one piece; copying them costs less than sending several pieces.
 LARGE_ANSWER: Final = 16 * 2**10
 
@@ -56,8 +57,8 @@ class InferRequest(BaseModel):
     parameters: Parameters | None = Field(
         None,
         description="`binary_data_output`: whether to answer all outputs as bytes after the JSON. `labels`: whether "
-        "JSON outputs have labels, too. `timeout`: longest time to wait for the outputs, in microseconds, if shorter "
-        "than the service's.",
+        "JSON outputs have labels, too. `replacement`: as of `POST /predict`. `timeout`: longest time to wait for the "
+        "outputs, in microseconds, if shorter than the service's.",
         examples=[{}],
     )
     inputs: list[RequestInput] = Field(
@@ -66,7 +67,8 @@ class InferRequest(BaseModel):
     outputs: list[RequestOutput] | None = Field(
         None,
         max_length=len(NAMED_OUTPUTS),
-        description=f"Which outputs to answer; where there are none, all but `{IMPORTANCE}`, which takes more runs.",
+        description=f"Which outputs to answer; where there are none, all but explanations "
+        f"({', '.join(EXPLANATIONS)}), which take more runs.",
     )
 
 
@@ -79,8 +81,8 @@ class ResponseOutput(BaseModel):
     parameters: Parameters | None = Field(
         None,
         description="`binary_data_size`: bytes of it after the JSON. In binary outputs, and in JSON on request, "
-        "`timestep_labels` of attention, `classes` or `names` of the prediction: a JSON array, as a string because "
-        "parameters are no lists.",
+        "`timestep_labels`, `feature_labels` and `measures`, `classes` or `names` of the prediction: a JSON array, as "
+        "a string because parameters are no lists.",
         examples=[{"timestep_labels": '["0", "1", "2"]'}],
     )
     data: list[float] | None = Field(
@@ -204,7 +206,9 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     tensor = fields.inputs[0]
     sequences = decode_tensor(tensor, binary, model.card, most)
     timeout = requested_timeout(parameters, model.limits.timeout) if parameters else None
-    question = Question(sequences, wanted.keys() - {IMPORTANCE}, IMPORTANCE in wanted, timeout)
+    explanations = [name for name in EXPLANATIONS if name in wanted]
+    outputs = wanted.keys() - set(explanations)
+    question = Question(sequences, outputs, explanations, requested_replacement(parameters), timeout)
     labelled = _flag(parameters, "labels", default=False)
     return question, partial(encode, model, fields.id, tensor.shape[1], wanted, labelled)
 
@@ -279,9 +283,10 @@ def requested_outputs(body: InferRequest, parameters: Parameters, outputs: Seque
         return dict.fromkeys(outputs, default)
     wanted: dict[str, bool] = {}
     for output in body.outputs:
-        if (output.name not in outputs and output.name != IMPORTANCE) or output.name in wanted:
+        if output.name not in (*outputs, *EXPLANATIONS) or output.name in wanted:
             raise InvalidInput(
-                f"outputs: expected each of {', '.join((*outputs, IMPORTANCE))} at most once, got {output.name[:80]!r}"
+                f"outputs: expected each of {', '.join((*outputs, *EXPLANATIONS))} at most once, "
+                f"got {output.name[:80]!r}"
             )
         for parameter in ("classification", "shared_memory_region"):
             if output.parameters and output.parameters.get(parameter) is not None:
@@ -317,6 +322,20 @@ def requested_timeout(parameters: Parameters, longest: float) -> float | None:
         _flag(parameters, name, default=False)
     microseconds = parameters.get("timeout")
     return microseconds / 1e6 if microseconds and microseconds < longest * 1e6 else None
+
+
+def requested_replacement(parameters: Parameters) -> Replacement:
+    """Return what replaces parts of sequences.
+
+    Raises:
+        InvalidInput: the parameter is none of the replacements.
+    """
+    value = parameters.get("replacement")
+    if value is not None and value not in REPLACEMENTS:
+        raise InvalidInput(
+            f"parameters.replacement: expected {' or '.join(map(repr, REPLACEMENTS))}, got {shown(value)}"
+        )
+    return value or "baseline"
 
 
 def _flag(parameters: Mapping[str, Any], name: str, *, default: bool) -> bool:
@@ -374,9 +393,13 @@ def encode(  # noqa: PLR0913, PLR0917 - `partial` gives all but the last
 
 def labels(name: str, card: ModelCard, length: int) -> Parameters:
     """Return the labels of an output's entries, as JSON in a string: parameters of the protocol cannot be lists."""
-    if name in OVER_TIME:
-        return {"timestep_labels": dumps_list(card.timestep_labels[:length])}
-    named = {"classes": card.target.classes, "names": card.target.names} if name == PREDICTION else {}
+    named = {
+        "timestep_labels": card.timestep_labels[:length] if "timesteps" in AXES[name] else None,
+        "feature_labels": card.feature_labels if "features" in AXES[name] else None,
+        "measures": MEASURES if "measures" in AXES[name] else None,
+        "classes": card.target.classes if name == PREDICTION else None,
+        "names": card.target.names if name == PREDICTION else None,
+    }
     return {kind: dumps_list(names) for kind, names in named.items() if names is not None}
 
 
@@ -449,8 +472,8 @@ async def model_metadata(request: Request) -> ModelMetadata:
 
 
 def output_names(model: Model) -> tuple[str, ...]:
-    """Return the outputs that a model has."""
-    return (*model.outputs, IMPORTANCE) if model.card.baseline else model.outputs
+    """Return the outputs that a model has, and the explanations that it can answer."""
+    return (*model.outputs, *answerable(model))
 
 
 def shape(model: Model, name: str) -> list[int]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, WithJsonSchema, f
 
 from service.api.answer_memory import ResponseInParts
 from service.api.codecs.array_writer import require_finite
+from service.api.codecs.explanations import ExplanationFields
 from service.api.codecs.padding import Lengths, PaddedSequences
 from service.api.codecs.parts import units_of
 from service.api.codecs.predictions import Prediction, encode_predictions, require_classes, texts_of
@@ -57,7 +58,7 @@ SEQUENCE_SCHEMA: dict[str, Any] = {
 EXAMPLE_SEQUENCE: Any = [[0.1, -0.2]] * 20
 
 
-class PredictRequest(KnownFields, SequenceFields):
+class PredictRequest(KnownFields, ExplanationFields, SequenceFields):
     """One sequence or many. The decoder checks their elements against the model's card."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"sequence": EXAMPLE_SEQUENCE}]})
@@ -88,12 +89,6 @@ class PredictRequest(KnownFields, SequenceFields):
         '`{"layer": 1, "head": 2}`; all along an axis that is left out. '
         "A model without attention answers none.",
         examples=["mean"],
-    )
-    importance: StrictBool = Field(
-        default=False,
-        description="Whether to answer how much each prediction depends on each timestep. It takes one more run of the "
-        "model for each timestep.",
-        examples=[False],
     )
     probabilities: StrictBool = Field(
         default=False, description="Whether to answer the probability of each class by its name.", examples=[False]
@@ -167,7 +162,7 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     units = units_of(detail, model.card.attention_from) if isinstance(detail, dict) else None
     attention = OUTPUTS[detail] if units is None else ATTENTION
     outputs = (PREDICTION, attention if units is None else ATTENTION_VEC) if attention else (PREDICTION,)
-    question = Question(sequences.array, outputs, fields.importance)
+    question = Question(sequences.array, outputs, fields.explanations(model), fields.replacement)
     tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
     encoder = partial(encode, model, attention, sequences.lengths, probabilities=fields.probabilities, tokens=tokens)
     return question, encoder if units is None else partial(encode_part, units, encoder)

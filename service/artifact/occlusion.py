@@ -1,0 +1,107 @@
+"""Occlusion: the importance of timesteps, features and cells, from predictions of the sequence without each."""
+
+import copy
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from service.artifact.card import Target
+from service.artifact.distances import moved
+from service.artifact.missing import absent
+from service.artifact.tensors import CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE, Array
+
+#: Most sequences that `marginal` draws from.
+DRAWS: Final = 8
+
+
+class Occlusions:
+    """Copies of sequences, one for each part that is present and for each replacement, in which that part is replaced.
+
+    A part is a timestep with all its features, a feature at all timesteps, or a cell of both. Absent timesteps stay
+    absent. The copies are large, so they are only made when they are converted to an array.
+    Source: Zeiler and Fergus, arXiv 1311.2901, section 4.2, for images.
+
+    Args:
+        sequences: `(n, timesteps, features)`.
+        replacements: values that are typical of each cell: `(timesteps, features)`, the baseline, or
+            `(draws, timesteps, features)`. They have no NaN.
+        name: the importance to measure, which says what a part is: `importance` for timesteps, `feature_importance`
+            or `cell_importance`.
+    """
+
+    def __init__(self, sequences: Array, replacements: Array, name: str = IMPORTANCE) -> None:
+        self._sequences = sequences
+        self._replacements = replacements.reshape(-1, *sequences.shape[1:])
+        self._name = name
+        self._absent = absent(sequences)
+        self._parts = _parts(self._absent, sequences, name)
+        owner, *places = np.nonzero(self._parts)
+        draws = len(self._replacements)
+        self._owner, self._draw = owner.repeat(draws), np.tile(np.arange(draws), len(owner))
+        self._places = [place.repeat(draws) for place in places]
+
+    def __len__(self) -> int:
+        return len(self._owner)
+
+    def __getitem__(self, rows: slice, /) -> Self:
+        part = copy.copy(self)
+        part._owner, part._draw = self._owner[rows], self._draw[rows]
+        part._places = [place[rows] for place in self._places]
+        return part
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> Array:  # noqa: FBT001 - numpy's
+        """Return the copies, `(k, timesteps, features)`."""
+        occluded = self._sequences[self._owner]
+        each = np.arange(len(self))
+        if self._name == FEATURE_IMPORTANCE:
+            (feature,) = self._places
+            occluded[each, :, feature] = self._replacements[self._draw, :, feature]
+            occluded[self._absent[self._owner]] = np.nan
+        else:
+            occluded[each, *self._places] = self._replacements[self._draw, *self._places]
+        return occluded
+
+    def importance(self, prediction: Array, occluded: Array, target: Target) -> Array:
+        """Return how far the prediction moves without each part, as the mean over the replacements.
+
+        See `moved` for the distance.
+
+        Args:
+            prediction: `(n, outputs)` or `(n, steps, outputs)`, the predictions of the sequences.
+            occluded: the predictions of the copies, of the same axes.
+            target: the target of the model.
+
+        Returns:
+            `(n, timesteps)`, `(n, features)` or `(n, timesteps, features)`; 0 where a timestep is absent.
+        """
+        importance = np.zeros(self._parts.shape, np.float32)
+        distances = moved(prediction[self._owner], occluded, target)
+        importance[self._parts] = distances.reshape(-1, len(self._replacements)).mean(axis=1)
+        return importance
+
+
+def marginal(sequences: Array, baseline: Array) -> Array:
+    """Return values to replace others by, which come from other sequences: `(draws, timesteps, features)`.
+
+    At most `DRAWS` of the sequences are taken, evenly. Where one of them lacks a value, it has that of the first which
+    has one; the baseline's, if none has.
+
+    Args:
+        sequences: `(n, timesteps, features)`; NaN where a value is missing.
+        baseline: `(timesteps, features)`.
+    """
+    drawn = sequences[np.linspace(0, len(sequences) - 1, min(len(sequences), DRAWS)).astype(np.intp)]
+    missing = np.isnan(drawn)
+    first = np.take_along_axis(drawn, missing.argmin(axis=0)[np.newaxis], axis=0)  # that has a value, if any has
+    return np.where(missing, np.where(np.isnan(first), baseline, first), drawn)
+
+
+def _parts(without: NDArray[np.bool_], sequences: Array, name: str) -> NDArray[np.bool_]:
+    """Return whether each part is there, given which timesteps are absent, `(n, timesteps)`."""
+    n, _, features = sequences.shape
+    if name == FEATURE_IMPORTANCE:
+        return np.ones((n, features), bool)
+    if name == CELL_IMPORTANCE:
+        return np.broadcast_to(~without[:, :, np.newaxis], sequences.shape)
+    return ~without
