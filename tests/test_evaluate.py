@@ -15,6 +15,7 @@ from training.options import Options
 from training.scores import compute_metrics
 
 X = np.random.default_rng(0).standard_normal((50, 4, 2)).astype(np.float32)
+BASELINE = np.zeros((4, 2), np.float32)
 
 
 def test_attention_on_marked_timesteps_is_worked_out() -> None:
@@ -34,7 +35,7 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, batch_size: int
     model = build(data, Options(units=4))
     outputs = model.predict(X, verbose=0)
     attention = outputs[ATTENTION_VEC].mean(axis=-1)
-    found = evaluate(forward(model), replace(data.train, marked=marked), BINARY, seed=0)
+    found = evaluate(forward(model), replace(data.train, marked=marked), BINARY, BASELINE, seed=0)
     for name, value in compute_metrics(outputs[PREDICTION], data.train.y, BINARY).items():
         assert found.metrics[name] == pytest.approx(value, abs=1e-6)
     assert found.metrics["attention on marked"] == pytest.approx(attention[:, 2].mean(), abs=1e-6)
@@ -48,4 +49,4 @@ def test_a_model_with_outputs_that_are_not_finite_is_refused() -> None:
     model = build(dataset(X), Options(units=4))
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(TrainingError, match="training diverged"):
-        evaluate(forward(model), dataset(X).train, BINARY, seed=0)
+        evaluate(forward(model), dataset(X).train, BINARY, BASELINE, seed=0)

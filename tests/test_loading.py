@@ -117,7 +117,10 @@ def test_kinds_of_gaps_differ(tmp_path: Path, gaps: list[Any], variable_length: 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"data": "aeon:"}, "--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or .*, got 'aeon:'"),
+        (
+            {"data": "aeon:"},
+            "--data: expected recurrent, decoy, add-two-numbers, find-max, aeon:NAME or .*, got 'aeon:'",
+        ),
         ({"data": "table.xlsx"}, "--data: expected recurrent, .*, got 'table.xlsx'"),
         ({"data": "missing.npz"}, r"--data missing\.npz: no such file"),
         (

@@ -41,6 +41,16 @@ def test_recurrent_data_follows_the_recipe() -> None:
     assert (loaded(**options, seed=1)[1] != x).any()
 
 
+def test_the_decoy_looks_like_the_label_and_says_nothing_about_it() -> None:
+    """Both features have 0 or 1 at the same timestep; one of them is the label, and the other agrees by chance."""
+    made, x = loaded(data="decoy", sequences=4000, timesteps=6, attention_column=2)
+    assert made.feature_labels == ("signal", "decoy")
+    assert (x[:, 2, 0] == made.train.y).all()
+    assert set(np.unique(x[:, 2, 1])) == {0, 1}
+    assert abs((x[:, 2, 1] == made.train.y).mean() - 0.5) < 0.04
+    assert abs(np.delete(x, 2, axis=1).std() - 1) < 0.05
+
+
 def test_two_marked_numbers_are_added() -> None:
     """Numbers are from 0 to 1, markers are 1 at two timesteps, and all pairs are equally likely."""
     made, x = loaded(data="add-two-numbers", timesteps=4)
@@ -76,7 +86,12 @@ def test_the_maximum_is_marked() -> None:
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("recurrent", (300_000, 20, 2)), ("add-two-numbers", (20_000, 20, 2)), ("find-max", (100_000, 10, 1))],
+    [
+        ("recurrent", (300_000, 20, 2)),
+        ("decoy", (100_000, 20, 2)),
+        ("add-two-numbers", (20_000, 20, 2)),
+        ("find-max", (100_000, 10, 1)),
+    ],
 )
 def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None:
     """Options replace the sizes; a tenth as many sequences are held out, and none of them is fitted."""
@@ -87,7 +102,7 @@ def test_every_task_has_its_own_sizes(name: str, shape: tuple[int, ...]) -> None
     assert small.train.x.shape == (1000, 12, shape[2])
     first = small.train.x[:][:, 0, 0]
     assert not np.isin(small.test.x[:][:, 0, 0], first[first != 1]).any()
-    assert set(synthetic.RECIPES) == {"recurrent", "add-two-numbers", "find-max"}
+    assert set(synthetic.RECIPES) == {"recurrent", "decoy", "add-two-numbers", "find-max"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -10,11 +11,20 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from service.artifact.card import Agreement, AttentionProfile, Importance, Target
+from service.artifact.card import (
+    Agreement,
+    AttentionProfile,
+    CellImportance,
+    Faithfulness,
+    FeatureImportance,
+    Importance,
+    Target,
+)
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from training import TrainingError
 from training.data import LabelledSequences, SequenceStore
-from training.importance import agreement, importance
+from training.faithfulness import Attending, faithfulness, replaced_attention
+from training.importance import agreement, importances
 from training.scores import ProfileSum, compute_metrics
 
 #: Largest number of sequences, and of timesteps, that the model processes at a time.
@@ -33,6 +43,22 @@ class Evaluation:
     profile: AttentionProfile
     importance: Importance
     agreement: Agreement
+    feature_importance: FeatureImportance | None
+    cell_importance: CellImportance | None
+    faithfulness: Faithfulness | None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of the card that this is, by their names."""
+        return {
+            "metrics": self.metrics,
+            "attention": self.profile,
+            "importance": self.importance,
+            "feature_importance": self.feature_importance,
+            "cell_importance": self.cell_importance,
+            "agreement": self.agreement,
+            "faithfulness": self.faithfulness,
+        }
 
 
 def forward(model: keras.Model) -> Forward:
@@ -57,16 +83,47 @@ def forward(model: keras.Model) -> Forward:
     return run
 
 
-def predict(run: Forward, x: SequenceStore) -> Array:
-    """Return predictions `(n, outputs)` for sequences `(n, timesteps, features)`."""
-    return np.concatenate([run(some, (PREDICTION,))[PREDICTION] for some in _batches(x)])
+def attending(model: keras.Model) -> Attending:
+    """Return a function that predicts with the attention that it is given, through the layers after attention."""
+    sequence, attention_vec = model.input, model.output[ATTENTION_VEC]
+    part = keras.Model([sequence, attention_vec], model.output[PREDICTION])
+    compiled = tf.function(
+        lambda *inputs: part(list(inputs), training=False),
+        input_signature=[tf.TensorSpec((None, *one.shape[1:]), tf.float32) for one in (sequence, attention_vec)],
+    )
+
+    def run(sequences: Array, weights: Array) -> Array:
+        predictions: Array = compiled(tf.constant(sequences), tf.constant(weights)).numpy()
+        return predictions
+
+    return run
 
 
-def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int, weights: int = 0) -> Evaluation:
-    """Compute the metrics, attention profile and importance of a model, and how far attention agrees with importance.
+def predict(run: Forward, x: SequenceStore, name: str = PREDICTION) -> Array:
+    """Return predictions `(n, outputs)`, or another output, for sequences `(n, timesteps, features)`."""
+    return np.concatenate([run(some, (name,))[name] for some in _batches(x)])
 
-    `run` is the model's forward pass. The seed decides the random exchanges of the permutation importance, and a large
-    number of weights lowers their number.
+
+def evaluate(  # noqa: PLR0913 - each by its name
+    run: Forward,
+    test: LabelledSequences,
+    target: Target,
+    baseline: Array,
+    seed: int,
+    *,
+    weights: int = 0,
+    attend: Attending | None = None,
+) -> Evaluation:
+    """Compute the metrics, attention profile, importances and faithfulness of a model on held-out sequences.
+
+    Args:
+        run: the model's forward pass.
+        test: the held-out sequences.
+        target: the target of the model.
+        baseline: `(timesteps, features)`, which replaces the values of timesteps.
+        seed: decides everything that is random: exchanges of values, orders of timesteps, sequences, resamples.
+        weights: number of weights of the model. A large number lowers that of the exchanges.
+        attend: predicts with given attention; None if the prediction does not depend on attention, or is not open.
 
     Raises:
         TrainingError: an output is not finite.
@@ -91,9 +148,24 @@ def evaluate(run: Forward, test: LabelledSequences, target: Target, seed: int, w
     if on_marked:
         mass, peak = np.concatenate(on_marked).mean(axis=0).tolist()
         outcome |= {"attention on marked": mass, "peak on marked": peak}
-    found = importance(lambda x: predict(run, x), test, target, np.random.default_rng(seed), weights)
-    agreed = agreement(profile.result().mean, found, (present / len(test)).tolist())
-    return Evaluation(predicted, outcome, profile.result(), found, agreed)
+    rng = np.random.default_rng(seed)
+    of_prediction, of_attention, of_vec = (
+        partial(predict, run, name=name) for name in (PREDICTION, ATTENTION, ATTENTION_VEC)
+    )
+    found = importances(of_prediction, test, target, rng, weights)
+    faithful = faithfulness(of_prediction, test, target, baseline, rng, attention=of_attention, weights=weights)
+    if faithful and attend:
+        faithful = faithful.model_copy(update=replaced_attention(attend, of_vec, test, target, rng))
+    return Evaluation(
+        predictions=predicted,
+        metrics=outcome,
+        profile=profile.result(),
+        importance=found.timesteps,
+        agreement=agreement(profile.result().mean, found.timesteps, (present / len(test)).tolist()),
+        feature_importance=found.features,
+        cell_importance=found.cells,
+        faithfulness=faithful,
+    )
 
 
 def _batches(x: SequenceStore) -> Iterator[Array]:

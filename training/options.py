@@ -29,7 +29,7 @@ Loss = Literal["mean_squared_error", "mean_absolute_error", "huber"]
 #: A model, or a version of it.
 CONTINUED_PATTERN = rf"{NAME_PATTERN.removesuffix('$')}(/[1-9][0-9]*)?$"
 #: The sources of synthetic data.
-SYNTHETIC = ("recurrent", "add-two-numbers", "find-max")
+SYNTHETIC = ("recurrent", "decoy", "add-two-numbers", "find-max")
 #: Why options contradict cross-validation.
 WHY_NOT_BOTH = {
     "test_data": "as each part of the data is held out in turn",
@@ -138,8 +138,8 @@ class Options(CommandLine):
     )
     data: str = Field(
         "recurrent",
-        description="training data: recurrent, add-two-numbers or find-max (synthetic), aeon:NAME (a data set of "
-        "the aeon package, with its published split) or a .npz, .ts, .csv or .parquet file",
+        description="training data: recurrent, decoy, add-two-numbers or find-max (synthetic), aeon:NAME (a data set "
+        "of the aeon package, with its published split) or a .npz, .ts, .csv or .parquet file",
     )
     test_data: str | None = Field(
         None,
@@ -287,13 +287,15 @@ class Options(CommandLine):
     )
     tensorboard: Path | None = Field(None, description="folder for TensorBoard's logs")
     sequences: int | None = Field(
-        None, ge=10, description="synthetic data: number of sequences; 300000, 20000 or 100000 if absent"
+        None,
+        ge=10,
+        description="synthetic data: number of sequences; 300000 if absent (add-two-numbers: 20000, others: 100000)",
     )
     timesteps: int | None = Field(
-        None, ge=1, description="synthetic data: timesteps in a sequence; 20, 20 or 10 if absent"
+        None, ge=1, description="synthetic data: timesteps in a sequence; 20, or 10 for find-max, if absent"
     )
     features: int | None = Field(None, ge=1, description="recurrent data: features at each timestep; 2 if absent")
-    attention_column: int = Field(10, ge=0, description="recurrent data: timestep that the label is written into")
+    attention_column: int = Field(10, ge=0, description="recurrent, decoy: timestep that the label is written into")
 
     @model_validator(mode="after")
     def _patience_needs_validation(self) -> Self:

@@ -21,7 +21,7 @@ from training.choice import choose
 from training.continuation import as_continued, set_published_weights, with_published
 from training.cross_validation import CrossValidated, cross_validate, fold_of
 from training.data import Dataset, baseline_of
-from training.evaluate import Evaluation, evaluate, forward
+from training.evaluate import Evaluation, attending, evaluate, forward
 from training.judgement import judge
 from training.memory import fewest_bytes, memory_limit
 from training.options import Options
@@ -104,7 +104,11 @@ def _cross_validated(
 
 def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
     model, fitted = _fit(dataset, options, seed, checkpoints.of(seed))
-    return TrainedModel(model, fitted, evaluate(forward(model), dataset.test, dataset.target, seed))
+    baseline = baseline_of(dataset).astype(np.float32)
+    attend = None if options.architecture == "minirocket" else attending(model)  # whose attention only describes it
+    return TrainedModel(
+        model, fitted, evaluate(forward(model), dataset.test, dataset.target, baseline, seed, attend=attend)
+    )
 
 
 def _fit(
@@ -161,10 +165,7 @@ def _card(
         missing_values=dataset.missing_values,
         baseline=tuple(map(tuple, baseline_of(dataset).tolist())),
         target=dataset.target,
-        metrics=evaluation.metrics,
-        attention=evaluation.profile,
-        importance=evaluation.importance,
-        agreement=evaluation.agreement,
+        **evaluation.fields,
         repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(
             options=options.model_dump(mode="json"),
@@ -204,4 +205,5 @@ def _repeats(options: Options, evaluations: list[Evaluation]) -> Repeats:
         attention_spread=tuple(attention.std(axis=0).tolist()),
         importance=tuple(importance.mean(axis=0).tolist()),
         importance_spread=tuple(importance.std(axis=0).tolist()),
+        profiles=tuple(evaluation.profile.mean for evaluation in evaluations),
     )

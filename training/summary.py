@@ -104,6 +104,29 @@ def _importance(card: ModelCard) -> str:
     )
 
 
+def _features(card: ModelCard) -> str:
+    """Return the features with the largest share of importance; none for a single feature."""
+    found = card.feature_importance
+    if found is None or found.mass is None or card.features == 1:
+        return ""
+    shares = sorted(zip(found.mass, card.feature_labels, strict=True), key=lambda one: -one[0])
+    shown = ", ".join(f"{label} {share:.3f}" for share, label in shares[:MOST_SHOWN] if share > 0)
+    return f"shares of all drops: {shown}"
+
+
+def _faithfulness(card: ModelCard) -> str:
+    """Return the verdict, and the numbers that it comes from."""
+    found = card.faithfulness
+    if found is None:
+        return ""
+    taken = ", ".join(f"{one.comprehensiveness_area:.3g} by {one.order}" for one in found.removals)
+    kept = ", ".join(f"{one.sufficiency_area:.3g} by {one.order}" for one in found.removals)
+    lines = [found.verdict, f"predictions move without the top timesteps {taken}; with these alone {kept}"]
+    if found.uniform is not None and found.permuted is not None:
+        lines.append(f"{found.metric} {found.uniform:.4f} with uniform attention, {found.permuted:.4f} with permuted")
+    return "\n".join(lines)
+
+
 def _seeds(card: ModelCard) -> str:
     if card.repeats is None:
         return ""
@@ -132,6 +155,8 @@ ROWS: Final[Mapping[str, Callable[[ModelCard], str]]] = {
     "judgement": _judgement,
     "attention": _attention,
     "importance": _importance,
+    "features": _features,
+    "faithful": _faithfulness,
     "seeds": _seeds,
     "lowering": _lowering,
     "hints": _hints,

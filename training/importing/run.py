@@ -238,10 +238,12 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
         missing_values=False,
         scale=None,
     )
-    program, tokens, baseline = imported.program, imported.tokens, baseline_of(dataset)
+    program, tokens = imported.program, imported.tokens
+    baseline = (baseline_of(dataset) if tokens is None else typical_tokens(sample.x, tokens)).astype(np.float32)
     evaluation = evaluated(
         program,
         dataset,
+        baseline,
         attends=bool(imported.sources),
         labelled=labelled,
     )
@@ -259,7 +261,7 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
                 "table": sample.table,
                 "tokens": tokens,
                 "variable_length": dataset.variable_length,
-                "baseline": (baseline if tokens is None else typical_tokens(sample.x, tokens)).tolist(),
+                "baseline": baseline.tolist(),
                 "target": target,
                 "attention_from": _sources(imported),
                 "origin": origin,

@@ -62,8 +62,8 @@ def read(options: Options) -> SourceData:
         case suffix if suffix in TABLES:
             return tables.read(_files(options), options)
     raise TrainingError(
-        f"--data: expected recurrent, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv, .tsv, .txt, .csv.gz "
-        f"or .parquet file, got {options.data!r}"
+        f"--data: expected recurrent, decoy, add-two-numbers, find-max, aeon:NAME or a .npz, .ts, .csv, .tsv, .txt, "
+        f".csv.gz or .parquet file, got {options.data!r}"
     )
 
 

@@ -23,6 +23,7 @@ class Recipe:
 
 RECIPES: Mapping[str, Recipe] = {
     "recurrent": Recipe(300_000, 20, 2, Target(task="binary", classes=("0", "1"))),
+    "decoy": Recipe(100_000, 20, ("signal", "decoy"), Target(task="binary", classes=("0", "1"))),
     "add-two-numbers": Recipe(20_000, 20, ("number", "marker"), Target(task="regression", names=("sum",))),
     "find-max": Recipe(100_000, 10, ("number",), Target(task="regression", names=("maximum",))),
 }
@@ -59,6 +60,14 @@ def recurrent(
     marked = np.zeros((n, timesteps), dtype=np.bool_)
     marked[:, attention_column] = True
     return LabelledSequences(x, y, marked)
+
+
+def decoy(n: int, timesteps: int, attention_column: int, rng: np.random.Generator) -> LabelledSequences:
+    """Make sequences of two features. One has the label at one timestep, and the other a coin of its own there."""
+    both = recurrent(n, timesteps, 2, attention_column, rng)
+    x = both.x[:]
+    x[:, attention_column, 1] = rng.integers(0, 2, n)
+    return LabelledSequences(x, both.y, both.marked)
 
 
 def add_two_numbers(n: int, timesteps: int, rng: np.random.Generator) -> LabelledSequences:
@@ -105,4 +114,6 @@ def _make(n: int, timesteps: int, features: int, options: Options, rng: np.rando
         raise TrainingError(
             f"--attention-column: expected less than --timesteps ({timesteps}), got {options.attention_column}"
         )
+    if options.data == "decoy":
+        return decoy(n, timesteps, options.attention_column, rng)
     return recurrent(n, timesteps, features, options.attention_column, rng)
