@@ -58,7 +58,6 @@ SLOW = {
     ),
     "training": (
         "test_checkpoints.py",
-        "test_confusion_chart.py",
         "test_continuation.py",
         "test_cross_validation.py",
         "test_evaluate.py",
@@ -66,6 +65,7 @@ SLOW = {
         "test_export.py",
         "test_fitting.py",
         "test_importing*.py",
+        "test_layers.py",
         "test_library.py",
         "test_lowering.py",
         "test_minirocket.py",
@@ -74,7 +74,6 @@ SLOW = {
         "test_originals.py",
         "test_posting.py",
         "test_preparation.py",
-        "test_profile_chart.py",
         "test_reports.py",
         "test_result.py",
         "test_round_trip.py",

@@ -7,6 +7,9 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from service.artifact.layout import versions_of
+from service.artifact.version import Artifact
+from service.charts.card_charts import CARD_CHARTS
 from tests.browser import launched
 from tests.server import ROOT, get, post, serving
 
@@ -50,8 +53,18 @@ def shoot(page: Page, path: Path, part: str = "html") -> None:
         picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
+def draw(artifacts: Path, folder: Path) -> None:
+    """Draw attention and importance of both models."""
+    for model in ("after-lstm", "italy-power"):
+        card = Artifact(artifacts / model / str(versions_of(artifacts / model)[-1])).read().card()
+        chart = CARD_CHARTS["training"].draw(card, model)
+        assert chart is not None
+        chart.save(folder / f"attention-{model}.svg")
+
+
 def main(artifacts: str, folder: Path) -> None:
-    """Take all screenshots."""
+    """Draw all charts, and take all screenshots."""
+    draw(Path(artifacts), folder)
     with serving("--artifacts", artifacts, "--model", "after-lstm") as (url, _), launched() as browser:
         for model in ("after-lstm", "italy-power"):
             traffic(url, model)

@@ -223,15 +223,12 @@ def test_a_missing_part_is_named(artifact: Artifact) -> None:
     """Each part of the contract is required, even if the list does not have it."""
     artifact.card_path.unlink()
     artifact.golden_path.unlink()
-    artifact.chart_path("svg").unlink()
     artifact.write_sums()
     contents = artifact.read()
     with pytest.raises(ArtifactError, match=r"card\.json is missing"):
         contents.card()
     with pytest.raises(ArtifactError, match=r"golden\.npz is missing"):
         contents.golden()
-    with pytest.raises(ArtifactError, match=r"attention\.svg is missing"):
-        contents.charts()
 
 
 def test_the_golden_example_has_the_shapes_of_the_contract(artifact: Artifact) -> None:

@@ -15,9 +15,12 @@ from fastapi import FastAPI
 from PIL import Image
 
 from service.app import create_app
+from service.artifact.card import ModelCard
 from service.artifact.version import Artifact
+from service.charts.card_charts import CARD_CHARTS
 from service.engines import EngineChoice
 from service.settings import Settings
+from tests.charts import described
 from tests.conftest import connect
 
 pytestmark = pytest.mark.anyio
@@ -107,29 +110,71 @@ async def test_each_profile_has_a_chart(quiet: FastAPI, query: str, title: str) 
     assert svg.headers["Content-Type"] == "image/svg+xml"
     assert f"<title>{title}</title>" in svg.text
     assert png.headers["Content-Type"] == "image/png"
-    assert Image.open(io.BytesIO(png.content)).size == (1600, 720)
+    assert Image.open(io.BytesIO(png.content)).width == 1600
 
 
-async def test_the_confusion_matrix_is_a_chart(quiet: FastAPI, artifacts: Path) -> None:
-    """It is a file of the version."""
-    async with connect(quiet) as client:
-        for suffix, media_type in (("svg", "image/svg+xml"), ("png", "image/png")):
-            answer = await client.get("/attention?chart=confusion", headers={"Accept": media_type})
-            assert answer.content == Artifact(artifacts / "three" / "1").confusion_path(suffix).read_bytes()
-            assert answer.headers["Content-Type"] == media_type
-
-
-async def test_a_version_without_a_confusion_matrix_has_no_chart_of_it(artifacts: Path, tmp_path: Path) -> None:
-    """Versions of earlier releases have none, and are served."""
-    shutil.copytree(artifacts / "three", tmp_path / "three")
-    older = Artifact(tmp_path / "three" / "1")
-    older.confusion_path("svg").unlink()
-    older.write_sums()
-    app = create_app(Settings(artifacts=tmp_path))
+async def asked(folder: Path, card: ModelCard, chart: str, accept: str = "image/svg+xml") -> httpx.Response:
+    """Write the model three with another card, and return the answer to a question for its chart."""
+    artifact = Artifact(folder / "three" / "1")
+    artifact.card_path.write_text(card.model_dump_json())
+    artifact.write_sums()
+    app = create_app(Settings(artifacts=folder))
     async with app.router.lifespan_context(app), connect(app) as client:
-        answer = await client.get("/attention?chart=confusion", headers={"Accept": "image/svg+xml"})
-        assert answer.status_code == 422
-        assert "three version 1 has no chart of a confusion matrix" in answer.text
+        return await client.get(f"/attention?chart={chart}", headers={"Accept": accept})
+
+
+@pytest.fixture
+def three(artifacts: Path, tmp_path: Path) -> tuple[Path, ModelCard]:
+    """A folder with the model three, and a card for it that has everything."""
+    shutil.copytree(artifacts / "three", tmp_path / "three")
+    card = Artifact(tmp_path / "three" / "1").read().card()
+    full = described(list(card.timestep_labels), list(card.feature_labels))
+    parts = ("feature_importance", "cell_importance", "faithfulness", "layers")
+    return tmp_path, card.model_copy(update={name: getattr(full, name) for name in parts})
+
+
+@pytest.mark.parametrize("chart", CARD_CHARTS)
+async def test_each_part_of_the_card_has_a_chart(three: tuple[Path, ModelCard], chart: str) -> None:
+    """It is drawn from the card, and its title begins with the version."""
+    answer = await asked(*three, chart)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    title = ElementTree.fromstring(answer.content)[0].text or ""  # noqa: S314 - our own
+    assert title.startswith("three version 1: ")
+
+
+@pytest.mark.parametrize(
+    ("part", "chart", "what"),
+    [
+        ("judgement", "confusion", "confusion matrix"),
+        ("importance", "importance", "importance of timesteps"),
+        ("feature_importance", "features", "importance of features"),
+        ("cell_importance", "cells", "importance of features at timesteps"),
+        ("faithfulness", "faithfulness", "measure of faithfulness"),
+        ("layers", "diagram", "layers of a Keras model"),
+    ],
+)
+async def test_a_card_without_a_part_has_no_chart_of_it(
+    three: tuple[Path, ModelCard], part: str, chart: str, what: str
+) -> None:
+    """Versions of earlier releases lack some parts, and are served. The answer says what is missing."""
+    folder, card = three
+    answer = await asked(folder, card.model_copy(update={part: () if part == "layers" else None}), chart)
+    assert answer.status_code == 422
+    assert f"three version 1 has no {what} on its card" in answer.text
+
+
+async def test_a_png_without_a_font_is_not_offered(
+    three: tuple[Path, ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer is 406 and names SVG, which has the labels."""
+    monkeypatch.setattr("service.charts.fonts.FOLDERS", ())
+    folder, card = three
+    korean = card.model_copy(update={"timestep_labels": tuple(f"{t}월" for t in range(card.timesteps))})
+    refused = await asked(folder, korean, "training", "image/png")
+    assert refused.status_code == 406
+    assert "expected Accept to allow image/svg+xml" in refused.text
+    assert "1월" in (await asked(folder, korean, "training")).text
 
 
 async def test_the_live_chart_says_how_far_attention_is_from_training(quiet: FastAPI) -> None:
@@ -157,10 +202,10 @@ async def test_an_unknown_chart_is_refused(client: httpx.AsyncClient, query: str
 @pytest.mark.parametrize(
     ("accept", "media_type", "start"),
     [
-        ("image/svg+xml", "image/svg+xml", b"<?xml"),
+        ("image/svg+xml", "image/svg+xml", b"<svg"),
         ("image/png", "image/png", b"\x89PNG"),
-        ("image/*", "image/svg+xml", b"<?xml"),
-        (IMAGE_ELEMENT, "image/svg+xml", b"<?xml"),
+        ("image/*", "image/svg+xml", b"<svg"),
+        (IMAGE_ELEMENT, "image/svg+xml", b"<svg"),
         ("image/png, image/svg+xml;q=0.5", "image/png", b"\x89PNG"),
         ("application/json", "application/json", b"{"),
         ("*/*", "application/json", b"{"),

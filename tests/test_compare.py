@@ -1,12 +1,16 @@
 """The table of versions shows common facts, differing options and missing values."""
 
+import csv
+import io
+import json
 import sys
 from pathlib import Path
 
 import pytest
 
-from service.artifact.card import Agreement, Importance, ModelCard, Repeats
+from service.artifact.card import Agreement, FeatureImportance, Importance, ModelCard, Repeats
 from service.artifact.version import Artifact
+from tests.placeholder import complete_card
 from tests.samples import card, record
 from training.__main__ import main
 from training.compare import table
@@ -16,6 +20,10 @@ FULL = card(
     metrics={"accuracy": 0.75, "loss": 0.5},
     importance=Importance(metric="accuracy", drop=(0.0, 0.3, 0.1), spread=(0.0,) * 3, sequences=9, repetitions=1),
     agreement=Agreement(rank_correlation=0.5, top=(1,), attention=0.25, importance=0.75),
+    feature_importance=FeatureImportance(
+        metric="accuracy", drop=(0.1, 0.3), spread=(0.0,) * 2, sequences=9, repetitions=1
+    ),
+    faithfulness=complete_card().faithfulness,
     repeats=Repeats(
         seeds=(0, 1),
         metrics={"accuracy": (0.75, 0.25)},
@@ -37,30 +45,36 @@ def rows(text: str) -> dict[str, list[str]]:
 
 def test_each_version_is_a_column() -> None:
     """A missing value is a dash; several seeds add mean and standard deviation."""
-    shown = rows(table("m", {"1": FULL, "3": BARE}))
+    shown = rows(table({("m", 1): FULL, ("m", 3): BARE}))
     assert shown["m"] == ["version 1", "version 3"]
     assert shown["shape"] == ["3 × 2", "up to 3 × 2"]
     assert shown["accuracy"] == ["0.7500 (0.5000 ± 0.2500)", "-"]
     assert shown["loss"] == ["0.5000", "-"]
     assert shown["r2"] == ["-", "0.5000"]
     assert shown["importance, most"] == ["1 (0.750)", "-"]
+    assert shown["feature, most"] == ["1 (0.750)", "-"]
     assert shown["rank correlation"] == ["0.5000", "-"]
+    assert FULL.faithfulness is not None
+    finds = FULL.faithfulness.attention_finds
+    assert shown["attention finds"] == [finds, "-"]
+    areas = [f"{one.comprehensiveness_area:.4f}" for one in FULL.faithfulness.removals]
+    assert [shown[f"comprehensiveness by {one.order}"][0] for one in FULL.faithfulness.removals] == areas
     assert shown["attention on top"] == ["0.2500", "-"]
 
 
 def test_only_differing_options_are_listed() -> None:
     """An option that one version lacks is listed, too."""
-    shown = rows(table("m", {"1": FULL, "3": BARE}))
+    shown = rows(table({("m", 1): FULL, ("m", 3): BARE}))
     assert {name: cells for name, cells in shown.items() if name.startswith("--")} == {
         "--class-weight": ["{'a': 2.0}", "-"],
         "--epochs": ["1", "3"],
     }
-    assert not any(name.startswith("--") for name in rows(table("m", {"1": FULL, "2": FULL})))
+    assert not any(name.startswith("--") for name in rows(table({("m", 1): FULL, ("m", 2): FULL})))
 
 
 def test_columns_are_aligned() -> None:
     """A column starts at the same position in every line."""
-    first, *rest = table("m", {"1": FULL, "3": BARE}).splitlines()
+    first, *rest = table({("m", 1): FULL, ("m", 3): BARE}).splitlines()
     start = first.index("version 3")
     assert all(line[start - 2 : start] == "  " and line[start] != " " for line in rest)
 
@@ -120,6 +134,9 @@ def test_a_damaged_version_does_not_hide_the_others(
         (("n",), "error: no versions of a model 'n' in "),
         (("m", "--versions", "1,7,8"), "error: no version 7 of model 'm': there are 1, 2, 3, 4, 5, 6"),
         (("m", "--versions", "5"), "version 5 is damaged: "),
+        (("m/7", "n"), "error: no version 7 of model 'm': there are 1, 2, 3, 4, 5, 6"),
+        (("m/2", "--versions", "1"), "error: --versions: expected one model without a version, got m/2"),
+        (("m", "n", "--versions", "1"), "error: --versions: expected one model without a version, got m n"),
         (("m", "--versions", "0"), "--versions[0]: expected a number above 0"),
     ],
 )
@@ -132,3 +149,35 @@ def test_a_failed_comparison_ends_in_one_line(
     assert message in str(caught.value)
     assert str(caught.value).startswith("error: ")
     assert "\n" not in str(caught.value)
+
+
+def test_models_of_any_names_stand_side_by_side(
+    artifacts_of_m: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A name alone is its newest version beside others, and a version may be named."""
+    write(artifacts_of_m / "other", 3, BARE)
+    compare(monkeypatch, "other", "m/2", "m", "--artifacts", str(artifacts_of_m))
+    assert rows(capsys.readouterr().out)["version"] == ["other/3", "m/2", "m/6"]
+    compare(monkeypatch, "other", "m/5", "--artifacts", str(artifacts_of_m))
+    assert capsys.readouterr().out.strip().splitlines()[-1].startswith("m version 5 is damaged: ")
+
+
+def test_programs_read_json_or_csv(
+    artifacts_of_m: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each version is a record or a row: numbers are not rounded, and a damaged version has an error."""
+    write(artifacts_of_m / "other", 3, BARE)
+    names = ("m/1", "other", "m/5", "--artifacts", str(artifacts_of_m))
+    compare(monkeypatch, *names, "--format", "json")
+    first, second, third = json.loads(capsys.readouterr().out)
+    assert (first["model"], first["version"], second["model"], second["version"]) == ("m", 1, "other", 3)
+    assert first["metrics"] == {"accuracy": 0.75, "loss": 0.5, "r2": None}
+    assert first["metrics of seeds"] == {"accuracy": [0.75, 0.25]}
+    assert first["importance of features"] == {"0": 0.1, "1": 0.3}
+    assert second["options"] == {"class_weight": None, "epochs": 3}
+    assert "saved_model.pb" in third["error"]
+    compare(monkeypatch, *names, "--format", "csv")
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["model"], row["version"]) for row in read] == [("m", "1"), ("other", "3"), ("m", "5")]
+    assert [row["metrics: accuracy"] for row in read] == ["0.75", "", ""]
+    assert [bool(row["error"]) for row in read] == [False, False, True]

@@ -48,7 +48,7 @@ def model_of(artifacts: Path) -> Callable[[Stuck], Model]:
     """Return a function that makes a model of an engine."""
     contents = Artifact(artifacts / "after-lstm" / "1").read()
     limits = Limits(max_batch=8, max_queue=16, timeout=0.05)
-    return lambda engine: Model(Verified(contents.card(), contents.golden(), contents.charts(), {}, engine), 1, limits)
+    return lambda engine: Model(Verified(contents.card(), contents.golden(), {}, engine), 1, limits)
 
 
 @pytest.mark.parametrize("shape", [(1, 19, 2), (1, 20, 3), (20, 2), (0, 20, 2), (1, 1, 20, 2)])

@@ -54,6 +54,7 @@ def test_the_model_of_the_notebook_is_served(tmp_path: Path, suffix: str | None)
     assert card.origin.file == (model.name if suffix is None else f"model{suffix}")
     assert card.metrics["accuracy"] == np.mean((model.predict(X, verbose=0)[:, 0] >= 0.5) == labels())
     assert [source.tensor for source in card.attention_from] == ["attention_vec"]
+    assert [layer.kind for layer in card.layers][:1] == ["InputLayer"]
     assert card.importance is not None
     assert card.judgement is not None
 

@@ -37,7 +37,7 @@ def test_attention_moves_by_the_total_variation(artifacts: Path) -> None:
 
     def model(name: str, engine: Engine) -> Model:
         contents = Artifact(artifacts / name / "1").read()
-        verified = Verified(contents.card(), contents.golden(), {}, {}, engine)
+        verified = Verified(contents.card(), contents.golden(), {}, engine)
         return Model(verified, 1, Limits(max_batch=8, max_queue=16, timeout=1))
 
     third = model("after-lstm", FixedAttention(3))

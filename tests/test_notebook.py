@@ -36,8 +36,8 @@ def test_the_notebook_publishes_a_model_that_finds_the_day(outputs: tuple[list[A
 
 
 def test_the_notebook_shows_the_result_and_the_figure(outputs: tuple[list[Any], Path]) -> None:
-    """The result is a summary with a chart; the plot is a picture."""
+    """The result is a summary with a chart; the plots are pictures."""
     shown = outputs[0]
     (page,) = [data["text/html"] for data in shown if "<svg" in data.get("text/html", "")]
     assert "attention-service --model sensors" in page
-    assert sum("image/png" in data for data in shown) == 2
+    assert sum("image/svg+xml" in data for data in shown) == 2

@@ -1,6 +1,7 @@
 """A result predicts as the service does, and shows itself in notebooks."""
 
 from collections.abc import Collection
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -157,10 +158,24 @@ def test_one_half_is_the_second_class(monitored: Result, monkeypatch: pytest.Mon
     assert set(load(monitored.directory).predict(X)["label"]) == {"fine"}
 
 
-def test_notebooks_show_summary_and_chart(monitored: Result) -> None:
-    """The result is HTML with a chart inside; its plot is a picture."""
+def test_notebooks_show_summary_and_chart(monitored: Result, tmp_path: Path) -> None:
+    """The result is HTML with a chart inside; each plot is a picture, which a file may keep."""
     page = DisplayFormatter().format(monitored)[0]["text/html"]  # type: ignore[no-untyped-call]
     assert "held out" in page
     assert "<svg" in page
-    picture = DisplayFormatter().format(monitored.plot())[0]["image/png"]  # type: ignore[no-untyped-call]
-    assert picture
+    for chart in ("training", "learning", "diagram"):
+        picture = DisplayFormatter().format(monitored.plot(chart))[0]["image/svg+xml"]  # type: ignore[no-untyped-call]
+        assert f"<title>{monitored.card.name} version {monitored.directory.name}: " in picture
+    monitored.plot("diagram").save(tmp_path / "diagram.png")
+    assert (tmp_path / "diagram.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"expected a name that ends with \.svg or \.png, got 'diagram\.pdf'"):
+        monitored.plot("diagram").save(tmp_path / "diagram.pdf")
+
+
+def test_a_plot_that_is_not_there_is_an_error(monitored: Result) -> None:
+    """The message lists the charts, or says what the card lacks."""
+    with pytest.raises(TrainingError, match=r"chart: expected one of training, importance, .*, got 'attention'"):
+        monitored.plot("attention")  # type: ignore[arg-type]
+    older = Result(monitored.directory, monitored.card.model_copy(update={"layers": ()}))
+    with pytest.raises(TrainingError, match="has no layers of a Keras model on its card"):
+        older.plot("diagram")

@@ -62,6 +62,8 @@ def test_the_card_records_the_training(artifacts: Path) -> None:
     assert card.training.libraries["tensorflow"] == tf.__version__
     assert card.lowering is not None
     assert card.lowering.error < 1e-5
+    assert sum(layer.weights for layer in card.layers) == card.training.parameters
+    assert (card.layers[0].kind, card.layers[0].shape) == ("InputLayer", (None, 6, 3))
 
 
 def test_the_card_has_the_mean_of_the_fitted_sequences(artifacts: Path) -> None:

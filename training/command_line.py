@@ -87,7 +87,8 @@ def _parser(
     sections = {title: parser.add_argument_group(title) for title in groups}
     for name, field in model.model_fields.items():
         if name in positional:
-            parser.add_argument(name, metavar=name.upper(), help=_help(field))
+            several: dict[str, Any] = {"nargs": "+"} if is_tuple(model, name) else {}
+            parser.add_argument(name, metavar=name.upper(), help=_help(field), **several)
         else:
             sections.get(headings.get(name, ""), parser).add_argument(
                 flag_of(name), dest=name, help=_help(field), **_reading(name, field)

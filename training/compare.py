@@ -1,7 +1,12 @@
-"""The table that compares versions of a model."""
+"""The comparison of versions, of one model or of several: a table for people, or JSON or CSV for programs."""
 
-from collections.abc import Callable, Mapping
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import mean, pstdev
+from typing import Any
 
 from service.artifact.card import ModelCard
 from service.artifact.layout import versions_of
@@ -10,65 +15,156 @@ from service.errors import ArtifactError
 from training import TrainingError
 from training.options import Compare
 
-#: The lines that every version has, and how each is read from the card.
-FACTS: Mapping[str, Callable[[ModelCard], str]] = {
-    "created": lambda card: f"{card.created:%Y-%m-%d %H:%M}",
-    "architecture": lambda card: card.architecture,
-    "shape": lambda card: f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}",
-    "weights": lambda card: f"{card.training.parameters:,}" if card.training else ABSENT,
-    "sequences": lambda card: f"{card.training.sequences:,}" if card.training else ABSENT,
-    "seconds": lambda card: f"{card.training.seconds:.1f}" if card.training else ABSENT,
-    "attention, most": lambda card: _most(card, card.attention.mean if card.attention else None),
-    "importance, most": lambda card: _most(card, card.importance.mass if card.importance else None),
-    "rank correlation": lambda card: _number(card.agreement.rank_correlation if card.agreement else None),
-    "attention on top": lambda card: _number(card.agreement.attention if card.agreement else None),
-}
+#: Cards by model and version.
+Cards = Mapping[tuple[str, int], ModelCard]
+Fact = str | float | None
+
 ABSENT = "-"
 
 
 def compare(options: Compare) -> str:
-    """Return a table of some versions: a line for each fact and for each option that differs between them.
+    """Return a comparison of some versions, in the format of the options.
 
-    Damaged versions are listed below the table.
+    Damaged versions are listed below a table, and have an `error` in JSON and CSV.
 
     Raises:
-        TrainingError: the model or a version does not exist, or all versions are damaged.
+        TrainingError: a model or a version does not exist, or all versions are damaged.
     """
-    home = options.artifacts / options.name
+    cards: dict[tuple[str, int], ModelCard] = {}
+    damaged: dict[tuple[str, int], str] = {}
+    for name, number in _chosen(options):
+        try:
+            cards[name, number] = Artifact(options.artifacts / name / str(number)).read().card()
+        except ArtifactError as error:
+            damaged[name, number] = str(error)
+    several = len({name for name, _ in (*cards, *damaged)}) > 1
+    lines = [
+        f"{f'{name} ' if several else ''}version {number} is damaged: {error}"
+        for (name, number), error in damaged.items()
+    ]
+    if not cards:
+        raise TrainingError("; ".join(lines))
+    if options.format == "table":
+        return "\n".join([table(cards), *lines])
+    errors = [{"model": name, "version": number, "error": error} for (name, number), error in damaged.items()]
+    found = [*records(cards), *errors]
+    return _csv(found) if options.format == "csv" else json.dumps(found, indent=2, ensure_ascii=False)
+
+
+def _chosen(options: Compare) -> list[tuple[str, int]]:
+    """Return the models and versions that the options name."""
+    names = dict.fromkeys(options.names)
+    if options.versions and (len(names) > 1 or "/" in options.names[0]):
+        raise TrainingError(f"--versions: expected one model without a version, got {' '.join(names)}")
+    chosen: dict[tuple[str, int], None] = {}
+    for text in names:
+        name, _, number = text.partition("/")
+        there = _versions(options.artifacts, name)
+        last = there[-options.last :] if len(names) == 1 else there[-1:]
+        wanted = (int(number),) if number else options.versions or tuple(last)
+        if missing := set(wanted) - set(there):
+            raise TrainingError(f"no version {min(missing)} of model {name!r}: there are {', '.join(map(str, there))}")
+        chosen |= dict.fromkeys((name, one) for one in wanted)
+    return list(chosen)
+
+
+def _versions(artifacts: Path, name: str) -> list[int]:
+    home = artifacts / name
     numbers = versions_of(home) if home.is_dir() else []
     if not numbers:
-        raise TrainingError(f"no versions of a model {options.name!r} in {options.artifacts}")
-    chosen = options.versions or tuple(numbers[-options.last :])
-    if missing := set(chosen) - set(numbers):
-        raise TrainingError(
-            f"no version {min(missing)} of model {options.name!r}: there are {', '.join(map(str, numbers))}"
-        )
-    cards, damaged = {}, []
-    for number in chosen:
-        try:
-            cards[str(number)] = Artifact(home / str(number)).read().card()
-        except ArtifactError as error:
-            damaged.append(f"version {number} is damaged: {error}")
-    if not cards:
-        raise TrainingError("; ".join(damaged))
-    return "\n".join([table(home.name, cards), *damaged])
+        raise TrainingError(f"no versions of a model {name!r} in {artifacts}")
+    return numbers
 
 
-def table(name: str, cards: Mapping[str, ModelCard]) -> str:
-    """Return the table of some cards by version. Each card is a column."""
-    rows = [[name, *(f"version {version}" for version in cards)]]
-    rows += [[fact, *map(show, cards.values())] for fact, show in FACTS.items()]
-    for metric in dict.fromkeys(metric for card in cards.values() for metric in card.metrics):
+def facts(card: ModelCard) -> dict[str, Fact]:
+    """Return the facts that every version may have, by name; None for those that it lacks."""
+    training, agreement, faithfulness = card.training, card.agreement, card.faithfulness
+    importance, by_feature = card.importance, card.feature_importance
+    areas = {
+        f"{area} by {one.order}": getattr(one, f"{area}_area")
+        for area in ("comprehensiveness", "sufficiency")
+        for one in (faithfulness.removals if faithfulness else ())
+    }
+    return {
+        "created": f"{card.created:%Y-%m-%d %H:%M}",
+        "architecture": card.architecture,
+        "shape": f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}",
+        "weights": training.parameters if training else None,
+        "sequences": training.sequences if training else None,
+        "seconds": training.seconds if training else None,
+        "attention, most": _most(card.timestep_labels, card.attention.mean if card.attention else None),
+        "importance, most": _most(card.timestep_labels, importance.mass if importance else None),
+        "feature, most": _most(card.feature_labels, by_feature.mass if by_feature else None),
+        "rank correlation": agreement.rank_correlation if agreement else None,
+        "attention on top": agreement.attention if agreement else None,
+        "attention finds": faithfulness.attention_finds if faithfulness else None,
+        **areas,
+    }
+
+
+def table(cards: Cards) -> str:
+    """Return the table of some cards: a column for each version, a line for each fact and each differing option."""
+    names = list(dict.fromkeys(name for name, _ in cards))
+    if len(names) == 1:
+        rows = [[names[0], *(f"version {number}" for _, number in cards)]]
+    else:
+        rows = [["version", *(f"{name}/{number}" for name, number in cards)]]
+    found = [facts(card) for card in cards.values()]
+    for fact in dict.fromkeys(name for one in found for name in one):
+        rows.append([fact, *(_shown(one.get(fact), 1 if fact == "seconds" else 4) for one in found)])
+    for metric in _metrics(cards):
         rows.append([metric, *(_metric(card, metric) for card in cards.values())])
-    options = {option for card in cards.values() for option in card.training_options}
-    for option in sorted(options):
+    for option in _differing(cards):
         values = [str(card.training_options.get(option, ABSENT)) for card in cards.values()]
-        if len(set(values)) > 1:
-            rows.append([f"--{option.replace('_', '-')}", *values])
+        rows.append([f"--{option.replace('_', '-')}", *values])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
+
+
+def records(cards: Cards) -> list[dict[str, Any]]:
+    """Return one record a version: model, version, facts, metrics, importance of each feature, differing options.
+
+    `metrics of seeds` has the metrics of each seed, if there are several.
+    """
+    return [
+        {
+            "model": name,
+            "version": number,
+            **facts(card),
+            "metrics": {metric: card.metrics.get(metric) for metric in _metrics(cards)},
+            "metrics of seeds": {} if card.repeats is None else dict(card.repeats.metrics),
+            "importance of features": _by_feature(card),
+            "options": {option: card.training_options.get(option) for option in _differing(cards)},
+        }
+        for (name, number), card in cards.items()
+    ]
+
+
+def _csv(found: Sequence[Mapping[str, Any]]) -> str:
+    """Return a row for each record. The columns of inner records are `metrics: NAME` and so on."""
+    rows = []
+    for record in found:
+        row: dict[str, Any] = {}
+        for key, value in record.items():
+            row |= {f"{key}: {name}": one for name, one in value.items()} if isinstance(value, dict) else {key: value}
+        rows.append(row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _by_feature(card: ModelCard) -> dict[str, float]:
+    found = card.feature_importance
+    return {} if found is None else dict(zip(card.feature_labels, found.drop, strict=True))
+
+
+def _metrics(cards: Cards) -> list[str]:
+    """Return the names of all metrics."""
+    return list(dict.fromkeys(metric for card in cards.values() for metric in card.metrics))
 
 
 def _metric(card: ModelCard, name: str) -> str:
@@ -76,17 +172,29 @@ def _metric(card: ModelCard, name: str) -> str:
     if name not in card.metrics:
         return ABSENT
     if card.repeats is None or name not in card.repeats.metrics:
-        return _number(card.metrics[name])
+        return f"{card.metrics[name]:.4f}"
     values = card.repeats.metrics[name]
     return f"{card.metrics[name]:.4f} ({mean(values):.4f} ± {pstdev(values):.4f})"
 
 
-def _most(card: ModelCard, shares: tuple[float, ...] | None) -> str:
+def _most(labels: Sequence[str], shares: tuple[float, ...] | None) -> str | None:
     if not shares:
-        return ABSENT
+        return None
     peak = shares.index(max(shares))
-    return f"{card.timestep_labels[peak]} ({shares[peak]:.3f})"
+    return f"{labels[peak]} ({shares[peak]:.3f})"
 
 
-def _number(value: float | None) -> str:
-    return ABSENT if value is None else f"{value:.4f}"
+def _differing(cards: Cards) -> list[str]:
+    """Return the options whose values differ. An option that one version lacks differs, too."""
+    options = sorted({option for card in cards.values() for option in card.training_options})
+    return [
+        name for name in options if len({str(card.training_options.get(name, ABSENT)) for card in cards.values()}) > 1
+    ]
+
+
+def _shown(value: Fact, digits: int) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    return ABSENT if value is None else value

@@ -1,5 +1,6 @@
 """The export of a trained model as a version that the service can serve."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,18 @@ import tensorflow as tf
 from service.artifact import publishing
 from service.artifact.card import Lowering, ModelCard
 from service.artifact.gate import open_verified
-from service.artifact.layout import CHARTS
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE, SIGNATURES, Array
 from service.artifact.version import Artifact, saved_model_digest
+from service.charts.card_charts import confusion_chart, training_chart
+from service.charts.fonts import NoFont
 from service.engines import opener
 from training import TrainingError
-from training.confusion_chart import draw_confusion
 from training.lowering import OPSET, write_lowering
-from training.profile_chart import draw_profile
 
 #: Number of held-out sequences in the golden example, and largest number that the lowering is checked on.
 GOLDEN_SEQUENCES, CHECKED_SEQUENCES = 32, 1000
+
+logger = logging.getLogger(__name__)
 
 
 def publish(model: keras.Model, card: ModelCard, sample: Array, home: Path) -> Path:
@@ -61,12 +63,19 @@ def write_golden(artifact: Artifact, recorded: Mapping[str, Array]) -> None:
 
 
 def write_card(artifact: Artifact, card: ModelCard) -> None:
-    """Write the card and its charts. A model without attention has no chart of it."""
-    for suffix in CHARTS:
-        if card.attention is not None:
-            artifact.chart_path(suffix).write_bytes(draw_profile(card, suffix))
-        if (confusion := draw_confusion(card, suffix)) is not None:
-            artifact.confusion_path(suffix).write_bytes(confusion)
+    """Write the card, and its charts of attention and of the confusion matrix for people who open the folder."""
+    charts = {
+        artifact.chart_path: training_chart(card, card.name),
+        artifact.confusion_path: confusion_chart(card, card.name),
+    }
+    for path, chart in charts.items():
+        if chart is None:
+            continue
+        chart.save(path("svg"))
+        try:
+            chart.save(path("png"))
+        except NoFont as error:
+            logger.warning("%s is not written: %s", path("png").name, error)
     artifact.card_path.write_text(card.model_dump_json(indent=2) + "\n")
 
 

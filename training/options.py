@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -419,14 +419,23 @@ class Prune(CommandLine):
 
 
 class Compare(CommandLine):
-    """Print versions of a model side by side."""
+    """Print versions side by side: of one model, or of several.
+
+    NAMES are names of models, or versions of them such as after-lstm/2. One name alone stands for its newest versions;
+    beside others, it stands for its newest one.
+    """
 
     program = "python -m training compare"
-    positional = ("name",)
+    positional = ("names",)
 
-    name: str = Field(pattern=NAME_PATTERN, description="name of the model")
-    versions: tuple[PositiveInt, ...] = Field(
-        default=(), description="version numbers, such as 1,3; the newest if absent"
+    names: tuple[Annotated[str, Field(pattern=CONTINUED_PATTERN)], ...] = Field(
+        min_length=1, description="names of models, or versions such as NAME/2"
     )
-    last: int = Field(4, ge=1, description="number of newest versions")
+    versions: tuple[PositiveInt, ...] = Field(
+        default=(), description="version numbers of a single name, such as 1,3; the newest if absent"
+    )
+    last: int = Field(4, ge=1, description="number of newest versions of a single name")
+    format: Literal["table", "json", "csv"] = Field(
+        "table", description="form of the output: for people, or a record or a row for each version"
+    )
     artifacts: Path = Field(Path("artifacts"), description="folder that the model is published in")

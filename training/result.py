@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
@@ -18,10 +17,11 @@ from service.artifact.layout import CARD, versions_of
 from service.artifact.missing import absent, refused
 from service.artifact.tensors import ATTENTION, PREDICTION, Array
 from service.artifact.version import Artifact
+from service.charts.card_charts import CARD_CHARTS, CardChart
+from service.charts.chart import Chart
 from service.engines import opener
 from training import TrainingError
 from training.in_memory import Frame, frame_like, is_frame, sequences_of, sequences_of_frame
-from training.profile_chart import profile_figure
 from training.scores import chosen
 from training.summary import summary
 
@@ -93,15 +93,29 @@ class Result:
             outputs[LABEL] = self._labels(outputs[PREDICTION])
         return outputs
 
-    def plot(self) -> Figure:
-        """Return a figure of matplotlib: mean attention and importance of each timestep."""
-        return profile_figure(self.card)
+    def plot(self, chart: CardChart = "training") -> Chart:
+        """Return a chart of the version, which notebooks show; `save("chart.png")` writes it to a file.
+
+        Args:
+            chart: `training`, attention of each timestep with importance below it; `importance` alone; `features` and
+                `cells`, importance of features, over all timesteps and at each; `faithfulness`, how far predictions
+                move when timesteps are taken away; `confusion`, the confusion matrix; `learning`, losses by epoch;
+                `diagram`, the layers.
+
+        Raises:
+            TrainingError: there is no such chart, or the version lacks what it shows.
+        """
+        if chart not in CARD_CHARTS:
+            raise TrainingError(f"chart: expected one of {', '.join(CARD_CHARTS)}, got {chart!r}")
+        drawn = CARD_CHARTS[chart].draw(self.card, f"{self.card.name} version {self.directory.name}")
+        if drawn is None:
+            raise TrainingError(f"{self.directory} has no {CARD_CHARTS[chart].shows} on its card")
+        return drawn
 
     def _repr_html_(self) -> str:
         if self.card.attention is None:
             return f"<pre>{html.escape(str(self))}</pre>"
-        chart = Artifact(self.directory).chart_path("svg").read_text()
-        return f"<pre>{html.escape(str(self))}</pre>{chart[chart.index('<svg') :]}"
+        return f"<pre>{html.escape(str(self))}</pre>{self.plot().svg}"
 
     def __str__(self) -> str:
         return summary(self.directory)

@@ -23,6 +23,7 @@ from training.cross_validation import CrossValidated, cross_validate, fold_of
 from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, attending, evaluate, forward
 from training.judgement import judge
+from training.layers import layers_of
 from training.memory import fewest_bytes, memory_limit
 from training.options import Options
 from training.reports import announce
@@ -165,6 +166,7 @@ def _card(
         missing_values=dataset.missing_values,
         baseline=tuple(map(tuple, baseline_of(dataset).tolist())),
         target=dataset.target,
+        layers=layers_of(model),
         **evaluation.fields,
         repeats=_repeats(options, [one.evaluation for one in trained]) if len(trained) > 1 else None,
         training=TrainingRecord(

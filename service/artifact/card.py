@@ -623,6 +623,21 @@ class TrainingRecord(CardPart):
     )
 
 
+class Layer(CardPart):
+    """One layer of a Keras model, or another operation of its graph."""
+
+    name: str = Field(description="Name of the layer.", examples=["lstm"])
+    kind: str = Field(description="Class of the layer.", examples=["LSTM"])
+    shape: tuple[Index | None, ...] = Field(
+        description="Shape of its output, null for an axis of any size; of several outputs, the first one's.",
+        examples=[[None, 20, 32]],
+    )
+    inputs: tuple[str, ...] = Field(
+        description="Names of the layers that it computes from. They are listed before it.", examples=[["sequence"]]
+    )
+    weights: Index = Field(description="Number of its weights.", examples=[4480])
+
+
 class CrossValidation(CardPart):
     """Cross-validation: each part of the data was predicted by a model that was fitted on the others."""
 
@@ -724,6 +739,11 @@ class ModelCard(CardPart):
         default=(), description="Results of the architectures that training chose from.", examples=[[]]
     )
     repeats: Repeats | None = Field(None, description="Results of training again with other seeds, if that was done.")
+    layers: tuple[Layer, ...] = Field(
+        default=(),
+        description="Layers of the Keras model; none for a model of another kind, and for earlier versions.",
+        examples=[[{"name": "sequence", "kind": "InputLayer", "shape": [None, 20, 2], "inputs": [], "weights": 0}]],
+    )
     training: TrainingRecord | None = Field(None, description="Record of the training; null for an imported model.")
     origin: Origin | None = Field(None, description="Origin of an imported model; null for one that was trained here.")
     lowering: Lowering | None = Field(None, description="Origin of `model.onnx`, if the version has one.")

@@ -37,20 +37,16 @@ class Verified:
     Attributes:
         card: its card.
         golden: its golden example.
-        charts: its attention profile as a bar chart, by file suffix; empty without attention.
         signatures: the signature definitions of its SavedModel, by name; without one, those of its lowering.
         engine: runs its graph.
         digests: the SHA-256 of each of its files, by name.
-        confusions: its confusion matrix as a chart, by file suffix; empty if it has none.
     """
 
     card: ModelCard
     golden: Golden
-    charts: Mapping[str, bytes]
     signatures: Mapping[str, SignatureDefinition]
     engine: Engine
     digests: Mapping[str, str] = field(default_factory=dict)
-    confusions: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
@@ -60,7 +56,6 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
         ArtifactError: the version must not be served.
     """
     card, golden = contents.card(), contents.golden()
-    charts = contents.charts() if card.attention is not None else {}
     _check_golden(contents, card, golden)
     if contents.has_saved_model or LOWERING not in contents.files:
         _apply(check_saved_model, contents, SAVED_MODEL)
@@ -72,7 +67,7 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     if signatures is None:
         signatures = signatures_of(engine.signatures["attention"])
     _replay(contents, card, golden, engine)
-    return Verified(card, golden, charts, signatures, engine, contents.digests, contents.confusions())
+    return Verified(card, golden, signatures, engine, contents.digests)
 
 
 def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:

@@ -133,18 +133,6 @@ class Contents:
         """
         return Golden.parse(self.file(GOLDEN), self.directory / GOLDEN)
 
-    def charts(self) -> dict[str, bytes]:
-        """Return the attention profile as a bar chart, by file suffix.
-
-        Raises:
-            ArtifactError: a chart is missing.
-        """
-        return {suffix: self.file(name) for suffix, name in CHARTS.items()}
-
-    def confusions(self) -> dict[str, bytes]:
-        """Return the confusion matrix as a chart, by file suffix; nothing if the version has none."""
-        return {suffix: self.files[name] for suffix, name in CONFUSIONS.items() if name in self.files}
-
     def write_saved_model(self, directory: Path) -> None:
         """Copy the SavedModel to a private directory, so that it cannot change after this check.
 

@@ -82,8 +82,6 @@ class Model:
         self.version = version
         self.limits = limits
         self.engine = verified.engine
-        self.charts = verified.charts
-        self.confusions = verified.confusions
         self.golden = verified.golden
         self.signatures = verified.signatures
         self.digests = verified.digests

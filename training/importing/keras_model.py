@@ -16,6 +16,7 @@ from training import TrainingError
 from training.importing.distributions import Distribution, distribution, may_attend
 from training.importing.original import HALF_TOLERANCE, ModelInput, Original, Values
 from training.importing.tensorflow_program import traced
+from training.layers import layers_of
 
 #: What Keras says about a class that it does not know.
 UNKNOWN: Final = re.compile(
@@ -41,6 +42,7 @@ class KerasModel:
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
+        self.layers = layers_of(model)
         #: Layers and other operations of a functional or sequential model by name; a subclass has none.
         self._layers = dict(_outputs_of_layers(model)) if getattr(model, "inputs", None) else {}
 

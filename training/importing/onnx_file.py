@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import inliner
 
+from service.artifact.card import Layer
 from training import TrainingError
 from training.importing.onnx_program import OnnxProgram, with_all_outputs
 from training.importing.original import HALF_TOLERANCE, TOLERANCE, ModelInput, Original, Values
@@ -26,6 +27,7 @@ class OnnxFile:
     """
 
     libraries = ("onnx", "onnxruntime")
+    layers: tuple[Layer, ...] = ()
 
     def __init__(self, path: Path) -> None:
         try:

@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple, Protocol
 import onnx
 from numpy.typing import NDArray
 
+from service.artifact.card import Layer
+
 #: Arrays by the names of a model's inputs, outputs or other tensors. The first axis is the batch.
 Values = Mapping[str, NDArray[Any]]
 #: Number of sequences in one call of a model.
@@ -55,6 +57,11 @@ class Opened(Protocol):
     @property
     def libraries(self) -> tuple[str, ...]:
         """The packages that the original program needs."""
+        ...
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers of a Keras model, for its diagram; none for other models."""
         ...
 
     def trace(self, examples: Values, named: Sequence[str], timesteps: int) -> Original:

@@ -81,7 +81,7 @@ def run(opened: Opened, origin: Origin, sample: Sample, options: Import) -> Path
         raise TrainingError(f"--data {options.data}: expected at least 2 examples, got {len(sample.x)}")
     imported, sample = _imported(opened, sample, options)
     error = _compared(imported, sample.x)
-    card = _card(imported, sample, options, origin, error)
+    card = _card(imported, sample, options, origin, error).model_copy(update={"layers": opened.layers})
     return _publish(imported, card, sample, options.artifacts / options.name)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
+from service.artifact.card import Layer
 from service.engines.runtime import first_line
 from training import TrainingError
 from training.importing.original import ModelInput, Original, Values
@@ -26,6 +27,7 @@ class SavedModel:
     """
 
     libraries = ("tensorflow", "tf2onnx")
+    layers: tuple[Layer, ...] = ()
 
     def __init__(self, path: Path) -> None:
         try:

@@ -3,19 +3,22 @@
 import asyncio
 import csv
 import io
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 import mimeparse
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from service import errors
-from service.api.bar_chart import Series, bar_chart
 from service.api.error_answers import SELECTION_ERRORS, documented
 from service.api.request_body import CSV, JSON
 from service.api.security_headers import CHART_POLICY
 from service.api.selection import Accepted, SelectedModel, only
 from service.artifact.card import Agreement, AttentionProfile, Importance, ModelCard
+from service.charts.card_charts import CARD_CHARTS, PEAK_COLOUR, TRAINING_COLOUR, CardChart
+from service.charts.chart import Chart as Picture
+from service.charts.fonts import NoFont
+from service.charts.panels import Panel, Series, panels
 from service.serving.dataplane import NO_ATTENTION
 from service.serving.live_profile import LiveProfile
 from service.serving.model import Model
@@ -23,9 +26,9 @@ from service.serving.tally import Totals, Window
 
 router = APIRouter(tags=["attention"])
 
-#: File suffix of each media type of charts, least preferred first.
-CHARTS = {"image/png": "png", "image/svg+xml": "svg"}
-LIVE_COLOUR, TRAINING_COLOUR, IMPORTANCE_COLOUR = "#4c8bd6", "#c3d2e6", "#e2a35c"
+SVG: Final = "image/svg+xml"
+#: Media types of charts, least preferred first.
+CHARTS: Final = ("image/png", SVG)
 #: The windows in titles of charts.
 PERIODS: dict[Window, str] = {
     "1m": "in the last minute",
@@ -34,7 +37,7 @@ PERIODS: dict[Window, str] = {
     "start": "since the start",
 }
 
-Chart = Literal["training", "importance", "live", "confusion"]
+Chart = Literal[CardChart, "live"]
 
 
 class LiveAttention(BaseModel):
@@ -140,7 +143,9 @@ async def attention(
         Query(
             description="Content of a chart: `training`, attention over the held-out sequences, with importance beside "
             "it; `importance` by itself; `live`, attention of the traffic, beside training's; `confusion`, the "
-            "confusion matrix over the held-out sequences, for classes."
+            "confusion matrix over the held-out sequences, for classes; `features`, importance of the features; "
+            "`cells`, importance of each feature at each timestep; `faithfulness`, how far predictions move when "
+            "timesteps are taken away or kept; `learning`, losses after each epoch; `diagram`, the model's layers."
         ),
     ] = "training",
     window: Annotated[
@@ -149,7 +154,8 @@ async def attention(
 ) -> AttentionAnswer | Response:
     """Answers the attention profiles as JSON or as CSV, or a chart as SVG or PNG, by the `Accept` header.
 
-    A model without attention has none of these, except the charts of importance and of confusion.
+    A model without attention has no profiles, and only the charts that do not show them. A chart is not available as
+    PNG if no installed font has all characters of its labels.
     """
     media_types = [*CHARTS, CSV, JSON]
     try:
@@ -158,9 +164,9 @@ async def attention(
         chosen = ""
     if not chosen:
         raise errors.NotAcceptable(f"expected Accept to allow one of {', '.join(media_types)}, got {accept!r}")
-    if suffix := CHARTS.get(chosen):
-        content = await _chart(model, chart, window, suffix)
-        return Response(content, media_type=chosen, headers={"Vary": "Accept", "Content-Security-Policy": CHART_POLICY})
+    if chosen in CHARTS:
+        picture = await _picture(model, chart, window)
+        return await _answer(picture, chosen)
     response.headers["Vary"] = "Accept"
     card, (profile, live_profile) = model.card, _profiles(model)
     totals = await live_profile.totals()
@@ -208,44 +214,50 @@ def _profiles(model: Model) -> tuple[AttentionProfile, LiveProfile]:
     return model.card.attention, model.live_profile
 
 
-async def _chart(model: Model, chart: Chart, window: Window, suffix: str) -> bytes:
-    if chart == "training":
-        _profiles(model)
-        return model.charts[suffix]
-    if chart == "confusion":
-        if suffix not in model.confusions:
-            raise errors.InvalidInput(f"{model.card.name} version {model.version} has no chart of a confusion matrix")
-        return model.confusions[suffix]
-    if chart == "importance":
-        title, series, axis = _importance_chart(model)
-    else:
-        profile, live_profile = _profiles(model)
-        title, series, axis = _live_chart(profile, window, (await live_profile.totals())[window])
-    title = f"{model.card.name} version {model.version}: {title}"
-    return await asyncio.to_thread(bar_chart, suffix, title, model.card.timestep_labels, series, axis)
-
-
-def _importance_chart(model: Model) -> tuple[str, list[Series], str]:
-    """Return title, series and axis of a chart of importance.
+async def _picture(model: Model, chart: Chart, window: Window) -> Picture:
+    """Return a chart of a model.
 
     Raises:
-        InvalidInput: importance was not measured.
+        InvalidInput: the model lacks what the chart shows.
     """
-    found = model.card.importance
-    if found is None:
-        raise errors.InvalidInput(f"{model.card.name} version {model.version} has no importance on its card")
-    title = f"importance over {found.sequences:,} held-out sequences"
-    return title, [Series("importance", found.drop, IMPORTANCE_COLOUR, found.spread)], f"drop of {found.metric}"
+    name = f"{model.card.name} version {model.version}"
+    if chart == "live":
+        profile, live_profile = _profiles(model)
+        title, series = _live_chart(profile, window, (await live_profile.totals())[window])
+        drawn = [Panel("attention", series)]
+        return await asyncio.to_thread(panels, f"{name}: {title}", model.card.timestep_labels, drawn, "timestep")
+    if chart == "training":
+        _profiles(model)
+    picture = await asyncio.to_thread(CARD_CHARTS[chart].draw, model.card, name)
+    if picture is None:
+        raise errors.InvalidInput(f"{name} has no {CARD_CHARTS[chart].shows} on its card")
+    return picture
 
 
-def _live_chart(profile: AttentionProfile, window: Window, totals: Totals) -> tuple[str, list[Series], str]:
-    """Return title, series and axis of a chart of the traffic."""
+async def _answer(picture: Picture, media_type: str) -> Response:
+    """Return a chart in a media type.
+
+    Raises:
+        NotAcceptable: it cannot be drawn as PNG.
+    """
+    headers = {"Vary": "Accept", "Content-Security-Policy": CHART_POLICY}
+    if media_type == SVG:
+        return Response(picture.svg, media_type=SVG, headers=headers)
+    try:
+        content = await asyncio.to_thread(picture.png)
+    except NoFont as error:
+        raise errors.NotAcceptable(f"expected Accept to allow {SVG}: {error}") from error
+    return Response(content, media_type=media_type, headers=headers)
+
+
+def _live_chart(profile: AttentionProfile, window: Window, totals: Totals) -> tuple[str, list[Series]]:
+    """Return title and series of a chart of the traffic."""
     training = Series("training", profile.mean, TRAINING_COLOUR)
     if not totals.sequences:
-        return f"no sequences {PERIODS[window]}", [training], "attention"
+        return f"no sequences {PERIODS[window]}", [training]
     distance = totals.distance_from(profile)
     title = (
         f"attention of {totals.sequences:,} sequences {PERIODS[window]}; "
         f"{distance.total_variation:.3f} of it elsewhere than in training (by chance {distance.by_chance:.3f})"
     )
-    return title, [Series("live", totals.mean.tolist(), LIVE_COLOUR), training], "attention"
+    return title, [Series("live", totals.mean.tolist(), PEAK_COLOUR), training]

@@ -1,0 +1,1 @@
+"""Charts of versions, as SVG and PNG: the one way to draw in Python."""
