@@ -28,6 +28,7 @@ WALKED = (
 )
 #: Other documents with code, and the tests of their blocks.
 TESTED = {
+    "docs/explaining.md": "test_explaining_doc.py",
     "docs/importing.md": "test_importing_doc.py",
     "docs/monitoring.md": "test_deploy.py",
     "docs/operations.md": "test_operations_doc.py",
@@ -179,5 +180,6 @@ def test_the_model_of_arrays_finds_the_deciding_month(walk: Walk) -> None:
 
 def test_the_charts_are_made(walk: Walk) -> None:
     """The commands write pictures."""
-    assert (walk.project / "attention.svg").read_bytes().startswith(b"<?xml")
-    assert (walk.project / "pumps-attention.png").read_bytes().startswith(b"\x89PNG")
+    assert (walk.project / "attention.svg").read_bytes().startswith(b"<svg")
+    for name in ("pumps.png", "pumps-attention.png"):
+        assert (walk.project / name).read_bytes().startswith(b"\x89PNG")
