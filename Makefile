@@ -12,7 +12,7 @@ BIN := .venv/bin
 # Images set this variable. Without it, Python keeps compiled modules, which halves the time of each start.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: install serve train test test-fast lint format lock bench wheel image
+.PHONY: install serve train test test-fast lint format lock docs bench wheel image
 
 install: .venv/installed
 
@@ -63,7 +63,7 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/oxlint service/api/page service/api/documentation
+	$(BIN)/oxlint service/api/page service/api/documentation examples/client.mjs
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest --quiet tests/test_private_names.py
 
@@ -78,6 +78,10 @@ lock: install
 	$(LOCK) pyproject.toml --all-extras --output-file requirements.lock
 	$(LOCK) tests/kserve_client/requirements.in --output-file tests/kserve_client/requirements.txt
 	$(BIN)/npm update --package-lock-only --prefix tests/generated_clients
+
+# The site of the documents, into site/.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Needs wrk and util-linux' taskset; installs the peers below .venv/peers.
 bench: install

@@ -40,7 +40,14 @@ SLOW = {
     "browser": ("page/*",),
     "benchmark": ("test_benchmarks.py",),
     "client": ("test_generated_clients.py",),
-    "document": ("test_*_doc.py", "test_deploy.py", "test_kubernetes.py", "test_openapi.py", "test_readme.py"),
+    "document": (
+        "test_*_doc.py",
+        "test_deploy.py",
+        "test_kubernetes.py",
+        "test_openapi.py",
+        "test_readme.py",
+        "test_site.py",
+    ),
     "package": ("test_package.py",),
     "program": (
         "test_byte_streams.py",

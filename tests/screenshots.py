@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: take the screenshots in `docs/`, of the models that README.md trains."""
+"""`python -m tests.screenshots`: take the screenshots in `docs/`, of the models of `make serve` and real-data.md."""
 
 import sys
 from pathlib import Path

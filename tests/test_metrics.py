@@ -1,4 +1,4 @@
-"""`GET /metrics`: requests, models, processes; and its table in docs/operations.md."""
+"""`GET /metrics`: requests, models, processes; and its table in docs/metrics.md."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.test_extension import every_route
 
 pytestmark = pytest.mark.anyio
 
-DOC = (ROOT / "docs/operations.md").read_text()
+DOC = (ROOT / "docs/metrics.md").read_text().partition("\n## Of attention")[0]
 SEQUENCES = {"sequences": [[[0.1, -0.2]] * 20] * 3}
 #: A count by some labels.
 Counts = dict[tuple[str, ...], float]
@@ -194,7 +194,7 @@ async def complete(app: FastAPI) -> str:
 
 
 async def test_the_document_has_every_metric(complete: str) -> None:
-    """docs/operations.md has name, type, labels and meaning of each metric, in the order of the answer."""
+    """docs/metrics.md has name, type, labels and meaning of each metric, in the order of the answer."""
     exported = []
     for family in text_string_to_metric_families(complete):
         if re.match("attention_(?!service_)", family.name):
@@ -222,7 +222,7 @@ async def test_promtool_accepts_the_metrics(complete: str) -> None:
 
 
 def test_the_document_has_every_reason() -> None:
-    """docs/operations.md lists the reasons of all errors."""
+    """docs/metrics.md lists the reasons of all errors."""
     from service import errors
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ServiceError)]

@@ -1,70 +1,98 @@
-"""README's commands and code run as written, in order, in a fresh copy of the project."""
+"""README's commands and code, and then those of the documents that go on from it, run as written in a fresh copy."""
 
 import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
 from service.artifact.version import Artifact
-from service.settings import Settings
 from tests.server import ROOT, execute, free_port, running, wait_until_ready
-from training.command_line import flag_of
-from training.options import Options
 
-README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-#: Commands that this test skips: this test itself, the benchmark, and the one that needs a container engine.
-ELSEWHERE = {"make test\n", "make bench\n", "docker compose up\n"}
-PORTS = ("8000", "8001")
+#: The documents whose blocks run one after the other, each with the models and services of those before it.
+WALKED = (
+    "README.md",
+    "docs/tutorial.md",
+    "docs/notebook.md",
+    "docs/asking.md",
+    "docs/attention.md",
+    "docs/versions.md",
+    "docs/real-data.md",
+    "docs/benchmarks.md",
+)
+#: Other documents with code, and the tests of their blocks.
+TESTED = {
+    "docs/explaining.md": "test_explaining_doc.py",
+    "docs/importing.md": "test_importing_doc.py",
+    "docs/monitoring.md": "test_deploy.py",
+    "docs/operations.md": "test_operations_doc.py",
+    "docs/protocols.md": "test_protocols_doc.py",
+    "docs/training.md": "test_training_doc.py",
+}
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+INSTALLING = "python3 -m venv .venv\n. .venv/bin/activate\npip install '.[training]'\n"
+#: Commands that this test skips: this test itself, those of other tests (wheel, benchmark), and those of a container
+#: engine, which the tests do without.
+ELSEWHERE = {"make test\n", "make bench\n", INSTALLING, "docker compose up\n"}
+PORTS = ("8000", "8001", "8002")
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The result of running README from top to bottom.
+    """The result of running the documents from top to bottom.
 
     Attributes:
         project: the copy of the project.
-        answers: each answer that README shows, with the one that came.
+        answers: each answer that the documents show, with the one that came.
     """
 
     project: Path
     answers: list[tuple[str, str]]
 
 
+def blocks(document: str) -> list[tuple[str, str]]:
+    """Return the language and the code of each block of a document."""
+    return BLOCK.findall((ROOT / document).read_text())
+
+
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     """Run every block in a copy without artifacts. Only the ports are changed, to free ones."""
     project = tmp_path_factory.mktemp("readme") / "project"
-    left_out = shutil.ignore_patterns(".*_cache", ".git", ".hypothesis", ".venv", "__pycache__")
+    left_out = shutil.ignore_patterns(".*_cache", ".git", ".hypothesis", ".venv", "__pycache__", "site")
     shutil.copytree(ROOT, project, ignore=left_out)
     for trained in (path for path in (project / "artifacts").iterdir() if path.is_dir()):
         shutil.rmtree(trained)
     (project / ".venv").symlink_to(ROOT / ".venv")
     ports = {port: str(free_port()) for port in PORTS}
     answers: list[tuple[str, str]] = []
-    with ExitStack() as servers:
+    scripts = Path(sys.executable).parent
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("PYTHONPATH", str(project))
+        patch.setenv("MPLBACKEND", "agg")
         previous = ""
-        for language, block in BLOCKS:
+        for language, block in (one for document in WALKED for one in blocks(document)):
             code = re.sub("|".join(PORTS), lambda match: ports[match[0]], block)
-            if language == "json":
-                answers.append((block, previous))
-            elif language == "python":
-                previous = execute([str(project / ".venv/bin/python"), "-c", code], project)
-            elif block in ELSEWHERE:
-                continue
-            elif (port := serves(block)) is not None:
-                env = {**os.environ, "SERVICE_PORT": ports[port]}
-                process = servers.enter_context(running(["bash", "-euc", code], cwd=project, env=env))
-                wait_until_ready(f"http://127.0.0.1:{ports[port]}", process, timeout=300)
-            else:
-                previous = execute(["bash", "-euc", code], project)
+            match language:
+                case "json":
+                    answers.append((block, previous))
+                case "python":
+                    previous = execute([sys.executable, "-c", code], project)
+                case "js":
+                    previous = execute([str(scripts / "node"), "--input-type=module", "--eval", code], project)
+                case "sh" if (port := serves(block)) is not None:
+                    env = {**os.environ, "SERVICE_PORT": ports[port]}
+                    process = stack.enter_context(running(["bash", "-euc", code], cwd=project, env=env))
+                    wait_until_ready(f"http://127.0.0.1:{ports[port]}", process, timeout=300)
+                case "sh" if block not in ELSEWHERE:
+                    previous = execute(["bash", "-euc", code], project)
         yield Walk(project, answers)
 
 
@@ -72,9 +100,24 @@ def serves(block: str) -> str | None:
     """Return the port of a block that starts the service; None for other blocks."""
     if block == "make serve\n":
         return "8000"
-    if "-m service" in block:
+    if block.startswith("attention-service "):
         return block.split("--port ")[1].strip()
     return None
+
+
+def test_every_block_is_run_by_a_test() -> None:
+    """A document with code is walked here, or has a test of its own."""
+    documents = {"README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))}
+    languages = {"sh", "python", "js", "json", "promql"}
+    with_code = {one for one in documents if languages & {language for language, _ in blocks(one)}}
+    assert with_code <= {*WALKED, *TESTED}
+    for document, test in TESTED.items():
+        assert document in (ROOT / "tests" / test).read_text()
+
+
+def test_readme_is_short() -> None:
+    """It is a beginning: everything else is in the documents."""
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
 
 
 def test_the_answers_are_those_shown(walk: Walk) -> None:
@@ -112,35 +155,31 @@ def test_the_default_model_is_the_original_one(walk: Walk) -> None:
 
 
 def test_the_electricity_model_is_as_good_as_it_should_be(walk: Walk) -> None:
-    """The accuracy over all 1,029 test days is high. README's code compares the service with this number."""
+    """The accuracy over all 1,029 test days is high. The document's code compares the service with this number."""
     card = Artifact(walk.project / "artifacts" / "italy-power" / "1").read().card()
     assert card.attention is not None
     assert card.attention.sequences == 1029
     assert card.metrics["accuracy"] >= 0.94
 
 
-def test_the_model_of_own_data_finds_the_deciding_month(walk: Walk) -> None:
+def test_the_model_of_a_table_finds_the_deciding_day(walk: Walk) -> None:
+    """Importance is on day 6, which decides whether a pump fails."""
+    card = Artifact(walk.project / "artifacts" / "pumps" / "1").read().card()
+    assert card.target.classes == ("fails", "fine")
+    assert card.metrics["accuracy"] > 0.95
+    assert card.agreement is not None
+    assert card.timestep_labels[card.agreement.top[0]] == "6"
+
+
+def test_the_model_of_arrays_finds_the_deciding_month(walk: Walk) -> None:
     """The model learns the example's classes, which the seventh month decides."""
     card = Artifact(walk.project / "artifacts" / "weather" / "1").read().card()
     assert card.target.classes == ("cold", "warm")
     assert card.metrics["accuracy"] > 0.95
 
 
-def test_the_chart_is_downloaded(walk: Walk) -> None:
-    """README's command writes an SVG."""
+def test_the_charts_are_made(walk: Walk) -> None:
+    """The commands write pictures."""
     assert (walk.project / "attention.svg").read_bytes().startswith(b"<svg")
-
-
-def table(model: type[BaseModel]) -> str:
-    """Return README's table of settings, generated from their declaration."""
-    lines = ["| flag | default | |", "|---|---|---|"]
-    for name, field in model.model_fields.items():
-        default = "" if field.default in (None, "") else f"`{field.default}`"
-        lines.append(f"| `{flag_of(name)}` | {default} | {field.description} |")
-    return "\n".join(lines)
-
-
-@pytest.mark.parametrize("declaration", [Settings, Options])
-def test_every_setting_is_in_readme(declaration: type[BaseModel]) -> None:
-    """README has the generated tables, word for word."""
-    assert table(declaration) in README
+    for name in ("pumps.png", "pumps-attention.png"):
+        assert (walk.project / name).read_bytes().startswith(b"\x89PNG")

@@ -20,7 +20,7 @@ class TrainingError(Exception):
 def train(data: Any = None, y: Any = None, *, x: Any = None, target: Any = None, **options: Any) -> "Result":
     """Train a model, publish it as the next version of `<artifacts>/<name>/`, and return the result.
 
-    Example:
+    Examples:
         >>> import numpy as np, training
         >>> x = np.random.default_rng(0).normal(size=(200, 6, 2))  # 200 sequences of 6 timesteps and 2 features
         >>> y = np.where(x[:, 3, 0] > 0, "high", "low")
@@ -84,7 +84,7 @@ def publish(
 ) -> "Result":
     """Import a model of your own: publish it as the next version of `<artifacts>/<name>/`, and return the result.
 
-    Example:
+    Examples:
         >>> training.publish(model, attention="attention_vec", examples=x_test, y=y_test, name="mine")  # doctest: +SKIP
 
     Args:
@@ -125,7 +125,7 @@ def publish(
 def load(directory: "str | Path") -> "Result":
     """Return a published version: the directory of a version, or of a model for its newest version.
 
-    Example:
+    Examples:
         >>> import training
         >>> result = training.load("artifacts/levels/1")
 

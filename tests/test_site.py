@@ -1,0 +1,100 @@
+"""The site of the documents builds without a warning, needs no other host, and has the whole reference."""
+
+import html
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fastapi.routing import iter_route_contexts
+
+import training
+from service.app import create_app
+from service.artifact.card import ModelCard
+from service.settings import Settings
+from tests.server import ROOT
+from training.command_line import flag_of
+from training.options import CommandLine, Options
+from training.result import Result
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the site, and return its folder. A warning, such as a dead link or anchor, ends the build."""
+    folder = tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    outcome = subprocess.run(build, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    printed = (outcome.stdout + outcome.stderr).splitlines()
+    assert [line for line in printed if not line.startswith("INFO")] == []
+    assert outcome.returncode == 0
+    return folder
+
+
+def test_every_document_is_a_page(site: Path) -> None:
+    """The site has all documents: those in docs/, and README, the artifact, the changes and the rules outside it."""
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert pages | {"index", "artifact", "changelog", "contributing", "security"} <= {
+        path.stem for path in site.rglob("*.html")
+    }
+
+
+def test_the_site_loads_nothing_from_other_hosts(site: Path) -> None:
+    """Scripts, styles, fonts and pictures are files of the site."""
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r"<(?:script|img|source|iframe)[^>]*\ssrc=\"?([^\s\">]+)", page.read_text())
+        loaded += re.findall(r"<link[^>]*rel=\"?(?:stylesheet|icon|preconnect)\"?[^>]*>", page.read_text())
+        assert loaded
+        assert [one for one in loaded if re.search(r"(?:https?:)?//", one)] == []
+
+
+def words(page: Path) -> set[str]:
+    """Return the pieces of code and the headings of a page."""
+    found = re.findall(r"<(?:code|h[1-6])[^>]*>(.*?)<(?:/code|a |/h)", page.read_text(), re.DOTALL)
+    return {html.unescape(re.sub(r"<[^>]*>", "", one)).strip() for one in found}
+
+
+def test_every_route_is_in_the_reference(site: Path, artifacts: Path) -> None:
+    """Each has its method and path as a heading, and routes for browsers have a line."""
+    reference = words(site / "http.html")
+    app = create_app(Settings(artifacts=artifacts, model="after-lstm"))
+    assert app.openapi()["paths"]
+    for path, operations in app.openapi()["paths"].items():
+        assert {f"{method.upper()} {path}" for method in operations} <= reference
+    assert {route.path for route in iter_route_contexts(app.routes) if not route.include_in_schema} <= reference
+
+
+def test_every_setting_and_option_is_in_the_reference(site: Path) -> None:
+    """The tables have all flags of the service, and those of each command of training."""
+    assert {flag_of(name) for name in Settings.model_fields} <= words(site / "settings.html")
+    options = words(site / "options.html")
+    commands = CommandLine.__subclasses__()
+    assert Options in commands
+    for command in commands:
+        assert command.program in options
+        given = {name.upper() if name in command.positional else flag_of(name) for name in command.model_fields}
+        assert given <= options
+
+
+def test_every_field_of_the_card_is_in_the_reference(site: Path) -> None:
+    """Each part of the card has a heading, and each field a line with its description."""
+    found = words(site / "card.html")
+    text = html.unescape(re.sub(r"<[^>]*>", "", (site / "card.html").read_text()))
+    schema = ModelCard.model_json_schema()
+    for name, part in {"Card": schema, **schema["$defs"]}.items():
+        fields = part.get("properties", {})
+        assert {name, *fields} <= found
+        for field in fields.values():
+            assert " ".join(field.get("description", "").replace("`", "").split()) in text
+
+
+def test_every_public_function_is_in_the_reference(site: Path) -> None:
+    """The library has all that `training` offers, and all methods of its result."""
+    page = (site / "library.html").read_text()
+    library = {name for name, value in vars(training).items() if getattr(value, "__module__", "") == "training"}
+    assert {"train", "publish", "load", "TrainingError"} <= library
+    methods = {f"result.Result.{name}" for name in vars(Result) if not name.startswith("_")}
+    for name in library | methods:
+        assert f'id="training.{name}"' in page
