@@ -180,3 +180,20 @@ def test_copies_have_the_timesteps_of_their_sequences(sequences: Any, name: str)
     """None becomes absent, and none that is absent gets a value."""
     copies = np.asarray(Occlusions(sequences, marginal(sequences, np.zeros(sequences.shape[1:], np.float32)), name))
     assert set(map(tuple, absent(copies).tolist())) == set(map(tuple, absent(sequences).tolist()))
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"),
+    [
+        (IMPORTANCE, [[[-1, 2], [3, 2]], [[1, 2], [-3, 2]]]),
+        (FEATURE_IMPORTANCE, [[[-1, 2], [-3, 2]], [[1, -2], [3, -4]]]),
+        (CELL_IMPORTANCE, [[[-1, 2], [3, 2]], [[1, 2], [-3, 2]]]),
+    ],
+)
+def test_a_static_feature_is_replaced_at_all_timesteps_or_at_none(name: str, copies: list[list[list[float]]]) -> None:
+    """It has the same value at each timestep, of which a model may read one only."""
+    occlusions = Occlusions(np.array([[[1, 2], [3, 2]]], np.float32), BASELINE[:2], name, varying=[0])
+    np.testing.assert_array_equal(np.asarray(occlusions), copies)
+    importance = occlusions.importance(np.zeros((1, 1), np.float32), np.ones((2, 1), np.float32), REGRESSION)
+    if name == CELL_IMPORTANCE:
+        np.testing.assert_array_equal(importance, [[[1, 0], [1, 0]]])

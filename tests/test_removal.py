@@ -94,3 +94,11 @@ def test_numbers_are_those_of_their_sequence_and_fraction() -> None:
     top = [SEQUENCE[0, 10 - count :].sum() for count in COUNTS]
     np.testing.assert_allclose(comprehensiveness, [top, np.multiply(top, 2)])
     np.testing.assert_allclose(sufficiency, [190 - np.array(top), 2 * (190 - np.array(top))])
+
+
+def test_static_features_are_never_replaced() -> None:
+    """They have no timestep that could be taken away."""
+    sequences, baseline = np.ones((1, 4, 2), np.float32), np.zeros((4, 2), np.float32)
+    copies = np.asarray(Removals(sequences, baseline, np.zeros((1, 4), np.float32), varying=[0]))
+    assert np.all(copies[..., 1] == 1)
+    assert np.any(copies[..., 0] == 0)

@@ -1,7 +1,7 @@
 """The model card describes a version beyond its graph. Training writes it and the service reads it."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
@@ -666,6 +666,12 @@ class Trial(CardPart):
     outcome: str = Field(description="Whether it was chosen, or why not.", examples=["chosen"])
 
 
+def varying(feature_labels: Sequence[str], static_labels: Sequence[str]) -> list[int]:
+    """Return the indices of the features that are not static; those of all features, if all are."""
+    indices = [index for index, label in enumerate(feature_labels) if label not in static_labels]
+    return indices or list(range(len(feature_labels)))
+
+
 class ModelCard(CardPart):
     """Description of a version beyond its graph."""
 
@@ -752,6 +758,11 @@ class ModelCard(CardPart):
     def fewest_timesteps(self) -> int:
         """Smallest number of timesteps that a sequence must have."""
         return 1 if self.variable_length else self.timesteps
+
+    @property
+    def varying(self) -> list[int]:
+        """Indices of the features that change with time; of all, if none does."""
+        return varying(self.feature_labels, self.static_labels)
 
     @property
     def training_options(self) -> Mapping[str, JsonValue]:

@@ -1,6 +1,7 @@
 """Occlusion: the importance of timesteps, features and cells, from predictions of the sequence without each."""
 
 import copy
+from collections.abc import Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -18,8 +19,9 @@ DRAWS: Final = 8
 class Occlusions:
     """Copies of sequences, one for each part that is present and for each replacement, in which that part is replaced.
 
-    A part is a timestep with all its features, a feature at all timesteps, or a cell of both. Absent timesteps stay
-    absent. The copies are large, so they are only made when they are converted to an array.
+    A part is a timestep with all its varying features, a feature at all timesteps, or a cell of a timestep and a
+    varying feature. Static features have the same value at each timestep, so they are replaced at all timesteps or at
+    none. Absent timesteps stay absent. The copies are large, so they are only made when they are converted to an array.
     Source: Zeiler and Fergus, arXiv 1311.2901, section 4.2, for images.
 
     Args:
@@ -28,14 +30,18 @@ class Occlusions:
             `(draws, timesteps, features)`. They have no NaN.
         name: the importance to measure, which says what a part is: `importance` for timesteps, `feature_importance`
             or `cell_importance`.
+        varying: the indices of the features that change with time; by default all.
     """
 
-    def __init__(self, sequences: Array, replacements: Array, name: str = IMPORTANCE) -> None:
+    def __init__(
+        self, sequences: Array, replacements: Array, name: str = IMPORTANCE, varying: Sequence[int] | None = None
+    ) -> None:
         self._sequences = sequences
+        self._varying = varying_or_all(sequences, varying)
         self._replacements = replacements.reshape(-1, *sequences.shape[1:])
         self._name = name
         self._absent = absent(sequences)
-        self._parts = _parts(self._absent, sequences, name)
+        self._parts = _parts(self._absent, self._varying, name)
         owner, *places = np.nonzero(self._parts)
         draws = len(self._replacements)
         self._owner, self._draw = owner.repeat(draws), np.tile(np.arange(draws), len(owner))
@@ -58,6 +64,10 @@ class Occlusions:
             (feature,) = self._places
             occluded[each, :, feature] = self._replacements[self._draw, :, feature]
             occluded[self._absent[self._owner]] = np.nan
+        elif self._name == IMPORTANCE:
+            (timestep,) = self._places
+            cells = timestep[:, np.newaxis], np.flatnonzero(self._varying)
+            occluded[each[:, np.newaxis], *cells] = self._replacements[self._draw[:, np.newaxis], *cells]
         else:
             occluded[each, *self._places] = self._replacements[self._draw, *self._places]
         return occluded
@@ -73,7 +83,8 @@ class Occlusions:
             target: the target of the model.
 
         Returns:
-            `(n, timesteps)`, `(n, features)` or `(n, timesteps, features)`; 0 where a timestep is absent.
+            `(n, timesteps)`, `(n, features)` or `(n, timesteps, features)`; 0 where a timestep is absent, and in
+            the cells of static features.
         """
         importance = np.zeros(self._parts.shape, np.float32)
         distances = moved(prediction[self._owner], occluded, target)
@@ -97,11 +108,17 @@ def marginal(sequences: Array, baseline: Array) -> Array:
     return np.where(missing, np.where(np.isnan(first), baseline, first), drawn)
 
 
-def _parts(without: NDArray[np.bool_], sequences: Array, name: str) -> NDArray[np.bool_]:
-    """Return whether each part is there, given which timesteps are absent, `(n, timesteps)`."""
-    n, _, features = sequences.shape
+def varying_or_all(sequences: Array, varying: Sequence[int] | None) -> NDArray[np.bool_]:
+    """Return `(features,)`, whether each feature is one of some; all are, if none are given."""
+    mask = np.full(sequences.shape[2], not varying)
+    mask[list(varying or ())] = True
+    return mask
+
+
+def _parts(without: NDArray[np.bool_], varying: NDArray[np.bool_], name: str) -> NDArray[np.bool_]:
+    """Return whether each part is there, given the absent timesteps `(n, timesteps)` and the varying features."""
     if name == FEATURE_IMPORTANCE:
-        return np.ones((n, features), bool)
+        return np.ones((len(without), len(varying)), bool)
     if name == CELL_IMPORTANCE:
-        return np.broadcast_to(~without[:, :, np.newaxis], sequences.shape)
+        return ~without[:, :, np.newaxis] & varying
     return ~without

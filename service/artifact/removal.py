@@ -1,6 +1,7 @@
 """Removal: how far predictions move without the top timesteps of an order, and with these alone."""
 
 import copy
+from collections.abc import Sequence
 from typing import Final, Self
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import DTypeLike
 from service.artifact.card import Target
 from service.artifact.distances import moved
 from service.artifact.missing import absent
+from service.artifact.occlusion import varying_or_all
 from service.artifact.tensors import Array
 
 #: The fractions of the present timesteps that are taken away, or alone kept.
@@ -21,17 +23,19 @@ class Removals:
 
     Each sequence has a pair of copies for each of the `FRACTIONS`: first without the top timesteps, then with these
     alone. A fraction is that of the present timesteps, rounded to at least one. Absent timesteps stay absent. The
-    baseline replaces all features of a timestep, as in `Occlusions`. The copies are large, so they are only made when
-    they are converted to an array.
+    baseline replaces all varying features of a timestep, as in `Occlusions`. The copies are large, so they are only
+    made when they are converted to an array.
 
     Args:
         sequences: `(n, timesteps, features)`.
         baseline: `(timesteps, features)`.
         scores: `(n, timesteps)`; the order goes from the highest score to the lowest, and from earlier timesteps to
             later ones of the same score.
+        varying: the indices of the features that change with time; by default all.
     """
 
-    def __init__(self, sequences: Array, baseline: Array, scores: Array) -> None:
+    def __init__(self, sequences: Array, baseline: Array, scores: Array, varying: Sequence[int] | None = None) -> None:
+        self._varying = varying_or_all(sequences, varying)
         n, timesteps, _ = sequences.shape
         self._sequences, self._baseline = sequences, baseline
         self._present = ~absent(sequences)
@@ -55,7 +59,7 @@ class Removals:
         owner, fraction, kept = np.unravel_index(self._copies, (len(self._sequences), len(FRACTIONS), 2))
         is_top = self._place[owner] < self._counts[owner, fraction, np.newaxis]  # (k, timesteps)
         replaced = self._present[owner] & (is_top ^ (kept == 1)[:, np.newaxis])
-        return np.where(replaced[..., np.newaxis], self._baseline, self._sequences[owner])
+        return np.where(replaced[..., np.newaxis] & self._varying, self._baseline, self._sequences[owner])
 
     def moved(self, prediction: Array, others: Array, target: Target) -> tuple[Array, Array]:
         """Return comprehensiveness and sufficiency, `(n, fractions)` each.

@@ -66,7 +66,9 @@ async def explain(
     require_few_runs(model, len(sequences), names, len(replacements))
     orders = {name: order for name, order in ORDERS.items() if name in names}
     wanted = {*names, *orders.values()}
-    occlusions = {name: Occlusions(sequences, replacements, name) for name in IMPORTANCES if name in wanted}
+    occlusions = {
+        name: Occlusions(sequences, replacements, name, model.card.varying) for name in IMPORTANCES if name in wanted
+    }
     try:
         async with asyncio.timeout(model.limits.timeout):
             with model.batcher.queue.hold(REMOVALS * len(sequences) * len(orders)):
@@ -106,7 +108,7 @@ async def _with_importance(
 def _removals(model: Model, sequences: Array, scores: Sequence[Array]) -> Removals:
     """Return the copies of sequences for several orders, one order after the other."""
     (baseline,) = model.replacements["baseline"]
-    return Removals(np.concatenate([sequences] * len(scores)), baseline, np.concatenate(scores))
+    return Removals(np.concatenate([sequences] * len(scores)), baseline, np.concatenate(scores), model.card.varying)
 
 
 async def _with_faithfulness(model: Model, result: Result, removals: Removals, names: Sequence[str]) -> Result:
