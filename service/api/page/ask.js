@@ -2,11 +2,12 @@
 
 import { Problem, address, ask } from "./api.js";
 import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
-import { byId, count, counted, html, number, percent, scrollable, shortened, table } from "./dom.js";
+import { byId, html, number, percent, scrollable, shortened, table } from "./dom.js";
 import { timestepName } from "./figure.js";
 import { random, read, write } from "./input.js";
 import { hasKey } from "./key.js";
 import { Parts, mean } from "./parts.js";
+import { capital, count, say } from "./text.js";
 
 /** The most classes listed at once. Of more classes, the likeliest come first. */
 const MOST_CLASSES = 10;
@@ -23,10 +24,15 @@ export class Ask {
   constructor(onAnswer) {
     this.onAnswer = onAnswer;
     this.plot = sequencePlot(byId("sequence-plot"));
-    this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index));
+    this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index), {
+      noun: "sequence.number",
+      name: say("heat.name"),
+      id: "row",
+      first: 1,
+    });
     this.stepMap = new HeatMap(byId("step-map"), (step) => this.#drawStep(step), {
-      noun: "step",
-      name: "Output steps",
+      noun: "step.number",
+      name: say("steps.name"),
       id: "step",
       first: 0,
     });
@@ -96,7 +102,7 @@ export class Ask {
     try {
       this.#write(await file.text());
     } catch {
-      this.#showProblem(`${file.name} cannot be read.`);
+      this.#showProblem(say("file.problem", { name: file.name }));
     }
     byId("file").value = ""; // lets the user choose the same file again
   }
@@ -125,7 +131,7 @@ export class Ask {
     const text = this.text.value.replace(/^\uFEFF/, ""); // byte order mark
     if (text !== this.text.value) this.text.value = text;
     if (!text.trim()) {
-      this.#showProblem("There is nothing to ask yet: take an example, or type a sequence.");
+      this.#showProblem(say("ask.nothing"));
       return;
     }
     const typed = this.#read(text);
@@ -164,7 +170,7 @@ export class Ask {
   #setBusy(busy) {
     this.busy = busy;
     byId("ask").setAttribute("aria-disabled", String(busy));
-    byId("ask").textContent = busy ? "Asking…" : "Ask";
+    byId("ask").textContent = busy ? say("ask.busy") : say("ask");
   }
 
   #hideResult() {
@@ -192,7 +198,7 @@ export class Ask {
     const [start, end] = place;
     const text = this.text.value;
     const lines = text.slice(0, start).split(/\r\n|\r|\n/);
-    const where = `Marked in the text: line ${count(lines.length)}, column ${count(lines.at(-1).length + 1)}.`;
+    const where = say("ask.marked", { line: lines.length, column: lines.at(-1).length + 1 });
     byId("problem").append(html("p", {}, where));
     this.text.setAttribute("aria-invalid", "true");
     const mark = html("mark", {}, text.slice(start, end));
@@ -249,15 +255,13 @@ export class Ask {
       labels: this.card.timestep_labels,
       attention: predictions.map(({ attention }) => attention),
       texts,
-      title: `Attention of ${counted(predictions.length, "sequence")}`,
-      text: "One row per sequence, one column per timestep. Darker means more attention.",
+      title: say("heat.title", { n: predictions.length }),
+      text: say("heat.text"),
     });
     byId("heat-highest").textContent = number(this.heatMap.highest);
     const drawn = this.heatMap.count;
     byId("heat-caption").textContent =
-      "One row per sequence, one column per timestep, and the prediction at the end. Click a row, or press arrow keys and " +
-      "Enter, to see its sequence below." +
-      (drawn < predictions.length ? ` Only the first ${count(drawn)} sequences are drawn.` : "");
+      say("heat.caption") + (drawn < predictions.length ? ` ${say("heat.first", { count: drawn })}` : "");
   }
 
   /** Make a button for each feature that shows or hides it. */
@@ -289,12 +293,13 @@ export class Ask {
     const { model, version, predictions } = this.answer;
     const many = predictions.length > 1;
     const [outcome, probability] = inShort(prediction, this.card.target);
-    const text = probability ? `${outcome}, with probability ${probability}` : outcome;
+    const text = probability ? say("answer.probability", { outcome, probability }) : outcome;
+    const by = { model, version: String(version), text };
     const answered = many
-      ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${text}.`
-      : `Answered by ${model}, version ${version}: ${text}.`;
-    byId("summary").textContent = answered + this.note;
-    byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
+      ? say("answer.many", { ...by, n: predictions.length, number: index + 1 })
+      : say("answer.one", by);
+    byId("summary").textContent = [answered, this.note].filter(Boolean).join(" ");
+    byId("result-name").textContent = many ? capital(say("sequence.number", { number: index + 1 })) : say("prediction");
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
     byId("key-part").textContent = this.parts.text();
@@ -316,8 +321,8 @@ export class Ask {
       labels: this.#words() ?? this.card.timestep_labels,
       attention: steps,
       texts: steps.map((_, step) => inShort(atStep(prediction, step), this.card.target)),
-      title: `Attention of ${counted(steps.length, "output step")}`,
-      text: "One row per output step, one column per timestep. Darker means more attention.",
+      title: say("steps.title", { n: steps.length }),
+      text: say("steps.text"),
     });
     byId("step-highest").textContent = number(this.stepMap.highest);
   }
@@ -336,17 +341,13 @@ export class Ask {
     const attention = this.step === null ? all : steps[this.step];
     const words = this.#words();
     const weights = isFlat(attention) ? attention : null;
-    const drawn = [
-      ...(words ? [] : ["one line per feature"]),
-      ...(weights ? [`the bars${words ? "" : " behind them"} show the attention on each timestep`] : []),
-    ].join("; ");
-    byId("sequence-name").textContent = weights ? "The sequence and its attention." : "The sequence.";
-    byId("key-lines").textContent = drawn && `${drawn[0].toUpperCase()}${drawn.slice(1)}.`;
+    byId("sequence-name").textContent = weights ? say("sequence.attention") : say("sequence.alone");
+    byId("key-lines").textContent = drawnOf(words, weights);
     const highest = weights ? weights.indexOf(Math.max(...weights)) : 0;
     byId("key-effect").hidden = !importance;
     this.plot.update({
-      title: `Sequence ${this.index + 1}${weights ? ", and the attention on its timesteps" : ""}`,
-      text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${timestepName(labels[highest])}.` : "",
+      title: say(weights ? "sequence.title_attention" : "sequence.title", { number: this.index + 1 }),
+      text: weights ? say("sequence.most", { share: percent(weights[highest]), timestep: timestepName(labels[highest]) }) : "",
       labels,
       words,
       features: words ? [] : features,
@@ -364,13 +365,19 @@ export class Ask {
     const rest = this.curl.length - shown.length;
     byId("curl").hidden = false;
     byId("curl-line").textContent = shown;
-    byId("curl-rest").textContent = rest ? ` … and ${counted(rest, "more character")}, which Copy includes` : "";
+    byId("curl-rest").textContent = rest ? ` … ${say("curl.rest", { n: rest })}` : "";
     byId("copied").textContent = "";
   }
 
   async #copy() {
-    byId("copied").textContent = (await copied(this.curl)) ? "Copied." : "The browser does not let this page copy.";
+    byId("copied").textContent = (await copied(this.curl)) ? say("copied") : say("copied.not");
   }
+}
+
+/** What the chart of a sequence draws, in words. */
+function drawnOf(words, weights) {
+  if (words) return weights ? say("drawn.bars") : "";
+  return weights ? say("drawn.lines_and_bars") : say("drawn.lines");
 }
 
 /** A timestep as a list or an object: a token may be posted by itself. */
@@ -381,7 +388,7 @@ const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] ==
 
 /** Names and numbers of a regression. */
 function numbers(prediction, target) {
-  return [prediction].flat().map((value, i) => [target.names?.[i] ?? `number ${i + 1}`, value]);
+  return [prediction].flat().map((value, i) => [target.names?.[i] ?? say("number", { number: i + 1 }), value]);
 }
 
 /** Names and probabilities of the classes. */
@@ -412,7 +419,7 @@ function atStep({ prediction, label }, step) {
 }
 
 /** The label, or the labels of several at once. */
-const labelled = ({ label }) => [label].flat().join(", ") || "none of the classes";
+const labelled = ({ label }) => [label].flat().join(", ") || say("classes.none");
 
 /** A probability to four places. */
 const chance = (probability) => probability.toFixed(4);
@@ -421,8 +428,8 @@ const chance = (probability) => probability.toFixed(4);
 function predicted(prediction, target) {
   if (target.steps) {
     const rows = prediction.prediction.map((_, step) => [count(step), ...inShort(atStep(prediction, step), target).filter(Boolean)]);
-    const head = ["step", ...(target.task === "regression" ? [(target.names ?? ["number"]).join(", ")] : ["label", "probability"])];
-    return [scrollable("Output steps", table(target.task === "multilabel" ? head.slice(0, 2) : head, rows))];
+    const head = [say("step"), ...(target.task === "regression" ? [(target.names ?? [say("value")]).join(", ")] : [say("label"), say("probability")])];
+    return [scrollable(say("steps.name"), table(target.task === "multilabel" ? head.slice(0, 2) : head, rows))];
   }
   if (target.task === "regression") {
     const pairs = numbers(prediction.prediction, target);
@@ -432,7 +439,7 @@ function predicted(prediction, target) {
   const sorted = pairs.length > MOST_CLASSES ? pairs.toSorted(([, a], [, b]) => b - a) : pairs;
   const label = html("p", { class: "label" }, labelled(prediction));
   const rest = sorted.slice(MOST_CLASSES);
-  const more = html("details", {}, html("summary", {}, `${count(rest.length)} more`), bars(rest, prediction.label));
+  const more = html("details", {}, html("summary", {}, say("more", { rest: rest.length })), bars(rest, prediction.label));
   return [label, bars(sorted.slice(0, MOST_CLASSES), prediction.label), ...(rest.length ? [more] : [])];
 }
 
@@ -456,8 +463,8 @@ function bars(pairs, label) {
 
 function correlation({ importance, rank_correlation: ranks }) {
   if (!importance || ranks === undefined) return "";
-  if (ranks === null || ranks === undefined) return "Attention or importance is the same at all timesteps of this sequence.";
-  return `Attention and importance rank the timesteps of this sequence with a correlation of ${number(Number(ranks.toFixed(2)))}.`;
+  if (ranks === null || ranks === undefined) return say("correlation.none");
+  return say("correlation", { correlation: number(Number(ranks.toFixed(2))) });
 }
 
 /** Return the request as a curl command, which takes the key from a variable. A body too long for an argument comes from standard input. */

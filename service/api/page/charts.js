@@ -1,10 +1,11 @@
 /** The charts: an attention profile, one sequence with its attention, and a heat map of many sequences. */
 
-import { count, html, join, number, set, svg } from "./dom.js";
+import { html, join, number, set, svg } from "./dom.js";
 import {
   Plot, axisWidth, barOffset, drawBars, drawTimestepAxis, drawValueAxis, slotScale, tickTexts, ticks, timestepName, valueScale,
   withSpread,
 } from "./figure.js";
+import { capital, count, say } from "./text.js";
 
 /** In pixels. For narrower bars the spread is a band instead of whiskers, and importance is drawn below. */
 const THIN = 5;
@@ -70,20 +71,20 @@ function steps(values, { x, y }) {
  */
 export function profilePlot(host, name) {
   return new Plot(host, {
-    cursor: `Timesteps of the ${name}`,
+    cursor: name,
     describe: ({ title, text }) => ({ title, text }),
     draw: drawProfile,
     tooltip(data, i) {
       const { labels, mean, spread, importance, outline } = data;
-      const rows = [[`attention`, mean ? withSpread(mean[i], spread[i]) : "–", "attention"]];
-      if (importance) rows.push([`${importance.metric} drops by`, withSpread(importance.drop[i], importance.spread[i]), "importance"]);
+      const rows = [[say("attention"), mean ? withSpread(mean[i], spread[i]) : "–", "attention"]];
+      if (importance) rows.push([say("importance.drop", { metric: importance.metric }), withSpread(importance.drop[i], importance.spread[i]), "importance"]);
       if (outline) rows.push([outline.name, number(outline.mean[i]), "outline"]);
       return { heading: timestepName(labels[i]), rows };
     },
     table(data) {
       const { labels, mean, spread, importance, outline } = data;
-      const head = ["timestep", "attention", "spread"];
-      if (importance) head.push(`${importance.metric} drops by`);
+      const head = [say("timesteps.axis"), say("attention"), say("spread")];
+      if (importance) head.push(say("importance.drop", { metric: importance.metric }));
       if (outline) head.push(outline.name);
       const rows = labels.map((label, i) => [
         label,
@@ -115,11 +116,11 @@ function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) 
 
   const band = thin && mean ? [steps(whiskers, { x, y })] : [];
   join(plot.layer("band"), "path", band, (path) => ({ d: `${path}V${bottom}H${x.left}Z` }));
-  drawValueAxis(plot, { y, values, x, name: "fraction" });
+  drawValueAxis(plot, { y, values, x, name: say("fraction") });
   const shift = beside ? -0.2 : 0;
   const width = beside ? 0.38 : thin ? 1 : 0.72;
   drawBars(plot.layer("attention"), mean ?? labels.map(() => 0), { x, y, width, shift, picked: peak });
-  drawValueAxis(plot, { y: effects, values: effects.values, x, name: strip ? "importance" : "", layer: "axis-strip" });
+  drawValueAxis(plot, { y: effects, values: effects.values, x, name: strip ? say("importance") : "", layer: "axis-strip" });
   if (beside) drawBars(plot.layer("importance"), share, { x, y, width, shift: 0.2 });
   else drawBars(plot.layer("importance"), strip ? share : [], { x, y: effects, width: 1 });
   drawTimestepAxis(plot, x, bottom + strip, labels);
@@ -165,21 +166,26 @@ function effectsScale(effects, bottom) {
  */
 export function sequencePlot(host) {
   return new Plot(host, {
-    cursor: "Timesteps of the sequence",
+    cursor: say("sequence.cursor"),
     describe: ({ title, text }) => ({ title, text }),
     draw: drawSequence,
     tooltip({ labels, words, features, sequence, attention, importance }, i) {
       const rows = features.map((feature, f) => {
         const value = sequence[i][f];
-        return [feature, value === null || value === undefined ? "missing" : number(value), `${look(f).kind} stroke`];
+        return [feature, value === null || value === undefined ? say("missing") : number(value), `${look(f).kind} stroke`];
       });
-      if (importance) rows.unshift(["importance", number(importance[i]), "importance"]);
-      if (attention) rows.unshift(["attention", number(attention[i]), "attention"]);
+      if (importance) rows.unshift([say("importance"), number(importance[i]), "importance"]);
+      if (attention) rows.unshift([say("attention"), number(attention[i]), "attention"]);
       return { heading: timestepName(labels[i]) + (words ? `: ${words[i]}` : ""), rows };
     },
     table({ labels, words, features, sequence, attention, importance }) {
-      const word = words ? ["token"] : [];
-      const head = ["timestep", ...word, ...(attention ? ["attention"] : []), ...(importance ? ["importance"] : []), ...features];
+      const head = [
+        say("timesteps.axis"),
+        ...(words ? [say("token")] : []),
+        ...(attention ? [say("attention")] : []),
+        ...(importance ? [say("importance")] : []),
+        ...features,
+      ];
       const rows = sequence.map((step, i) => [
         labels[i],
         ...(words ? [words[i]] : []),
@@ -224,10 +230,10 @@ function drawSequence(plot, { labels, words, features, sequence, attention, impo
   const x = slotScale(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
 
   drawBars(plot.layer("attention"), attention ?? [], { x, y: weights, width: x.slot < THIN ? 1 : 0.78 });
-  const name = words ? "" : apart ? "values, each feature on its own scale" : "value";
+  const name = words ? "" : apart ? say("values.apart") : say("value");
   drawValueAxis(plot, { y, values, x, name });
-  drawValueAxis(plot, { y: weights, values: weightValues, x, name: attention ? "attention" : "", layer: "axis-right" });
-  drawValueAxis(plot, { y: effects, values: effects.values, x, name: importance ? "importance" : "", layer: "axis-strip" });
+  drawValueAxis(plot, { y: weights, values: weightValues, x, name: attention ? say("attention") : "", layer: "axis-right" });
+  drawValueAxis(plot, { y: effects, values: effects.values, x, name: importance ? say("importance") : "", layer: "axis-strip" });
   drawBars(plot.layer("importance"), importance ?? [], { x, y: effects, width: x.slot < THIN ? 1 : 0.78 });
   plot.resize(bottom + strip + 40 + drawTimestepAxis(plot, x, bottom + strip, words ?? labels, { all: Boolean(words) }));
 
@@ -270,10 +276,10 @@ export class HeatMap {
   /**
    * @param {Element} host
    * @param {(index: number) => void} onSelect
-   * @param {{noun?: string, name?: string, id?: string, first?: number}} [rows] what a row is, the name of all, the
-   *   start of their ids, and the number of the first
+   * @param {{noun: string, name: string, id: string, first: number}} rows key of the name of a row, the name of all,
+   *   the start of their ids, and the number of the first
    */
-  constructor(host, onSelect, { noun = "sequence", name = "Sequences answered", id = "row", first = 1 } = {}) {
+  constructor(host, onSelect, { noun, name, id, first }) {
     this.onSelect = onSelect;
     this.rows = { noun, id, first };
     this.svg = svg("svg", { role: "img" }, svg("title"), svg("desc"));
@@ -310,7 +316,7 @@ export class HeatMap {
     this.list.replaceChildren(
       ...attention.map((weights, i) => {
         const highest = weights.indexOf(Math.max(...weights));
-        const where = `most attention on ${timestepName(data.labels[highest])}`;
+        const where = say("heat.most", { timestep: timestepName(data.labels[highest]) });
         const [outcome, probability] = data.texts[i];
         const text = [outcome, probability].filter(Boolean).join(", ");
         return html(
@@ -319,7 +325,7 @@ export class HeatMap {
             role: "option",
             id: `${this.rows.id}-${i}`,
             "aria-selected": "false",
-            "aria-label": `${this.#named(i)}: ${text}, ${where}`.replace(/^./, (letter) => letter.toUpperCase()),
+            "aria-label": capital(`${this.#named(i)}: ${text}, ${where}`),
             click: () => this.#select(i),
           },
           html("span", { class: "ordinal" }, count(i + this.rows.first)),
@@ -386,7 +392,7 @@ export class HeatMap {
 
   /** "sequence 3" */
   #named(index) {
-    return `${this.rows.noun} ${count(index + this.rows.first)}`;
+    return say(this.rows.noun, { number: index + this.rows.first });
   }
 
   #key(event) {
@@ -421,7 +427,7 @@ export class HeatMap {
     if (weight === undefined) return;
     this.tooltip.replaceChildren(
       html("strong", {}, `${this.#named(i)}, ${timestepName(this.data.labels[t])}`),
-      html("span", { class: "value" }, html("span", { class: "key attention" }), html("span", {}, "attention"), html("b", {}, number(weight))),
+      html("span", { class: "value" }, html("span", { class: "key attention" }), html("span", {}, say("attention")), html("b", {}, number(weight))),
     );
     const left = Math.min(event.clientX - box.left + 14, this.width - this.tooltip.offsetWidth);
     this.tooltip.style.left = `${Math.max(0, left)}px`;

@@ -1,6 +1,7 @@
 /** Parts of the charts: a plot with a cursor and a tooltip, scales and axes. */
 
 import { html, join, number, scientific, scrollable, set, shortened, svg, table } from "./dom.js";
+import { say } from "./text.js";
 
 /** Width of a character of the axis font, in pixels, rounded up. */
 const CHARACTER = 6.4;
@@ -57,7 +58,7 @@ export class Plot {
       pointerleave: () => this.show(null),
     });
     this.tooltip = html("div", { class: "tooltip", "aria-hidden": "true", hidden: true });
-    this.details = html("details", { toggle: () => this.#tabulate() }, html("summary", {}, "As a table"));
+    this.details = html("details", { toggle: () => this.#tabulate() }, html("summary", {}, say("chart.table")));
     this.element = html("div", { class: "plot" }, this.svg, this.cursor, this.tooltip);
     host.append(this.element, this.details);
     new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.update(this.data)).observe(
@@ -281,7 +282,7 @@ export function drawTimestepAxis(plot, x, bottom, labels, { all = false } = {}) 
     "text-anchor": slanted ? "end" : "middle",
     text,
   }));
-  join(part("name"), "text", ["timestep"], (text) => ({ x: x.right, y: bottom + 34 + below, "text-anchor": "end", text }));
+  join(part("name"), "text", [say("timesteps.axis")], (text) => ({ x: x.right, y: bottom + 34 + below, "text-anchor": "end", text }));
   return below;
 }
 
@@ -310,7 +311,7 @@ export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked 
 export const barOffset = (x, shift) => shift * Math.min(x.slot, 2.5 * WIDEST_BAR);
 
 /** The label of a timestep in a sentence. */
-export const timestepName = (label) => `timestep ${label}`;
+export const timestepName = (label) => say("timestep", { label: String(label) });
 
 /** A number and its spread. */
 export const withSpread = (value, spread) => `${number(value)} ± ${number(spread)}`;

@@ -3,9 +3,10 @@
 import { Problem, address, ask } from "./api.js";
 import { Ask } from "./ask.js";
 import { showCard, showProfile } from "./card.js";
-import { byId, html } from "./dom.js";
+import { byId, html, set } from "./dom.js";
 import { startKeyForm } from "./key.js";
 import { Live } from "./live.js";
+import { language, say } from "./text.js";
 
 const [modelSelect, versionSelect] = [byId("model-select"), byId("version-select")];
 
@@ -22,9 +23,9 @@ const live = new Live(({ version }) => {
 
 /** Return the model and version in the address, or the default model and its current version. */
 function selected() {
-  const query = new URLSearchParams(location.search);
+  const chosen = new URLSearchParams(location.search);
   const fallback = models.find((model) => model.default) ?? models.find((model) => model.version !== null) ?? models[0];
-  return { model: query.get("model") || fallback?.name || "", version: query.get("version") ?? "" };
+  return { model: chosen.get("model") || fallback?.name || "", version: chosen.get("version") ?? "" };
 }
 
 /** Load and show the selected model. */
@@ -34,11 +35,12 @@ async function load() {
     ({ models } = await ask(address("models")));
     const selection = selected();
     fillSelects(selection);
+    linkLanguages();
     const card = await ask(address("model", selection));
     const profile = card.attention && (await ask(address("attention", selection)));
     if (id !== loads) return; // a later load has started
     shown = { version: card.version, chosen: selection.version };
-    document.title = `${card.name} · Attention service`;
+    document.title = say("title.model", { name: card.name });
     byId("unavailable").replaceChildren();
     byId("content").hidden = false;
     showCard(card);
@@ -48,7 +50,7 @@ async function load() {
   } catch (error) {
     if (id !== loads) return;
     byId("content").hidden = true;
-    const again = html("button", { type: "button", click: load }, "Try again");
+    const again = html("button", { type: "button", click: load }, say("again"));
     byId("unavailable").replaceChildren(html("p", {}, error.message), again);
     if (!(error instanceof Problem)) throw error;
   }
@@ -61,21 +63,40 @@ function fillSelects({ model, version }) {
   const { version: current, versions } = models.find(({ name }) => name === model) ?? { version: null, versions: [] };
   const served = versions.filter(({ state }) => state === "live");
   versionSelect.replaceChildren(
-    option("", current === null ? "none" : `current (${current})`, version),
+    option("", current === null ? say("version.none") : say("version.current", { version: current }), version),
     ...served.map(({ version: one }) => option(String(one), String(one), version)),
   );
   versionSelect.value = version;
 }
 
+/** Make each language a link to this address in that language. */
+function linkLanguages() {
+  for (const link of document.querySelectorAll(".languages a")) {
+    set(link, { href: `?${query({ language: link.lang })}`, "aria-current": link.lang === language ? "true" : null });
+  }
+}
+
+/** Return the query of the address with other values; an empty value removes a name. */
+function query(values) {
+  const names = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(values)) names.set(name, value);
+  return new URLSearchParams([...names].filter(([, value]) => value));
+}
+
 /** Show another model, and put it into the address. */
 function select(model, version) {
-  const query = new URLSearchParams({ model, ...(version && { version }) });
-  history.pushState(null, "", `?${query}`);
+  history.pushState(null, "", `?${query({ model, version })}`);
   load();
 }
 
 modelSelect.addEventListener("change", () => select(modelSelect.value, ""));
 versionSelect.addEventListener("change", () => select(modelSelect.value, versionSelect.value));
 addEventListener("popstate", load);
+// With a base, a link to a part of the page would leave the address with the model.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byId("try").scrollIntoView();
+  byId("try").focus({ preventScroll: true });
+});
 startKeyForm(load);
 load();
