@@ -26,7 +26,7 @@ def ask(page: Page, button: str) -> None:
     """Fill in examples, and ask with importance."""
     page.get_by_role("button", name=button, exact=True).click()
     expect(page.get_by_label("Sequences", exact=True)).not_to_have_value("")
-    page.get_by_label("with importance").check()
+    page.get_by_label("Importance of").select_option("timesteps")
     page.get_by_role("button", name="Ask", exact=True).click()
     expect(page.locator("#sequence-plot .series path").first).to_be_attached()
 

@@ -97,7 +97,7 @@ def test_no_text_is_elsewhere() -> None:
             string[1:-1] for string in TOKEN.findall(re.sub(r'class: ["`][^"`]*["`]', "", script)) if string[0] in '"`'
         ]
         plain = [re.sub(r"\$\{[^}]*\}", "", string) for string in strings]
-        words = {
+        sentences = {
             string for string in plain if re.search(r"[A-Z][a-z]{2,} |[a-z]{3,} [a-z]{2,}", string) and string[0] != "#"
         }
         assert sentences - NO_TEXTS == set(), name

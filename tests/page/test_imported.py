@@ -143,7 +143,7 @@ def test_a_model_without_attention_is_shown_with_its_importance(open_page: OpenP
     for absent in ("#profile", "#live", "#parts"):
         expect(page.locator(absent)).to_be_hidden()
     take(page, "Example")
-    page.get_by_label("with importance").check()
+    page.get_by_label("Importance of").select_option("timesteps")
     ask(page)
     expect(page.locator("#sequence-plot .importance rect")).to_have_count(4)
     expect(page.locator("#sequence-plot .attention rect")).to_have_count(0)

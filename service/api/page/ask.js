@@ -1,9 +1,12 @@
 /** The form: sequences in, the prediction and attention of the model out, and the same request with curl. */
 
 import { Problem, address, ask } from "./api.js";
-import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
+import { LEAST_EFFECT, differInSize, sample, sequencePlot } from "./charts.js";
 import { byId, html, number, percent, scrollable, shortened, table } from "./dom.js";
+import { faithfulnessOf } from "./faithfulness.js";
 import { timestepName } from "./figure.js";
+import { HeatMap } from "./heat_map.js";
+import { cellPlot, featurePlot } from "./importance.js";
 import { random, read, write } from "./input.js";
 import { hasKey } from "./key.js";
 import { Parts, mean } from "./parts.js";
@@ -24,6 +27,8 @@ export class Ask {
   constructor(onAnswer) {
     this.onAnswer = onAnswer;
     this.plot = sequencePlot(byId("sequence-plot"));
+    this.features = featurePlot(byId("answer-features-plot"));
+    this.cells = cellPlot(byId("answer-cells-plot"));
     this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index), {
       noun: "sequence.number",
       name: say("heat.name"),
@@ -58,6 +63,7 @@ export class Ask {
     this.text.addEventListener("scroll", () => this.#scrollMark());
     byId("file").addEventListener("change", (event) => this.#load(event.target.files[0]));
     byId("apart").addEventListener("change", () => this.#redraw());
+    byId("importance").addEventListener("change", () => this.#allowOptions());
     this.#acceptDrops();
   }
 
@@ -71,10 +77,31 @@ export class Ask {
     this.#clearProblem();
     this.#hideResult();
     this.parts.use(card);
-    const box = byId("importance");
-    box.disabled = !card.baseline;
-    box.checked &&= Boolean(card.baseline);
-    byId("no-importance").hidden = Boolean(card.baseline);
+    this.#allowOptions();
+  }
+
+  /** Offer what this version can compute, and what fits the other choices. */
+  #allowOptions() {
+    const possible = Boolean(this.card.baseline);
+    const [importance, faithful] = [byId("importance"), byId("faithful")];
+    importance.disabled = !possible;
+    if (!possible) importance.value = "";
+    byId("replacement-choice").hidden = !importance.value;
+    // The answer compares orders of the timesteps: by attention, and by their importance.
+    faithful.disabled = !possible || !(this.card.attention || ["timesteps", "both"].includes(importance.value));
+    faithful.checked &&= !faithful.disabled;
+    byId("no-importance").hidden = possible;
+  }
+
+  /** Return the chosen fields of a request. */
+  #asked() {
+    const [importance, replacement] = [byId("importance").value, byId("replacement").value];
+    return {
+      ...(importance && { importance }),
+      ...(importance && replacement && { replacement }),
+      ...(byId("faithful").checked && { faithfulness: true }),
+      ...this.parts.asked(),
+    };
   }
 
   /** Fill the text with sequences made from the model's examples. */
@@ -141,7 +168,9 @@ export class Ask {
     this.#setBusy(true);
     const url = address("predict", this.selection);
     try {
+      const replaced = byId("replacement").value ? say("replaced.marginal") : say("replaced.mean");
       const answer = await ask(url, { body: typed.body, signal: request.signal });
+      this.replaced = replaced;
       this.#show(typed, answer);
       this.#showCurl(url, typed.body);
       this.onAnswer();
@@ -158,7 +187,7 @@ export class Ask {
   /** Return the typed text as a request; show what is wrong with its columns. */
   #read(text) {
     try {
-      return read(text, { ...(byId("importance").checked && { importance: true }), ...this.parts.asked() }, this.card);
+      return read(text, this.#asked(), this.card);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, error.detail);
@@ -303,9 +332,21 @@ export class Ask {
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
     byId("key-part").textContent = this.parts.text();
+    this.#showImportance(prediction);
+    byId("answer-faithfulness").replaceChildren(...faithfulnessOf(prediction));
     this.step = null;
     this.#showSteps(prediction);
     this.#redraw();
+  }
+
+  /** Draw the importance of the features, and of the features at the timesteps. */
+  #showImportance({ feature_importance: values, cell_importance: cells }) {
+    const shared = { features: this.card.feature_labels, measure: say("moved"), least: leastEffect(this.card) };
+    for (const place of document.querySelectorAll(".replaced")) place.textContent = this.replaced;
+    byId("answer-features").hidden = !values;
+    byId("answer-cells").hidden = !cells;
+    if (values) this.features.update({ ...shared, title: say("features.title"), values, spread: null });
+    if (cells) this.cells.update({ ...shared, title: say("cells.title"), labels: this.#words() ?? this.card.timestep_labels, cells });
   }
 
   #drawStep(step) {
@@ -354,6 +395,7 @@ export class Ask {
       sequence: this.sequences[this.index],
       attention: weights,
       importance: importance ?? null,
+      least: leastEffect(this.card),
       hidden: this.hidden,
       apart: byId("apart").checked,
     });
@@ -372,6 +414,13 @@ export class Ask {
   async #copy() {
     byId("copied").textContent = (await copied(this.curl)) ? say("copied") : say("copied.not");
   }
+}
+
+/** The smallest end of the scale of importance: in units of a predicted number, a part of its deviation if that is known. */
+function leastEffect({ target, training }) {
+  if (target.task !== "regression") return LEAST_EFFECT;
+  const deviations = training?.scaling?.target_deviation ?? [];
+  return deviations.length ? LEAST_EFFECT * mean([deviations])[0] : 0;
 }
 
 /** What the chart of a sequence draws, in words. */

@@ -1,24 +1,13 @@
-/** The card of the model, and its attention profile from training. */
+/** The card of the model: its facts. */
 
-import { profilePlot, shares } from "./charts.js";
-import { byId, html, number, percent, scrollable, table } from "./dom.js";
-import { timestepName } from "./figure.js";
-import { capital, count, language, say } from "./text.js";
+import { byId, html, number, table } from "./dom.js";
+import { capital, language, say } from "./text.js";
 
 /** The most classes or features that the card lists; its details list all. */
 const MOST_NAMES = 8;
 
 /** The names of the formats of imported models. */
 const FORMATS = { keras: "Keras", savedmodel: "SavedModel", onnx: "ONNX" };
-
-/** The names of the baselines in a judgement. */
-const BASELINES = { "most frequent class": "baseline.class", mean: "baseline.mean", "last value": "baseline.last" };
-
-/** "timesteps 10 and 11" */
-function spoken(labels) {
-  const last = String(labels.at(-1));
-  return labels.length > 1 ? say("timesteps", { labels: labels.slice(0, -1).join(", "), last }) : timestepName(last);
-}
 
 /** The first names, and the number of the others. */
 function some(names) {
@@ -28,7 +17,7 @@ function some(names) {
 }
 
 /** The target of the model in words. */
-function predicts({ task, classes, names }) {
+export function predicts({ task, classes, names }) {
   if (task === "regression") return names?.length ? say("predicts.numbers", { n: names.length, names: some(names) }) : say("predicts.any");
   if (task === "multilabel") return say("predicts.several", { count: classes.length, names: some(classes) });
   return say("predicts.one", { count: classes.length, names: some(classes) });
@@ -98,7 +87,6 @@ export function showCard(card) {
         ...all.map(([term, names]) => [term, names.join(", ")]),
       ]),
     ),
-    ...judged(card.judgement),
     ...(fit ? [html("h3", {}, say("card.options")), facts(fit.options)] : []),
     html("h3", {}, say("card.libraries")),
     facts((fit ?? card.origin).libraries),
@@ -110,10 +98,10 @@ export function showCard(card) {
 }
 
 /** "after-lstm, version 1" */
-const named = ({ name, version }) => say("model.version", { name, version: String(version) });
+export const named = ({ name, version }) => say("model.version", { name, version: String(version) });
 
 /** The size of a sequence in words, and its values. */
-function shape({ timesteps, features, variable_length: varies, tokens: integers, missing_values: missing }) {
+export function shape({ timesteps, features, variable_length: varies, tokens: integers, missing_values: missing }) {
   const size = `${say(varies ? "shape.up_to" : "shape.timesteps", { n: timesteps })} × ${say("features", { n: features })}`;
   if (integers) return say("shape.tokens", { shape: size, tokens: tokens(integers) });
   return missing ? say("shape.missing", { shape: size }) : size;
@@ -121,75 +109,7 @@ function shape({ timesteps, features, variable_length: varies, tokens: integers,
 
 const sentence = (text) => `${capital(text)}.`;
 
-/** Return the tables of a judgement: all metrics beside the baseline, and the scores of each class. */
-function judged(judgement) {
-  if (!judgement) return [];
-  const rows = judgement.metrics.map(({ name, value, low, high, baseline }) => [
-    name,
-    number(value),
-    low === null ? "–" : say("interval", { low: number(low), high: number(high) }),
-    number(baseline),
-  ]);
-  const tables = [
-    html("h3", {}, say("metrics.title")),
-    html("p", { class: "note" }, say("metrics.note", { baseline: say(BASELINES[judgement.baseline]) })),
-    scrollable(say("metrics.title"), table([say("metric"), say("model"), say("interval.name"), say("baseline")], rows)),
-  ];
-  if (!judgement.classes) return tables;
-  const classes = judgement.classes.map(({ name, precision, recall, f1, support }) => [
-    name,
-    ...[precision, recall, f1].map(number),
-    count(support),
-  ]);
-  return [
-    ...tables,
-    html("h3", {}, say("classes.title")),
-    scrollable(
-      say("classes.title"),
-      table([say("class"), say("precision"), say("recall"), "F1", say("sequences.name")], classes),
-    ),
-  ];
-}
-
 function metrics(record) {
   const all = Object.entries(record).map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value)}`);
   return all.length ? all : [say("none")];
-}
-
-let plot;
-
-/** Draw the attention profile, null for a model without attention, over held-out sequences, with importance. */
-export function showProfile(profile) {
-  byId("profile").hidden = !profile;
-  byId("no-attention").hidden = Boolean(profile);
-  if (!profile) return;
-  plot ??= profilePlot(byId("profile-plot"), say("profile.cursor"));
-  const { importance, timestep_labels: labels, peak, mean } = profile;
-  const beside = importance && shares(importance) ? importance : null;
-  byId("key-importance").hidden = !beside;
-  byId("profile-caption").textContent =
-    say("profile.caption", { n: profile.sequences }) +
-    (beside ? ` ${say("profile.importance", { metric: importance.metric, drop: number(Math.max(...importance.drop)) })}` : "");
-  byId("agreement").textContent = agreement(profile);
-  plot.update({
-    title: say("profile.title", { model: profile.model, version: String(profile.version) }),
-    text: `${say("profile.most", { share: percent(mean[peak]), timestep: timestepName(labels[peak]) })} ${agreement(profile)}`,
-    labels,
-    mean,
-    spread: profile.spread,
-    peak,
-    importance: beside,
-  });
-}
-
-/** Compare attention with importance in words. */
-function agreement({ agreement: agreed, timestep_labels: labels }) {
-  if (!agreed) return "";
-  const ranks = agreed.rank_correlation;
-  const sentences = ranks === null ? [] : [say("agreement.ranks", { correlation: number(Number(ranks.toFixed(2))) })];
-  const important = { timesteps: spoken(agreed.top.map((t) => labels[t])), attention: percent(agreed.attention) };
-  if (!agreed.top.length) sentences.push(say("agreement.none"));
-  else if (agreed.importance === null) sentences.push(say("agreement.top", important));
-  else sentences.push(say("agreement.both", { ...important, importance: percent(agreed.importance) }));
-  return sentences.join(" ");
 }

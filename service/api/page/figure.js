@@ -1,14 +1,19 @@
 /** Parts of the charts: a plot with a cursor and a tooltip, scales and axes. */
 
-import { html, join, number, scientific, scrollable, set, shortened, svg, table } from "./dom.js";
+import { html, join, number, scientific, scrollable, set, svg, table } from "./dom.js";
+import { asFile, saveButtons } from "./saving.js";
 import { say } from "./text.js";
 
-/** Width of a character of the axis font, in pixels, rounded up. */
-const CHARACTER = 6.4;
 /** Distance between two lines of text, in pixels. */
 const LINE = 14;
-/** The most characters of a label on an axis; tooltips and tables show all. */
-const LONGEST_LABEL = 14;
+/** Width of the longest label on an axis, in pixels; tooltips and tables show all of it. */
+const LONGEST_LABEL = 92;
+/** Distance between two labels side by side, in pixels. */
+const GAP = 8;
+/** Width of the symbol in a legend, in pixels. */
+const SYMBOL = 28;
+/** A date and a time of day, as tables of training write them. */
+const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::00(?:\.0+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$/;
 /** Width of the widest bar, in pixels. */
 const WIDEST_BAR = 56;
 /** Narrower bars, in pixels, have no outline. */
@@ -32,7 +37,7 @@ export class Plot {
    * @param {(data: object) => {title: string, text: string}} chart.describe
    * @param {(data: object, index: number) => {heading: string, rows: [string, string, string?][]}} chart.tooltip
    *   name, value and CSS class of each row
-   * @param {(data: object) => {head: string[], rows: string[][]}} chart.table
+   * @param {(data: object) => {head: string[], rows: (string|number|null)[][]}} chart.table
    *
    * @typedef {{x: Scale, top: number, bottom: number}} Frame the space that the cursor covers
    */
@@ -60,7 +65,7 @@ export class Plot {
     this.tooltip = html("div", { class: "tooltip", "aria-hidden": "true", hidden: true });
     this.details = html("details", { toggle: () => this.#tabulate() }, html("summary", {}, say("chart.table")));
     this.element = html("div", { class: "plot" }, this.svg, this.cursor, this.tooltip);
-    host.append(this.element, this.details);
+    host.append(this.element, html("div", { class: "under" }, this.details, saveButtons(this)));
     new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.update(this.data)).observe(
       this.element,
     );
@@ -94,6 +99,41 @@ export class Plot {
   /** Set the height of the SVG, in pixels. */
   resize(height) {
     set(this.svg, { viewBox: `0 0 ${this.width} ${height}`, width: this.width, height });
+  }
+
+  /** Return the chart as an SVG of its own, in light colors, with the legend that the page has beside it. */
+  drawing() {
+    return asFile(this.svg, (saving) => {
+      this.saving = saving;
+      this.update(this.data);
+    });
+  }
+
+  /** Return the name and the numbers of the chart. */
+  numbers() {
+    return { title: this.title.textContent, ...this.chart.table(this.data) };
+  }
+
+  /**
+   * Draw the legend at the top; return its height in pixels.
+   * @param {Key[]} keys
+   * @typedef {{name: string, kind: string, shape?: Node[]}} Key its text; the class of its symbol; the symbol, by default a square
+   */
+  legend(keys) {
+    let [x, y] = [0, this.saving ? LINE + 8 : 0];
+    const made = keys.map(({ name, kind, shape }) => {
+      const text = fitted(name, this.width - SYMBOL);
+      const wide = SYMBOL + textWidth(text) + 2 * GAP;
+      if (x > 0 && x + wide > this.width) [x, y] = [0, y + LINE + 4];
+      const symbol = shape ?? [svg("rect", { x: 5, y: 1, width: 11, height: 11 })];
+      const key = svg("g", { class: "legend-key", transform: `translate(${x},${y})` }, svg("g", { class: `key-${kind}` }, ...symbol));
+      key.append(svg("text", { x: SYMBOL, y: 11 }, text));
+      x += wide;
+      return key;
+    });
+    const title = this.saving ? [svg("text", { y: 11, class: "title" }, fitted(this.title.textContent, this.width))] : [];
+    this.layer("key-row").replaceChildren(...title, ...made);
+    return made.length || this.saving ? y + LINE + 4 : 0;
   }
 
   /** Return a group of the SVG. It is made on first use; earlier groups lie behind later ones. */
@@ -167,7 +207,8 @@ export class Plot {
     if (!this.details.open) return;
     const { head, rows } = this.chart.table(this.data);
     const old = this.details.querySelector(".scroll");
-    const made = table(head, rows);
+    const cell = (value) => (typeof value === "string" ? value : number(value));
+    const made = table(head, rows.map((row) => row.map(cell)));
     if (old) old.replaceChildren(made);
     else this.details.append(scrollable(this.title.textContent, made));
   }
@@ -212,8 +253,42 @@ export function tickTexts(values) {
   return values.map((value) => value.toFixed(decimals).replace("-", "−"));
 }
 
+const pen = html("canvas").getContext("2d");
+
+/** Return the width of a text in the font of the charts, in pixels. */
+export function textWidth(text) {
+  pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(text).width;
+}
+
+/** Return a text that is cut to a width in pixels, at its end or at its beginning. */
+export function fitted(text, width, { atEnd = true } = {}) {
+  if (textWidth(text) <= width) return text;
+  const letters = [...text];
+  const cut = (kept) => (atEnd ? `${letters.slice(0, kept).join("")}…` : `…${letters.slice(-kept).join("")}`);
+  let kept = letters.length;
+  while (kept > 1 && textWidth(cut(kept)) > width) kept -= 1;
+  return cut(kept);
+}
+
+/**
+ * Return labels as an axis shows them: dates without times that are all midnight, times without a common date, and other
+ * long labels cut where fewer of them differ.
+ */
+export function axisTexts(labels, width = LONGEST_LABEL) {
+  const times = labels.map((label) => TIME.exec(label));
+  if (labels.length > 1 && times.every(Boolean)) {
+    const [dates, hours] = [1, 2].map((part) => times.map((time) => time[part] ?? "00:00"));
+    if (hours.every((hour) => hour === "00:00")) return dates;
+    return new Set(dates).size === 1 ? hours : dates.map((date, i) => `${date.slice(5)} ${hours[i]}`);
+  }
+  const differ = (part) => new Set(labels.map(part)).size;
+  const atEnd = differ((label) => label.slice(0, 10)) >= differ((label) => label.slice(-10));
+  return labels.map((label) => fitted(label, width, { atEnd }));
+}
+
 /** Return the width of an axis with these numbers, in pixels. */
-export const axisWidth = (texts) => 12 + CHARACTER * Math.max(...texts.map((text) => text.length));
+export const axisWidth = (texts) => 12 + Math.ceil(Math.max(...texts.map(textWidth)));
 
 /**
  * Draw a vertical axis: grid lines, numbers beside them, and the name above.
@@ -260,29 +335,36 @@ function roundStep(least) {
  * @param {Scale} x
  * @param {number} bottom
  * @param {string[]} labels
- * @param {{all?: boolean}} [how] `all` slants labels that would not fit side by side
+ * @param {{all?: boolean, name?: string}} [how] `all` slants labels that would not fit side by side
  */
-export function drawTimestepAxis(plot, x, bottom, labels, { all = false } = {}) {
+export function drawLabelAxis(plot, x, bottom, labels, { all = false, name = say("timesteps.axis") } = {}) {
   const layer = plot.layer("axis-below");
   layer.classList.add("axis");
-  const texts = labels.slice(0, x.count).map((label) => shortened(label, LONGEST_LABEL));
-  const widest = CHARACTER * texts.reduce((most, text) => Math.max(most, text.length), 1) + 8;
+  const texts = axisTexts(labels.slice(0, x.count));
+  const widths = texts.map(textWidth);
+  const widest = GAP + widths.reduce((most, width) => Math.max(most, width), 1);
   const slanted = all && widest > x.slot;
-  const below = slanted ? Math.ceil((widest + 8) * Math.SQRT1_2) : 0;
-  const every = roundStep((slanted ? LINE : widest) / x.slot);
-  const shown = texts.map((text, i) => [text, i]).filter(([, i]) => i % every === 0);
+  const below = slanted ? Math.ceil((widest + GAP) * Math.SQRT1_2) : 0;
+  const every = roundStep((slanted ? LINE * Math.SQRT2 : widest) / x.slot);
+  // The first and the last label stay inside the picture.
+  const middle = (i) => Math.min(Math.max(x(i), widths[i] / 2), plot.width - widths[i] / 2);
+  let end = -Infinity;
+  const shown = [...texts.keys()].filter((i) => {
+    if (i % every || (!slanted && middle(i) - widths[i] / 2 < end)) return false;
+    end = middle(i) + widths[i] / 2 + GAP / 2;
+    return true;
+  });
   const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
   join(part("base"), "line", [bottom], () => ({ x1: x.left, x2: x.right, y1: bottom, y2: bottom }));
-  join(part("ticks"), "line", shown, ([, i]) => ({ x1: x(i), x2: x(i), y1: bottom, y2: bottom + 4 }));
-  join(part("numbers"), "text", shown, ([text, i]) => ({
+  join(part("ticks"), "line", shown, (i) => ({ x1: x(i), x2: x(i), y1: bottom, y2: bottom + 4 }));
+  join(part("numbers"), "text", shown, (i) => ({
     transform: slanted ? `rotate(-45 ${x(i) + 4} ${bottom + 14})` : null,
-    // The first and the last label stay inside the picture.
-    x: slanted ? x(i) + 4 : Math.min(Math.max(x(i), (text.length * CHARACTER) / 2), plot.width - (text.length * CHARACTER) / 2),
+    x: slanted ? x(i) + 4 : middle(i),
     y: bottom + (slanted ? 14 : 17),
     "text-anchor": slanted ? "end" : "middle",
-    text,
+    text: texts[i],
   }));
-  join(part("name"), "text", [say("timesteps.axis")], (text) => ({ x: x.right, y: bottom + 34 + below, "text-anchor": "end", text }));
+  join(part("name"), "text", [name], (text) => ({ x: x.right, y: bottom + 34 + below, "text-anchor": "end", text }));
   return below;
 }
 
@@ -290,15 +372,14 @@ export function drawTimestepAxis(plot, x, bottom, labels, { all = false } = {}) 
  * Draw bars from the bottom of a scale.
  * @param {Element} layer
  * @param {(number|null)[]} values
- * @param {{x: Scale, y: Function, width?: number, shift?: number, picked?: number|null}} how `width`
- *   and `shift` are fractions of a slot
+ * @param {{x: Scale, y: Function, width?: number, picked?: number|null}} how `width` is a fraction of a slot
  */
-export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked = null }) {
+export function drawBars(layer, values, { x, y, width = 0.78, picked = null }) {
   const wide = Math.min(WIDEST_BAR, x.slot * width);
   join(layer, "rect", values, (value, i) => {
     const top = y(Math.max(y.low, value ?? y.low));
     return {
-      x: x(i) + barOffset(x, shift) - wide / 2,
+      x: x(i) - wide / 2,
       y: top,
       width: wide,
       height: Math.max(0, y.bottom - top),
@@ -306,9 +387,6 @@ export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked 
     };
   });
 }
-
-/** Return the distance of a bar from the middle of its slot, in pixels; wide slots do not spread their bars. */
-export const barOffset = (x, shift) => shift * Math.min(x.slot, 2.5 * WIDEST_BAR);
 
 /** The label of a timestep in a sentence. */
 export const timestepName = (label) => say("timestep", { label: String(label) });

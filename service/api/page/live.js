@@ -73,7 +73,8 @@ export class Live {
       mean: current.mean,
       spread: current.spread,
       peak: current.peak,
-      outline: { mean, name: say("training") },
+      outline: { mean, name: say("live.training") },
+      name: say("live.now"),
     });
   }
 }

@@ -2,10 +2,13 @@
 
 import { Problem, address, ask } from "./api.js";
 import { Ask } from "./ask.js";
-import { showCard, showProfile } from "./card.js";
+import { showCard } from "./card.js";
 import { byId, html, set } from "./dom.js";
+import { showFaithfulness } from "./faithfulness.js";
+import { showJudgement } from "./judgement.js";
 import { startKeyForm } from "./key.js";
 import { Live } from "./live.js";
+import { showImportance, showProfile } from "./profile.js";
 import { language, say } from "./text.js";
 
 const [modelSelect, versionSelect] = [byId("model-select"), byId("version-select")];
@@ -45,6 +48,9 @@ async function load() {
     byId("content").hidden = false;
     showCard(card);
     showProfile(profile);
+    showImportance(card);
+    showFaithfulness(card.faithfulness ?? null);
+    showJudgement(card);
     form.use(card, selection);
     live.follow(profile, selection);
   } catch (error) {
