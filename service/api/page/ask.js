@@ -2,7 +2,7 @@
 
 import { Problem, address, ask } from "./api.js";
 import { LEAST_EFFECT, differInSize, sample, sequencePlot } from "./charts.js";
-import { byId, html, number, percent, scrollable, shortened, table } from "./dom.js";
+import { byId, html, number, percent } from "./dom.js";
 import { faithfulnessOf } from "./faithfulness.js";
 import { timestepName } from "./figure.js";
 import { HeatMap } from "./heat_map.js";
@@ -10,12 +10,9 @@ import { cellPlot, featurePlot } from "./importance.js";
 import { random, read, write } from "./input.js";
 import { hasKey } from "./key.js";
 import { Parts, mean } from "./parts.js";
-import { capital, count, say } from "./text.js";
+import { atStep, inShort, predicted } from "./prediction.js";
+import { capital, say } from "./text.js";
 
-/** The most classes listed at once. Of more classes, the likeliest come first. */
-const MOST_CLASSES = 10;
-/** The most characters of a prediction in short. */
-const LONGEST_SUMMARY = 80;
 /** The most characters and lines of a curl command that are shown. */
 const LONG_LINE = 400;
 const MOST_LINES = 6;
@@ -23,9 +20,13 @@ const MOST_LINES = 6;
 const LONGEST_ARGUMENT = 100_000;
 
 export class Ask {
-  /** @param {() => void} onAnswer called after each answer */
-  constructor(onAnswer) {
+  /**
+   * @param {(body: string, answer: object) => void} onAnswer called after each answer
+   * @param {(index: number) => void} onDraw called with the index of each sequence that is drawn
+   */
+  constructor(onAnswer, onDraw) {
     this.onAnswer = onAnswer;
+    this.onDraw = onDraw;
     this.plot = sequencePlot(byId("sequence-plot"));
     this.features = featurePlot(byId("answer-features-plot"));
     this.cells = cellPlot(byId("answer-cells-plot"));
@@ -171,9 +172,9 @@ export class Ask {
       const replaced = byId("replacement").value ? say("replaced.marginal") : say("replaced.mean");
       const answer = await ask(url, { body: typed.body, signal: request.signal });
       this.replaced = replaced;
+      this.onAnswer(typed.body, answer);
       this.#show(typed, answer);
       this.#showCurl(url, typed.body);
-      this.onAnswer();
     } catch (error) {
       if (request.signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
@@ -335,6 +336,7 @@ export class Ask {
     this.#showImportance(prediction);
     byId("answer-faithfulness").replaceChildren(...faithfulnessOf(prediction));
     this.step = null;
+    this.onDraw(index);
     this.#showSteps(prediction);
     this.#redraw();
   }
@@ -434,81 +436,6 @@ const asStep = (step) => (typeof step === "object" && step !== null ? step : [st
 
 /** Whether attention has one weight per timestep. A request body can ask for full attention, or for none. */
 const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] === "number";
-
-/** Names and numbers of a regression. */
-function numbers(prediction, target) {
-  return [prediction].flat().map((value, i) => [target.names?.[i] ?? say("number", { number: i + 1 }), value]);
-}
-
-/** Names and probabilities of the classes. */
-function probabilities({ prediction }, { task, classes }) {
-  const all = task === "binary" ? [1 - prediction, prediction] : prediction;
-  return classes.map((name, i) => [name, all[i]]);
-}
-
-/** Return a prediction in short: the numbers and "", or the class and its probability. */
-function inShort(prediction, target) {
-  if (target.steps && isOfSteps(prediction)) {
-    const each = prediction.prediction.map((_, step) => inShort(atStep(prediction, step), target)[0]);
-    return [shortened(each.join(", "), LONGEST_SUMMARY), ""];
-  }
-  if (target.task === "regression") return [[prediction.prediction].flat().map(number).join(", "), ""];
-  if (target.task === "multilabel") return [labelled(prediction), ""];
-  const [, probability] = probabilities(prediction, target).find(([name]) => name === prediction.label);
-  return [prediction.label, chance(probability)];
-}
-
-/** Whether a prediction is that of all output steps. */
-const isOfSteps = ({ prediction }) => Array.isArray(prediction[0]);
-
-/** The prediction at one output step. */
-function atStep({ prediction, label }, step) {
-  const [first, ...others] = prediction[step];
-  return { prediction: others.length ? prediction[step] : first, label: label?.[step] };
-}
-
-/** The label, or the labels of several at once. */
-const labelled = ({ label }) => [label].flat().join(", ") || say("classes.none");
-
-/** A probability to four places. */
-const chance = (probability) => probability.toFixed(4);
-
-/** Return a prediction in full: the numbers, or the class and the probabilities of all classes. */
-function predicted(prediction, target) {
-  if (target.steps) {
-    const rows = prediction.prediction.map((_, step) => [count(step), ...inShort(atStep(prediction, step), target).filter(Boolean)]);
-    const head = [say("step"), ...(target.task === "regression" ? [(target.names ?? [say("value")]).join(", ")] : [say("label"), say("probability")])];
-    return [scrollable(say("steps.name"), table(target.task === "multilabel" ? head.slice(0, 2) : head, rows))];
-  }
-  if (target.task === "regression") {
-    const pairs = numbers(prediction.prediction, target);
-    return [html("dl", { class: "outcome" }, ...pairs.flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, number(value))]))];
-  }
-  const pairs = probabilities(prediction, target);
-  const sorted = pairs.length > MOST_CLASSES ? pairs.toSorted(([, a], [, b]) => b - a) : pairs;
-  const label = html("p", { class: "label" }, labelled(prediction));
-  const rest = sorted.slice(MOST_CLASSES);
-  const more = html("details", {}, html("summary", {}, say("more", { rest: rest.length })), bars(rest, prediction.label));
-  return [label, bars(sorted.slice(0, MOST_CLASSES), prediction.label), ...(rest.length ? [more] : [])];
-}
-
-function bars(pairs, label) {
-  return html(
-    "ul",
-    { class: "probabilities" },
-    ...pairs.map(([name, probability]) => {
-      const bar = html("span", { class: "bar", "aria-hidden": "true" }, html("span"));
-      bar.firstChild.style.width = `${probability * 100}%`;
-      return html(
-        "li",
-        { class: [label].flat().includes(name) ? "likeliest" : null },
-        html("span", { class: "class", title: name }, name),
-        bar,
-        html("span", { class: "probability" }, chance(probability)),
-      );
-    }),
-  );
-}
 
 function correlation({ importance, rank_correlation: ranks }) {
   if (!importance || ranks === undefined) return "";

@@ -3,6 +3,7 @@
 import { Problem, address, ask } from "./api.js";
 import { Ask } from "./ask.js";
 import { showCard } from "./card.js";
+import { Comparison } from "./comparison.js";
 import { byId, html, set } from "./dom.js";
 import { showFaithfulness } from "./faithfulness.js";
 import { showJudgement } from "./judgement.js";
@@ -11,24 +12,36 @@ import { Live } from "./live.js";
 import { showImportance, showProfile } from "./profile.js";
 import { language, say } from "./text.js";
 
-const [modelSelect, versionSelect] = [byId("model-select"), byId("version-select")];
+const [modelSelect, versionSelect, otherSelect] = ["model-select", "version-select", "other-select"].map(byId);
 
 let models = [];
 /** The version on the page; `chosen` is the version in the address, empty for the current one. */
 let shown = { version: null, chosen: "" };
 let loads = 0;
 
-const form = new Ask(() => live.refresh());
+const comparison = new Comparison();
+const form = new Ask(
+  (body, answer) => {
+    live.refresh();
+    comparison.answer(body, answer);
+  },
+  (index) => comparison.draw(index),
+);
 const live = new Live(({ version }) => {
   // A newer version has become the current one.
   if (!shown.chosen && version !== shown.version) load();
 });
 
-/** Return the model and version in the address, or the default model and its current version. */
+/** Return the model and version in the address, or the default model and its current version; and the one to compare. */
 function selected() {
   const chosen = new URLSearchParams(location.search);
   const fallback = models.find((model) => model.default) ?? models.find((model) => model.version !== null) ?? models[0];
-  return { model: chosen.get("model") || fallback?.name || "", version: chosen.get("version") ?? "" };
+  const [model, version] = (chosen.get("with") ?? "").split("/");
+  return {
+    model: chosen.get("model") || fallback?.name || "",
+    version: chosen.get("version") ?? "",
+    other: model ? { model, version: version ?? "" } : null,
+  };
 }
 
 /** Load and show the selected model. */
@@ -36,8 +49,8 @@ async function load() {
   const id = (loads += 1);
   try {
     ({ models } = await ask(address("models")));
-    const selection = selected();
-    fillSelects(selection);
+    const { other, ...selection } = selected();
+    fillSelects(selection, other);
     linkLanguages();
     const card = await ask(address("model", selection));
     const profile = card.attention && (await ask(address("attention", selection)));
@@ -51,8 +64,9 @@ async function load() {
     showImportance(card);
     showFaithfulness(card.faithfulness ?? null);
     showJudgement(card);
-    form.use(card, selection);
     live.follow(profile, selection);
+    form.use(card, selection);
+    await comparison.use(card, other);
   } catch (error) {
     if (id !== loads) return;
     byId("content").hidden = true;
@@ -62,7 +76,7 @@ async function load() {
   }
 }
 
-function fillSelects({ model, version }) {
+function fillSelects({ model, version }, other) {
   const option = (value, text, chosen) => html("option", { value, selected: value === chosen }, text);
   modelSelect.replaceChildren(...models.map(({ name }) => option(name, name, model)));
   modelSelect.value = model;
@@ -73,6 +87,11 @@ function fillSelects({ model, version }) {
     ...served.map(({ version: one }) => option(String(one), String(one), version)),
   );
   versionSelect.value = version;
+  const named = models.flatMap(({ name, versions: all }) =>
+    all.filter(({ state }) => state === "live").map((one) => [`${name}/${one.version}`, say("model.version", { name, version: String(one.version) })]),
+  );
+  const compared = other ? `${other.model}/${other.version}` : "";
+  otherSelect.replaceChildren(option("", say("none"), compared), ...named.map(([value, text]) => option(value, text, compared)));
 }
 
 /** Make each language a link to this address in that language. */
@@ -89,14 +108,15 @@ function query(values) {
   return new URLSearchParams([...names].filter(([, value]) => value));
 }
 
-/** Show another model, and put it into the address. */
-function select(model, version) {
-  history.pushState(null, "", `?${query({ model, version })}`);
+/** Show something else, and put it into the address. */
+function select(values) {
+  history.pushState(null, "", `?${query(values).toString().replaceAll("%2F", "/")}`);
   load();
 }
 
-modelSelect.addEventListener("change", () => select(modelSelect.value, ""));
-versionSelect.addEventListener("change", () => select(modelSelect.value, versionSelect.value));
+modelSelect.addEventListener("change", () => select({ model: modelSelect.value, version: "" }));
+versionSelect.addEventListener("change", () => select({ model: modelSelect.value, version: versionSelect.value }));
+otherSelect.addEventListener("change", () => select({ model: modelSelect.value, with: otherSelect.value }));
 addEventListener("popstate", load);
 // With a base, a link to a part of the page would leave the address with the model.
 document.querySelector(".skip").addEventListener("click", (event) => {
