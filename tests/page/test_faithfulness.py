@@ -1,5 +1,7 @@
 """Faithfulness: the verdict beside attention, the curves of the card, and the measures of an answer."""
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -63,11 +65,11 @@ def test_the_curves_are_drawn(open_page: OpenPage) -> None:
 def test_an_answer_has_its_own_measures(page: Page, served: str, importance: str) -> None:
     """They are those of the service, of importance only if that is asked for."""
     text(page).fill(TEXT)
-    page.get_by_label("Importance of").select_option(importance)
+    page.get_by_label("Importance of", exact=True).select_option(importance)
     page.get_by_label("with faithfulness").check()
     ask(page)
-    body = {"sequence": SEQUENCE, "faithfulness": True} | ({"importance": importance} if importance else {})
-    (expected,) = predicted(served, **body)
+    body: dict[str, Any] = {"importance": importance} if importance else {}
+    (expected,) = predicted(served, sequence=SEQUENCE, faithfulness=True, **body)
     rows = page.locator("#answer-faithfulness tbody tr")
     expect(rows).to_have_count(2 if importance else 1)
     expect(rows.first).to_contain_text("attention")

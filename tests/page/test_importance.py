@@ -53,7 +53,7 @@ def test_a_card_without_importance_of_features_has_no_such_charts(page: Page) ->
 def test_an_answer_has_the_importance_that_is_asked_for(page: Page, served: str, choice: str, parts: set[str]) -> None:
     """Its numbers are those of the service."""
     text(page).fill(TEXT)
-    page.get_by_label("Importance of").select_option(choice)
+    page.get_by_label("Importance of", exact=True).select_option(choice)
     ask(page)
     (expected,) = predicted(served, sequence=SEQUENCE, importance=choice)
     expect(page.locator("#sequence-plot .importance rect")).to_have_count(20 if "steps" in parts else 0)
@@ -71,7 +71,7 @@ def test_values_can_come_from_other_sequences(page: Page, served: str) -> None:
     """The caption says what replaces the values."""
     text(page).fill(TEXT)
     expect(page.get_by_label("Values replaced by")).to_be_hidden()
-    page.get_by_label("Importance of").select_option("features")
+    page.get_by_label("Importance of", exact=True).select_option("features")
     page.get_by_label("Values replaced by").select_option("marginal")
     ask(page)
     (expected,) = predicted(served, sequence=SEQUENCE, importance="features", replacement="marginal")
@@ -92,8 +92,8 @@ def test_noise_looks_small(open_page: OpenPage) -> None:
     page = open_page(
         prepare=with_card(feature_importance=noise, cell_importance={**CELLS, "drop": [[0.001, 0.0]] * 20})
     )
-    page.route("**/predict*", tiny)
-    page.get_by_label("Importance of").select_option("both")
+    page.route("**/predict?*", tiny)
+    page.get_by_label("Importance of", exact=True).select_option("both")
     ask(page, TEXT)
     for chart in ("features-plot", "answer-features-plot", "sequence-plot"):
         heights = page.locator(f"#{chart} .importance rect").evaluate_all(

@@ -77,7 +77,8 @@ def opened(open_page: OpenPage, case: str, **options: Any) -> Page:
         route.fulfill(json=route.fetch().json() | profile | live)
 
     def predicted(route: Route) -> None:
-        sequences = len(route.request.post_data_json["sequences"])
+        posted: Any = route.request.post_data_json
+        sequences = len(posted["sequences"])
         answer = {"model": "after-lstm", "version": 1, "predictions": [answered(len(steps), len(features))] * sequences}
         route.fulfill(json=answer)
 

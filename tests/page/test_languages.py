@@ -18,9 +18,11 @@ ALL_TEXTS = """() => {
   for (const element of document.querySelectorAll("[aria-label]")) texts.push(element.ariaLabel);
   return texts.filter((text) => /[a-z]/i.test(text));
 }"""
-#: Names of data, of products and of metrics.
+#: Names of models, metrics, products and keys, and the English terms behind Korean ones.
 NO_WORDS = re.compile(
-    "after-lstm|before-lstm|three|both|visits|meter|machine|sums|accuracy|English|OpenAPI|API|CSV|SVG|JSON|curl|Enter|F1|/predict"
+    "after-lstm|before-lstm|three|both|visits|meter|machine|sums|balanced accuracy|accuracy|log loss|roc auc|F1|"
+    "calibration error|validation loss|loss|comprehensiveness|sufficiency|"
+    "English|OpenAPI|API|CSV|SVG|JSON|curl|Enter|/predict"
 )
 
 

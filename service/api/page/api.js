@@ -60,6 +60,13 @@ export async function ask(url, { body, signal } = {}) {
   throw new Problem(messageOf(response, answer.detail), response.status === 422 ? answer.detail : undefined);
 }
 
+/** Return a chart that the service draws, as the address of an image; null if the service does not draw it. */
+export async function drawing(chart, selection) {
+  const headers = { Accept: "image/svg+xml", ...authorization() };
+  const answer = await fetch(address("attention", { ...selection, chart }), { headers }).catch(() => null);
+  return answer?.ok ? `data:image/svg+xml,${encodeURIComponent(await answer.text())}` : null;
+}
+
 function messageOf(response, detail) {
   const because = (text) => (detail ? `${text}: ${detail}` : `${text}.`);
   switch (response.status) {

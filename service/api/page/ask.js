@@ -1,10 +1,10 @@
 /** The form: sequences in, the prediction and attention of the model out, and the same request with curl. */
 
 import { Problem, address, ask } from "./api.js";
+import { timestepName } from "./axes.js";
 import { LEAST_EFFECT, differInSize, sample, sequencePlot } from "./charts.js";
 import { byId, html, number, percent } from "./dom.js";
 import { faithfulnessOf } from "./faithfulness.js";
-import { timestepName } from "./figure.js";
 import { HeatMap } from "./heat_map.js";
 import { cellPlot, featurePlot } from "./importance.js";
 import { random, read, write } from "./input.js";

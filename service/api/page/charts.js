@@ -1,10 +1,11 @@
 /** The charts of attention: a profile, and one sequence. */
 
-import { join, number, svg } from "./dom.js";
 import {
-  Plot, axisWidth, drawBars, drawLabelAxis, drawValueAxis, slotScale, tickTexts, ticks, timestepName, valueScale,
-  withSpread,
-} from "./figure.js";
+  axisWidth, drawBars, drawLabelAxis, drawValueAxis, slantedRoom, slotScale, tickTexts, ticks, timestepName,
+  valueScale, withSpread,
+} from "./axes.js";
+import { join, number, svg } from "./dom.js";
+import { Plot } from "./figure.js";
 import { say } from "./text.js";
 
 /** In pixels. For narrower bars the spread is a band instead of whiskers. */
@@ -233,7 +234,9 @@ function drawSequence(plot, { labels, words, features, sequence, attention, impo
   const weightValues = attention ? ticks(0, weights.high, 4) : [];
   const effects = effectsScale(importance ?? [], bottom + strip, least);
   const leftTexts = [...tickTexts(values.length ? values : [0]), ...tickTexts(effects.values)];
-  const x = slotScale(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
+  const [left, right] = between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []);
+  const room = words ? slantedRoom(words, (right - left) / words.length) : 0;
+  const x = slotScale(sequence.length, Math.max(left, room), right);
 
   drawBars(plot.layer("attention"), attention ?? [], { x, y: weights, width: x.slot < THIN ? 1 : 0.78 });
   const name = words ? "" : apart ? say("values.apart") : say("value");

@@ -27,26 +27,37 @@ export class Comparison {
     byId("compared-answers").hidden = true;
     this.selection = other;
     if (!other) return;
-    const against = await ask(address("model", other));
-    if (this.selection !== other) return; // another choice has been made
-    this.cards = [card, against];
+    try {
+      const against = await ask(address("model", other));
+      if (this.selection === other) this.#show([card, against]); // else another choice has been made
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      this.selection = null;
+      byId("compared-profiles").hidden = true;
+      byId("compared-facts").replaceChildren(html("p", {}, error.message));
+    }
+  }
+
+  /** Show what two cards say. */
+  #show(cards) {
+    this.cards = cards;
     byId("compared-facts").replaceChildren(
-      scrollable(say("compared.facts"), table(["", ...this.cards.map(named)], facts(this.cards))),
-      scrollable(say("compared.metrics"), table([say("metric"), ...this.cards.map(named), say("compared.difference")], metrics(this.cards))),
+      scrollable(say("compared.facts"), table([say("name"), ...cards.map(named)], facts(cards))),
+      scrollable(say("compared.metrics"), table([say("metric"), ...cards.map(named), say("compared.difference")], metrics(cards))),
     );
-    const [one, two] = this.cards.map(({ attention }) => attention);
+    const [one, two] = cards.map(({ attention }) => attention);
     const both = one && two && one.mean.length === two.mean.length;
     byId("compared-profiles").hidden = !both;
     if (!both) return;
     this.profiles.update({
       title: say("compared.profiles"),
       text: "",
-      labels: card.timestep_labels,
+      labels: cards[0].timestep_labels,
       mean: one.mean,
       spread: one.spread,
       peak: one.peak,
-      name: named(card),
-      outline: { mean: two.mean, name: named(against) },
+      name: named(cards[0]),
+      outline: { mean: two.mean, name: named(cards[1]) },
     });
   }
 

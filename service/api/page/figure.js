@@ -1,23 +1,16 @@
-/** Parts of the charts: a plot with a cursor and a tooltip, scales and axes. */
+/** A chart with a cursor, a tooltip, a legend and a table, which can be saved. */
 
-import { html, join, number, scientific, scrollable, set, svg, table } from "./dom.js";
+import { fitted, textWidth } from "./axes.js";
+import { html, join, number, scrollable, set, svg, table } from "./dom.js";
 import { asFile, saveButtons } from "./saving.js";
 import { say } from "./text.js";
 
 /** Distance between two lines of text, in pixels. */
 const LINE = 14;
-/** Width of the longest label on an axis, in pixels; tooltips and tables show all of it. */
-const LONGEST_LABEL = 92;
-/** Distance between two labels side by side, in pixels. */
-const GAP = 8;
+/** Space between two keys of a legend, in pixels. */
+const GAP = 16;
 /** Width of the symbol in a legend, in pixels. */
 const SYMBOL = 28;
-/** A date and a time of day, as tables of training write them. */
-const TIME = /^(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d)(?::00(?:\.0+)?)?(?:Z|[+-]\d\d:?\d\d)?)?$/;
-/** Width of the widest bar, in pixels. */
-const WIDEST_BAR = 56;
-/** Narrower bars, in pixels, have no outline. */
-const THINNEST = 3;
 
 let plots = 0;
 
@@ -69,6 +62,7 @@ export class Plot {
     new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.update(this.data)).observe(
       this.element,
     );
+    onColors(() => this.data && this.update(this.data));
   }
 
   /** Show other data. */
@@ -123,7 +117,7 @@ export class Plot {
     let [x, y] = [0, this.saving ? LINE + 8 : 0];
     const made = keys.map(({ name, kind, shape }) => {
       const text = fitted(name, this.width - SYMBOL);
-      const wide = SYMBOL + textWidth(text) + 2 * GAP;
+      const wide = SYMBOL + textWidth(text) + GAP;
       if (x > 0 && x + wide > this.width) [x, y] = [0, y + LINE + 4];
       const symbol = shape ?? [svg("rect", { x: 5, y: 1, width: 11, height: 11 })];
       const key = svg("g", { class: "legend-key", transform: `translate(${x},${y})` }, svg("g", { class: `key-${kind}` }, ...symbol));
@@ -214,182 +208,7 @@ export class Plot {
   }
 }
 
-/**
- * Return a scale from index to x: the middle of one of `count` slots side by side.
- * @typedef {((index: number) => number) & {count: number, left: number, right: number, slot: number}} Scale
- * @returns {Scale}
- */
-export function slotScale(count, left, right) {
-  const slot = (right - left) / count;
-  return Object.assign((index) => left + slot * (index + 0.5), { count, left, right, slot });
+/** Call a function each time that the colors may have changed; pictures in charts have colors of their own. */
+export function onColors(draw) {
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", draw);
 }
-
-/** Return a scale from value to y. */
-export function valueScale([low, high], bottom, top) {
-  const scale = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
-  return Object.assign(scale, { low, high, bottom, top });
-}
-
-/** Return about so many round numbers in a range. */
-export function ticks(low, high, about) {
-  const rough = (high - low) / about;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
-  const first = Math.ceil(low / step - 1e-9);
-  const last = Math.floor(high / step + 1e-9);
-  // Multiples of the step: a running sum would add up rounding errors.
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
-}
-
-/** Return the numbers of an axis as texts, with enough digits to differ. */
-export function tickTexts(values) {
-  const most = Math.max(...values.map(Math.abs));
-  const step = values.length > 1 ? Math.abs(values[1] - values[0]) : most || 1;
-  if (most >= 1e5 || (most > 0 && most < 1e-3)) {
-    const digits = Math.max(0, Math.min(15, Math.round(Math.log10(most / step) + 0.5)));
-    return values.map((value) => (value === 0 ? "0" : scientific(value, digits)));
-  }
-  const decimals = Math.max(0, Math.min(12, -Math.floor(Math.log10(step) + 1e-9)));
-  return values.map((value) => value.toFixed(decimals).replace("-", "−"));
-}
-
-const pen = html("canvas").getContext("2d");
-
-/** Return the width of a text in the font of the charts, in pixels. */
-export function textWidth(text) {
-  pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
-  return pen.measureText(text).width;
-}
-
-/** Return a text that is cut to a width in pixels, at its end or at its beginning. */
-export function fitted(text, width, { atEnd = true } = {}) {
-  if (textWidth(text) <= width) return text;
-  const letters = [...text];
-  const cut = (kept) => (atEnd ? `${letters.slice(0, kept).join("")}…` : `…${letters.slice(-kept).join("")}`);
-  let kept = letters.length;
-  while (kept > 1 && textWidth(cut(kept)) > width) kept -= 1;
-  return cut(kept);
-}
-
-/**
- * Return labels as an axis shows them: dates without times that are all midnight, times without a common date, and other
- * long labels cut where fewer of them differ.
- */
-export function axisTexts(labels, width = LONGEST_LABEL) {
-  const times = labels.map((label) => TIME.exec(label));
-  if (labels.length > 1 && times.every(Boolean)) {
-    const [dates, hours] = [1, 2].map((part) => times.map((time) => time[part] ?? "00:00"));
-    if (hours.every((hour) => hour === "00:00")) return dates;
-    return new Set(dates).size === 1 ? hours : dates.map((date, i) => `${date.slice(5)} ${hours[i]}`);
-  }
-  const differ = (part) => new Set(labels.map(part)).size;
-  const atEnd = differ((label) => label.slice(0, 10)) >= differ((label) => label.slice(-10));
-  return labels.map((label) => fitted(label, width, { atEnd }));
-}
-
-/** Return the width of an axis with these numbers, in pixels. */
-export const axisWidth = (texts) => 12 + Math.ceil(Math.max(...texts.map(textWidth)));
-
-/**
- * Draw a vertical axis: grid lines, numbers beside them, and the name above.
- * @param {Plot} plot
- * @param {object} axis
- * @param {(value: number) => number} axis.y
- * @param {number[]} axis.values
- * @param {Scale} axis.x
- * @param {string} axis.name
- * @param {string} [axis.layer] "axis-right" has no grid lines, since the left axis draws them
- */
-export function drawValueAxis(plot, { y, values, x, name, layer: layerName = "axis-left" }) {
-  const layer = plot.layer(layerName);
-  const atRight = layerName === "axis-right";
-  layer.classList.add("axis");
-  const texts = tickTexts(values);
-  const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
-  const rules = atRight ? [] : values;
-  join(part("rules"), "line", rules, (value) => ({ x1: x.left, x2: x.right, y1: y(value), y2: y(value) }));
-  join(part("numbers"), "text", values, (value, i) => ({
-    x: atRight ? x.right + 8 : x.left - 8,
-    y: y(value),
-    dy: "0.32em",
-    "text-anchor": atRight ? "start" : "end",
-    text: texts[i],
-  }));
-  join(part("name"), "text", name ? [name] : [], () => ({
-    x: atRight ? plot.width : 0,
-    y: y.top - 12,
-    "text-anchor": atRight ? "end" : "start",
-    text: name,
-  }));
-}
-
-/** Return the next of 1, 2, 5, 10, 20, 50 … */
-function roundStep(least) {
-  const power = 10 ** Math.max(0, Math.floor(Math.log10(least)));
-  return power * [1, 2, 5, 10].find((factor) => factor * power >= least);
-}
-
-/**
- * Draw the horizontal axis, with as many labels as fit; return the height that slanted labels need in addition.
- * @param {Plot} plot
- * @param {Scale} x
- * @param {number} bottom
- * @param {string[]} labels
- * @param {{all?: boolean, name?: string}} [how] `all` slants labels that would not fit side by side
- */
-export function drawLabelAxis(plot, x, bottom, labels, { all = false, name = say("timesteps.axis") } = {}) {
-  const layer = plot.layer("axis-below");
-  layer.classList.add("axis");
-  const texts = axisTexts(labels.slice(0, x.count));
-  const widths = texts.map(textWidth);
-  const widest = GAP + widths.reduce((most, width) => Math.max(most, width), 1);
-  const slanted = all && widest > x.slot;
-  const below = slanted ? Math.ceil((widest + GAP) * Math.SQRT1_2) : 0;
-  const every = roundStep((slanted ? LINE * Math.SQRT2 : widest) / x.slot);
-  // The first and the last label stay inside the picture.
-  const middle = (i) => Math.min(Math.max(x(i), widths[i] / 2), plot.width - widths[i] / 2);
-  let end = -Infinity;
-  const shown = [...texts.keys()].filter((i) => {
-    if (i % every || (!slanted && middle(i) - widths[i] / 2 < end)) return false;
-    end = middle(i) + widths[i] / 2 + GAP / 2;
-    return true;
-  });
-  const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
-  join(part("base"), "line", [bottom], () => ({ x1: x.left, x2: x.right, y1: bottom, y2: bottom }));
-  join(part("ticks"), "line", shown, (i) => ({ x1: x(i), x2: x(i), y1: bottom, y2: bottom + 4 }));
-  join(part("numbers"), "text", shown, (i) => ({
-    transform: slanted ? `rotate(-45 ${x(i) + 4} ${bottom + 14})` : null,
-    x: slanted ? x(i) + 4 : middle(i),
-    y: bottom + (slanted ? 14 : 17),
-    "text-anchor": slanted ? "end" : "middle",
-    text: texts[i],
-  }));
-  join(part("name"), "text", [name], (text) => ({ x: x.right, y: bottom + 34 + below, "text-anchor": "end", text }));
-  return below;
-}
-
-/**
- * Draw bars from the bottom of a scale.
- * @param {Element} layer
- * @param {(number|null)[]} values
- * @param {{x: Scale, y: Function, width?: number, picked?: number|null}} how `width` is a fraction of a slot
- */
-export function drawBars(layer, values, { x, y, width = 0.78, picked = null }) {
-  const wide = Math.min(WIDEST_BAR, x.slot * width);
-  join(layer, "rect", values, (value, i) => {
-    const top = y(Math.max(y.low, value ?? y.low));
-    return {
-      x: x(i) - wide / 2,
-      y: top,
-      width: wide,
-      height: Math.max(0, y.bottom - top),
-      class: i === picked ? "picked" : wide < THINNEST ? "thin" : null,
-    };
-  });
-}
-
-/** The label of a timestep in a sentence. */
-export const timestepName = (label) => say("timestep", { label: String(label) });
-
-/** A number and its spread. */
-export const withSpread = (value, spread) => `${number(value)} ± ${number(spread)}`;

@@ -1,7 +1,8 @@
 /** A heat map of many sequences, or of many output steps. */
 
+import { axisWidth, drawLabelAxis, fitted, slotScale, timestepName } from "./axes.js";
 import { html, join, number, set, svg } from "./dom.js";
-import { axisWidth, drawLabelAxis, fitted, slotScale, timestepName } from "./figure.js";
+import { onColors } from "./figure.js";
 import { asFile, saveButtons } from "./saving.js";
 import { capital, count, say } from "./text.js";
 
@@ -37,9 +38,7 @@ export class HeatMap {
     host.append(this.element);
     host.after(html("div", { class: "under" }, saveButtons(this)));
     new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.#draw()).observe(this.element);
-    for (const media of ["(prefers-color-scheme: dark)", "print"]) {
-      matchMedia(media).addEventListener("change", () => this.data && this.#draw());
-    }
+    onColors(() => this.data && this.#draw());
   }
 
   /**
@@ -87,7 +86,7 @@ export class HeatMap {
     this.width = this.element.clientWidth;
     if (this.width === 0) return;
     const { labels, attention } = this.data;
-    const [top, row] = [this.saving ? 24 : 4, 20];
+    const [top, row] = [this.saving ? 40 : 4, 20];
     const bottom = top + row * this.count;
     const texts = this.data.texts.map((pair) => pair.filter(Boolean).join("  "));
     const right = Math.min(axisWidth(texts) + 16, this.width * 0.3);
@@ -115,7 +114,8 @@ export class HeatMap {
     const middle = (i) => top + row * (i + 0.5) + 4;
     const lines = this.saving ? texts.flatMap((text, i) => [[count(i + this.rows.first), 0, i], [text, this.x.right + 8, i]]) : [];
     join(layer("texts"), "text", lines, ([text, x, i]) => ({ x, y: middle(i), text: fitted(text, right - 8) }));
-    join(layer("name"), "text", this.saving ? [this.data.title] : [], (text) => ({ y: 12, text }));
+    const scale = say("cells.scale", { measure: say("attention"), highest: number(this.highest) });
+    join(layer("name"), "text", this.saving ? [this.data.title, scale] : [], (text, i) => ({ y: 12 + 16 * i, text }));
   }
 
   /** Return the heat map as an SVG of its own, in light colors. */

@@ -1,10 +1,12 @@
 /** The charts of importance: of each feature, and of each feature at each timestep. */
 
+import {
+  axisTexts, axisWidth, drawBars, drawLabelAxis, drawValueAxis, slantedRoom, slotScale, tickTexts, ticks,
+  timestepName, valueScale, withSpread,
+} from "./axes.js";
 import { between } from "./charts.js";
 import { join, number, svg } from "./dom.js";
-import {
-  Plot, axisTexts, axisWidth, drawBars, drawLabelAxis, drawValueAxis, slotScale, tickTexts, ticks, timestepName, valueScale, withSpread,
-} from "./figure.js";
+import { Plot } from "./figure.js";
 import { shades } from "./heat_map.js";
 import { say } from "./text.js";
 
@@ -51,7 +53,8 @@ function drawFeatures(plot, { features, values, spread, measure, least }) {
   const ends = values.map((value, f) => value + (spread?.[f] ?? 0));
   const y = valueScale([0, ends.reduce((a, b) => Math.max(a, b), least) * 1.04 || 1], bottom, top);
   const numbers = ticks(0, y.high, 4);
-  const x = slotScale(features.length, ...between(plot, tickTexts(numbers)));
+  const [left, right] = between(plot, tickTexts(numbers));
+  const x = slotScale(features.length, Math.max(left, slantedRoom(features, (right - left) / features.length)), right);
   drawValueAxis(plot, { y, values: numbers, x, name: measure });
   drawBars(plot.layer("importance"), values, { x, y });
   join(plot.layer("whiskers"), "path", spread ?? [], (deviation, f) => {

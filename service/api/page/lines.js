@@ -1,8 +1,9 @@
 /** A chart of lines over a few steps: epochs, or fractions. */
 
+import { drawLabelAxis, drawValueAxis, slotScale, tickTexts, ticks, valueScale } from "./axes.js";
 import { between, look, symbol } from "./charts.js";
 import { join, number } from "./dom.js";
-import { Plot, drawLabelAxis, drawValueAxis, slotScale, tickTexts, ticks, valueScale } from "./figure.js";
+import { Plot } from "./figure.js";
 
 /** More points have no marks. */
 const MOST_MARKS = 40;

@@ -1,9 +1,9 @@
 /** The live profile: polled while the page is visible, and compared with the profile from training. */
 
 import { address, ask } from "./api.js";
+import { timestepName } from "./axes.js";
 import { profilePlot } from "./charts.js";
 import { byId, number, percent } from "./dom.js";
-import { timestepName } from "./figure.js";
 import { say } from "./text.js";
 
 /** Time from an answer to the next poll, in milliseconds. */

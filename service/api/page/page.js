@@ -4,6 +4,7 @@ import { Problem, address, ask } from "./api.js";
 import { Ask } from "./ask.js";
 import { showCard } from "./card.js";
 import { Comparison } from "./comparison.js";
+import { showDiagram } from "./diagram.js";
 import { byId, html, set } from "./dom.js";
 import { showFaithfulness } from "./faithfulness.js";
 import { showJudgement } from "./judgement.js";
@@ -66,7 +67,7 @@ async function load() {
     showJudgement(card);
     live.follow(profile, selection);
     form.use(card, selection);
-    await comparison.use(card, other);
+    await Promise.all([comparison.use(card, other), showDiagram(card, selection)]);
   } catch (error) {
     if (id !== loads) return;
     byId("content").hidden = true;
@@ -83,7 +84,7 @@ function fillSelects({ model, version }, other) {
   const { version: current, versions } = models.find(({ name }) => name === model) ?? { version: null, versions: [] };
   const served = versions.filter(({ state }) => state === "live");
   versionSelect.replaceChildren(
-    option("", current === null ? say("version.none") : say("version.current", { version: current }), version),
+    option("", current === null ? say("version.none") : say("version.current", { version: String(current) }), version),
     ...served.map(({ version: one }) => option(String(one), String(one), version)),
   );
   versionSelect.value = version;

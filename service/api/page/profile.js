@@ -1,8 +1,8 @@
 /** Where the model looks, and what matters to it: the attention profile of training, and importance. */
 
+import { timestepName } from "./axes.js";
 import { LEAST_EFFECT, profilePlot } from "./charts.js";
 import { byId, number, percent } from "./dom.js";
-import { timestepName } from "./figure.js";
 import { cellPlot, featurePlot } from "./importance.js";
 import { say } from "./text.js";
 

@@ -45,7 +45,8 @@ export function asFile(element, draw) {
 
 /** Return a table as CSV. Excel reads other letters than Latin ones only after a byte order mark. */
 function csv({ head, rows }) {
-  const cell = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
+  const quoted = (text) => `"${text.replaceAll("\"", "\"\"")}"`;
+  const cell = (value) => (/[\x22,\r\n]/.test(value) ? quoted(value) : String(value ?? ""));
   return `\ufeff${[head, ...rows].map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;
 }
 
