@@ -1,13 +1,22 @@
 """Two versions side by side."""
 
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.page.actions import SEQUENCE, TEXT, VIEWS, OpenPage, ask, predicted, take, values
-from tests.server import get
+from tests.server import get, serving
+
+
+@pytest.fixture(scope="module")
+def served(artifacts: Path) -> Iterator[str]:
+    """The URL of a service of its own: other tests count the traffic of the models that are compared here."""
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (url, _):
+        yield url
 
 
 def compare(page: Page, other: str) -> None:
