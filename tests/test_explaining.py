@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from scipy.stats import spearmanr
 
 from service.app import create_app
-from service.artifact.card import Target
+from service.artifact.card import Target, Tokens
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
@@ -26,7 +26,16 @@ from service.serving.explanation import EXPLANATIONS
 from service.settings import Settings
 from tests.conftest import connect
 from tests.fakes import IN_THREAD, held, interceptable, until
-from tests.imported import imported_card, model_of, numbers, of_numbers, without_attention, write_imported
+from tests.imported import (
+    imported_card,
+    model_of,
+    numbers,
+    of_numbers,
+    of_steps,
+    of_tokens,
+    without_attention,
+    write_imported,
+)
 from tests.infer import as_json, binary, tensors
 
 pytestmark = pytest.mark.anyio
@@ -520,6 +529,45 @@ async def test_metadata_name_the_explanations_that_can_be_asked_for_together(art
         assert {output["name"] for output in answer.json()["outputs"]} & explanations == explanations - missing
 
 
+@pytest.mark.parametrize("replacement", ["baseline", "marginal"])
+@pytest.mark.parametrize("kind", ["tokens", "classes of each step", "numbers of each step", "categories"])
+async def test_models_of_every_kind_are_explained(
+    tmp_path: Path, categorized: Path, kind: str, replacement: str
+) -> None:
+    """Explanations of many sequences are those of each alone, and have its timesteps and the model's features."""
+    folder = categorized if kind == "categories" else tmp_path
+    if kind == "tokens":
+        tokens, baseline = Tokens(least=0, most=9, pad=0), ((1.0,),) * 6
+        card = imported_card("m", timesteps=6, features=1, tokens=tokens, variable_length=True, baseline=baseline)
+        golden = np.array([[2, 3, 4, 5, 6, 7], [2, 3, 1, np.nan, np.nan, np.nan]], np.float32)[:, :, np.newaxis]
+        write_imported(folder, of_tokens(), card, golden)
+    elif kind != "categories":
+        classes = kind == "classes of each step"
+        target = (
+            Target(task="multiclass", classes=("a", "b", "c"), steps=3)
+            if classes
+            else Target(task="regression", names=("one", "two"), steps=3)
+        )
+        card = imported_card("m", target=target, baseline=((0.5, -0.5),) * 4)
+        write_imported(folder, of_steps(3, 3 if classes else 2), card, numbers())
+    async with connect(create_app(Settings(artifacts=folder))) as client:
+        examples = (await client.get("/model/example")).json()["sequences"][:5]
+        wanted: dict[str, Any] = {"importance": "both", "faithfulness": True, "replacement": replacement}
+        together = await posted(client, examples, **wanted)
+        alone = [(await posted(client, [one], **wanted))[0] for one in examples]
+        features = len((await client.get("/model")).json()["feature_labels"])
+    for example, one, same in zip(examples, together, alone, strict=True):
+        assert np.shape(one["cell_importance"]) == (len(example), features)
+        assert np.shape(one["feature_importance"]) == (features,)
+        for field in ("importance", "feature_importance", "cell_importance"):
+            np.testing.assert_allclose(one[field], same[field], atol=2e-6)
+        for order in ("attention", "importance"):
+            assert one["faithfulness"][order] == pytest.approx(same["faithfulness"][order], abs=2e-6)
+        if features == 1:
+            np.testing.assert_allclose(np.ravel(one["cell_importance"]), one["importance"], atol=1e-6)
+    assert max(np.max(one["cell_importance"]) for one in together) > 1e-4
+
+
 @pytest.mark.parametrize("names", [(), *[(name,) for name in EXPLANATIONS], EXPLANATIONS])
 async def test_the_numbers_of_an_answer_are_known_before(app: FastAPI, names: tuple[str, ...]) -> None:
     """So the memory of answers is bounded before the model runs."""
@@ -539,7 +587,7 @@ SOME_JSON = st.recursive(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     importance=SOME_JSON | st.sampled_from(["timesteps", "features", "both"]),
     replacement=SOME_JSON | st.sampled_from(["baseline", "marginal"]),
