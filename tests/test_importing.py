@@ -1,5 +1,6 @@
 """The command `import`, and imported models over HTTP."""
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,26 @@ def test_check_says_why_a_version_would_not_be_served(tmp_path: Path, monkeypatc
     (version / "assets.extra/model.onnx").write_bytes(b"changed")
     monkeypatch.setattr(sys, "argv", ["attention-training", "check", str(version)])
     with pytest.raises(SystemExit, match=r"error: .*model\.onnx is not what was published"):
+        main()
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("x/other/1", "names the model 'mine', its folder 'other': rename one"),
+        ("x/mine/01", "expected a number without leading zeros as the name of a version"),
+        ("x", r"expected the directory of a version or of a model, got no assets\.extra in it"),
+    ],
+)
+def test_check_refuses_what_the_service_passes_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
+) -> None:
+    """A copy below another name is not served, and the message says what was expected."""
+    version = imported(context_model(), X, tmp_path)
+    for name in ("other/1", "mine/01"):
+        shutil.copytree(version, tmp_path / "x" / name)
+    monkeypatch.setattr(sys, "argv", ["attention-training", "check", str(tmp_path / path)])
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
         main()
 
 

@@ -1,6 +1,7 @@
 """Keras models: what the service answers is what they compute."""
 
 import importlib
+import re
 from pathlib import Path
 
 import keras
@@ -176,6 +177,29 @@ def test_a_sequence_is_predicted_with_attention_of_each_step(tmp_path: Path) -> 
     np.testing.assert_allclose(answers.attention_vec, weights.swapaxes(1, 2), rtol=0, atol=1e-5)
     assert answers.card.target.steps == 3
     assert [source.axes for source in answers.card.attention_from] == [{"step": 3}]
+
+
+@pytest.mark.parametrize("form", ["indices", "one column", "one-hot"])
+def test_labels_of_each_step_are_judged(tmp_path: Path, form: str) -> None:
+    """Each step counts as a prediction; the model is right in all steps but the last of each example."""
+    model, _ = decoder()
+    right = model.predict(X, verbose=0).argmax(axis=2)  # (n, 3)
+    y = np.concatenate([right[:, :2], (right[:, 2:] + 1) % 4], axis=1)
+    forms = {"indices": y, "one column": y[..., np.newaxis], "one-hot": np.eye(4)[y]}
+    card = Artifact(imported(model, X, tmp_path, y=forms[form])).read().card()
+    assert card.metrics["accuracy"] == pytest.approx(2 / 3)
+    assert card.judgement is not None
+    assert card.judgement.confusion is not None
+    assert np.sum(card.judgement.confusion) == 3 * len(X)
+    assert card.importance is not None
+    assert len(card.importance.drop) == TIMESTEPS
+
+
+@pytest.mark.parametrize("shape", [(len(X),), (len(X), 2), (len(X), 3, 5), (len(X) - 1, 3, 4), (len(X), 3, 4, 1)])
+def test_labels_of_other_steps_are_refused(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """The message has the shape that came."""
+    with pytest.raises(TrainingError, match=re.escape(f"got {shape}")):
+        imported(decoder()[0], X, tmp_path, y=np.zeros(shape, int))
 
 
 def test_attention_of_each_step_may_be_an_output(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from service import __version__
-from service.artifact.gate import open_verified
-from service.artifact.layout import CARD, versions_of
+from service.artifact.gate import check_names, open_verified
+from service.artifact.layout import CARD, EXTRA, versions_of
 from service.artifact.publishing import prune
 from service.artifact.version import Artifact
 from service.engines import opener
@@ -89,10 +89,13 @@ def imported(options: Import) -> str:
 
 def checked(options: Check) -> str:
     """Check a version as the service does. Return a line for a version that it would serve."""
-    directory = options.directory
+    directory = options.directory.absolute()
     if not (directory / CARD).exists() and directory.is_dir() and (versions := versions_of(directory)):
         directory /= str(versions[-1])
+    if not (directory / EXTRA).is_dir():
+        raise ArtifactError(f"{directory}: expected the directory of a version or of a model, got no {EXTRA} in it")
     verified = open_verified(Artifact(directory).read(), opener(options.engine, threads=1))
+    check_names(verified.card, directory)
     golden = verified.golden
     return (
         f"{directory}: model {verified.card.name!r} would be served; engine {verified.engine.name} replays its golden "

@@ -1,6 +1,7 @@
 """The judgement of a model: its metrics on held-out data beside those of a prediction that needs no model."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -9,8 +10,8 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from service.artifact.card import ClassScores, JudgedMetric, Judgement, Target
 from service.artifact.tensors import Array
-from training.data import Dataset, Indices, LabelledSequences, parts_of
-from training.scores import chosen, compute_metrics, probabilities
+from training.data import Dataset, Indices, LabelledSequences, Subset, parts_of
+from training.scores import chosen, compute_metrics, of_each_step, probabilities
 
 Numbers = NDArray[np.float64]
 Baseline = Literal["most frequent class", "mean", "last value"]
@@ -38,9 +39,11 @@ def judge(predictions: Array, dataset: Dataset, seed: int) -> Judgement:
     a series overlap, so neighbours are drawn together.
 
     A model with classes may beat its baseline in accuracy or in balanced accuracy: accuracy hardly counts rare classes.
+    If its output is a sequence, each step counts as a prediction, and the steps of a sequence are drawn together.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13 (percentile intervals).
     """
+    predictions, dataset = of_each_step(predictions, dataset.target), _with_each_step(dataset)
     target, test = dataset.target, dataset.test
     baseline, kind = _baseline(dataset)
     values, others = (judged_metrics(one, test.y, target) for one in (predictions, baseline))
@@ -159,6 +162,19 @@ def _log_losses(p: Numbers, y: NDArray[Any]) -> Numbers:
 
 def _one_hot(y: NDArray[Any], classes: int) -> NDArray[np.bool_]:
     return np.asarray(y == 1 if y.ndim == 2 else y[:, np.newaxis] == np.arange(classes))
+
+
+def _with_each_step(dataset: Dataset) -> Dataset:
+    """Return a dataset in which each step of an output is a label of its own, in the group of its sequence."""
+    target, steps = dataset.target, dataset.target.steps
+    if steps is None:
+        return dataset
+
+    def stepped(sequences: LabelledSequences) -> LabelledSequences:
+        owner = np.repeat(np.arange(len(sequences)), steps)
+        return LabelledSequences(Subset(sequences.x, owner), of_each_step(sequences.y, target), groups=owner)
+
+    return replace(dataset, train=stepped(dataset.train), test=stepped(dataset.test))
 
 
 def _baseline(dataset: Dataset) -> tuple[Array, Baseline]:

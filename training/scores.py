@@ -38,11 +38,13 @@ def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict
         predictions: `(n, 1)` probabilities of class 1 (binary), `(n, classes)` (multiclass, multilabel) or
             `(n, outputs)` numbers.
         y: `(n,)` class indices, `(n, classes)` 0 or 1 (multilabel), or `(n, outputs)` numbers.
-        target: the meaning of both.
+        target: the meaning of both. If its output is a sequence, both have an axis of steps after the first, and each
+            step counts as a prediction.
 
     Raises:
         TrainingError: a prediction is not finite.
     """
+    predictions, y = of_each_step(predictions, target), of_each_step(y, target)
     if not np.isfinite(predictions).all():
         raise TrainingError("training diverged: the loss is not finite; try a smaller --learning-rate")
     if target.task == "regression":
@@ -69,11 +71,17 @@ def _of_labels(p: NDArray[np.float64], y: NDArray[np.bool_]) -> dict[str, float]
 
 def main_score(predictions: Array, y: NDArray[Any], target: Target) -> float:
     """Return the main metric alone, which is faster than `compute_metrics`. The arguments are the same."""
+    predictions, y = of_each_step(predictions, target), of_each_step(y, target)
     if target.task == "regression":
         return float(_r2(predictions.astype(np.float64), y.astype(np.float64)).mean())
     if target.task == "multilabel":
         return float(((predictions >= 0.5) == (y >= 0.5)).mean())
     return float(np.mean(chosen(probabilities(predictions)) == y))
+
+
+def of_each_step(values: NDArray[Any], target: Target) -> NDArray[Any]:
+    """Return predictions or labels `(n, steps, …)` as `(n * steps, …)`, and others as they are."""
+    return values if target.steps is None else values.reshape(-1, *values.shape[2:])
 
 
 def probabilities(predictions: Array) -> NDArray[np.float64]:

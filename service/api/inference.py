@@ -156,8 +156,8 @@ def require_one_static_value(sequences: Array, card: ModelCard) -> None:
     if changed.any():
         i, t, f = np.argwhere(changed)[0].tolist()
         raise InvalidInput(
-            f"sequence {i}, timestep {t}, {card.feature_labels[features[f]]!r}: expected {values[i, 0, f]:g} as at "
-            f"timestep 0, because it is static, got {values[i, t, f]:g}"
+            f"sequences[{i}][{t}][{features[f]}]: expected {values[i, 0, f]:g} as at timestep 0, because "
+            f"{card.feature_labels[features[f]]!r} is static, got {values[i, t, f]:g}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from service.artifact.card import ModelCard, Target
 from service.artifact.engine import Engine, TensorType
 from service.artifact.golden import Golden
 from service.artifact.graphs import check_onnx, check_saved_model
-from service.artifact.layout import CARD, GOLDEN, LOWERING, SAVED_MODEL
+from service.artifact.layout import CARD, GOLDEN, LOWERING, SAVED_MODEL, VERSION_PATTERN
 from service.artifact.missing import absent, refused
 from service.artifact.signatures import SignatureDefinition, read_signatures, signatures_of
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, SIGNATURES, Array, shape_of
@@ -70,6 +71,20 @@ def open_verified(contents: Contents, open_engine: OpenEngine) -> Verified:
     return Verified(card, golden, signatures, engine, contents.digests)
 
 
+def check_names(card: ModelCard, directory: Path) -> None:
+    """Check that the directory of a version has a version's name, in the folder of the model that its card names.
+
+    Raises:
+        ArtifactError: the service passes over the directory, or rejects it.
+    """
+    if not VERSION_PATTERN.fullmatch(directory.name):
+        raise ArtifactError(f"{directory}: expected a number without leading zeros as the name of a version")
+    if card.name != directory.parent.name:
+        raise ArtifactError(
+            f"{directory / CARD} names the model {card.name!r}, its folder {directory.parent.name!r}: rename one"
+        )
+
+
 def _check_golden(contents: Contents, card: ModelCard, golden: Golden) -> None:
     """Check that the golden example has the shapes that the card describes."""
     if golden.sequence.shape[1:] != (card.timesteps, card.features) or not len(golden.sequence):
@@ -108,9 +123,10 @@ def _check_missing(contents: Contents, card: ModelCard, golden: Golden) -> None:
     path = contents.directory / GOLDEN
     wrong = refused(golden.sequence, card)
     if wrong.any():
+        tokens = "" if card.tokens is None else f", tokens {card.tokens.least} to {card.tokens.most}"
         raise ArtifactError(
             f"{path}: expected values that the card allows (variable_length {card.variable_length}, missing_values "
-            f"{card.missing_values}), got {golden.sequence[wrong][0]} at {SEQUENCE}{_first(wrong)}"
+            f"{card.missing_values}{tokens}), got {golden.sequence[wrong][0]} at {SEQUENCE}{_first(wrong)}"
         )
     without_value = absent(golden.sequence)
     empty = np.all(without_value, axis=1)

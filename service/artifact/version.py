@@ -218,7 +218,7 @@ class Artifact:
             if digests[name] != expected:
                 raise ArtifactError(
                     f"{self.directory / name} is not what was published: {self.sums_path} expects SHA-256 "
-                    f"{expected[:12]}…, got {digests[name][:12]}…"
+                    f"{expected}, got {digests[name]}"
                 )
         # People may add files to assets.extra, such as TensorFlow Serving's warm-up requests. Elsewhere TensorFlow
         # might read them.

@@ -5,9 +5,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.artifact.gate import OpenEngine, open_verified
+from service.artifact.gate import OpenEngine, check_names, open_verified
 from service.artifact.version import Artifact
-from service.errors import ArtifactError
 from service.serving.model import Limits, Model
 from service.serving.trial import Trials
 
@@ -48,10 +47,7 @@ class ModelLoader:
 
         def open_model() -> Model:
             verified = open_verified(contents, self.open_engine)
-            if verified.card.name != name:
-                raise ArtifactError(
-                    f"{artifact.card_path} names the model {verified.card.name!r}, its folder {name!r}: rename one"
-                )
+            check_names(verified.card, artifact.directory)
             model = Model(verified, version, self.limits, self.shared)
             model.warm_up()
             return model

@@ -97,6 +97,8 @@ def reading_of(output: str, values: NDArray[Any], operator: str, sample: Sample,
     if not np.isfinite(values).all():
         raise TrainingError(f"output {output}: expected finite numbers for the examples, got NaN or infinity")
     columns, steps = values.shape[-1], values.shape[1] if values.ndim == 3 else None
+    if steps is not None:  # each step is a prediction
+        values, labels = values.reshape(-1, columns), None if labels is None else _of_steps(labels, steps, columns)
     chosen = options.task if options.task != "auto" else _task(output, values, operator, labels, classes)
     if chosen == "regression":
         return Reading(output, _numbers(names, columns, steps), tuple(changes))
@@ -117,9 +119,15 @@ def reading_of(output: str, values: NDArray[Any], operator: str, sample: Sample,
 def class_indices(labels: NDArray[Any], target: Target) -> NDArray[Any]:
     """Return labels as training has them: `(n,)` int64 class indices, or `(n, outputs)` float32 numbers.
 
+    Those of a model with output steps are `(n, steps)` or `(n, steps, outputs)`.
+
     Raises:
         TrainingError: a label is none of the classes, or none of the numbers.
     """
+    if target.steps is not None:
+        columns = len(target.classes or target.names or ())
+        indices = class_indices(_of_steps(labels, target.steps, columns), target.model_copy(update={"steps": None}))
+        return indices.reshape(-1, target.steps, *indices.shape[1:])
     if target.task in ("regression", "multilabel"):
         return _label_numbers(labels, target)
     classes = target.classes or ()
@@ -135,6 +143,15 @@ def class_indices(labels: NDArray[Any], target: Target) -> NDArray[Any]:
             )
         return np.array(found, np.int64)
     return labels.astype(np.int64)
+
+
+def _of_steps(labels: NDArray[Any], steps: int, columns: int) -> NDArray[Any]:
+    """Return labels of each step, `(n, steps)` or `(n, steps, columns)`, as those of `n * steps` predictions."""
+    if labels.shape[1:] not in ((steps,), (steps, 1), (steps, columns)):
+        raise TrainingError(
+            f"y: expected (n, {steps}) or (n, {steps}, {columns}), as the model's output has steps, got {labels.shape}"
+        )
+    return labels.reshape(-1, columns) if labels[0].size > steps else labels.reshape(-1)
 
 
 def _label_numbers(labels: NDArray[Any], target: Target) -> NDArray[np.float32]:

@@ -225,8 +225,7 @@ def _differences(got: Array, expected: Array, imported: Imported) -> Array:
 
 def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, error: float) -> ModelCard:
     target = imported.reading.target
-    labelled = sample.labels is not None and target.steps is None
-    y = class_indices(sample.labels, target) if sample.labels is not None and labelled else np.zeros(len(sample.x))
+    y = np.zeros(len(sample.x)) if sample.labels is None else class_indices(sample.labels, target)
     examples = LabelledSequences(sample.x, y)
     dataset = Dataset(
         train=examples,
@@ -245,7 +244,7 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
         dataset,
         baseline,
         attends=bool(imported.sources),
-        labelled=labelled,
+        labelled=sample.labels is not None,
     )
     try:
         return ModelCard.model_validate(

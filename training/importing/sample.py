@@ -32,7 +32,8 @@ class Sample:
         feeding: how the model's inputs are parts of a sequence.
         x: `(n, timesteps, features)`; NaN where a value is missing.
         longest: the number of timesteps of the longest example, which may be fewer than those of the model.
-        labels: `(n,)` or `(n, numbers)`, as in the source; None without labels.
+        labels: `(n,)`, `(n, numbers)` or, of a model with output steps, `(n, steps, numbers)`, as in the source; None
+            without labels.
         label_names: a name for each number.
         timestep_labels: one for each timestep.
         feature_labels: one for each feature.
@@ -101,13 +102,22 @@ def of_arrays(where: str, given: Mapping[str, NDArray[Any]], inputs: Sequence[Mo
     if "x" not in given or (unnamed and {one.name for one in inputs} <= {*unnamed, "x"} and len(inputs) > 1):
         return _of_inputs(where, {**unnamed, **({"x": given["x"]} if "x" in given else {})}, given.get("y"), inputs)
     x = sequences_of(given["x"])
-    y = given.get("y")
-    known = {name: array for name, array in given.items() if name in KNOWN}
-    source = arrays.joined([arrays.part_of(where, {**known, "x": x, "y": np.zeros(len(x)) if y is None else y})])
+    source, labels = _with_labels(where, {name: array for name, array in given.items() if name in KNOWN} | {"x": x})
     if not inputs:  # a subclass of keras.Model takes what it is given
         dtype = "int32" if given["x"].dtype.kind in "iu" else "float32"
         inputs = [ModelInput("sequence", dtype, (None, *given["x"].shape[1:]))]
-    return _of_source(source, None if y is None else source.labels, _feeding(source, inputs), where)
+    return _of_source(source, labels, _feeding(source, inputs), where)
+
+
+def _with_labels(where: str, given: Mapping[str, NDArray[Any]]) -> tuple[SourceData, NDArray[Any] | None]:
+    """Return the sequences of arrays, and their labels, if there are any. Labels of steps have an axis more."""
+    x, y = given["x"], given.get("y")
+    if y is not None and y.ndim < 3:
+        source = arrays.joined([arrays.part_of(where, given)])
+        return source, source.labels
+    if y is not None and (len(y) != len(x) or y.ndim > 3 or not y.size):
+        raise TrainingError(f"{where}: expected y ({len(x)}, steps, numbers), as there are examples, got {y.shape}")
+    return arrays.joined([arrays.part_of(where, {**given, "y": np.zeros(len(x))})]), y
 
 
 def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding, where: str) -> Sample:
@@ -187,10 +197,8 @@ def _of_inputs(
         parts.append(array.reshape(len(array), feeding.timesteps, part.width))
         labels += [part.name] if part.width == 1 else [f"{part.name} {i}" for i in range(part.width)]
     x = np.concatenate(parts, axis=2)
-    source = arrays.joined([arrays.part_of(where, {"x": x, "y": np.zeros(len(x)) if y is None else y})])
-    return _of_source(
-        replace(source, feature_labels=tuple(labels)), None if y is None else source.labels, feeding, where
-    )
+    source, of_examples = _with_labels(where, {"x": x} if y is None else {"x": x, "y": y})
+    return _of_source(replace(source, feature_labels=tuple(labels)), of_examples, feeding, where)
 
 
 def _static(feeding: Feeding, labels: Sequence[str]) -> list[str]:
