@@ -174,6 +174,19 @@ def test_every_file_of_the_contract_is_there_and_readable(artifacts: Path) -> No
         assert path.stat().st_mode & (0o005 if path.is_dir() else 0o004), path
 
 
+def test_a_chart_without_a_font_is_an_svg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No PNG shows boxes instead of characters. The log says which file is missing and why."""
+    monkeypatch.setattr("service.charts.fonts.FOLDERS", ())
+    artifact = Artifact(tmp_path)
+    artifact.card_path.parent.mkdir()
+    export.write_card(artifact, card(timesteps=2, timestep_labels=("월요일", "화요일")))
+    assert "화요일" in artifact.chart_path("svg").read_text()
+    assert not artifact.chart_path("png").exists()
+    assert "attention.png is not written: no installed font has all characters" in caplog.text
+
+
 def break_lowering(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lowering, "TOLERANCE", -1)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.faithfulness import CASES, measured
+from benchmarks.faithfulness import CASES, masses, measured
 from service.artifact.card import Faithfulness, Target
 from service.artifact.removal import FRACTIONS
 from service.artifact.tensors import Array
@@ -161,3 +161,13 @@ def test_the_sentence_is_right_for_trained_models(name: str) -> None:
     case = CASES[name]
     model, dataset = case.trained(seed=100)
     assert measured(model, dataset, seed=100).attention_finds == case.finds
+
+
+def test_importance_is_on_the_feature_and_the_cell_that_decide() -> None:
+    """The decoy looks like the label at the same timestep, and has no importance at training and on request."""
+    case = CASES["after-LSTM, decoy"]
+    model, dataset = case.trained(seed=100)
+    shares = masses(model, dataset, case, seed=100)
+    assert shares["features at training"] >= 0.95
+    assert shares["cells at training"] >= 0.95
+    assert shares["features on request"] >= 0.9

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Final, NamedTuple
 
+from service.charts.chart import Anchor, Shape, Text
 from service.charts.dates import Dates, Tick
-from service.charts.text import LINE, cut, width_of
+from service.charts.text import FONT_SIZE, LINE, cut, width_of
 
 #: Approximate number of grid lines.
 TICKS: Final = 5
@@ -83,6 +84,19 @@ class Labels:
     turned: bool
     height: float
     common: str = ""
+
+    def texts(self, left: float, distance: float, top: float) -> list[Shape]:
+        """Return the labels as texts below the middles of their places, which begin at `left`."""
+        anchor: Anchor = "end" if self.turned else "middle"
+        right, down = (FONT_SIZE / 3, 2.0) if self.turned else (0.0, float(FONT_SIZE))
+        return [
+            Text(left + distance * (place + 0.5) + right, top + down, text, anchor, turned=self.turned, full=full)
+            for place, text, full in self.written
+        ]
+
+    def name_of(self, places: str) -> str:
+        """Return the name of the axis, with what was left out of the labels."""
+        return f"{places}, {self.common}" if self.common else places
 
 
 def labels_below(labels: Sequence[str], width: float, room: float = math.inf) -> Labels:

@@ -45,7 +45,7 @@ class Dates:
     @property
     def common(self) -> str:
         """What all dates have in common and ticks leave out: nothing, a year, or a day."""
-        return f"{self.times[0]:{('', '%Y', '%Y', '%Y-%m-%d')[min(self._first, HOUR)]}}" if self._first else ""
+        return self.times[0].strftime({YEAR: "", MONTH: "%Y", DAY: "%Y"}.get(self._first, "%Y-%m-%d"))
 
     def ticks(self) -> list[list[Tick]]:
         """Return the ticks at the beginnings of seconds, minutes and so on, from the finest to the coarsest."""

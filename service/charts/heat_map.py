@@ -138,15 +138,9 @@ def _below(columns: Axis, frame: _Frame) -> tuple[list[Shape], float]:
     left, top, width, height = frame
     column = width / len(columns.labels)
     below = labels_below(columns.labels, width, column / 2 + 20)
-    bottom = top + height + 6
-    shapes: list[Shape] = []
-    for index, text, full in below.written:
-        x = left + column * (index + 0.5)
-        place = (x + FONT_SIZE / 3, bottom) if below.turned else (x, bottom + FONT_SIZE - 2)
-        shapes.append(Text(*place, text, "end" if below.turned else "middle", turned=below.turned, full=full))
-    bottom += below.height + LINE
-    name = f"{columns.name}, {below.common}" if below.common else columns.name
-    return [*shapes, Text(left, bottom, name)], bottom
+    texts = below.texts(left, column, top + height + 4)
+    bottom = top + height + 6 + below.height + LINE
+    return [*texts, Text(left, bottom, below.name_of(columns.name))], bottom
 
 
 def _strongest(values: NDArray[np.float64], most: int, axis: int) -> NDArray[np.float64]:

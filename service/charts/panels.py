@@ -118,12 +118,9 @@ def panels(title: str, labels: Sequence[str], drawn: Sequence[Panel], name: str)
             shapes.append(Line(((x, plot.top), (x, plot.top + plot.height)), INK, dash=4))
         top = plot.top + plot.height + 8
     below = labels_below(labels, width, RIGHT + distance / 2 - 2)
-    for index, text, full in below.written:
-        x = LEFT + distance * (index + 0.5)
-        place = (x + FONT_SIZE / 3, top + 2) if below.turned else (x, top + FONT_SIZE)
-        shapes.append(Text(*place, text, "end" if below.turned else "middle", turned=below.turned, full=full))
+    shapes += below.texts(LEFT, distance, top)
     top += below.height + LINE + 2
-    shapes.append(Text(LEFT + width / 2, top, f"{name}, {below.common}" if below.common else name, "middle"))
+    shapes.append(Text(LEFT + width / 2, top, below.name_of(name), "middle"))
     return Chart(title, WIDTH, math.ceil(top + 10), tuple(shapes))
 
 
