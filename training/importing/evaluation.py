@@ -1,10 +1,11 @@
 """The evaluation of an imported model on the person's examples, as fields of the card."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any, Final
 
 import numpy as np
 
+from service.artifact.card import AttentionProfile
 from service.artifact.tensors import ATTENTION, SEQUENCE, Array
 from training.data import Dataset
 from training.evaluate import Forward, evaluate, predict
@@ -13,8 +14,6 @@ from training.importing.onnx_program import OnnxProgram
 from training.judgement import judge
 from training.scores import ProfileSum, compute_metrics
 
-#: Number of sequences in one forward pass for the profile.
-BATCH_SIZE: Final = 256
 SEED: Final = 0
 
 
@@ -35,7 +34,7 @@ def evaluated(program: OnnxProgram, dataset: Dataset, *, attends: bool, labelled
 
     fields: dict[str, Any] = {
         "metrics": {},
-        "attention": _profile(run, _batches(dataset.test.x[:])) if attends else None,
+        "attention": _profile(run, dataset.test.x[:]) if attends else None,
     }
     if not labelled:
         return fields
@@ -51,13 +50,7 @@ def evaluated(program: OnnxProgram, dataset: Dataset, *, attends: bool, labelled
     return fields | {"judgement": judge(predictions, dataset, SEED)}
 
 
-def _profile(run: Forward, batches: Iterable[Array]) -> Any:
-    profile: ProfileSum | None = None
-    for some in batches:
-        profile = profile or ProfileSum(some.shape[1])
-        profile.add(run(some, (ATTENTION,))[ATTENTION])
-    return profile.result() if profile else None
-
-
-def _batches(x: Array) -> Iterable[Array]:
-    return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
+def _profile(run: Forward, x: Array) -> AttentionProfile:
+    profile = ProfileSum(x.shape[1])
+    profile.add(run(x, (ATTENTION,))[ATTENTION])
+    return profile.result()
