@@ -39,14 +39,16 @@ def evaluated(program: OnnxProgram, dataset: Dataset, *, attends: bool, labelled
     if not labelled:
         return fields
     if attends:
-        found = evaluate(run, dataset.test, dataset.target, SEED, program.weights)
+        found = evaluate(run, dataset.test, dataset.target, SEED, program.parameters)
         predictions = found.predictions
         fields |= {"metrics": found.metrics, "importance": found.importance, "agreement": found.agreement}
     else:
         predictions = predict(run, dataset.test.x)
         fields["metrics"] = compute_metrics(predictions, dataset.test.y, dataset.target)
         rng = np.random.default_rng(SEED)
-        fields["importance"] = importance(lambda x: predict(run, x), dataset.test, dataset.target, rng, program.weights)
+        fields["importance"] = importance(
+            lambda x: predict(run, x), dataset.test, dataset.target, rng, program.parameters
+        )
     return fields | {"judgement": judge(predictions, dataset, SEED)}
 
 

@@ -30,12 +30,8 @@ def effect_of_padding(
     padded sequence what it computes for the short sequence alone. A model of a fixed number cannot be asked that: its
     attention decides alone, and a model without attention is taken as one that does not ignore padding.
     """
-    feeding, timesteps = interpretation.feeding, interpretation.feeding.timesteps
-    sequence = next(part.name for part in feeding.parts if part.kind == "sequence")
-    declared = {one.name: one.shape for one in opened.inputs}.get(sequence, (None, None))
-    if timesteps < 2:
-        return "the examples have one timestep"
-    if declared[1] is not None and not interpretation.sources:
+    timesteps, is_open = interpretation.feeding.timesteps, _is_open(opened, interpretation)
+    if timesteps < 2 or not (is_open or interpretation.sources):
         return f"the model takes {timesteps} timesteps"
     if interpretation.reading.target.steps == timesteps:
         return "each timestep has an output of its own"
@@ -43,17 +39,26 @@ def effect_of_padding(
     for length in sorted({max(1, timesteps // 4), half, timesteps - 1}):
         padded = x.copy()
         padded[:, length:] = np.nan
-        own = compute(padded, interpretation.names)
+        try:
+            own = compute(padded, interpretation.names)
+        except TrainingError:
+            return "the model does not run on padding"
         if interpretation.sources:
             on_padding = interpretation.weights(own, padded) * (1 - present(padded))[..., np.newaxis]
             if not (most := np.abs(on_padding).max()) <= IGNORED:
                 return f"attention on padding is up to {most:.2g}, expected 0"
         effect = None
-        if declared[1] is None and length == half:
+        if is_open and length == half:
             effect = _effect_of_length(opened, original, interpretation, own, padded, length)
         if effect is not None:
             return effect
     return None
+
+
+def _is_open(opened: Opened, interpretation: Interpretation) -> bool:
+    """Return whether a model takes any number of timesteps."""
+    sequence = next(part.name for part in interpretation.feeding.parts if part.kind == "sequence")
+    return {one.name: one.shape for one in opened.inputs}.get(sequence, (None, None))[1] is None
 
 
 def _effect_of_length(  # noqa: PLR0913, PLR0917 - private

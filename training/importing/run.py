@@ -112,12 +112,12 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
 
     interpretation = Interpretation(filling, reading, sources)
     ranges = token_ranges(graph, inner, interpretation, sample)
-    cut = _without_padding(sample.x, options.pad) if ranges else sample.x
+    cut = _without_padding(sample.x, options.pad)
     effect = effect_of_padding(opened, original, compute, interpretation, cut[:examples])
     feeding = filling if effect is None else filling.without_pad
     interpretation = replace(interpretation, feeding=feeding)
     tokens = tokens_of(ranges, feeding, sample, options.vocabulary)
-    if feeding.pad is not None:
+    if feeding.pad is not None and ranges:  # other numbers may be the same as the padding
         sample = replace(sample, x=cut)
     _check_missing(sample, feeding, effect)
     complete = wrapped(graph, interpretation)
@@ -132,7 +132,7 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
 
 
 def _without_padding(x: Array, pad: float) -> Array:
-    """Return sequences of tokens with NaN in place of those at the end that only fill them up."""
+    """Return sequences with NaN in place of the values at the end that only fill them up."""
     filled = np.all(np.isnan(x) | (x == pad), axis=2)
     return np.where(_at_end(filled), np.float32(np.nan), x)
 
