@@ -29,6 +29,7 @@ from service.artifact.card import (
     Repeats,
     Scaling,
     Target,
+    TokenRange,
     Tokens,
     TrainingRecord,
 )
@@ -117,7 +118,9 @@ def complete_card(**fields: Any) -> ModelCard:
             scaling=Scaling(mean=(0.0, 0.0), deviation=(1.0, 1.0)),
             continued_from="m/1",
         ),
-        "tokens": Tokens(least=0, most=9, pad=0, vocabulary={"[UNK]": 1, "the": 2}),
+        "tokens": Tokens(
+            least=0, most=9, pad=0, vocabulary={"[UNK]": 1, "the": 2}, ranges={"b": TokenRange(least=0, most=5)}
+        ),
         "attention_from": (AttentionSource(tensor="attention", axes={"head": UNITS}),),
         "origin": Origin(format="onnx", file="theirs.onnx", digest="0" * 64, libraries={"onnx": "1.20.1"}),
         "lowering": Lowering(opset=18, error=0.0, source_digest="0" * 64),

@@ -351,3 +351,16 @@ def test_importance_of_a_trained_model_is_where_the_label_was_written(artifacts:
     chart = artifact.chart_path("svg").read_text()
     assert ">attention<" in chart
     assert ">importance (accuracy drops by up to" in chart
+
+
+def test_a_timestep_leaves_static_features_alone() -> None:
+    """A model that reads a static feature at the first timestep does not make that timestep important."""
+    x = np.concatenate([X, np.repeat(np.random.default_rng(5).standard_normal((len(X), 1, 1)), 5, axis=1)], axis=2)
+    sequences = LabelledSequences(x.astype(np.float32), (x[:, 0, -1] > 0).astype(int), varying=range(X.shape[2]))
+    predict: Callable[[Array], Array] = lambda x: (x[:, 0, -1:] > 0).astype(np.float32)  # noqa: E731 - one expression
+    found = importances(predict, sequences, BINARY, np.random.default_rng(0))
+    assert found.timesteps.mass is None
+    assert found.features is not None
+    assert found.features.mass == (*[0] * X.shape[2], 1)
+    assert found.cells is not None
+    assert found.cells.mass is None

@@ -60,10 +60,12 @@ def test_the_model_of_the_notebook_is_served(tmp_path: Path, suffix: str | None)
     assert card.judgement is not None
 
 
-def test_a_layer_may_be_named(tmp_path: Path) -> None:
-    """The name of the layer is enough."""
+@pytest.mark.parametrize("as_layer", [False, True])
+def test_a_layer_may_be_named(tmp_path: Path, *, as_layer: bool) -> None:
+    """The name of the layer is enough; in memory, the layer itself is, too."""
     model, both = notebook_model()
-    answers = served(imported(model, X, tmp_path, attention="attention_vec"), MORE)
+    attention = model.get_layer("attention_vec") if as_layer else "attention_vec"
+    answers = served(imported(model, X, tmp_path, attention=attention), MORE)
     np.testing.assert_allclose(answers.attention_vec, both.predict(MORE, verbose=0)[1], rtol=0, atol=1e-5)
 
 

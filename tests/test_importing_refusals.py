@@ -342,10 +342,12 @@ CASES: dict[str, Case] = {
         lambda folder: (text(), IDS, {"vocabulary": vocabulary(folder, 30)}),
         r"--vocabulary .*: expected tokens from 0 to 19",
     ),
-    "no vocabulary": Case(keras_case(text, IDS, vocabulary="nowhere.txt"), r"--vocabulary nowhere.txt: .*No such file"),
+    "no vocabulary": Case(
+        keras_case(text, IDS, vocabulary="nowhere.txt"), r"--vocabulary nowhere.txt: no such file or dir"
+    ),
     "a vocabulary of numbers": Case(
         lambda folder: (text(), IDS, {"vocabulary": vocabulary(folder, content="[1, 2]")}),
-        r"--vocabulary .*words.json: expected words with their tokens",
+        r"--vocabulary .*words.json: expected words, as \[\"\[PAD\]\", .* or words with their tokens, as {",
     ),
     "a vocabulary with a word twice": Case(
         lambda folder: (text(), IDS, {"vocabulary": vocabulary(folder, content='["a", "b", "a"]')}),
@@ -353,14 +355,14 @@ CASES: dict[str, Case] = {
     ),
     "a vocabulary of flags": Case(
         lambda folder: (text(), IDS, {"vocabulary": vocabulary(folder, content='{"a": true}')}),
-        r"--vocabulary .*words.json: expected words with their tokens",
+        r"--vocabulary .*words.json: expected words, as \[",
     ),
     "negative tokens": Case(
         keras_case(lambda: text_classifier(masked=True)[0], IDS - 1), r"expected examples of tokens from 0 to 19, .*-1"
     ),
     "padding that is no token": Case(
         keras_case(lambda: text_classifier(masked=True)[0], IDS, pad=99),
-        r"the model on the examples: .* = 99 is not in",
+        r"^--pad: expected a token from 0 to 19, as input ids of the model takes, got 99",
     ),
     "a subclass that fails": Case(
         keras_case(Failing, task="regression"), r"Keras cannot run the model on the examples: .*never works"
@@ -393,6 +395,16 @@ CASES: dict[str, Case] = {
     ),
     "classes with one name": Case(
         keras_case(context_model, classes=["a", "a", "b"]), r"--classes: expected a name of its own for .*, got a, a, b"
+    ),
+    "an attention named twice": Case(
+        keras_case(notebook, attention=["attention_vec", "attention_vec"]),
+        r"--attention: expected each layer, output or tensor once, got attention_vec twice",
+    ),
+    "attention that is a number": Case(
+        keras_case(notebook, attention=3), r"attention: expected names of layers, outputs or tensors, got 3"
+    ),
+    "labels beside a file": Case(
+        keras_case(notebook, "examples.npz", y=labels()), r"y: expected none beside a file of examples, which has the"
     ),
     "an unknown option": Case(keras_case(plain, epochs=3), r"expected an option, got 'epochs'"),
 }

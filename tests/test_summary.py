@@ -8,6 +8,7 @@ import pytest
 
 from service.artifact.card import FeatureImportance, Importance, Repeats
 from service.artifact.version import Artifact
+from tests.imported import ORIGIN
 from tests.placeholder import complete_card
 from tests.samples import card
 from training.summary import ROWS, summary
@@ -61,6 +62,21 @@ def test_a_hint_is_a_line(published: Any) -> None:
     """Each hint of the card stands below the other."""
     rows, _ = published(hints=("few sequences", "column 'a' only counts the rows"))
     assert rows["hints"] == ["few sequences", "column 'a' only counts the rows"]
+
+
+def test_an_imported_model_was_run_on_examples(published: Any) -> None:
+    """They were not held out by a training, and without labels nothing is measured on them."""
+    rows, _ = published(training=None, origin=ORIGIN, metrics={})
+    assert rows["examples"] == ["1 sequences: labels (y) would give metrics and importance"]
+    assert "held out" not in rows
+
+
+def test_importance_of_a_model_without_attention_has_a_row(published: Any) -> None:
+    """It has the timestep that matters most."""
+    drop = (0.0,) * 7 + (0.25,) + (0.0,) * 12
+    importance = Importance(metric="accuracy", drop=drop, spread=(0.0,) * 20, sequences=9, repetitions=1)
+    rows, _ = published(importance=importance, attention=None)
+    assert rows["importance"] == ["accuracy drops by up to 0.25 of 9 sequences, at timestep 7"]
 
 
 def test_it_ends_with_the_command_that_serves_the_model(published: Any) -> None:

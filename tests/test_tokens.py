@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from service.app import create_app
-from service.artifact.card import Tokens
+from service.artifact.card import TokenRange, Tokens
 from service.artifact.gate import open_verified
 from service.artifact.missing import refused
 from service.artifact.tensors import Array
@@ -24,7 +24,7 @@ from service.engines import opener
 from service.errors import ArtifactError
 from service.settings import Settings
 from tests.conftest import connect
-from tests.imported import imported_card, of_tokens, run, write_imported
+from tests.imported import imported_card, of_numbers, of_tokens, run, write_imported
 from tests.infer import LENGTH, as_json, binary, tensors
 
 pytestmark = pytest.mark.anyio
@@ -335,6 +335,35 @@ async def test_importance_replaces_tokens_by_the_baseline(client: httpx.AsyncCli
     assert max(one["importance"]) > 0
 
 
+@pytest.fixture(scope="module")
+def two_ranges(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """The app of a model with two tokens at each of four timesteps: a word from 0 to 9, and a segment, 0 or 1."""
+    path = tmp_path_factory.mktemp("two")
+    tokens = Tokens(least=0, most=9, ranges={"segment": TokenRange(least=0, most=1)}, vocabulary={"the": 2, "a": 1})
+    golden = np.array([[[9, 1], [0, 0], [5, 1], [2, 0]]], np.float32)
+    write_imported(path, of_numbers(), imported_card("m", tokens=tokens, feature_labels=("word", "segment")), golden)
+    return create_app(Settings(artifacts=path))
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("/predict", {"json": {"sequence": [[9, 1], [0, 0], [5, 2], [2, 0]]}}),
+        ("/predict", {"json": {"sequence": [[9, 1], [0, 0], [5, "the"], [2, 0]]}}),
+        ("/predict", {"content": "word,segment\n9,1\n0,0\n5,2\n2,0", "headers": {"Content-Type": "text/csv"}}),
+        ("/v2/models/m/infer", {"json": as_json([[[9, 1], [0, 0], [5, 2], [2, 0]]])}),
+    ],
+)
+async def test_a_feature_may_have_a_range_of_its_own(two_ranges: FastAPI, route: str, body: dict[str, Any]) -> None:
+    """A segment of 2 is refused with the range of segments; a word may be larger."""
+    async with connect(two_ranges) as client:
+        refusal = await client.post(route, **body)
+        right = await client.post("/predict", json={"sequence": [[9, 1], [0, 0], [5, "a"], [2, 0]]})
+    assert refusal.status_code in {400, 422}
+    assert "from 0 to 1" in refusal.text
+    assert right.status_code == 200
+
+
 def test_the_golden_example_has_tokens_only(tmp_path: Path) -> None:
     """The gate checks each value."""
     artifact = write_imported(
@@ -361,6 +390,11 @@ def test_which_values_are_refused() -> None:
         ({"least": 0, "most": 9, "pad": 10}, "'pad': expected a token from 0 to 9, got 10"),
         ({"least": 0, "most": 9, "vocabulary": {"the": -1}}, "'the': expected a token from 0 to 9, got -1"),
         ({"least": 0, "most": 2**24}, "less than 16777216"),
+        ({"least": 0, "most": 9, "ranges": {"a": {"least": 2, "most": 1}}}, "expected least of at most 1"),
+        (
+            {"least": 0, "most": 9, "ranges": {"a": {"least": 0, "most": 10}}},
+            "'ranges.a.most': expected a token from 0 to",
+        ),
     ],
 )
 def test_a_wrong_range_is_refused(fields: dict[str, Any], message: str) -> None:

@@ -79,7 +79,7 @@ def publish(
     examples: Any,
     name: str,
     y: Any = None,
-    attention: "str | Sequence[str]" = (),
+    attention: "str | Sequence[str] | None" = None,
     **options: Any,
 ) -> "Result":
     """Import a model of your own: publish it as the next version of `<artifacts>/<name>/`, and return the result.
@@ -93,8 +93,8 @@ def publish(
             dictionary or a list of arrays for a model of several inputs; or the path of a file, as for `--data`.
         name: the name of the model in the service.
         y: labels `(n,)`, or numbers to predict, `(n,)` or `(n, numbers)`; without them there are no metrics.
-        attention: the layers, outputs or tensors that are attention; "none" for a model without attention. Without
-            it, attention is found.
+        attention: the names of layers, outputs or tensors that are attention, or layers of Keras; "none" for a model
+            without attention. Without it, attention is found.
         options: the other options of `python -m training import`, with `_` for `-`: `classes=["no", "yes"]`.
 
     Raises:
@@ -104,10 +104,11 @@ def publish(
     from training.options import Import
 
     is_path = isinstance(examples, str | Path)
+    if is_path and y is not None:
+        raise TrainingError("y: expected none beside a file of examples, which has the labels")
     names = {"model": str(model) if isinstance(model, str | Path) else "model", "name": name}
-    named = (attention,) if isinstance(attention, str) else tuple(attention)
     given = Import.from_keywords(
-        {**options, **names, "attention": named, "data": str(examples) if is_path else "examples"}
+        {**options, **names, "attention": _names(attention), "data": str(examples) if is_path else "examples"}
     )
     from training.frameworks import import_frameworks
 
@@ -120,6 +121,15 @@ def publish(
     opened, origin = open_model(model, given.custom)
     sample = read_sample(given.reading, opened.inputs) if is_path else in_memory(examples, y, opened.inputs)
     return Result.of(run(opened, origin, sample, given))
+
+
+def _names(attention: Any) -> tuple[str, ...]:
+    """Return the names of attention: text, or objects of Keras with a name, one or several."""
+    several = () if attention is None else attention if isinstance(attention, list | tuple) else (attention,)
+    names: tuple[Any, ...] = tuple(getattr(one, "name", one) for one in several)
+    if wrong := [one for one in names if not isinstance(one, str)]:
+        raise TrainingError(f"attention: expected names of layers, outputs or tensors, got {wrong[0]!r:.80}")
+    return names
 
 
 def load(directory: "str | Path") -> "Result":

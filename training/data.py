@@ -1,6 +1,6 @@
 """The sequences that a source returns, and the dataset of one training."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any, Final, Protocol
@@ -67,6 +67,7 @@ class LabelledSequences:
         groups: `(n,)` int64, the group of each sequence. Sequences of one group stay on one side of every split.
         spans: `(n, 2)`, the time of the first timestep of each window, and of the last timestep that is predicted from
             it; None if the sequences are not windows.
+        varying: indices of the features that change with time; None for all.
     """
 
     x: SequenceStore
@@ -74,6 +75,7 @@ class LabelledSequences:
     marked: NDArray[np.bool_] | None = None
     groups: Indices | None = None
     spans: NDArray[np.float64] | None = None
+    varying: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -83,7 +85,7 @@ class LabelledSequences:
         marked = None if self.marked is None else self.marked[rows]
         groups = None if self.groups is None else self.groups[rows]
         spans = None if self.spans is None else self.spans[rows]
-        return LabelledSequences(_subset(self.x, rows), self.y[rows], marked, groups, spans)
+        return LabelledSequences(_subset(self.x, rows), self.y[rows], marked, groups, spans, self.varying)
 
 
 def _subset(x: SequenceStore, rows: Indices | slice) -> SequenceStore:

@@ -93,12 +93,12 @@ def faithfulness(  # noqa: PLR0913 - each by its name
     prediction, baseline = predict(x), baseline.astype(np.float32)
 
     def moved(scores: Array) -> Moved:
-        removals = Removals(x, baseline, scores)
+        removals = Removals(x, baseline, scores, test.varying)
         return Moved(
             *(part.astype(np.float64) for part in removals.moved(prediction, _each(predict, removals), target))
         )
 
-    occlusions = Occlusions(x, baseline)
+    occlusions = Occlusions(x, baseline, varying=test.varying)
     orders: dict[Order, Moved] = {} if attention is None else {"attention": moved(attention(x))}
     orders["importance"] = moved(occlusions.importance(prediction, _each(predict, occlusions), target))
     drawn = [moved(rng.random(x.shape[:2], np.float32)) for _ in range(RANDOM_ORDERS)]

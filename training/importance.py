@@ -91,8 +91,8 @@ def importance(
     """Return the drop of the main metric when sequences exchange their values of a timestep at random.
 
     At most `MOST_SEQUENCES` sequences are drawn at random. Only those that have the timestep take part, so that lengths
-    do not change. `predict` maps `(n, timesteps, features)` to predictions `(n, outputs)`; it is that of a model of so
-    many weights.
+    do not change. Static features stay: a model may read them at one timestep. `predict` maps
+    `(n, timesteps, features)` to predictions `(n, outputs)`; it is that of a model of so many weights.
 
     Sequences that are too long for the budget exchange groups of neighbouring timesteps. Then the most important groups
     are divided again and again, while the budget lasts. The drop of a divided group is split between its halves in the
@@ -147,7 +147,8 @@ def cell_importance(
     """Return the drop of the main metric when sequences exchange a feature at a timestep at random.
 
     If there are too many cells for the budget, groups of neighbouring timesteps of one feature are exchanged, and the
-    most important ones are divided, as in `importance`: no cell is left out, and the work is where the importance is.
+    most important ones are divided, as in `importance`: the work is where the importance is. The cells of static
+    features have no drop, since they are not exchanged.
     The arguments are those of `importance`. The result is None if the model is so large that the budget does not allow
     one exchange of each feature.
     """
@@ -156,7 +157,7 @@ def cell_importance(
     if budget.timesteps < FEWEST_SEQUENCES * timesteps * features:
         return None
     exchange = _Exchange(predict, test, target, rng)
-    found, grouped = exchange.measured(range(features), budget, "cells")
+    found, grouped = exchange.measured(exchange.varying, budget, "cells")
     drops = np.zeros((timesteps, features))
     for group, drop in found:
         drops[group.timesteps, group.feature] = drop.mean() / len(group.timesteps)
@@ -186,6 +187,11 @@ class _Exchange:
         self.repetitions = 1
         self._predict, self._test, self._target, self._rng = predict, test, target, rng
 
+    @property
+    def varying(self) -> Sequence[int]:
+        """The indices of the features that change with time."""
+        return self._test.varying or range(self._test.x.shape[2])
+
     def __len__(self) -> int:
         """Return the number of sequences that are drawn."""
         return len(self._x)
@@ -196,6 +202,7 @@ class _Exchange:
         some = self._test.take(np.sort(self._rng.permutation(len(self._test))[:most]))
         self.repetitions = max(1, min(MOST_REPETITIONS, most // len(some)))
         self._x = some.x[:]
+        self._varying: Indices = np.array(self.varying)
         self._has: NDArray[np.bool_] = ~np.isnan(self._x)  # (n, timesteps, features)
         self._score: Callable[[Array], float] = lambda predictions: main_score(predictions, some.y, self._target)
         self._before = self._score(self._predict(self._x))
@@ -236,10 +243,11 @@ class _Exchange:
     def _exchanged(self, group: Group) -> Array:
         """Return the sequences after an exchange. A sequence takes all values from one other, if both have them."""
         order, exchanged = self._rng.permutation(len(self._x)), self._x.copy()
-        columns = slice(None) if group.feature is None else slice(group.feature, group.feature + 1)
+        columns = self._varying if group.feature is None else np.array([group.feature])
         for t in group.timesteps.tolist():
             has: NDArray[np.bool_] = np.any(self._has[:, t, columns], axis=1)
-            exchanged[has, t, columns] = self._x[order[has[order]], t, columns]
+            taken = self._x[order[has[order]], t]
+            exchanged[np.flatnonzero(has)[:, np.newaxis], t, columns] = taken[:, columns]
         return exchanged
 
 

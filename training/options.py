@@ -376,7 +376,9 @@ class Import(CommandLine):
     classes: tuple[str, ...] = Field(default=(), description="names of the classes in the order of the outputs")
     pad: float = Field(0.0, description="value, or token, that fills up shorter sequences")
     vocabulary: Path | None = Field(
-        None, description="words of the tokens: a text file with one word a line from token 0 on, or JSON"
+        None,
+        title="FILE",
+        description="words of the tokens: a text file with one word a line from token 0 on, or JSON",
     )
     custom: str | None = Field(None, description="module of Python with the author's own layers; it is imported")
     target_column: tuple[str, ...] | None = Field(None, description="tables: columns to predict")

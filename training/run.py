@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from service.artifact.card import Judgement, ModelCard, Repeats, Scaling, TrainingRecord, Trial
+from service.artifact.card import Judgement, ModelCard, Repeats, Scaling, TrainingRecord, Trial, varying
 from training import TrainingError, export, fitting, folds, minirocket, models
 from training.checkpoints import Checkpoint, Checkpoints
 from training.choice import choose
@@ -107,9 +107,8 @@ def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoin
     model, fitted = _fit(dataset, options, seed, checkpoints.of(seed))
     baseline = baseline_of(dataset).astype(np.float32)
     attend = None if options.architecture == "minirocket" else attending(model)  # whose attention only describes it
-    return TrainedModel(
-        model, fitted, evaluate(forward(model), dataset.test, dataset.target, baseline, seed, attend=attend)
-    )
+    test = replace(dataset.test, varying=varying(dataset.feature_labels, dataset.static_labels))
+    return TrainedModel(model, fitted, evaluate(forward(model), test, dataset.target, baseline, seed, attend=attend))
 
 
 def _fit(

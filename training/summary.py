@@ -21,6 +21,8 @@ def summary(published: Path) -> str:
     """Return the summary of a published version, which ends with the command that serves it."""
     card = ModelCard.model_validate_json(Artifact(published).card_path.read_bytes())  # export verified the version
     rows = {topic: text(card) for topic, text in ROWS.items()}
+    if card.training is None:  # nobody knows what it was trained on
+        rows = {{"held out": "examples"}.get(topic, topic): text for topic, text in rows.items()}
     if card.attention is not None:
         rows["chart"] = str(Artifact(published).chart_path("svg"))
     lines = [
@@ -71,6 +73,8 @@ def _held_out(card: ModelCard) -> str:
     counted = [f"{card.attention.sequences:,} sequences"] if card.attention else []
     if card.cross_validation:
         counted.append(f"cross-validated in {card.cross_validation.folds} folds")
+    if card.training is None and not metrics:
+        metrics = "labels (y) would give metrics and importance"
     return ": ".join(filter(None, (", ".join(counted), metrics)))
 
 
@@ -90,17 +94,19 @@ def _attention(card: ModelCard) -> str:
 
 def _importance(card: ModelCard) -> str:
     importance, agreement = card.importance, card.agreement
-    if importance is None or agreement is None:
+    if importance is None:
         return ""
     if importance.mass is None:
         return f"none: {importance.metric} never drops when a timestep's values are exchanged between sequences"
+    most = f"{importance.metric} drops by up to {max(importance.drop):.2g} of {importance.sequences:,} sequences"
+    if agreement is None:  # a model without attention
+        return f"{most}, at timestep {card.timestep_labels[importance.drop.index(max(importance.drop))]}"
     labels = [card.timestep_labels[t] for t in agreement.top]
     top = ", ".join(labels[:MOST_SHOWN]) + (f" and {len(labels) - MOST_SHOWN} more" if len(labels) > MOST_SHOWN else "")
     correlation = "none" if agreement.rank_correlation is None else f"{agreement.rank_correlation:.2f}"
     return (
-        f"{importance.metric} drops by up to {max(importance.drop):.2g} of {importance.sequences:,} sequences; "
-        f"{agreement.importance:.3f} of all drops at timestep {top}, where {agreement.attention:.3f} of attention is; "
-        f"rank correlation {correlation}"
+        f"{most}; {agreement.importance:.3f} of all drops at timestep {top}, where {agreement.attention:.3f} of "
+        f"attention is; rank correlation {correlation}"
     )
 
 

@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from service.api.error_answers import ErrorAnswer, ProtocolErrorAnswer, in_protocol
 from service.api.request_body import JSON
+from service.artifact.tokens import range_of
 from service.errors import Forbidden, InvalidInput, ServiceError, Unauthorized
 from service.serving.repository import Repository
 
@@ -104,8 +105,9 @@ def _add_examples(document: dict[str, Any], repository: Repository) -> None:
         return
     if card.timesteps * card.features > MOST_NUMBERS:
         return
-    first, second = (0.1, -0.2) if card.tokens is None else (card.tokens.least, card.tokens.most)
-    sequence = ([first, second] * card.features)[: card.features]
+    sequence: list[float] = ([0.1, -0.2] * card.features)[: card.features]
+    if card.tokens is not None:
+        sequence = [range_of(card.tokens, label).least for label in card.feature_labels]
     for operations in document["paths"].values():
         for operation in operations.values():
             content = operation.get("requestBody", {}).get("content", {}).get(JSON, {})

@@ -94,11 +94,27 @@ class Target(CardPart):
         return self
 
 
-class Tokens(CardPart):
-    """The integers that a sequence consists of. They may stand for words."""
+class TokenRange(CardPart):
+    """A range of integers."""
 
     least: Token = Field(description="Smallest token.", examples=[0])
     most: Token = Field(description="Largest token.", examples=[9999])
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"expected least of at most {self.most}, which is most, got {self.least}")
+        return self
+
+
+class Tokens(TokenRange):
+    """The integers that a sequence consists of. They may stand for words."""
+
+    ranges: dict[str, TokenRange] = Field(
+        default={},
+        description="Narrower ranges of single features, by the feature's label.",
+        examples=[{"segment": {"least": 0, "most": 1}}],
+    )
     pad: Token | None = Field(None, description="Token by which the graph replaces absent timesteps.", examples=[0])
     vocabulary: dict[str, Token] | None = Field(
         None,
@@ -115,10 +131,13 @@ class Tokens(CardPart):
 
     @model_validator(mode="after")
     def _are_in_range(self) -> Self:
-        if self.least > self.most:
-            raise ValueError(f"expected least of at most {self.most}, which is most, got {self.least}")
         named = {"pad": self.pad} if self.pad is not None else {}
-        for name, token in {**named, **(self.vocabulary or {})}.items():
+        ends = {
+            f"ranges.{label}.{name}": end
+            for label, one in self.ranges.items()
+            for name, end in one.model_dump().items()
+        }
+        for name, token in {**named, **ends, **(self.vocabulary or {})}.items():
             if not self.least <= token <= self.most:
                 raise ValueError(f"{name[:80]!r}: expected a token from {self.least} to {self.most}, got {token}")
         return self
@@ -799,16 +818,22 @@ class ModelCard(CardPart):
         if self.baseline is not None:
             lengths["baseline"] = (len(self.baseline), self.timesteps)
             lengths |= {f"baseline[{t}]": (len(step), self.features) for t, step in enumerate(self.baseline)}
-        if unknown := {*self.categories, *self.static_labels} - set(self.feature_labels):
-            raise ValueError(f"categories, static_labels: expected labels of features, got {min(unknown)!r}")
-        if self.tokens is not None and self.categories:
-            raise ValueError("categories: expected none in a model of tokens")
         for field, (got, expected) in lengths.items():
             if got != expected:
                 raise ValueError(f"{field}: expected {expected} entries, got {got}")
         for t in self.agreement.top if self.agreement is not None else ():
             if t >= self.timesteps:
                 raise ValueError(f"agreement.top: expected timesteps below {self.timesteps}, got {t}")
+        return self
+
+    @model_validator(mode="after")
+    def _features_are_labelled(self) -> Self:
+        if unknown := {*self.categories, *self.static_labels} - set(self.feature_labels):
+            raise ValueError(f"categories, static_labels: expected labels of features, got {min(unknown)!r}")
+        if self.tokens is not None and self.categories:
+            raise ValueError("categories: expected none in a model of tokens")
+        if self.tokens is not None and (unknown := set(self.tokens.ranges) - set(self.feature_labels)):
+            raise ValueError(f"tokens.ranges: expected labels of features, got {min(unknown)!r}")
         return self
 
     @model_validator(mode="after")

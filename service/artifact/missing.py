@@ -32,7 +32,7 @@ def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
         return wrong_indices(sequences, card) | refused(sequences, without)
     if card.tokens is not None:
         without = card.model_copy(update={"tokens": None})
-        return wrong_tokens(sequences, card.tokens) | refused(sequences, without)
+        return wrong_tokens(sequences, card.tokens, card.feature_labels) | refused(sequences, without)
     if card.missing_values:
         return np.isinf(sequences)
     wrong = ~np.isfinite(sequences)

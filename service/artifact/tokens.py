@@ -1,17 +1,32 @@
 """Tokens: the integers of a model whose sequences are text, or another series of such integers."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.card import ModelCard, Tokens
+from service.artifact.card import ModelCard, TokenRange, Tokens
 from service.artifact.tensors import Array
 
 
-def wrong_tokens(sequences: Array, tokens: Tokens) -> NDArray[np.bool_]:
-    """Return whether each value is a number that is no token: a fraction, too small or too large. NaN is not wrong."""
-    value = np.nan_to_num(sequences, nan=tokens.least)
-    wrong: NDArray[np.bool_] = (value < tokens.least) | (value > tokens.most) | (value != np.floor(value))
+def wrong_tokens(sequences: Array, tokens: Tokens, labels: Sequence[str]) -> NDArray[np.bool_]:
+    """Return whether each value is a number that is no token: a fraction, too small or too large. NaN is not wrong.
+
+    Args:
+        sequences: `(n, timesteps, features)`.
+        tokens: the model's tokens.
+        labels: the label of each feature.
+    """
+    ranges = [range_of(tokens, label) for label in labels] if tokens.ranges else [tokens]
+    least, most = np.array([(one.least, one.most) for one in ranges], np.float32).T
+    value = np.where(np.isnan(sequences), least, sequences)
+    wrong: NDArray[np.bool_] = (value < least) | (value > most) | (value != np.floor(value))
     return wrong
+
+
+def range_of(tokens: Tokens, label: str) -> TokenRange:
+    """Return the range of a feature's tokens."""
+    return tokens.ranges.get(label, tokens)
 
 
 def token_of(word: str, tokens: Tokens) -> int | None:
@@ -24,7 +39,8 @@ def are_plain(card: ModelCard) -> bool:
     return card.tokens is not None and card.features == 1
 
 
-def expected_token(tokens: Tokens) -> str:
-    """Return what a value must be, for messages."""
+def expected_token(tokens: Tokens, label: str) -> str:
+    """Return what a value of a feature must be, for messages."""
     word = "" if tokens.vocabulary is None else " or a word of the vocabulary"
-    return f"an integer from {tokens.least} to {tokens.most}{word}"
+    allowed = range_of(tokens, label)
+    return f"an integer from {allowed.least} to {allowed.most}{word}"

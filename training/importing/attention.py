@@ -1,12 +1,9 @@
 """The choice of the tensors that are a model's attention: named by the person, or found."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from training import TrainingError
 from training.importing.distributions import Distribution, belong_together, candidates, distribution, without_copies
@@ -67,7 +64,11 @@ def chosen_attention(evidence: Evidence, named: Sequence[str]) -> tuple[Distribu
         return ()
     found = evidence.found()
     if named:
-        return tuple(one for name in named for one in _named(name, evidence, found))
+        chosen = tuple(one for name in named for one in _named(name, evidence, found))
+        names = [one.name for one in chosen]
+        if twice := next((name for place, name in enumerate(names) if name in names[:place]), None):
+            raise TrainingError(f"--attention: expected each layer, output or tensor once, got {twice} twice")
+        return chosen
     are_steps = len(found) == evidence.steps and all(len(one.units) == 1 for one in found)  # a loop that was unrolled
     if len(found) == 1 or are_steps or belong_together(found):
         return tuple(found)
@@ -104,18 +105,6 @@ def _inside(name: str, found: Sequence[Distribution]) -> list[Distribution]:
         if inside:
             return inside
     return []
-
-
-def weights(sources: Iterable[Distribution], values: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-    """Return `attention_vec (n, timesteps, units)` from the values of the sources."""
-    parts = []
-    for source in sources:
-        array = values[source.name].astype(np.float32)
-        if source.folded > 1:
-            array = array.reshape(-1, source.folded, *array.shape[1:])
-        moved = np.moveaxis(array, source.axis, 1)
-        parts.append(moved.reshape(*moved.shape[:2], -1))
-    return np.concatenate(parts, axis=2)
 
 
 def _listed(found: Sequence[Distribution]) -> str:

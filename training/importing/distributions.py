@@ -48,6 +48,11 @@ class Distribution:
         first = "n" if self.folded == 1 else f"n·{self.folded}"
         return f"{self.name} ({', '.join([first, *map(str, self.shape[1:])])})"
 
+    @property
+    def is_self_attention(self) -> bool:
+        """Whether each timestep has a query of its own. The queries are the last axis of units."""
+        return bool(self.axes.get(QUERY) == self.units.shape[2])
+
 
 def number_of_examples(timesteps: int) -> int:
     """Return how many examples to run. It is not the number of timesteps, so that their axes can be told apart."""

@@ -1,11 +1,12 @@
 """The evaluation of an imported model on the person's examples, as fields of the card."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
+from service.artifact.card import AttentionProfile
 from service.artifact.tensors import ATTENTION, PREDICTION, SEQUENCE, Array
 from training.data import Dataset
 from training.evaluate import Forward, evaluate, predict
@@ -15,8 +16,6 @@ from training.importing.onnx_program import OnnxProgram
 from training.judgement import judge
 from training.scores import ProfileSum, compute_metrics
 
-#: Number of sequences in one forward pass for the profile.
-BATCH_SIZE: Final = 256
 SEED: Final = 0
 
 
@@ -42,15 +41,15 @@ def evaluated(
     test, target, rng = dataset.test, dataset.target, np.random.default_rng(SEED)
     of_prediction, of_attention = (partial(predict, run, name=name) for name in (PREDICTION, ATTENTION))
     if labelled and attends:
-        found = evaluate(run, test, target, baseline, SEED, weights=program.weights)
+        found = evaluate(run, test, target, baseline, SEED, weights=program.parameters)
         return found.fields | {"judgement": judge(found.predictions, dataset, SEED)}
     fields: dict[str, Any] = {
         "metrics": {},
-        "attention": _profile(run, _batches(test.x[:])) if attends else None,
+        "attention": _profile(run, test.x[:]) if attends else None,
     }
     if labelled:
         predictions = of_prediction(test.x)
-        of_timesteps, of_features, of_cells = importances(of_prediction, test, target, rng, program.weights)
+        of_timesteps, of_features, of_cells = importances(of_prediction, test, target, rng, program.parameters)
         fields |= {
             "metrics": compute_metrics(predictions, test.y, target),
             "importance": of_timesteps,
@@ -59,17 +58,11 @@ def evaluated(
             "judgement": judge(predictions, dataset, SEED),
         }
     attention = of_attention if attends else None
-    faithful = faithfulness(of_prediction, test, target, baseline, rng, attention=attention, weights=program.weights)
+    faithful = faithfulness(of_prediction, test, target, baseline, rng, attention=attention, weights=program.parameters)
     return fields | {"faithfulness": faithful}
 
 
-def _profile(run: Forward, batches: Iterable[Array]) -> Any:
-    profile: ProfileSum | None = None
-    for some in batches:
-        profile = profile or ProfileSum(some.shape[1])
-        profile.add(run(some, (ATTENTION,))[ATTENTION])
-    return profile.result() if profile else None
-
-
-def _batches(x: Array) -> Iterable[Array]:
-    return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
+def _profile(run: Forward, x: Array) -> AttentionProfile:
+    profile = ProfileSum(x.shape[1])
+    profile.add(run(x, (ATTENTION,))[ATTENTION])
+    return profile.result()

@@ -100,7 +100,7 @@ class KerasModel:
             f"{name}:{place}": tensor
             for name, tensors in self._layers.items()
             for place, tensor in enumerate(tensors)
-            if _may_attend(tensor, timesteps) or name in named
+            if _may_be_over_time(tensor, timesteps) or name in named
         }
         values = keras.Model(self._model.inputs, wanted)(list(examples.values()), training=False) if wanted else {}
         count = len(next(iter(examples.values())))
@@ -193,7 +193,7 @@ def _outputs_of_layers(model: keras.Model) -> Iterator[tuple[str, list[Any]]]:
         yield layer.name, outputs
 
 
-def _may_attend(tensor: Any, timesteps: int) -> bool:
+def _may_be_over_time(tensor: Any, timesteps: int) -> bool:
     """Return whether a tensor may be a distribution over the timesteps, from its declared shape."""
     sizes = tuple(tensor.shape[1:])
     if "float" not in str(tensor.dtype) or not {timesteps, None}.intersection(sizes):

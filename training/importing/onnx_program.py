@@ -33,7 +33,7 @@ class OnnxProgram:
     Attributes:
         inputs: the graph's inputs.
         outputs: the names of its outputs with a data type of NumPy.
-        weights: the number of weights that a run reads: all but the tables in which tokens are looked up.
+        parameters: the number of weights that a run reads: all but the tables in which tokens are looked up.
 
     Raises:
         TrainingError: ONNX Runtime cannot open the graph.
@@ -56,7 +56,7 @@ class OnnxProgram:
         )
         self.outputs = tuple(one.name for one in self._session.get_outputs() if one.type in DTYPES)
         tables = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
-        self.weights = sum(math.prod(one.dims) for one in model.graph.initializer if one.name not in tables)
+        self.parameters = sum(math.prod(one.dims) for one in model.graph.initializer if one.name not in tables)
 
     def run(self, values: Values, names: Collection[str]) -> dict[str, NDArray[Any]]:
         """Return outputs by name, for any number of examples.

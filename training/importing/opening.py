@@ -65,6 +65,16 @@ def _given(opened: Opened, kind: Format, path: Path) -> Given:
     return Given(opened, _origin(opened, kind, path.resolve().name, digest_of(path)))
 
 
+def _refuse_text(opened: Opened) -> None:
+    """Refuse a model that splits text into words by itself. ONNX has no such operator."""
+    for one in opened.inputs:
+        if "string" in one.dtype:
+            raise TrainingError(
+                f"input {one.name}: expected numbers, got text: import the model that follows its TextVectorization "
+                "layer, with examples of tokens and --vocabulary of layer.get_vocabulary()"
+            )
+
+
 def _in_memory(model: Any) -> Given:
     import keras
 
@@ -86,5 +96,6 @@ def _in_memory(model: Any) -> Given:
 
 
 def _origin(opened: Opened, kind: Format, name: str, digest: str) -> Origin:
+    _refuse_text(opened)
     libraries = {name: version(name) for name in opened.libraries}
     return Origin(format=kind, file=name, digest=digest, libraries=libraries)

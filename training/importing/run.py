@@ -1,6 +1,6 @@
 """One import, from a model and examples to a published version."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.artifact import publishing
-from service.artifact.card import AttentionSource, Lowering, ModelCard, Origin, Tokens
+from service.artifact.card import AttentionSource, Lowering, ModelCard, Origin, Tokens, varying
 from service.artifact.gate import differences, open_verified
 from service.artifact.graphs import check_onnx
+from service.artifact.missing import absent
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION, SEQUENCE, Array
 from service.artifact.version import Artifact
 from service.engines import opener
@@ -23,16 +24,18 @@ from service.problems import in_plain_words
 from training import TrainingError
 from training.data import Dataset, LabelledSequences, baseline_of
 from training.export import GOLDEN_SEQUENCES, write_card, write_golden
-from training.importing.attention import NONE, Evidence, chosen_attention, weights
+from training.importing.attention import NONE, Evidence, chosen_attention
 from training.importing.distributions import STEP, Distribution, distribution, may_attend, number_of_examples
 from training.importing.evaluation import evaluated
-from training.importing.feeding import Feeding, present
+from training.importing.feeding import Feeding
+from training.importing.hints import hints_on_attention, hints_on_classes, hints_on_length
+from training.importing.interpretation import Interpretation
 from training.importing.onnx_program import OnnxProgram, with_all_outputs
-from training.importing.original import BATCH_SIZE, TOLERANCE, Opened, Original, Values
-from training.importing.padding import Compute, ignores_padding
-from training.importing.reading import Reading, class_indices, reading_of
+from training.importing.original import TOLERANCE, Opened, Original, Values, batches
+from training.importing.padding import Compute, effect_of_padding
+from training.importing.reading import class_indices, reading_of
 from training.importing.sample import Sample, other_shape
-from training.importing.tokens import tokens_of, typical_tokens
+from training.importing.tokens import token_ranges, tokens_of, typical_tokens
 from training.importing.wrapping import operator_of, opset_of, wrapped
 from training.options import Import
 
@@ -46,21 +49,19 @@ class Imported:
 
     Attributes:
         tolerance: how far its graph may differ from the original program.
-        feeding: how a sequence becomes the model's inputs. The value for padding is None if all sequences are whole.
-        reading: how the model's output becomes the prediction.
-        sources: the model's tensors that are attention.
+        interpretation: which of its tensors are those of the contract.
         tokens: the range of its tokens; None if it takes other numbers.
         compute: returns tensors of the original program by name.
         graph: the graph of the contract.
+        hints: what the person should know of it.
     """
 
     tolerance: float
-    feeding: Feeding
-    reading: Reading
-    sources: tuple[Distribution, ...]
+    interpretation: Interpretation
     tokens: Tokens | None
     compute: Compute
     graph: onnx.ModelProto
+    hints: tuple[str, ...]
 
     @cached_property
     def program(self) -> OnnxProgram:
@@ -78,7 +79,7 @@ def run(opened: Opened, origin: Origin, sample: Sample, options: Import) -> Path
         OSError: the version cannot be written.
     """
     if len(sample.x) < 2:
-        raise TrainingError(f"--data {options.data}: expected at least 2 examples, got {len(sample.x)}")
+        raise TrainingError(f"{sample.where}: expected at least 2 examples, got {len(sample.x)}")
     imported, sample = _imported(opened, sample, options)
     error = _compared(imported, sample.x)
     card = _card(imported, sample, options, origin, error).model_copy(update={"layers": opened.layers})
@@ -95,7 +96,7 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
     outputs = original.run(some, original.outputs)
     _check_outputs(original, outputs, original.run(some, original.outputs), examples)
     prediction = _prediction(original, outputs, options, examples, timesteps)
-    values = np.concatenate([original.run(filling.values(x), [prediction])[prediction] for x in _split(sample.x)])
+    values = original.run(filling.values(sample.x), [prediction])[prediction]
     graph = original.convert()
     reading = reading_of(prediction, values, operator_of(graph, prediction), sample, options)
     inner = OnnxProgram(with_all_outputs(graph))
@@ -109,35 +110,55 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
         missing = [name for name in names if name not in own]  # conversion made these tensors
         return own | (inner.run(filling.values(x), missing) if missing else {})
 
-    parts = (filling, reading, sources)
-    feeding = filling if ignores_padding(opened, original, compute, parts, sample.x[:examples]) else filling.without_pad
-    tokens = tokens_of(graph, feeding, sample, options)
-    sample = _padded(sample, feeding, tokens, options)
-    complete = wrapped(graph, feeding, reading, sources)
+    interpretation = Interpretation(filling, reading, sources)
+    ranges = token_ranges(graph, inner, interpretation, sample)
+    cut = _without_padding(sample.x, options.pad)
+    effect = effect_of_padding(opened, original, compute, interpretation, cut[:examples])
+    feeding = filling if effect is None else filling.without_pad
+    interpretation = replace(interpretation, feeding=feeding)
+    tokens = tokens_of(ranges, feeding, sample, options.vocabulary)
+    if feeding.pad is not None and ranges:  # other numbers may be the same as the padding
+        sample = replace(sample, x=cut)
+    _check_missing(sample, feeding, effect)
+    complete = wrapped(graph, interpretation)
     try:
         check_onnx(complete.SerializeToString())
     except ValueError as error:
         raise TrainingError(f"the model {error}") from error
-    return Imported(original.tolerance, feeding, reading, sources, tokens, compute, complete), sample
+    hints = [*hints_on_attention(interpretation)]
+    if ranges or any(None in one.shape[1:2] for one in opened.inputs):  # shorter sequences may be expected
+        hints += hints_on_length(interpretation, effect, options.pad)
+    return Imported(original.tolerance, interpretation, tokens, compute, complete, tuple(hints)), sample
 
 
-def _padded(sample: Sample, feeding: Feeding, tokens: Tokens | None, options: Import) -> Sample:
-    """Return the sample with missing values only where the imported model allows them.
+def _without_padding(x: Array, pad: float) -> Array:
+    """Return sequences with NaN in place of the values at the end that only fill them up."""
+    filled = np.all(np.isnan(x) | (x == pad), axis=2)
+    return np.where(_at_end(filled), np.float32(np.nan), x)
 
-    Tokens at the end that only fill up a sequence are missing values in the contract.
-    """
+
+def _check_missing(sample: Sample, feeding: Feeding, effect: str | None) -> None:
+    """Check that values are missing only where the imported model allows it: at the end of shorter sequences."""
+    if feeding.pad is None and sample.longest < feeding.timesteps:
+        raise other_shape(sample.where, sample.feeding, (len(sample.x), sample.longest, feeding.features))
+    missing = np.isnan(sample.x)
+    allowed = f"no missing values, as {effect}"
     if feeding.pad is not None:
-        if tokens is None:
-            return sample
-        fills = np.isnan(sample.x) | (sample.x == feeding.pad)
-        at_end = np.logical_and.accumulate(fills.all(axis=2)[:, ::-1], axis=1)[:, ::-1]  # (n, timesteps)
-        at_end[:, 0] = False  # a sequence has at least one timestep
-        first = np.where(np.isnan(sample.x[:, :1]), np.float32(feeding.pad), sample.x[:, :1])
-        x = np.concatenate([first, sample.x[:, 1:]], axis=1)
-        return replace(sample, x=np.where(at_end[..., np.newaxis], np.float32(np.nan), x))
-    if sample.longest < feeding.timesteps:
-        raise other_shape(f"--data {options.data}", sample.feeding, (len(sample.x), sample.longest, feeding.features))
-    return replace(sample, x=np.where(np.isnan(sample.x), np.float32(options.pad), sample.x))
+        missing &= ~_at_end(absent(sample.x))
+        allowed = "missing values at the end of shorter sequences alone"
+    if missing.any():
+        place = "".join(f"[{index}]" for index in np.argwhere(missing)[0])
+        raise TrainingError(f"{sample.where}: the model allows {allowed}: got NaN at x{place}")
+
+
+def _at_end(empty: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return `(n, timesteps, 1)`: which of the empty timesteps `(n, timesteps)` are behind all others.
+
+    The first timestep is not, as a sequence has at least one.
+    """
+    at_end = np.logical_and.accumulate(empty[:, ::-1], axis=1)[:, ::-1]
+    at_end[:, 0] = False
+    return at_end[..., np.newaxis]
 
 
 def _floats(graph: onnx.ModelProto, found: Values) -> Values:
@@ -179,28 +200,21 @@ def _attends(values: NDArray[Any], examples: int, timesteps: int) -> bool:
     return isinstance(one, Distribution) and may_attend(one)
 
 
-def _split(x: Array) -> Iterator[Array]:
-    return (x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE))
-
-
 def _compared(imported: Imported, x: Array) -> float:
     """Return the largest difference of the imported graph from the original program, over all examples.
 
     Raises:
         TrainingError: it is larger than the original's tolerance.
     """
-    reading = imported.reading
-    names = [reading.output, *(source.name for source in imported.sources)]
+    interpretation, reading = imported.interpretation, imported.interpretation.reading
     expected, got, attended = [], [], [0.0]
-    for some in _split(x):
-        own = imported.compute(some, names)
-        outputs = imported.program.run({SEQUENCE: some}, imported.program.outputs)
+    for some in batches({SEQUENCE: x}):  # attention of all sequences may not fit into memory
+        own = imported.compute(some[SEQUENCE], interpretation.names)
+        outputs = imported.program.run(some, imported.program.outputs)
         expected.append(reading.prediction(own[reading.output]))
         got.append(outputs[PREDICTION])
-        if imported.sources:
-            attention = weights(imported.sources, own)
-            if imported.feeding.pad is not None:
-                attention = attention * present(some)[..., np.newaxis]
+        if interpretation.sources:
+            attention = interpretation.attention_vec(own, some[SEQUENCE])
             attended.append(float(np.abs(outputs[ATTENTION_VEC] - attention).max()))
     predicted = _differences(np.concatenate(got), np.concatenate(expected), imported)
     error = max(float(np.max(predicted)), *attended)
@@ -217,23 +231,23 @@ def _differences(got: Array, expected: Array, imported: Imported) -> Array:
 
     Half precision has no more than three digits, so that its rounding may be large beside a small standard deviation.
     """
-    if imported.tolerance > TOLERANCE and imported.reading.target.task == "regression":
+    if imported.tolerance > TOLERANCE and imported.interpretation.reading.target.task == "regression":
         relative: Array = np.abs(got - expected) / np.maximum(1, np.abs(expected))
         return relative
-    return differences(PREDICTION, got, expected, imported.reading.target)
+    return differences(PREDICTION, got, expected, imported.interpretation.reading.target)
 
 
 def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, error: float) -> ModelCard:
-    target = imported.reading.target
+    feeding, target = imported.interpretation.feeding, imported.interpretation.reading.target
     y = np.zeros(len(sample.x)) if sample.labels is None else class_indices(sample.labels, target)
-    examples = LabelledSequences(sample.x, y)
+    examples = LabelledSequences(sample.x, y, varying=varying(sample.feature_labels, sample.static_labels))
     dataset = Dataset(
         train=examples,
         test=examples,
         target=target,
         timestep_labels=sample.timestep_labels,
         feature_labels=sample.feature_labels,
-        variable_length=imported.feeding.pad is not None,
+        variable_length=feeding.pad is not None,
         missing_values=False,
         scale=None,
     )
@@ -243,7 +257,7 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
         program,
         dataset,
         baseline,
-        attends=bool(imported.sources),
+        attends=bool(imported.interpretation.sources),
         labelled=sample.labels is not None,
     )
     try:
@@ -252,8 +266,8 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
                 "name": options.name,
                 "created": datetime.now(UTC),
                 "architecture": "imported",
-                "timesteps": imported.feeding.timesteps,
-                "features": imported.feeding.features,
+                "timesteps": feeding.timesteps,
+                "features": feeding.features,
                 "timestep_labels": sample.timestep_labels,
                 "feature_labels": sample.feature_labels,
                 "static_labels": sample.static_labels,
@@ -262,8 +276,9 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
                 "variable_length": dataset.variable_length,
                 "baseline": baseline.tolist(),
                 "target": target,
-                "attention_from": _sources(imported),
+                "attention_from": _sources(imported.interpretation),
                 "origin": origin,
+                "hints": (*imported.hints, *hints_on_classes(target, evaluation["metrics"], len(sample.x))),
                 "lowering": Lowering(opset=opset_of(imported.graph), error=error),
                 **evaluation,
             }
@@ -272,9 +287,9 @@ def _card(imported: Imported, sample: Sample, options: Import, origin: Origin, e
         raise TrainingError(in_plain_words(invalid.errors()[0], "card")) from invalid
 
 
-def _sources(imported: Imported) -> list[AttentionSource]:
+def _sources(interpretation: Interpretation) -> list[AttentionSource]:
     """Return where the units of attention come from. The steps of a loop that was unrolled are one source."""
-    sources, steps = imported.sources, imported.reading.target.steps
+    sources, steps = interpretation.sources, interpretation.reading.target.steps
     if steps == len(sources) > 1 and not any(source.axes for source in sources):
         return [AttentionSource(tensor=sources[0].name, axes={STEP: steps})]
     return [AttentionSource(tensor=source.name, axes=source.axes) for source in sources]
@@ -282,10 +297,10 @@ def _sources(imported: Imported) -> list[AttentionSource]:
 
 def _publish(imported: Imported, card: ModelCard, sample: Sample, home: Path) -> Path:
     """Write a version, verify it as the service does, and publish it by one rename."""
-    units = sum(len(source.units) for source in imported.sources)
-    most = MOST_GOLDEN_BYTES // max(1, 4 * units * imported.feeding.timesteps)
+    interpretation = imported.interpretation
+    most = MOST_GOLDEN_BYTES // max(1, 4 * interpretation.units * interpretation.feeding.timesteps)
     golden = sample.x[: max(2, min(GOLDEN_SEQUENCES, most))]
-    recorded = (PREDICTION, ATTENTION_VEC) if imported.sources else (PREDICTION,)
+    recorded = (PREDICTION, ATTENTION_VEC) if interpretation.sources else (PREDICTION,)
     outputs = imported.program.run({SEQUENCE: golden}, recorded)
     home.mkdir(parents=True, exist_ok=True)
     with publishing.staging(home) as staged:

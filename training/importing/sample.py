@@ -29,6 +29,7 @@ class Sample:
     """Examples of a model.
 
     Attributes:
+        where: their origin, for messages.
         feeding: how the model's inputs are parts of a sequence.
         x: `(n, timesteps, features)`; NaN where a value is missing.
         longest: the number of timesteps of the longest example, which may be fewer than those of the model.
@@ -41,6 +42,7 @@ class Sample:
         table: how a table was read; None for a source of another kind.
     """
 
+    where: str
     feeding: Feeding
     x: Array
     longest: int
@@ -133,6 +135,7 @@ def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding
     if len(timestep_labels) < feeding.timesteps:
         timestep_labels = numbered(feeding.timesteps)
     return Sample(
+        where=where,
         feeding=feeding,
         x=x,
         longest=longest,

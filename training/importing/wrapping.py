@@ -1,6 +1,7 @@
 """The graph of the contract around a model's own graph."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -8,8 +9,8 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
 from training import TrainingError
-from training.importing.distributions import Distribution
-from training.importing.feeding import PRESENT, Feeding
+from training.importing.feeding import PRESENT
+from training.importing.interpretation import Interpretation
 from training.importing.reading import Reading
 
 #: The oldest operator set in which all nodes below have their form.
@@ -24,32 +25,30 @@ PASSING = frozenset({"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqu
 Piece = onnx.NodeProto | onnx.TensorProto
 
 
-def wrapped(
-    model: onnx.ModelProto, feeding: Feeding, reading: Reading, sources: Sequence[Distribution]
-) -> onnx.ModelProto:
+def wrapped(model: onnx.ModelProto, interpretation: Interpretation) -> onnx.ModelProto:
     """Return the model's graph with the inputs and outputs of the contract.
+
+    Without sources of attention, the prediction is its only output.
 
     Args:
         model: the model's own graph.
-        feeding: how `sequence` becomes its inputs.
-        reading: how its output becomes `prediction`.
-        sources: its tensors that become `attention_vec` and `attention`; without any, the prediction is all.
+        interpretation: which of its tensors are those of the contract.
 
     Raises:
         TrainingError: the operator set is too old or not ONNX's own.
     """
+    feeding, reading = interpretation.feeding, interpretation.reading
     own = compose.add_prefix(model, OWN)
     opset = opset_of(model)
     features, timesteps = feeding.features, feeding.timesteps
     before = [_renamed(piece, {part.name: OWN + part.name for part in feeding.parts}) for piece in feeding.nodes()]
     after: list[Piece] = list(reading.nodes(OWN + reading.output, PREDICTION))
     outputs = [_float_value(PREDICTION, ["batch", *_prediction_sizes(reading)])]
-    if sources:
-        after += _attention(sources, feeding, opset)
-        units = sum(len(source.units) for source in sources)
+    if interpretation.sources:
+        after += _attention(interpretation, opset)
         outputs += [
             _float_value(ATTENTION, ["batch", timesteps]),
-            _float_value(ATTENTION_VEC, ["batch", timesteps, units]),
+            _float_value(ATTENTION_VEC, ["batch", timesteps, interpretation.units]),
         ]
     graph = helper.make_graph(
         [*_nodes(before), *own.graph.node, *_nodes(after)],
@@ -106,10 +105,12 @@ def _inputs(node: onnx.NodeProto) -> set[str]:
     return names
 
 
-def _attention(sources: Sequence[Distribution], feeding: Feeding, opset: int) -> Iterable[Piece]:
-    """Yield the nodes that compute `attention_vec` and `attention`."""
-    parts = []
-    for index, source in enumerate(sources):
+def _attention(interpretation: Interpretation, opset: int) -> Iterable[Piece]:
+    """Yield the nodes that compute `attention_vec` and `attention`, as `Interpretation.attention_vec` does."""
+    feeding, parts = interpretation.feeding, []
+    if feeding.pad is not None:
+        yield from _present(opset)
+    for index, source in enumerate(interpretation.sources):
         name, label = OWN + source.name, f"source_{index}"
         shape = source.shape
         if source.folded > 1:
@@ -125,16 +126,41 @@ def _attention(sources: Sequence[Distribution], feeding: Feeding, opset: int) ->
         yield _constant(f"{label}/shape", (-1, feeding.timesteps, len(source.units)))
         yield helper.make_node("Reshape", [name, f"{label}/shape"], [f"{label}/units"])
         yield helper.make_node("Cast", [f"{label}/units"], [label], to=TensorProto.FLOAT)
+        if source.is_self_attention and feeding.pad is not None:
+            yield from _of_present_queries(label, feeding.timesteps, len(source.units))
+            label = f"{label}/present"
         parts.append(label)
     result = ATTENTION_VEC if feeding.pad is None else "weights"
     yield helper.make_node("Concat", parts, [result], axis=2)
     if feeding.pad is not None:
-        yield from _only_present(opset)
         yield helper.make_node("Mul", ["weights", PRESENT], [ATTENTION_VEC])
     yield from _reduced("ReduceMean", ATTENTION_VEC, ATTENTION, opset, keep=False)
 
 
-def _only_present(opset: int) -> Iterable[Piece]:
+def _of_present_queries(source: str, timesteps: int, units: int) -> Iterable[Piece]:
+    """Yield the nodes that replace the units of absent queries by the mean of the others, `{source}/present`."""
+
+    def node(operator: str, inputs: Sequence[str], result: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(operator, inputs, [f"{source}/{result}"], **attributes)
+
+    queries, here, axes = f"{source}/queries", f"{source}/here", f"{source}/last"
+    yield _constant(f"{source}/by_query", (-1, timesteps, units // timesteps, timesteps))
+    yield _constant(f"{source}/of_query", (-1, 1, 1, timesteps))
+    yield _constant(f"{source}/by_unit", (-1, timesteps, units))
+    yield _constant(axes, (-1,))
+    yield numpy_helper.from_array(np.array(0, np.float32), f"{source}/zero")
+    yield node("Reshape", [source, f"{source}/by_query"], "queries")
+    yield node("Reshape", [PRESENT, f"{source}/of_query"], "here")
+    yield node("Cast", [here], "is_here", to=TensorProto.BOOL)
+    yield node("Where", [f"{source}/is_here", queries, f"{source}/zero"], "known")  # an absent query may have NaN
+    yield node("ReduceSum", [f"{source}/known", axes], "sum", keepdims=1)
+    yield node("ReduceSum", [here, axes], "count", keepdims=1)
+    yield node("Div", [f"{source}/sum", f"{source}/count"], "mean")
+    yield node("Where", [f"{source}/is_here", queries, f"{source}/mean"], "filled")
+    yield node("Reshape", [f"{source}/filled", f"{source}/by_unit"], "present")
+
+
+def _present(opset: int) -> Iterable[Piece]:
     """Yield the nodes that compute `present (batch, timesteps, 1)`, 1 where a timestep has a value, else 0."""
     yield helper.make_node("Not", ["is_missing"], ["is_there"])
     yield helper.make_node("Cast", ["is_there"], ["is_there/float"], to=TensorProto.FLOAT)

@@ -14,7 +14,7 @@ from service.api.codecs.records import Record, first_repeated, name_problem
 from service.artifact.card import ModelCard, Tokens
 from service.artifact.categories import categories_of, expected_index, index_of, wrong_indices
 from service.artifact.missing import absent
-from service.artifact.tokens import are_plain, expected_token, token_of, wrong_tokens
+from service.artifact.tokens import are_plain, expected_token, range_of, token_of, wrong_tokens
 from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of, shown
 
@@ -110,7 +110,7 @@ def _read(sequences: Sequence[Any], card: ModelCard, dtype: DTypeLike = np.float
 def _has_wrong_integer(sequences: NDArray[Any], card: ModelCard) -> bool:
     """Return whether a category has a wrong index, or a value is no token."""
     if card.tokens is not None:
-        return bool(wrong_tokens(sequences, card.tokens).any())
+        return bool(wrong_tokens(sequences, card.tokens, card.feature_labels).any())
     return bool(card.categories) and bool(wrong_indices(sequences, card).any())
 
 
@@ -221,7 +221,7 @@ def _problem_of_step(step: object, card: ModelCard) -> str | None:
         if problem := _problem_of_names(step, card):
             return f": {problem}"
     elif are_plain(card) and type(step) is not list:
-        problem = _problem_of_value(step, card, None)
+        problem = _problem_of_value(step, card, card.feature_labels[0])
         return problem and f": {problem}"
     elif not isinstance(step, list):
         return f": expected a list of {card.features} features, got {kind_of(step)}"
@@ -229,14 +229,15 @@ def _problem_of_step(step: object, card: ModelCard) -> str | None:
         return f": expected {card.features} features, got {len(step)}"
     for f, value in step.items() if isinstance(step, Record) else enumerate(step):
         label = f if isinstance(f, str) else card.feature_labels[f]
-        if problem := _problem_of_value(value, card, card.categories.get(label)):
+        if problem := _problem_of_value(value, card, label):
             return f"[{f!r}]: {problem}"
     return None
 
 
-def _problem_of_value(value: Any, card: ModelCard, category: tuple[str, ...] | None) -> str | None:
+def _problem_of_value(value: Any, card: ModelCard, label: str) -> str | None:
     if card.tokens is not None:
-        return _problem_of_token(value, card, card.tokens)
+        return _problem_of_token(value, card, card.tokens, label)
+    category = card.categories.get(label)
     if type(value) not in value_types(card):
         expected = "a finite number" if category is None else f"a name or {expected_index(category)}"
         return f"expected {expected}{' or null' if card.missing_values else ''}, got {kind_of(value)}"
@@ -247,14 +248,16 @@ def _problem_of_value(value: Any, card: ModelCard, category: tuple[str, ...] | N
     return None
 
 
-def _problem_of_token(value: Any, card: ModelCard, tokens: Tokens) -> str | None:
+def _problem_of_token(value: Any, card: ModelCard, tokens: Tokens, label: str) -> str | None:
     if type(value) is str and tokens.vocabulary is not None:
-        return None if token_of(value, tokens) is not None else f"expected a word of the vocabulary, got {shown(value)}"
-    known = type(value) in value_types(card)
-    if known and (value is None or (tokens.least <= value <= tokens.most and value == int(value))):
+        if (token := token_of(value, tokens)) is None:
+            return f"expected a word of the vocabulary, got {shown(value)}"
+        value = token
+    known, allowed = type(value) in value_types(card), range_of(tokens, label)
+    if known and (value is None or (allowed.least <= value <= allowed.most and value == int(value))):
         return None
     got = kind_of(value) if not known or value is None else f"{value:.7g}"  # the digits that float32 has
-    return f"expected {expected_token(tokens)}{' or null' if card.missing_values else ''}, got {got}"
+    return f"expected {expected_token(tokens, label)}{' or null' if card.missing_values else ''}, got {got}"
 
 
 def _array(values: Any, dtype: DTypeLike) -> NDArray[Any]:

@@ -460,8 +460,7 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
         i, t, f = np.argwhere(places)[0].tolist()
         step = starts[i] + t
         column = (*layout.values, layout.timestep or "")[t * card.features + f if layout.wide else f]
-        values = card.categories.get(card.feature_labels[f])
-        raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f], values)
+        raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f], card.feature_labels[f])
     if (empty := absent(padded.array).all(axis=1)).any():
         first = rows.numbers[first_rows[empty.argmax()]]
         raise InvalidInput(f"{table.place(first)}: expected a sequence of at least one value, got none")
@@ -486,11 +485,12 @@ def _complete_static(
 
 
 def _wrong_cell(  # noqa: PLR0913, PLR0917 - private
-    table: Table, number: int, column: str, card: ModelCard, got: float | str, values: tuple[str, ...] | None
+    table: Table, number: int, column: str, card: ModelCard, got: float | str, label: str
 ) -> InvalidInput:
+    values = card.categories.get(label)
     noun = "a number" if values is None else f"a name or {expected_index(values)}"
     if card.tokens is not None:
-        noun = expected_token(card.tokens)
+        noun = expected_token(card.tokens, label)
     expected = f"{noun} or no value" if card.missing_values else noun
     if isinstance(got, float):
         finite = "a finite float32" if values is None and card.tokens is None else expected
@@ -557,7 +557,7 @@ def _series(
             columns[column] = list(_reader(table, card, f)([cell]) if is_static else _numbers_of_series(cell))
         except ValueError:
             if is_static:
-                raise _wrong_cell(table, number, column, card, shown(cell), card.categories.get(column)) from None
+                raise _wrong_cell(table, number, column, card, shown(cell), column) from None
             place = f"{table.place(number)}, column {column[:80]!r}"
             raise InvalidInput(f"{place}: expected a list of numbers, got {shown(cell)}") from None
     lengths = {len(values) for column, values in columns.items() if column not in card.static_labels}
@@ -634,11 +634,10 @@ def _numbers(
 
 
 def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[Any], card: ModelCard) -> InvalidInput:
-    categories = categories_of(card)
     for at, (column, cell) in enumerate(zip(layout.values, cells, strict=True)):
-        values = categories.get(at % card.features)
-        if not _is(_reader(table, card, at % card.features), [cell]):
-            return _wrong_cell(table, number, column, card, shown(cell), values)
+        feature = at % card.features
+        if not _is(_reader(table, card, feature), [cell]):
+            return _wrong_cell(table, number, column, card, shown(cell), card.feature_labels[feature])
     raise AssertionError("all cells are numbers")
 
 

@@ -254,8 +254,9 @@ def _as_float32(numbers: Any, card: ModelCard, missing: str) -> Array:
     if card.categories and (wrong := wrong_indices(array, card)).any():
         feature = int(np.argwhere(wrong)[0][2])
         _refuse(wrong, numbers, expected_index(categories_of(card)[feature]))
-    if card.tokens is not None:
-        _refuse(wrong_tokens(array, card.tokens), numbers, expected_token(card.tokens))
+    if card.tokens is not None and (wrong := wrong_tokens(array, card.tokens, card.feature_labels)).any():
+        label = card.feature_labels[int(np.argwhere(wrong)[0][2])]
+        _refuse(wrong, numbers, expected_token(card.tokens, label))
     if not np.isfinite(array).all():
         _refuse(refused(array, card), numbers, f"a finite FP32{_or_missing(card, missing)}")
         empty = absent(array).all(axis=1)
