@@ -28,7 +28,7 @@ from training.sources.loading import load
 
 #: How many timesteps later than their own the states are that the misleading model attends to.
 SHIFT: Final = 5
-#: Number of sequences that are explained, and of those of which some are taken.
+#: Number of sequences that are explained on request, and of those that are made to find some that are alike.
 EXPLAINED, DRAWN = 200, 200_000
 
 Build = Callable[[Dataset, Options], keras.Model]

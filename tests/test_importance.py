@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from service.artifact.card import Importance
+from service.artifact.card import CellImportance, FeatureImportance, Importance
 from service.artifact.tensors import Array
 from service.artifact.version import Artifact
 from tests.samples import BINARY, REGRESSION
 from training import importance as module
 from training.data import LabelledSequences
-from training.importance import agreement, importance
+from training.importance import agreement, cell_importance, feature_importance, importance, importances
 
 X = np.random.default_rng(0).standard_normal((200, 5, 2)).astype(np.float32)
 
@@ -29,6 +29,94 @@ def sign_at_2(x: Array) -> Array:
 
 def measured(predict: Any, sequences: LabelledSequences, target: Any = BINARY) -> Importance:
     return importance(predict, sequences, target, np.random.default_rng(0))
+
+
+def of_features(predict: Any, sequences: LabelledSequences, weights: int = 0) -> FeatureImportance:
+    found = feature_importance(predict, sequences, BINARY, np.random.default_rng(0), weights)
+    assert found is not None
+    return found
+
+
+def of_cells(predict: Any, sequences: LabelledSequences, weights: int = 0) -> CellImportance:
+    found = cell_importance(predict, sequences, BINARY, np.random.default_rng(0), weights)
+    assert found is not None
+    return found
+
+
+def test_only_the_feature_and_the_cell_that_decide_are_important() -> None:
+    """The metric drops without them alone: all values of a feature are exchanged at once."""
+    sequences = LabelledSequences(X, (X[:, 2, 0] > 0).astype(int))
+    features, cells = of_features(sign_at_2, sequences), of_cells(sign_at_2, sequences)
+    assert features.mass == (1, 0)
+    assert features.drop[0] == pytest.approx(0.5, abs=0.05)
+    assert (features.sequences, features.repetitions, features.spread[1]) == (200, 10, 0)
+    assert cells.mass == ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0))
+    assert cells.drop[2][0] == pytest.approx(0.5, abs=0.05)
+    assert (cells.sequences, cells.repetitions, cells.groups) == (200, 5, None)
+
+
+def test_a_feature_that_decides_by_many_timesteps_is_important_though_none_of_its_cells_is() -> None:
+    """Five timesteps vote. One of them changes few predictions, and all together change half of them."""
+    x = np.repeat(np.sign(X[:, :1]), 5, axis=1)
+    sequences = LabelledSequences(x, (x[:, 0, 1] > 0).astype(int))
+
+    def vote(some: Array) -> Array:
+        return np.asarray(some[:, :, 1].mean(axis=1, keepdims=True) > 0, np.float32)
+
+    assert of_features(vote, sequences).drop == pytest.approx((0, 0.5), abs=0.05)
+    assert of_cells(vote, sequences).mass is None
+
+
+def test_missing_values_stay_missing() -> None:
+    """Only sequences that have a value exchange it, so that neither lengths nor gaps change."""
+    x = X.copy()
+    x[np.random.default_rng(1).random(x.shape) < 0.3] = np.nan
+    seen = []
+
+    def predict(exchanged: Array) -> Array:
+        seen.extend(np.split(exchanged, len(exchanged) // 200))
+        return np.ones((len(exchanged), 1), np.float32)
+
+    sequences = LabelledSequences(x, np.ones(200, int))
+    of_features(predict, sequences)
+    of_cells(predict, sequences)
+    for exchanged in seen:
+        np.testing.assert_array_equal(np.isnan(exchanged), np.isnan(x))
+        np.testing.assert_array_equal(np.sort(exchanged, axis=0), np.sort(x, axis=0))
+
+
+def test_many_cells_are_measured_by_groups_that_are_divided() -> None:
+    """The deciding one of 4,000 cells has all importance, within the budget of timesteps."""
+    x = np.random.default_rng(0).standard_normal((60, 500, 8)).astype(np.float32)
+    processed = []
+
+    def predict(exchanged: Array) -> Array:
+        processed.append(len(exchanged) * 500)
+        return (exchanged[:, 123, 4:5] > 0).astype(np.float32)
+
+    result = of_cells(predict, LabelledSequences(x, (x[:, 123, 4] > 0).astype(int)))
+    assert np.argwhere(np.array(result.mass)).tolist() == [[123, 4]]
+    assert result.groups is not None
+    assert 8 * 7 < result.groups < 120
+    assert sum(processed) <= module.CELL_TIMESTEPS + 50 * 500
+
+
+def test_features_of_a_very_large_model_are_not_measured() -> None:
+    """The budget does not allow one exchange of each; importance of groups of timesteps is measured all the same."""
+    sequences = LabelledSequences(X, (X[:, 2, 0] > 0).astype(int))
+    found = importances(sign_at_2, sequences, BINARY, np.random.default_rng(0), weights=10**9 * module.SMALL_MODEL)
+    assert (found.features, found.cells) == (None, None)
+    assert found.timesteps.groups == 2
+
+
+def test_cells_of_one_feature_are_the_timesteps() -> None:
+    """They are measured once."""
+    x = X[:, :, :1]
+    found = importances(sign_at_2, LabelledSequences(x, (x[:, 2, 0] > 0).astype(int)), BINARY, np.random.default_rng(0))
+    assert found.cells is not None
+    assert found.cells.drop == tuple((drop,) for drop in found.timesteps.drop)
+    assert found.features is not None
+    assert found.features.mass == (1,)
 
 
 def test_a_large_model_is_measured_on_fewer_sequences() -> None:
@@ -246,7 +334,7 @@ def test_timesteps_that_few_sequences_have_are_not_ranked_low_for_that() -> None
 
 
 def test_importance_of_a_trained_model_is_where_the_label_was_written(artifacts: Path) -> None:
-    """Card and chart show nearly all importance at that timestep."""
+    """Card and chart show nearly all importance at that timestep, which attention finds."""
     artifact = Artifact(artifacts / "after-lstm" / "1")
     card = artifact.read().card()
     assert card.importance is not None
@@ -255,6 +343,11 @@ def test_importance_of_a_trained_model_is_where_the_label_was_written(artifacts:
     assert card.agreement is not None
     assert 10 in card.agreement.top
     assert (card.agreement.importance or 0) >= 0.95
+    assert card.cell_importance is not None
+    assert sum((card.cell_importance.mass or ())[10]) >= 0.95
+    assert card.faithfulness is not None
+    assert card.faithfulness.attention_finds == "what matters"
+    assert (card.faithfulness.permuted or 1) < card.metrics["accuracy"]
     chart = artifact.chart_path("svg").read_text()
     assert ">attention<" in chart
     assert ">importance (accuracy drops by up to" in chart

@@ -113,6 +113,8 @@ def test_the_card_compares_seeds(tmp_path: Path) -> None:
     assert repeats.metrics["loss"][0] != repeats.metrics["loss"][1]
     np.testing.assert_array_equal(alone.golden().prediction, again.golden().prediction)
     assert card.attention is not None
+    assert repeats.profiles[0] == card.attention.mean
+    np.testing.assert_allclose(np.mean(repeats.profiles, axis=0), repeats.attention, rtol=0, atol=1e-12)
     second = 2 * np.array(repeats.attention) - card.attention.mean
     assert second.sum() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(repeats.attention_spread, np.abs(second - card.attention.mean) / 2, rtol=0, atol=1e-12)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from service.artifact.card import Importance, Repeats
+from service.artifact.card import FeatureImportance, Importance, Repeats
 from service.artifact.version import Artifact
+from tests.placeholder import complete_card
 from tests.samples import card
 from training.summary import ROWS, summary
 
@@ -40,6 +41,20 @@ def test_a_topic_without_text_has_no_row(published: Any) -> None:
     assert list(rows) == ["trained on", "held out", "attention", "chart"]
     assert rows["held out"] == ["1 sequences: accuracy 0.5000"]
     assert set(rows) - {"chart"} <= set(ROWS)
+
+
+def test_the_sentence_on_attention_stands_before_its_numbers(published: Any) -> None:
+    """Areas of each order follow, and the metric with other attention; features have their shares, highest first."""
+    complete = complete_card()
+    features = FeatureImportance(metric="accuracy", drop=(0.1, 0.3), spread=(0.0, 0.0), sequences=9, repetitions=1)
+    rows, _ = published(faithfulness=complete.faithfulness, feature_importance=features)
+    assert rows["features"] == ["shares of all drops: 1 0.750, 0 0.250"]
+    assert rows["faithful"] == [
+        "Attention finds part of what matters: read importance beside it.",
+        "predictions move without the top timesteps 0.4 by attention, 0.5 by importance, 0.1 by random; "
+        "with these alone 0.4 by attention, 0.5 by importance, 0.1 by random",
+        "accuracy 0.9000 with uniform attention, 0.5000 with permuted",
+    ]
 
 
 def test_a_hint_is_a_line(published: Any) -> None:

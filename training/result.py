@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from service.artifact.card import ModelCard
+from service.artifact.card import Faithfulness, ModelCard
 from service.artifact.engine import Engine
 from service.artifact.gate import open_verified
 from service.artifact.layout import CARD, versions_of
@@ -69,6 +69,11 @@ class Result:
     def history(self) -> Mapping[str, tuple[float, ...]]:
         """The losses and metrics after each epoch, by name: `history["loss"]` has one number for each epoch."""
         return self.card.training.history if self.card.training else {}
+
+    @property
+    def faithfulness(self) -> Faithfulness | None:
+        """Whether attention and importance find the timesteps that matter; its `verdict` is a sentence."""
+        return self.card.faithfulness
 
     def predict(self, data: Any) -> Any:
         """Predict with the published version, as the service does.
