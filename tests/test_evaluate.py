@@ -1,6 +1,7 @@
 """An evaluation does not depend on the batch size, and agrees with results by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from service.artifact.tensors import ATTENTION_VEC, PREDICTION
 from tests.samples import BINARY, dataset
 from training import TrainingError
 from training import evaluate as module
-from training.evaluate import evaluate, forward, marked_attention, predict
+from training.evaluate import attending, evaluate, forward, marked_attention, predict
 from training.models import build
 from training.options import Options
 from training.scores import compute_metrics
@@ -50,3 +51,15 @@ def test_a_model_with_outputs_that_are_not_finite_is_refused() -> None:
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(TrainingError, match="training diverged"):
         evaluate(forward(model), dataset(X).train, BINARY, BASELINE, seed=0)
+
+
+@pytest.mark.parametrize("architecture", ["after_lstm", "before_lstm", "additive", "inception"])
+def test_given_attention_takes_the_place_of_the_models_own(architecture: Any) -> None:
+    """A model's own attention gives its own predictions, and other attention gives others; timesteps may be absent."""
+    x = X.copy()
+    x[::2, 3] = np.nan
+    model = build(dataset(x, variable_length=True), Options(architecture=architecture, units=4))
+    attend, outputs = attending(model), forward(model)(x, (PREDICTION, ATTENTION_VEC))
+    own = outputs[ATTENTION_VEC]
+    np.testing.assert_allclose(attend(x, own), outputs[PREDICTION], atol=1e-6)
+    assert np.abs(attend(x, own[:, ::-1]) - outputs[PREDICTION]).max() > 1e-6

@@ -77,13 +77,14 @@ def test_importance_agrees_with_shap_on_the_seeds_model(shap: Any, artifacts: Pa
 
 
 def test_importance_agrees_with_shap_on_real_data(shap: Any, made_once: Callable[[str, Make], Path]) -> None:
-    """A model of the electricity that Italy uses by the hour, of which many timesteps matter."""
+    """A model of the electricity that Italy uses by the hour, of which many timesteps matter (measured: 0.79)."""
 
     def train(folder: Path) -> None:
         import training
 
-        training.train("aeon:ItalyPowerDemand", architecture="minirocket", name="italy", artifacts=folder)
+        options = {"architecture": "after_lstm", "epochs": 60, "batch_size": 16}
+        training.train("aeon:ItalyPowerDemand", name="italy", artifacts=folder, **options)
 
     home = made_once("italy", train) / "italy"
     importance, values = compared(shap, home / str(versions_of(home)[-1]))
-    assert mean_correlation(importance, values) > 0.4
+    assert mean_correlation(importance, values) > 0.6
