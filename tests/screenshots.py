@@ -14,7 +14,7 @@ from tests.browser import launched
 from tests.server import ROOT, get, post, serving
 
 DOCS = ROOT / "docs"
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 780}
+NORMAL, NARROW, WIDE = ({"width": width, "height": 900} for width in (1280, 360, 1920))
 
 
 def open_page(browser: Browser, url: str, **options: Any) -> Page:
@@ -26,11 +26,12 @@ def open_page(browser: Browser, url: str, **options: Any) -> Page:
 
 
 def ask(page: Page, button: str) -> None:
-    """Fill in examples, and ask with importance."""
-    page.get_by_role("button", name=button, exact=True).click()
-    expect(page.get_by_label("Sequences", exact=True)).not_to_have_value("")
-    page.get_by_label("with importance").check()
-    page.get_by_role("button", name="Ask", exact=True).click()
+    """Fill in examples by the button with an id, and ask with all importance and with faithfulness."""
+    page.locator(f"#{button}").click()
+    expect(page.locator("#text")).not_to_have_value("")
+    page.locator("#importance").select_option("both")
+    page.locator("#faithful").check()
+    page.locator("#ask").click()
     expect(page.locator("#sequence-plot .series path").first).to_be_attached()
 
 
@@ -44,7 +45,7 @@ def traffic(url: str, model: str) -> None:
 
 def shoot(page: Page, path: Path, part: str = "html") -> None:
     """Save a screenshot of a part of the page in 256 colors, once the live profile shows the traffic."""
-    expect(page.locator("#live-text")).to_contain_text("sequences in")
+    expect(page.locator("#live-plot .peak text")).to_be_attached()
     page.locator("h1").click()
     box = page.locator(part).bounding_box()
     assert box is not None
@@ -68,15 +69,26 @@ def main(artifacts: str, folder: Path) -> None:
     with serving("--artifacts", artifacts, "--model", "after-lstm") as (url, _), launched() as browser:
         for model in ("after-lstm", "italy-power"):
             traffic(url, model)
-        for name, scheme in (("light", "light"), ("dark", "dark")):
-            page = open_page(browser, url, viewport=WIDE, color_scheme=scheme)
-            ask(page, "Example" if scheme == "light" else "Several")
-            shoot(page, folder / f"page-{name}.png")
-        page = open_page(browser, url, viewport=NARROW, color_scheme="light", device_scale_factor=2)
-        ask(page, "Example")
+        options: dict[str, Any] = {"viewport": NORMAL, "color_scheme": "light"}
+        page = open_page(browser, url, **options)
+        ask(page, "example")
+        shoot(page, folder / "page-light.png")
+        page.emulate_media(media="print")
+        shoot(page, folder / "page-print.png")
+        page = open_page(browser, url, **{**options, "color_scheme": "dark"})
+        ask(page, "several")
+        shoot(page, folder / "page-dark.png")
+        page = open_page(browser, url, **{**options, "viewport": NARROW}, device_scale_factor=2)
+        ask(page, "example")
         shoot(page, folder / "page-narrow.png", "#try")
-        page = open_page(browser, f"{url}/?model=italy-power", viewport=WIDE, color_scheme="light")
-        ask(page, "Several")
+        page = open_page(browser, f"{url}/?language=ko", **options)
+        ask(page, "several")
+        shoot(page, folder / "page-korean.png")
+        page = open_page(browser, url, **{**options, "viewport": WIDE})
+        ask(page, "several")
+        shoot(page, folder / "page-wide.png")
+        page = open_page(browser, f"{url}/?model=italy-power", **options)
+        ask(page, "several")
         shoot(page, folder / "page-italy-power.png")
 
 

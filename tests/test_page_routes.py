@@ -42,7 +42,7 @@ async def test_accept_html_returns_the_page(client: httpx.AsyncClient, accept: s
     response = await client.get("/", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert response.headers["Vary"] == "Accept, Accept-Encoding"
+    assert response.headers["Vary"] == "Accept, Accept-Encoding, Accept-Language"
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert response.headers["Referrer-Policy"] == "no-referrer"
     assert response.headers["Content-Security-Policy"] == POLICY
@@ -54,13 +54,36 @@ async def test_other_accept_headers_return_a_status(client: httpx.AsyncClient, a
     """KServe's clients and curl expect it."""
     response = await client.get("/", headers={"Accept": accept})
     assert (response.status_code, response.json()) == (200, {"status": "alive"})
-    assert response.headers["Vary"] == "Accept, Accept-Encoding"
+    assert response.headers["Vary"] == "Accept, Accept-Encoding, Accept-Language"
+
+
+@pytest.mark.parametrize(
+    ("query", "header", "language"),
+    [
+        ("", "ko-KR,ko;q=0.9,en;q=0.8", "ko"),
+        ("", "fr", "en"),
+        ("?language=ko", "en", "ko"),
+        ("?language=xx", "ko", "en"),
+    ],
+)
+async def test_the_page_is_in_a_language_of_the_client(
+    client: httpx.AsyncClient, query: str, header: str, language: str
+) -> None:
+    """An address can name another one. Each has an entity tag of its own, and no name of a text is left."""
+    headers = {"Accept": "text/html", "Accept-Language": header}
+    response = await client.get(f"/{query}", headers=headers)
+    assert f'<html lang="{language}">' in response.text
+    assert not re.search(r"\{[\w.]+\}", response.text)
+    again = {**headers, "If-None-Match": response.headers["ETag"]}
+    assert (await client.get(f"/{query}", headers=again)).status_code == 304
+    other = "en" if language == "ko" else "ko"
+    assert (await client.get(f"/?language={other}", headers=again)).status_code == 200
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "index.html"])
 async def test_files_have_a_type_and_an_entity_tag(client: httpx.AsyncClient, name: str) -> None:
     """A client that has the current file gets 304."""
-    types = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+    types = {"css": "text/css", "js": "text/javascript", "json": "application/json", "svg": "image/svg+xml"}
     response = await client.get(f"/page/{name}")
     assert response.status_code == 200
     assert response.headers["Content-Type"].partition(";")[0] == types[name.rpartition(".")[2]]
@@ -116,5 +139,5 @@ def test_the_page_names_no_other_host_and_has_nothing_inline() -> None:
         assert not re.search(r"https?:|//\w+\.\w|innerHTML|\bstyle=|\bon\w+=", content), file
     for folder in (FOLDER, DOCUMENTATION):
         html = (folder / "index.html").read_text()
-        assert re.findall(r'(?:src|href)="(?!page/|docs[/"]|openapi.json"|#)', html) == []
+        assert re.findall(r'(?:src|href)="(?!page/|docs[/"]|openapi.json"|\?|#)', html) == []
         assert re.findall(r"<script(?![^>]*src=)|<style", html) == []

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.server import post
 
@@ -30,6 +30,16 @@ PREFIX = "/some/where"
 def behind_a_prefix(page: Page) -> None:
     """Serve the page as a proxy does that takes a prefix away from each address."""
     page.route(f"**{PREFIX}/**", lambda route: route.continue_(url=route.request.url.replace(f"{PREFIX}/", "/", 1)))
+
+
+def with_card(name: str = "", **fields: Any) -> Callable[[Page], object]:
+    """Return a function that puts fields into the card that a page loads, of the model of this name or of all."""
+
+    def answer(route: Route) -> None:
+        card = route.fetch().json()
+        route.fulfill(json=card | fields if name in ("", card["name"]) else card)
+
+    return lambda page: page.route("**/model?*", answer)
 
 
 def button(page: Page, name: str) -> Locator:
@@ -98,3 +108,21 @@ def predicted(url: str, model: str = "", **body: Any) -> Any:
     return (
         post(f"{url}/predict{f'?model={model}' if model else ''}", json=body).raise_for_status().json()["predictions"]
     )
+
+
+def reds(image: Locator) -> list[list[int]]:
+    """Return the red channel of each pixel of an image in a chart, by rows."""
+    rows: list[list[int]] = image.evaluate(
+        """async (image) => {
+          const picture = new Image();
+          picture.src = image.getAttribute("href");
+          await picture.decode();
+          const { width, height } = picture;
+          const context = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+          context.drawImage(picture, 0, 0);
+          const { data } = context.getImageData(0, 0, width, height);
+          const row = (y) => Array.from({ length: width }, (_, x) => data[4 * (y * width + x)]);
+          return Array.from({ length: height }, (_, y) => row(y));
+        }"""
+    )
+    return rows

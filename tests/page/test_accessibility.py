@@ -59,7 +59,7 @@ def empty(page: Page) -> None:
 
 def one_result(page: Page) -> None:
     text(page).fill(TEXT)
-    page.get_by_label("with importance").check()
+    page.get_by_label("Importance of", exact=True).select_option("timesteps")
     ask(page)
     values(page, "sequence-plot")
     page.get_by_text("How it was trained").click()

@@ -55,7 +55,7 @@ def test_the_legend_hides_and_shows_features(page: Page) -> None:
 def test_importance_is_shown_on_request(page: Page, served: str) -> None:
     """It is a strip of bars, a table column and a correlation."""
     text(page).fill(TEXT)
-    page.get_by_label("with importance").check()
+    page.get_by_label("Importance of", exact=True).select_option("timesteps")
     ask(page)
     (expected,) = predicted(served, sequence=SEQUENCE, importance=True)
     expect(page.locator("#sequence-plot .importance rect")).to_have_count(20)
@@ -63,8 +63,8 @@ def test_importance_is_shown_on_request(page: Page, served: str) -> None:
     shown = [float(row[2].replace("×10", "e").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))) for row in rows]
     assert shown == pytest.approx(expected["importance"], rel=1e-2, abs=1e-9)
     expect(page.locator("#correlation")).to_contain_text(f"correlation of {expected['rank_correlation']:.2g}"[:-2])
-    expect(page.locator("#curl-line")).to_contain_text('{"importance":true,"sequence":')
-    page.get_by_label("with importance").uncheck()
+    expect(page.locator("#curl-line")).to_contain_text('{"importance":"timesteps","sequence":')
+    page.get_by_label("Importance of", exact=True).select_option("")
     button(page, "Ask").click()
     expect(page.locator("#sequence-plot .importance rect")).to_have_count(0)
 
@@ -77,7 +77,7 @@ def test_importance_needs_the_mean_of_the_training_data(open_page: OpenPage) -> 
 
     page = open_page(prepare=lambda page: page.route("**/model?*", forget))
     expect(page.locator("#no-importance")).to_be_visible()
-    expect(page.get_by_label("with importance")).to_be_disabled()
+    expect(page.get_by_label("Importance of", exact=True)).to_be_disabled()
 
 
 def test_shorter_sequences_and_missing_values_are_gaps(open_page: OpenPage, served: str) -> None:

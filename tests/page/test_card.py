@@ -26,20 +26,33 @@ def test_the_card_describes_the_model(page: Page, served: str) -> None:
         expect(more).to_contain_text(fact)
 
 
-def test_the_card_says_whether_the_model_is_good(page: Page, served: str) -> None:
-    """The verdict is a fact; the details have the metrics beside their baseline and the scores of each class."""
+def test_the_page_says_whether_the_model_is_good(page: Page, served: str) -> None:
+    """The verdict is a fact. Below are metrics beside a baseline, scores of each class, and the confusion matrix."""
     judgement = get(f"{served}/model").json()["judgement"]
     assert judgement["beats_baseline"] is True
     expect(page.locator("#card")).to_contain_text(judgement["verdict"][1:])
-    page.get_by_text("How it was trained").click()
-    more = page.locator("#card-more")
-    expect(more).to_contain_text("The baseline always predicts the most frequent class.")
-    rows = more.get_by_role("region", name="Metrics and their baseline").locator("tbody tr")
+    quality = page.locator("#quality")
+    expect(quality).to_contain_text("The baseline always predicts the most frequent class.")
+    rows = quality.get_by_role("region", name="Metrics and their baseline").locator("tbody tr")
     expect(rows).to_have_count(len(judgement["metrics"]))
     expect(rows.first).to_contain_text("accuracy")
-    of_classes = more.get_by_role("region", name="Classes").locator("tbody tr")
+    of_classes = quality.get_by_role("region", name="Classes").locator("tbody tr")
     expect(of_classes).to_have_count(2)
     expect(of_classes.last).to_contain_text(str(judgement["classes"][1]["support"]))
+    cells = quality.get_by_role("region", name="Confusion matrix").locator("td")
+    expect(cells).to_have_text([str(count) for row in judgement["confusion"] for count in row])
+    right, wrong = cells.nth(0), cells.nth(1)
+    shades = [cell.evaluate("cell => getComputedStyle(cell).backgroundColor") for cell in (right, wrong)]
+    assert shades[0] != shades[1]
+
+
+def test_the_losses_are_drawn(page: Page, served: str) -> None:
+    """One line for each, over the epochs."""
+    history = get(f"{served}/model").json()["training"]["history"]
+    expect(page.locator("#learning-plot .series path")).to_have_count(2)
+    rows = values(page, "learning-plot")
+    assert [row[0] for row in rows] == [str(epoch + 1) for epoch in range(len(history["loss"]))]
+    assert [float(row[1]) for row in rows] == pytest.approx(history["loss"], rel=1e-2, abs=1e-4)
 
 
 def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:

@@ -95,11 +95,11 @@ def test_a_failed_request_can_be_repeated(
     def fail(route: Route) -> None:
         route.fulfill(status=status, headers=headers, json={"detail": "busy"}) if status else route.abort()
 
-    page.route("**/predict*", fail)
+    page.route("**/predict?*", fail)
     text(page).fill(TEXT)
     button(page, "Ask").click()
     expect(page.locator("#problem")).to_contain_text(message)
     expect(button(page, "Ask")).to_have_attribute("aria-disabled", "false")
-    page.unroute("**/predict*")
+    page.unroute("**/predict?*")
     ask(page)
     expect(page.locator("#problem")).to_be_empty()

@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.actions import ask, predicted, rows_of, take, values
+from tests.page.actions import ask, predicted, reds, rows_of, take, values
 from tests.server import get
 
 
@@ -40,20 +40,7 @@ def test_the_shades_of_the_heat_map_are_attention(page: Page) -> None:
     """Each pixel is one weight; the darkest is the highest."""
     take(page, "Several")
     ask(page)
-    darkest = page.evaluate(
-        """async () => {
-          const image = new Image();
-          image.src = document.querySelector("#heat-map image").getAttribute("href");
-          await image.decode();
-          const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
-          const context = canvas.getContext("2d", { willReadFrequently: true });
-          context.drawImage(image, 0, 0);
-          return Array.from({ length: image.height }, (_, y) => {
-            const reds = Array.from({ length: image.width }, (_, x) => context.getImageData(x, y, 1, 1).data[0]);
-            return reds.indexOf(Math.min(...reds));
-          });
-        }"""
-    )
+    darkest = [row.index(min(row)) for row in reds(page.locator("#heat-map image"))]
     attention = page.evaluate(
         """async () => {
           const headers = { "Content-Type": "application/json" };

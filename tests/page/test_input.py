@@ -30,11 +30,11 @@ from tests.page.actions import CSV, SEQUENCE, TEXT, OpenPage, ask, take, text
 )
 def test_typed_text_is_read(page: Page, typed: str, count: int) -> None:
     """Every form of JSON works, and CSV with any separator, line end and quotes."""
-    page.get_by_label("with importance").check()
-    with page.expect_request("**/predict*") as request:
+    page.get_by_label("Importance of", exact=True).select_option("timesteps")
+    with page.expect_request("**/predict?*") as request:
         ask(page, typed)
     posted = json.loads(request.value.post_data or "")
-    assert posted["importance"] is True
+    assert posted["importance"] == "timesteps"
     sequences = posted.get("sequences") or [posted["sequence"]]
     assert len(sequences) == count
     assert sequences == [SEQUENCE] * count

@@ -1,7 +1,7 @@
 """The live profile."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, values
 from tests.server import get, post
@@ -84,3 +84,16 @@ def test_polling_survives_a_lost_service(open_page: OpenPage) -> None:
     page.unroute("**/attention*")
     page.clock.fast_forward(POLL)
     expect(page.locator("#live-text")).not_to_contain_text("cannot be reached")
+
+
+def test_no_distance_is_above_one(open_page: OpenPage) -> None:
+    """Total variation is at most 1, and so is what the page writes, also of an estimate above it."""
+
+    def distant(route: Route) -> None:
+        answer = route.fetch().json()
+        distances = {"sequences": 2, "peak": 0, "total_variation": 1.0000001, "by_chance": 1.203}
+        answer["live"]["1m"] |= {**distances, "mean": answer["mean"], "spread": answer["spread"]}
+        route.fulfill(json=answer)
+
+    page = open_page(prepare=lambda page: page.route("**/attention?*", distant))
+    expect(page.locator("#live-text")).to_contain_text("(total variation): 1; chance alone would give about 1 for")

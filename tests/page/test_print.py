@@ -21,5 +21,10 @@ def test_colours_are_printed_and_controls_are_not(open_page: OpenPage) -> None:
         expect(control).to_be_hidden()
     for control in page.locator("textarea, input, select, summary").all():
         expect(control).to_be_hidden()
-    expect(page.locator("body")).to_have_css("background-color", "rgb(252, 251, 248)")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    expect(page.locator("body")).to_have_css("color", "rgb(0, 0, 0)")
+    for group in page.get_by_role("group", name="Save the chart", include_hidden=True).all():
+        expect(group).to_be_hidden()
+    for part in ("#summary", "#heat-map", "#prediction", "#sequence-plot", "#curl-line"):
+        expect(page.locator(part)).to_be_visible()
     expect(page.locator(".heat-map image")).not_to_have_attribute("href", dark or "")

@@ -29,7 +29,7 @@ def test_markup_in_names_is_text(open_page: OpenPage) -> None:
     def prepare(page: Page) -> None:
         page.route("**/model?*", hostile)
         page.route("**/attention*", hostile)
-        page.route("**/predict*", hostile_prediction)
+        page.route("**/predict?*", hostile_prediction)
 
     page = open_page(prepare=prepare)
     take(page, "Several")
@@ -39,7 +39,7 @@ def test_markup_in_names_is_text(open_page: OpenPage) -> None:
         assert HOSTILE in values(page, chart)[0][0]
         page.locator(f"#{chart}").get_by_role("slider").hover()
         expect(page.locator(f"#{chart} .tooltip")).to_contain_text(HOSTILE)
-    page.route("**/predict*", lambda route: route.fulfill(status=422, json={"detail": HOSTILE}))
+    page.route("**/predict?*", lambda route: route.fulfill(status=422, json={"detail": HOSTILE}))
     button(page, "Ask").click()
     expect(page.locator("#problem")).to_contain_text(HOSTILE)
     assert page.evaluate("[window.hurt, document.querySelectorAll('body img, body b img').length]") == [None, 0]

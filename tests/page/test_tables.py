@@ -26,7 +26,7 @@ def test_the_table_of_the_training_is_read(
     url = f"{served}/predict?model={name}"
     expected = post(url, content=text, headers={"Content-Type": "text/csv"}).json()["predictions"]
     page = open_page(f"/?model={name}")
-    with page.expect_response("**/predict*") as response:
+    with page.expect_response("**/predict?*") as response:
         ask(page, typed)
     assert response.value.json()["predictions"] == [
         {
@@ -44,7 +44,7 @@ def test_the_table_of_the_training_is_read(
 def test_rows_are_grouped_and_ordered(open_page: OpenPage) -> None:
     """The rows of a sequence need not stand together. A sequence ends with its last value."""
     page = open_page("/?model=visits")
-    with page.expect_request("**/predict*") as request:
+    with page.expect_request("**/predict?*") as request:
         ask(page, "day;temperature [C];pulse;patient\n10;36;70;b\n9;37;;b\n1;38;71;a\n2;39;72;a\n3;;NA;a\n")
     assert json.loads(request.value.post_data or "") == {"sequences": [[[None, 37], [70, 36]], [[71, 38], [72, 39]]]}
 
@@ -72,6 +72,6 @@ def test_a_wrong_table_is_refused(open_page: OpenPage, name: str, typed: str, me
 def test_rows_of_numbers_have_no_names(open_page: OpenPage) -> None:
     """The first line of a model's features may be its timesteps' names, which are numbers."""
     page = open_page("/?model=after-lstm")
-    with page.expect_request("**/predict*") as request:
+    with page.expect_request("**/predict?*") as request:
         ask(page, "0,1\n" * 20)
     assert json.loads(request.value.post_data or "") == {"sequence": [[0, 1]] * 20}

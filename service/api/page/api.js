@@ -1,6 +1,7 @@
 /** Requests to the service. Errors have messages for people. */
 
 import { authorization, hasKey, needKey } from "./key.js";
+import { say } from "./text.js";
 
 /** In milliseconds. Longer than the timeout of the service, so that its answer comes first. */
 const TIMEOUT = 60_000;
@@ -51,29 +52,36 @@ export async function ask(url, { body, signal } = {}) {
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    if (timeout.aborted) throw new Problem("The service has not answered for a minute. Try again later.");
-    throw new Problem("The service cannot be reached. Is it running, and is the network up?");
+    if (timeout.aborted) throw new Problem(say("error.timeout"));
+    throw new Problem(say("error.unreachable"));
   }
   if (response.ok) return answer;
   if (response.status === 401) needKey();
   throw new Problem(messageOf(response, answer.detail), response.status === 422 ? answer.detail : undefined);
 }
 
+/** Return a chart that the service draws, as the address of an image; null if the service does not draw it. */
+export async function drawing(chart, selection) {
+  const headers = { Accept: "image/svg+xml", ...authorization() };
+  const answer = await fetch(address("attention", { ...selection, chart }), { headers }).catch(() => null);
+  return answer?.ok ? `data:image/svg+xml,${encodeURIComponent(await answer.text())}` : null;
+}
+
 function messageOf(response, detail) {
-  const reason = detail ? `: ${detail}` : ".";
+  const because = (text) => (detail ? `${text}: ${detail}` : `${text}.`);
   switch (response.status) {
     case 401:
-      return hasKey() ? "The service does not accept this key." : "The service needs a key.";
+      return hasKey() ? say("error.wrong_key") : say("error.no_key");
     case 429: {
       const seconds = response.headers.get("Retry-After");
-      return `Too many requests are waiting. Try again${seconds ? ` in ${seconds} s` : " later"}${reason}`;
+      return because(seconds ? say("error.busy_for", { seconds }) : say("error.busy"));
     }
     case 503:
-      return `No model can answer now${reason}`;
+      return because(say("error.no_model"));
     case 504:
-      return `The answer took too long${reason}`;
+      return because(say("error.too_long"));
     default:
       // A position is one in the body that the page sent; the page marks it in the typed text.
-      return detail?.replace(/^position \d+: /, "") ?? `The service answered with status ${response.status}.`;
+      return detail?.replace(/^position \d+: /, "") ?? say("error.status", { status: response.status });
   }
 }

@@ -1,17 +1,18 @@
 /** The form: sequences in, the prediction and attention of the model out, and the same request with curl. */
 
 import { Problem, address, ask } from "./api.js";
-import { HeatMap, differInSize, sample, sequencePlot } from "./charts.js";
-import { byId, count, counted, html, number, percent, scrollable, shortened, table } from "./dom.js";
-import { timestepName } from "./figure.js";
+import { timestepName } from "./axes.js";
+import { LEAST_EFFECT, differInSize, sample, sequencePlot } from "./charts.js";
+import { byId, html, number, percent } from "./dom.js";
+import { faithfulnessOf } from "./faithfulness.js";
+import { HeatMap } from "./heat_map.js";
+import { cellPlot, featurePlot } from "./importance.js";
 import { random, read, write } from "./input.js";
 import { hasKey } from "./key.js";
 import { Parts, mean } from "./parts.js";
+import { atStep, inShort, predicted } from "./prediction.js";
+import { capital, say } from "./text.js";
 
-/** The most classes listed at once. Of more classes, the likeliest come first. */
-const MOST_CLASSES = 10;
-/** The most characters of a prediction in short. */
-const LONGEST_SUMMARY = 80;
 /** The most characters and lines of a curl command that are shown. */
 const LONG_LINE = 400;
 const MOST_LINES = 6;
@@ -19,14 +20,25 @@ const MOST_LINES = 6;
 const LONGEST_ARGUMENT = 100_000;
 
 export class Ask {
-  /** @param {() => void} onAnswer called after each answer */
-  constructor(onAnswer) {
+  /**
+   * @param {(body: string, answer: object) => void} onAnswer called after each answer
+   * @param {(index: number) => void} onDraw called with the index of each sequence that is drawn
+   */
+  constructor(onAnswer, onDraw) {
     this.onAnswer = onAnswer;
+    this.onDraw = onDraw;
     this.plot = sequencePlot(byId("sequence-plot"));
-    this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index));
+    this.features = featurePlot(byId("answer-features-plot"));
+    this.cells = cellPlot(byId("answer-cells-plot"));
+    this.heatMap = new HeatMap(byId("heat-map"), (index) => this.#draw(index), {
+      noun: "sequence.number",
+      name: say("heat.name"),
+      id: "row",
+      first: 1,
+    });
     this.stepMap = new HeatMap(byId("step-map"), (step) => this.#drawStep(step), {
-      noun: "step",
-      name: "Output steps",
+      noun: "step.number",
+      name: say("steps.name"),
       id: "step",
       first: 0,
     });
@@ -52,6 +64,7 @@ export class Ask {
     this.text.addEventListener("scroll", () => this.#scrollMark());
     byId("file").addEventListener("change", (event) => this.#load(event.target.files[0]));
     byId("apart").addEventListener("change", () => this.#redraw());
+    byId("importance").addEventListener("change", () => this.#allowOptions());
     this.#acceptDrops();
   }
 
@@ -65,10 +78,31 @@ export class Ask {
     this.#clearProblem();
     this.#hideResult();
     this.parts.use(card);
-    const box = byId("importance");
-    box.disabled = !card.baseline;
-    box.checked &&= Boolean(card.baseline);
-    byId("no-importance").hidden = Boolean(card.baseline);
+    this.#allowOptions();
+  }
+
+  /** Offer what this version can compute, and what fits the other choices. */
+  #allowOptions() {
+    const possible = Boolean(this.card.baseline);
+    const [importance, faithful] = [byId("importance"), byId("faithful")];
+    importance.disabled = !possible;
+    if (!possible) importance.value = "";
+    byId("replacement-choice").hidden = !importance.value;
+    // The answer compares orders of the timesteps: by attention, and by their importance.
+    faithful.disabled = !possible || !(this.card.attention || ["timesteps", "both"].includes(importance.value));
+    faithful.checked &&= !faithful.disabled;
+    byId("no-importance").hidden = possible;
+  }
+
+  /** Return the chosen fields of a request. */
+  #asked() {
+    const [importance, replacement] = [byId("importance").value, byId("replacement").value];
+    return {
+      ...(importance && { importance }),
+      ...(importance && replacement && { replacement }),
+      ...(byId("faithful").checked && { faithfulness: true }),
+      ...this.parts.asked(),
+    };
   }
 
   /** Fill the text with sequences made from the model's examples. */
@@ -96,7 +130,7 @@ export class Ask {
     try {
       this.#write(await file.text());
     } catch {
-      this.#showProblem(`${file.name} cannot be read.`);
+      this.#showProblem(say("file.problem", { name: file.name }));
     }
     byId("file").value = ""; // lets the user choose the same file again
   }
@@ -125,7 +159,7 @@ export class Ask {
     const text = this.text.value.replace(/^\uFEFF/, ""); // byte order mark
     if (text !== this.text.value) this.text.value = text;
     if (!text.trim()) {
-      this.#showProblem("There is nothing to ask yet: take an example, or type a sequence.");
+      this.#showProblem(say("ask.nothing"));
       return;
     }
     const typed = this.#read(text);
@@ -135,10 +169,12 @@ export class Ask {
     this.#setBusy(true);
     const url = address("predict", this.selection);
     try {
+      const replaced = byId("replacement").value ? say("replaced.marginal") : say("replaced.mean");
       const answer = await ask(url, { body: typed.body, signal: request.signal });
+      this.replaced = replaced;
+      this.onAnswer(typed.body, answer);
       this.#show(typed, answer);
       this.#showCurl(url, typed.body);
-      this.onAnswer();
     } catch (error) {
       if (request.signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
@@ -152,7 +188,7 @@ export class Ask {
   /** Return the typed text as a request; show what is wrong with its columns. */
   #read(text) {
     try {
-      return read(text, { ...(byId("importance").checked && { importance: true }), ...this.parts.asked() }, this.card);
+      return read(text, this.#asked(), this.card);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, error.detail);
@@ -164,7 +200,7 @@ export class Ask {
   #setBusy(busy) {
     this.busy = busy;
     byId("ask").setAttribute("aria-disabled", String(busy));
-    byId("ask").textContent = busy ? "Asking…" : "Ask";
+    byId("ask").textContent = busy ? say("ask.busy") : say("ask");
   }
 
   #hideResult() {
@@ -192,7 +228,7 @@ export class Ask {
     const [start, end] = place;
     const text = this.text.value;
     const lines = text.slice(0, start).split(/\r\n|\r|\n/);
-    const where = `Marked in the text: line ${count(lines.length)}, column ${count(lines.at(-1).length + 1)}.`;
+    const where = say("ask.marked", { line: lines.length, column: lines.at(-1).length + 1 });
     byId("problem").append(html("p", {}, where));
     this.text.setAttribute("aria-invalid", "true");
     const mark = html("mark", {}, text.slice(start, end));
@@ -249,15 +285,13 @@ export class Ask {
       labels: this.card.timestep_labels,
       attention: predictions.map(({ attention }) => attention),
       texts,
-      title: `Attention of ${counted(predictions.length, "sequence")}`,
-      text: "One row per sequence, one column per timestep. Darker means more attention.",
+      title: say("heat.title", { n: predictions.length }),
+      text: say("heat.text"),
     });
     byId("heat-highest").textContent = number(this.heatMap.highest);
     const drawn = this.heatMap.count;
     byId("heat-caption").textContent =
-      "One row per sequence, one column per timestep, and the prediction at the end. Click a row, or press arrow keys and " +
-      "Enter, to see its sequence below." +
-      (drawn < predictions.length ? ` Only the first ${count(drawn)} sequences are drawn.` : "");
+      say("heat.caption") + (drawn < predictions.length ? ` ${say("heat.first", { count: drawn })}` : "");
   }
 
   /** Make a button for each feature that shows or hides it. */
@@ -289,18 +323,32 @@ export class Ask {
     const { model, version, predictions } = this.answer;
     const many = predictions.length > 1;
     const [outcome, probability] = inShort(prediction, this.card.target);
-    const text = probability ? `${outcome}, with probability ${probability}` : outcome;
+    const text = probability ? say("answer.probability", { outcome, probability }) : outcome;
+    const by = { model, version: String(version), text };
     const answered = many
-      ? `${counted(predictions.length, "sequence")} answered by ${model}, version ${version}. Sequence ${count(index + 1)}: ${text}.`
-      : `Answered by ${model}, version ${version}: ${text}.`;
-    byId("summary").textContent = answered + this.note;
-    byId("result-name").textContent = many ? `Sequence ${count(index + 1)}` : "Prediction";
+      ? say("answer.many", { ...by, n: predictions.length, number: index + 1 })
+      : say("answer.one", by);
+    byId("summary").textContent = [answered, this.note].filter(Boolean).join(" ");
+    byId("result-name").textContent = many ? capital(say("sequence.number", { number: index + 1 })) : say("prediction");
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
     byId("key-part").textContent = this.parts.text();
+    this.#showImportance(prediction);
+    byId("answer-faithfulness").replaceChildren(...faithfulnessOf(prediction));
     this.step = null;
+    this.onDraw(index);
     this.#showSteps(prediction);
     this.#redraw();
+  }
+
+  /** Draw the importance of the features, and of the features at the timesteps. */
+  #showImportance({ feature_importance: values, cell_importance: cells }) {
+    const shared = { features: this.card.feature_labels, measure: say("moved"), least: leastEffect(this.card) };
+    for (const place of document.querySelectorAll(".replaced")) place.textContent = this.replaced;
+    byId("answer-features").hidden = !values;
+    byId("answer-cells").hidden = !cells;
+    if (values) this.features.update({ ...shared, title: say("features.title"), values, spread: null });
+    if (cells) this.cells.update({ ...shared, title: say("cells.title"), labels: this.#words() ?? this.card.timestep_labels, cells });
   }
 
   #drawStep(step) {
@@ -316,8 +364,8 @@ export class Ask {
       labels: this.#words() ?? this.card.timestep_labels,
       attention: steps,
       texts: steps.map((_, step) => inShort(atStep(prediction, step), this.card.target)),
-      title: `Attention of ${counted(steps.length, "output step")}`,
-      text: "One row per output step, one column per timestep. Darker means more attention.",
+      title: say("steps.title", { n: steps.length }),
+      text: say("steps.text"),
     });
     byId("step-highest").textContent = number(this.stepMap.highest);
   }
@@ -336,23 +384,20 @@ export class Ask {
     const attention = this.step === null ? all : steps[this.step];
     const words = this.#words();
     const weights = isFlat(attention) ? attention : null;
-    const drawn = [
-      ...(words ? [] : ["one line per feature"]),
-      ...(weights ? [`the bars${words ? "" : " behind them"} show the attention on each timestep`] : []),
-    ].join("; ");
-    byId("sequence-name").textContent = weights ? "The sequence and its attention." : "The sequence.";
-    byId("key-lines").textContent = drawn && `${drawn[0].toUpperCase()}${drawn.slice(1)}.`;
+    byId("sequence-name").textContent = weights ? say("sequence.attention") : say("sequence.alone");
+    byId("key-lines").textContent = drawnOf(words, weights);
     const highest = weights ? weights.indexOf(Math.max(...weights)) : 0;
     byId("key-effect").hidden = !importance;
     this.plot.update({
-      title: `Sequence ${this.index + 1}${weights ? ", and the attention on its timesteps" : ""}`,
-      text: weights ? `Most attention, ${percent(weights[highest])}, falls on ${timestepName(labels[highest])}.` : "",
+      title: say(weights ? "sequence.title_attention" : "sequence.title", { number: this.index + 1 }),
+      text: weights ? say("sequence.most", { share: percent(weights[highest]), timestep: timestepName(labels[highest]) }) : "",
       labels,
       words,
       features: words ? [] : features,
       sequence: this.sequences[this.index],
       attention: weights,
       importance: importance ?? null,
+      least: leastEffect(this.card),
       hidden: this.hidden,
       apart: byId("apart").checked,
     });
@@ -364,13 +409,26 @@ export class Ask {
     const rest = this.curl.length - shown.length;
     byId("curl").hidden = false;
     byId("curl-line").textContent = shown;
-    byId("curl-rest").textContent = rest ? ` … and ${counted(rest, "more character")}, which Copy includes` : "";
+    byId("curl-rest").textContent = rest ? ` … ${say("curl.rest", { n: rest })}` : "";
     byId("copied").textContent = "";
   }
 
   async #copy() {
-    byId("copied").textContent = (await copied(this.curl)) ? "Copied." : "The browser does not let this page copy.";
+    byId("copied").textContent = (await copied(this.curl)) ? say("copied") : say("copied.not");
   }
+}
+
+/** The smallest end of the scale of importance: in units of a predicted number, a part of its deviation if that is known. */
+function leastEffect({ target, training }) {
+  if (target.task !== "regression") return LEAST_EFFECT;
+  const deviations = training?.scaling?.target_deviation ?? [];
+  return deviations.length ? LEAST_EFFECT * mean([deviations])[0] : 0;
+}
+
+/** What the chart of a sequence draws, in words. */
+function drawnOf(words, weights) {
+  if (words) return weights ? say("drawn.bars") : "";
+  return weights ? say("drawn.lines_and_bars") : say("drawn.lines");
 }
 
 /** A timestep as a list or an object: a token may be posted by itself. */
@@ -379,85 +437,10 @@ const asStep = (step) => (typeof step === "object" && step !== null ? step : [st
 /** Whether attention has one weight per timestep. A request body can ask for full attention, or for none. */
 const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] === "number";
 
-/** Names and numbers of a regression. */
-function numbers(prediction, target) {
-  return [prediction].flat().map((value, i) => [target.names?.[i] ?? `number ${i + 1}`, value]);
-}
-
-/** Names and probabilities of the classes. */
-function probabilities({ prediction }, { task, classes }) {
-  const all = task === "binary" ? [1 - prediction, prediction] : prediction;
-  return classes.map((name, i) => [name, all[i]]);
-}
-
-/** Return a prediction in short: the numbers and "", or the class and its probability. */
-function inShort(prediction, target) {
-  if (target.steps && isOfSteps(prediction)) {
-    const each = prediction.prediction.map((_, step) => inShort(atStep(prediction, step), target)[0]);
-    return [shortened(each.join(", "), LONGEST_SUMMARY), ""];
-  }
-  if (target.task === "regression") return [[prediction.prediction].flat().map(number).join(", "), ""];
-  if (target.task === "multilabel") return [labelled(prediction), ""];
-  const [, probability] = probabilities(prediction, target).find(([name]) => name === prediction.label);
-  return [prediction.label, chance(probability)];
-}
-
-/** Whether a prediction is that of all output steps. */
-const isOfSteps = ({ prediction }) => Array.isArray(prediction[0]);
-
-/** The prediction at one output step. */
-function atStep({ prediction, label }, step) {
-  const [first, ...others] = prediction[step];
-  return { prediction: others.length ? prediction[step] : first, label: label?.[step] };
-}
-
-/** The label, or the labels of several at once. */
-const labelled = ({ label }) => [label].flat().join(", ") || "none of the classes";
-
-/** A probability to four places. */
-const chance = (probability) => probability.toFixed(4);
-
-/** Return a prediction in full: the numbers, or the class and the probabilities of all classes. */
-function predicted(prediction, target) {
-  if (target.steps) {
-    const rows = prediction.prediction.map((_, step) => [count(step), ...inShort(atStep(prediction, step), target).filter(Boolean)]);
-    const head = ["step", ...(target.task === "regression" ? [(target.names ?? ["number"]).join(", ")] : ["label", "probability"])];
-    return [scrollable("Output steps", table(target.task === "multilabel" ? head.slice(0, 2) : head, rows))];
-  }
-  if (target.task === "regression") {
-    const pairs = numbers(prediction.prediction, target);
-    return [html("dl", { class: "outcome" }, ...pairs.flatMap(([name, value]) => [html("dt", {}, name), html("dd", {}, number(value))]))];
-  }
-  const pairs = probabilities(prediction, target);
-  const sorted = pairs.length > MOST_CLASSES ? pairs.toSorted(([, a], [, b]) => b - a) : pairs;
-  const label = html("p", { class: "label" }, labelled(prediction));
-  const rest = sorted.slice(MOST_CLASSES);
-  const more = html("details", {}, html("summary", {}, `${count(rest.length)} more`), bars(rest, prediction.label));
-  return [label, bars(sorted.slice(0, MOST_CLASSES), prediction.label), ...(rest.length ? [more] : [])];
-}
-
-function bars(pairs, label) {
-  return html(
-    "ul",
-    { class: "probabilities" },
-    ...pairs.map(([name, probability]) => {
-      const bar = html("span", { class: "bar", "aria-hidden": "true" }, html("span"));
-      bar.firstChild.style.width = `${probability * 100}%`;
-      return html(
-        "li",
-        { class: [label].flat().includes(name) ? "likeliest" : null },
-        html("span", { class: "class", title: name }, name),
-        bar,
-        html("span", { class: "probability" }, chance(probability)),
-      );
-    }),
-  );
-}
-
 function correlation({ importance, rank_correlation: ranks }) {
   if (!importance || ranks === undefined) return "";
-  if (ranks === null || ranks === undefined) return "Attention or importance is the same at all timesteps of this sequence.";
-  return `Attention and importance rank the timesteps of this sequence with a correlation of ${number(Number(ranks.toFixed(2)))}.`;
+  if (ranks === null || ranks === undefined) return say("correlation.none");
+  return say("correlation", { correlation: number(Number(ranks.toFixed(2))) });
 }
 
 /** Return the request as a curl command, which takes the key from a variable. A body too long for an argument comes from standard input. */

@@ -1,8 +1,7 @@
-/** The card of the model, and its attention profile from training. */
+/** The card of the model: its facts. */
 
-import { profilePlot, shares } from "./charts.js";
-import { byId, count, counted, html, number, percent, scrollable, table } from "./dom.js";
-import { timestepName } from "./figure.js";
+import { byId, html, number, table } from "./dom.js";
+import { capital, language, say } from "./text.js";
 
 /** The most classes or features that the card lists; its details list all. */
 const MOST_NAMES = 8;
@@ -10,30 +9,24 @@ const MOST_NAMES = 8;
 /** The names of the formats of imported models. */
 const FORMATS = { keras: "Keras", savedmodel: "SavedModel", onnx: "ONNX" };
 
-/** "timesteps 10 and 11" */
-function spoken(labels) {
-  const all = labels.map(String);
-  const last = all.pop();
-  return all.length ? `timesteps ${all.join(", ")} and ${last}` : timestepName(last);
-}
-
 /** The first names, and the number of the others. */
 function some(names) {
   const rest = names.length - MOST_NAMES;
-  return names.slice(0, MOST_NAMES).join(", ") + (rest > 0 ? ` and ${count(rest)} more` : "");
+  const first = names.slice(0, MOST_NAMES).join(", ");
+  return rest > 0 ? say("names.more", { names: first, rest }) : first;
 }
 
 /** The target of the model in words. */
-function predicts({ task, classes, names }) {
-  if (task === "regression") return names?.length ? `${counted(names.length, "number")}: ${some(names)}` : "numbers";
-  if (task === "multilabel") return `any of ${count(classes.length)} classes: ${some(classes)}`;
-  return `one of ${count(classes.length)} classes: ${some(classes)}`;
+export function predicts({ task, classes, names }) {
+  if (task === "regression") return names?.length ? say("predicts.numbers", { n: names.length, names: some(names) }) : say("predicts.any");
+  if (task === "multilabel") return say("predicts.several", { count: classes.length, names: some(classes) });
+  return say("predicts.one", { count: classes.length, names: some(classes) });
 }
 
 /** The tokens of a model in words. */
 function tokens({ least, most, vocabulary }) {
-  const words = vocabulary ? `, or one of ${counted(Object.keys(vocabulary).length, "word")}` : "";
-  return `integers from ${least} to ${most}${words}`;
+  const range = { least, most };
+  return vocabulary ? say("tokens.words", { ...range, n: Object.keys(vocabulary).length }) : say("tokens", range);
 }
 
 /** Return the elements of a definition list. */
@@ -47,7 +40,7 @@ function list(entries) {
 /** Return a table of names and values. */
 function facts(record) {
   const rows = Object.entries(record).map(([name, value]) => [name.replaceAll("_", " "), written(value)]);
-  return table(["name", "value"], rows);
+  return table([say("name"), say("value")], rows);
 }
 
 function written(value) {
@@ -57,125 +50,66 @@ function written(value) {
 
 /** Show the card of a model. */
 export function showCard(card) {
-  const shape = `${card.variable_length ? "up to " : ""}${counted(card.timesteps, "timestep")} × ${counted(card.features, "feature")}`;
-  const values = card.tokens ? ` of ${tokens(card.tokens)}` : card.missing_values ? "; values may be missing" : "";
   const created = new Date(card.created);
-  byId("model-name").textContent = `${card.name}, version ${card.version}`;
+  byId("model-name").textContent = named(card);
   const fit = card.training;
   const folds = card.cross_validation?.folds;
   byId("card").replaceChildren(
     ...list([
-      ["Predicts", predicts(card.target)],
-      ["A sequence", shape + values],
-      ["Features", some(card.feature_labels)],
-      ["Architecture", card.architecture.replaceAll("_", " ")],
-      [folds ? `Metrics of ${folds} folds` : "Held-out metrics", ...metrics(card.metrics)],
-      ...(card.judgement ? [["Judgement", sentence(card.judgement.verdict)]] : []),
-      ...(card.hints.length ? [["Hints", ...card.hints.map(sentence)]] : []),
-      ...(fit ? [["Trained on", `${counted(fit.sequences, "sequence")}; ${counted(fit.parameters, "weight")}`]] : []),
-      ...(fit?.continued_from ? [["Continued from", fit.continued_from]] : []),
-      ...(card.origin ? [["Imported from", `${card.origin.file} (${FORMATS[card.origin.format]})`]] : []),
-      ["Created", html("time", { datetime: card.created }, created.toLocaleString("en", { dateStyle: "medium", timeStyle: "short" }))],
-      ["Engine", card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],
+      [say("card.predicts"), predicts(card.target)],
+      [say("card.sequence"), shape(card)],
+      [say("card.features"), some(card.feature_labels)],
+      [say("card.architecture"), card.architecture.replaceAll("_", " ")],
+      [folds ? say("card.folds", { folds }) : say("card.metrics"), ...metrics(card.metrics)],
+      ...(card.judgement ? [[say("card.judgement"), sentence(card.judgement.verdict)]] : []),
+      ...(card.hints.length ? [[say("card.hints"), ...card.hints.map(sentence)]] : []),
+      ...(fit ? [[say("card.trained_on"), `${say("sequences", { n: fit.sequences })}; ${say("weights", { n: fit.parameters })}`]] : []),
+      ...(fit?.continued_from ? [[say("card.continued"), fit.continued_from]] : []),
+      ...(card.origin ? [[say("card.imported"), `${card.origin.file} (${FORMATS[card.origin.format]})`]] : []),
+      [say("card.created"), html("time", { datetime: card.created }, created.toLocaleString(language, { dateStyle: "medium", timeStyle: "short" }))],
+      [say("card.engine"), card.engine === "onnx" ? "ONNX Runtime" : "TensorFlow"],
     ]),
   );
-  const epochs = fit?.epochs ? [["Epochs", `${count(fit.epochs)}; the best was ${count(fit.best_epoch ?? fit.epochs)}`]] : [];
+  const epochs = fit?.epochs ? [[say("card.epochs"), say("epochs.best", { epochs: fit.epochs, best: fit.best_epoch ?? fit.epochs })]] : [];
   const all = [
-    ["All features", card.feature_labels],
-    [card.target.classes ? "All classes" : "All numbers", card.target.classes ?? card.target.names ?? []],
+    [say("card.all_features"), card.feature_labels],
+    [card.target.classes ? say("card.all_classes") : say("card.all_numbers"), card.target.classes ?? card.target.names ?? []],
   ].filter(([, names]) => names.length > MOST_NAMES);
-  byId("card-more-name").textContent = fit ? "How it was trained" : "More about it";
+  byId("card-more-name").textContent = fit ? say("card.more") : say("card.more_imported");
   byId("card-more").replaceChildren(
     html(
       "dl",
       { class: "facts" },
       ...list([
         ...epochs,
-        ...(fit ? [["Training time", `${number(fit.seconds)} s`]] : []),
-        ...(card.origin ? [["SHA-256 of the file", card.origin.digest]] : []),
+        ...(fit ? [[say("card.time"), `${number(fit.seconds)} s`]] : []),
+        ...(card.origin ? [[say("card.digest"), card.origin.digest]] : []),
         ...all.map(([term, names]) => [term, names.join(", ")]),
       ]),
     ),
-    ...judged(card.judgement),
-    ...(fit ? [html("h3", {}, "Training options"), facts(fit.options)] : []),
-    html("h3", {}, "Libraries"),
+    ...(fit ? [html("h3", {}, say("card.options")), facts(fit.options)] : []),
+    html("h3", {}, say("card.libraries")),
     facts((fit ?? card.origin).libraries),
   );
   const rejected = card.rejected ?? [];
   byId("rejected").replaceChildren(
-    ...rejected.map(({ version, reason }) => html("p", {}, `Version ${version} is not served: ${reason}`)),
+    ...rejected.map(({ version, reason }) => html("p", {}, say("card.rejected", { version: String(version), reason }))),
   );
 }
 
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
+/** "after-lstm, version 1" */
+export const named = ({ name, version }) => say("model.version", { name, version: String(version) });
 
-/** Return the tables of a judgement: all metrics beside the baseline, and the scores of each class. */
-function judged(judgement) {
-  if (!judgement) return [];
-  const rows = judgement.metrics.map(({ name, value, low, high, baseline }) => [
-    name,
-    number(value),
-    low === null ? "–" : `${number(low)} to ${number(high)}`,
-    number(baseline),
-  ]);
-  const tables = [
-    html("h3", {}, "Metrics and their baseline"),
-    html("p", { class: "note" }, `Over held-out sequences, with 95 % intervals. The baseline always predicts the ${judgement.baseline}.`),
-    scrollable("Metrics and their baseline", table(["metric", "model", "interval", "baseline"], rows)),
-  ];
-  if (!judgement.classes) return tables;
-  const classes = judgement.classes.map(({ name, precision, recall, f1, support }) => [
-    name,
-    ...[precision, recall, f1].map(number),
-    count(support),
-  ]);
-  return [
-    ...tables,
-    html("h3", {}, "Classes"),
-    scrollable("Classes", table(["class", "precision", "recall", "F1", "sequences"], classes)),
-  ];
+/** The size of a sequence in words, and its values. */
+export function shape({ timesteps, features, variable_length: varies, tokens: integers, missing_values: missing }) {
+  const size = `${say(varies ? "shape.up_to" : "shape.timesteps", { n: timesteps })} × ${say("features", { n: features })}`;
+  if (integers) return say("shape.tokens", { shape: size, tokens: tokens(integers) });
+  return missing ? say("shape.missing", { shape: size }) : size;
 }
+
+const sentence = (text) => `${capital(text)}.`;
 
 function metrics(record) {
   const all = Object.entries(record).map(([name, value]) => `${name.replaceAll("_", " ")} ${number(value)}`);
-  return all.length ? all : ["none"];
-}
-
-let plot;
-
-/** Draw the attention profile, null for a model without attention, over held-out sequences, with importance. */
-export function showProfile(profile) {
-  byId("profile").hidden = !profile;
-  byId("no-attention").hidden = Boolean(profile);
-  if (!profile) return;
-  plot ??= profilePlot(byId("profile-plot"), "attention profile");
-  const { importance, timestep_labels: labels, peak, mean } = profile;
-  const beside = importance && shares(importance) ? importance : null;
-  byId("key-importance").hidden = !beside;
-  byId("profile-caption").textContent =
-    `Mean over ${counted(profile.sequences, "held-out sequence")}; whiskers are ±1 standard deviation. ` +
-    (beside
-      ? `Importance is how far ${importance.metric} drops when the values of a timestep come from other sequences, ` +
-        `as a share of all drops; the largest drop is ${number(Math.max(...importance.drop))}.`
-      : "");
-  byId("agreement").textContent = agreement(profile);
-  plot.update({
-    title: `Attention profile of ${profile.model}, version ${profile.version}`,
-    text: `Most attention, ${percent(mean[peak])} of it, falls on ${timestepName(labels[peak])}. ${agreement(profile)}`,
-    labels,
-    mean,
-    spread: profile.spread,
-    peak,
-    importance: beside,
-  });
-}
-
-/** Compare attention with importance in words. */
-function agreement({ agreement: agreed, timestep_labels: labels }) {
-  if (!agreed) return "";
-  const correlation = agreed.rank_correlation === null ? "" : `Attention and importance rank the timesteps with a correlation of ${number(Number(agreed.rank_correlation.toFixed(2)))}. `;
-  if (!agreed.top.length) return `${correlation}No timestep is important by itself.`;
-  const important = spoken(agreed.top.map((t) => labels[t]));
-  const share = agreed.importance === null ? "" : ` and ${percent(agreed.importance)} of importance`;
-  return `${correlation}Most important: ${important}, with ${percent(agreed.attention)} of attention${share}.`;
+  return all.length ? all : [say("none")];
 }

@@ -1,19 +1,21 @@
-/** The charts: an attention profile, one sequence with its attention, and a heat map of many sequences. */
+/** The charts of attention: a profile, and one sequence. */
 
-import { count, html, join, number, set, svg } from "./dom.js";
 import {
-  Plot, axisWidth, barOffset, drawBars, drawTimestepAxis, drawValueAxis, slotScale, tickTexts, ticks, timestepName, valueScale,
-  withSpread,
-} from "./figure.js";
+  axisWidth, drawBars, drawLabelAxis, drawValueAxis, slantedRoom, slotScale, tickTexts, ticks, timestepName,
+  valueScale, withSpread,
+} from "./axes.js";
+import { join, number, svg } from "./dom.js";
+import { Plot } from "./figure.js";
+import { say } from "./text.js";
 
-/** In pixels. For narrower bars the spread is a band instead of whiskers, and importance is drawn below. */
+/** In pixels. For narrower bars the spread is a band instead of whiskers. */
 const THIN = 5;
 /** The most points that get marks; more marks would hide the lines. */
 const MOST_MARKS = 400;
-/** The most rows of the heat map. */
-const MOST_ROWS = 256;
 /** Height of a strip of bars below a chart, in pixels. */
 const STRIP = 92;
+/** The end of a scale of importance is no smaller, so that noise looks small: a twentieth of a metric, or of a probability. */
+export const LEAST_EFFECT = 0.05;
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4"];
 const COLORS = 7;
 /** Outlines of marks around (0, 0): circle, square, triangle, diamond, cross, inverted triangle. */
@@ -27,24 +29,17 @@ const MARKS = [
 ];
 
 /** The style of the line of a feature. The first 35 features differ, also without color. */
-const look = (feature) => ({
+export const look = (feature) => ({
   kind: `line-${feature % COLORS}`,
   dash: DASHES[Math.floor(feature / COLORS + (feature % COLORS)) % DASHES.length],
   mark: MARKS[feature % MARKS.length],
 });
 
 /** Return the left and right end of the space between axes with these numbers. */
-const between = (plot, leftTexts, rightTexts = []) => [
+export const between = (plot, leftTexts, rightTexts = []) => [
   axisWidth(leftTexts),
   plot.width - (rightTexts.length ? axisWidth(rightTexts) : 6),
 ];
-
-/** Return the share of each timestep in all drops of the metric, or null if nothing drops. */
-export function shares(importance) {
-  const positive = importance.drop.map((drop) => Math.max(0, drop));
-  const total = positive.reduce((a, b) => a + b, 0);
-  return total > 0 ? positive.map((drop) => drop / total) : null;
-}
 
 /** Return a path of steps along the tops of bars. */
 function steps(values, { x, y }) {
@@ -56,7 +51,8 @@ function steps(values, { x, y }) {
 }
 
 /**
- * Draw a profile: mean attention as bars with their spread; optionally importance, or the outline of another profile.
+ * Draw a profile: mean attention as bars with their spread; optionally the outline of another profile, and importance as
+ * bars below.
  *
  * @typedef {object} Profile
  * @property {string} title accessible name
@@ -66,31 +62,32 @@ function steps(values, { x, y }) {
  * @property {number[]} spread
  * @property {number|null} peak
  * @property {{metric: string, drop: number[], spread: number[]}|null} [importance]
+ * @property {string} name name of the attention in the legend
  * @property {{mean: number[], name: string}} [outline]
  */
 export function profilePlot(host, name) {
   return new Plot(host, {
-    cursor: `Timesteps of the ${name}`,
+    cursor: name,
     describe: ({ title, text }) => ({ title, text }),
     draw: drawProfile,
     tooltip(data, i) {
       const { labels, mean, spread, importance, outline } = data;
-      const rows = [[`attention`, mean ? withSpread(mean[i], spread[i]) : "–", "attention"]];
-      if (importance) rows.push([`${importance.metric} drops by`, withSpread(importance.drop[i], importance.spread[i]), "importance"]);
+      const rows = [[say("attention"), mean ? withSpread(mean[i], spread[i]) : "–", "attention"]];
+      if (importance) rows.push([say("importance.drop", { metric: importance.metric }), withSpread(importance.drop[i], importance.spread[i]), "importance"]);
       if (outline) rows.push([outline.name, number(outline.mean[i]), "outline"]);
       return { heading: timestepName(labels[i]), rows };
     },
     table(data) {
       const { labels, mean, spread, importance, outline } = data;
-      const head = ["timestep", "attention", "spread"];
-      if (importance) head.push(`${importance.metric} drops by`);
+      const head = [say("timesteps.axis"), say("attention"), say("spread")];
+      if (importance) head.push(say("importance.drop", { metric: importance.metric }));
       if (outline) head.push(outline.name);
       const rows = labels.map((label, i) => [
         label,
-        number(mean?.[i]),
-        number(spread?.[i]),
-        ...(importance ? [number(importance.drop[i])] : []),
-        ...(outline ? [number(outline.mean[i])] : []),
+        mean?.[i] ?? null,
+        spread?.[i] ?? null,
+        ...(importance ? [importance.drop[i]] : []),
+        ...(outline ? [outline.mean[i]] : []),
       ]);
       return { head, rows };
     },
@@ -98,43 +95,45 @@ export function profilePlot(host, name) {
 }
 
 /** @param {Plot} plot @param {Profile} data */
-function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) {
-  const share = importance ? shares(importance) : null;
-  const x0 = (plot.width - 60) / labels.length; // about the final width of a slot
-  const thin = x0 < (share ? 2.5 * THIN : THIN);
-  const beside = share && !thin;
-  const strip = share && thin ? STRIP : 0;
-  const [top, bottom] = [34, 240];
+function drawProfile(plot, { name, labels, mean, spread, peak, importance, outline }) {
+  const thin = (plot.width - 60) / labels.length < THIN; // about the final width of a slot
+  const strip = importance ? STRIP : 0;
+  const keys = [
+    { name, kind: "attention" },
+    ...(mean && peak !== null ? [{ name: say("peak"), kind: "picked" }] : []),
+    ...(outline ? [{ name: outline.name, kind: "outline", shape: [svg("path", { d: "M2,6.5h18" })] }] : []),
+    ...(importance ? [{ name: say("importance"), kind: "importance" }] : []),
+  ];
+  const top = plot.legend(keys) + 28;
+  const bottom = top + 200;
   plot.resize(bottom + strip + 40);
   const whiskers = (mean ?? []).map((value, i) => value + spread[i]);
-  const highest = [...(beside ? share : []), ...(outline?.mean ?? []), ...whiskers].reduce((a, b) => Math.max(a, b), 1e-9);
+  const highest = [...(outline?.mean ?? []), ...whiskers].reduce((a, b) => Math.max(a, b), 1e-9);
   const y = valueScale([0, highest * 1.04], bottom, top);
   const values = ticks(0, y.high, 5);
-  const effects = effectsScale(strip ? share : [], bottom + strip);
+  const effects = effectsScale(importance?.drop ?? [], bottom + strip, LEAST_EFFECT);
   const x = slotScale(labels.length, ...between(plot, [...tickTexts(values), ...tickTexts(effects.values)]));
 
   const band = thin && mean ? [steps(whiskers, { x, y })] : [];
   join(plot.layer("band"), "path", band, (path) => ({ d: `${path}V${bottom}H${x.left}Z` }));
-  drawValueAxis(plot, { y, values, x, name: "fraction" });
-  const shift = beside ? -0.2 : 0;
-  const width = beside ? 0.38 : thin ? 1 : 0.72;
-  drawBars(plot.layer("attention"), mean ?? labels.map(() => 0), { x, y, width, shift, picked: peak });
-  drawValueAxis(plot, { y: effects, values: effects.values, x, name: strip ? "importance" : "", layer: "axis-strip" });
-  if (beside) drawBars(plot.layer("importance"), share, { x, y, width, shift: 0.2 });
-  else drawBars(plot.layer("importance"), strip ? share : [], { x, y: effects, width: 1 });
-  drawTimestepAxis(plot, x, bottom + strip, labels);
+  drawValueAxis(plot, { y, values, x, name: say("fraction") });
+  const width = thin ? 1 : 0.72;
+  drawBars(plot.layer("attention"), mean ?? labels.map(() => 0), { x, y, width, picked: peak });
+  const drop = importance ? say("importance.of", { metric: importance.metric }) : "";
+  drawValueAxis(plot, { y: effects, values: effects.values, x, name: drop, layer: "axis-strip" });
+  drawBars(plot.layer("importance"), importance?.drop ?? [], { x, y: effects, width });
+  drawLabelAxis(plot, x, bottom + strip, labels);
   join(plot.layer("outline"), "path", outline ? [outline.mean] : [], (around) => ({ d: steps(around, { x, y }) }));
 
-  const middle = (i) => x(i) + barOffset(x, shift);
   const cap = Math.min(3, (x.slot * width) / 3);
   join(plot.layer("whiskers"), "path", thin ? [] : (mean ?? []), (value, i) => {
     const [low, high] = [y(Math.max(0, value - spread[i])), y(value + spread[i])];
     if (low - high < 1.5) return { d: "M0,0" }; // only its caps would be visible, and look like a bar
-    return { d: `M${middle(i) - cap},${low}h${2 * cap}m${-cap},0V${high}m${-cap},0h${2 * cap}` };
+    return { d: `M${x(i) - cap},${low}h${2 * cap}m${-cap},0V${high}m${-cap},0h${2 * cap}` };
   });
   // Color alone must not mark the peak.
   join(plot.layer("peak"), "text", mean && peak !== null ? [peak] : [], (i) => ({
-    x: Math.min(Math.max(middle(i), x.left + 20), x.right - 20),
+    x: Math.min(Math.max(x(i), x.left + 20), x.right - 20),
     y: Math.max(y(thin ? mean[i] : whiskers[i]) - 6, 11),
     "text-anchor": "middle",
     text: number(Number(mean[i].toPrecision(2))),
@@ -142,9 +141,10 @@ function drawProfile(plot, { labels, mean, spread, peak, importance, outline }) 
   return { x, top, bottom: bottom + strip };
 }
 
-/** Return the scale of the bars in a strip below a chart, with the numbers of its axis as `values`. */
-function effectsScale(effects, bottom) {
-  const scale = valueScale([0, effects.reduce((a, b) => Math.max(a, b), 0) * 1.05 || 1], bottom, bottom - STRIP + 36);
+/** Return the scale of the bars in a strip below a chart, which ends at `least` or above, with the numbers of its axis. */
+function effectsScale(effects, bottom, least) {
+  const highest = effects.reduce((a, b) => Math.max(a, b), least) * 1.05 || 1;
+  const scale = valueScale([0, highest], bottom, bottom - STRIP + 36);
   return Object.assign(scale, { values: effects.length ? ticks(0, scale.high, 3) : [] });
 }
 
@@ -160,32 +160,38 @@ function effectsScale(effects, bottom) {
  * @property {(number|null)[][]} sequence
  * @property {number[]|null} attention
  * @property {number[]|null} importance
+ * @property {number} least the smallest end of the scale of importance
  * @property {Set<number>} hidden features not to draw
  * @property {boolean} apart whether each feature has its own scale
  */
 export function sequencePlot(host) {
   return new Plot(host, {
-    cursor: "Timesteps of the sequence",
+    cursor: say("sequence.cursor"),
     describe: ({ title, text }) => ({ title, text }),
     draw: drawSequence,
     tooltip({ labels, words, features, sequence, attention, importance }, i) {
       const rows = features.map((feature, f) => {
         const value = sequence[i][f];
-        return [feature, value === null || value === undefined ? "missing" : number(value), `${look(f).kind} stroke`];
+        return [feature, value === null || value === undefined ? say("missing") : number(value), `${look(f).kind} stroke`];
       });
-      if (importance) rows.unshift(["importance", number(importance[i]), "importance"]);
-      if (attention) rows.unshift(["attention", number(attention[i]), "attention"]);
+      if (importance) rows.unshift([say("importance"), number(importance[i]), "importance"]);
+      if (attention) rows.unshift([say("attention"), number(attention[i]), "attention"]);
       return { heading: timestepName(labels[i]) + (words ? `: ${words[i]}` : ""), rows };
     },
     table({ labels, words, features, sequence, attention, importance }) {
-      const word = words ? ["token"] : [];
-      const head = ["timestep", ...word, ...(attention ? ["attention"] : []), ...(importance ? ["importance"] : []), ...features];
+      const head = [
+        say("timesteps.axis"),
+        ...(words ? [say("token")] : []),
+        ...(attention ? [say("attention")] : []),
+        ...(importance ? [say("importance")] : []),
+        ...features,
+      ];
       const rows = sequence.map((step, i) => [
         labels[i],
         ...(words ? [words[i]] : []),
-        ...(attention ? [number(attention[i])] : []),
-        ...(importance ? [number(importance[i])] : []),
-        ...features.map((_, f) => number(step[f])),
+        ...(attention ? [attention[i]] : []),
+        ...(importance ? [importance[i]] : []),
+        ...features.map((_, f) => step[f] ?? null),
       ]);
       return { head, rows };
     },
@@ -210,26 +216,35 @@ export function differInSize(sequence, features) {
 }
 
 /** @param {Plot} plot @param {Sequence} data */
-function drawSequence(plot, { labels, words, features, sequence, attention, importance, hidden, apart }) {
-  const [top, main, strip] = [34, 240, importance ? STRIP : 0];
-  const bottom = top + main;
+function drawSequence(plot, { labels, words, features, sequence, attention, importance, least, hidden, apart }) {
+  const strip = importance ? STRIP : 0;
   const shown = features.map((_, f) => f).filter((f) => !hidden.has(f));
+  const keys = [
+    ...(attention ? [{ name: say("attention"), kind: "attention" }] : []),
+    ...(importance ? [{ name: say("importance"), kind: "importance" }] : []),
+    // On the page, buttons stand for the features.
+    ...(plot.saving ? shown.map((f) => ({ name: features[f], kind: "series", shape: symbol(f) })) : []),
+  ];
+  const top = plot.legend(keys) + 28;
+  const bottom = top + 240;
   const y = valueScale(apart ? [0, 1] : range(sequence, shown), bottom, top);
   const values = apart || words ? [] : ticks(y.low, y.high, 6);
   const most = (list) => list.reduce((a, b) => Math.max(a, b), 0) || 1;
   const weights = valueScale([0, attention ? most(attention) * 1.02 : 1], bottom, top);
   const weightValues = attention ? ticks(0, weights.high, 4) : [];
-  const effects = effectsScale(importance ?? [], bottom + strip);
+  const effects = effectsScale(importance ?? [], bottom + strip, least);
   const leftTexts = [...tickTexts(values.length ? values : [0]), ...tickTexts(effects.values)];
-  const x = slotScale(sequence.length, ...between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []));
+  const [left, right] = between(plot, leftTexts, weightValues.length ? tickTexts(weightValues) : []);
+  const room = words ? slantedRoom(words, (right - left) / words.length) : 0;
+  const x = slotScale(sequence.length, Math.max(left, room), right);
 
   drawBars(plot.layer("attention"), attention ?? [], { x, y: weights, width: x.slot < THIN ? 1 : 0.78 });
-  const name = words ? "" : apart ? "values, each feature on its own scale" : "value";
+  const name = words ? "" : apart ? say("values.apart") : say("value");
   drawValueAxis(plot, { y, values, x, name });
-  drawValueAxis(plot, { y: weights, values: weightValues, x, name: attention ? "attention" : "", layer: "axis-right" });
-  drawValueAxis(plot, { y: effects, values: effects.values, x, name: importance ? "importance" : "", layer: "axis-strip" });
+  drawValueAxis(plot, { y: weights, values: weightValues, x, name: attention ? say("attention") : "", layer: "axis-right" });
+  drawValueAxis(plot, { y: effects, values: effects.values, x, name: importance ? say("importance") : "", layer: "axis-strip" });
   drawBars(plot.layer("importance"), importance ?? [], { x, y: effects, width: x.slot < THIN ? 1 : 0.78 });
-  plot.resize(bottom + strip + 40 + drawTimestepAxis(plot, x, bottom + strip, words ?? labels, { all: Boolean(words) }));
+  plot.resize(bottom + strip + 40 + drawLabelAxis(plot, x, bottom + strip, words ?? labels, { all: Boolean(words) }));
 
   const scales = features.map((_, f) => (apart ? valueScale(range(sequence, [f]), bottom, top) : y));
   const points = (f) => sequence.map((step, i) => [x(i), step[f], i]).filter(([, value]) => typeof value === "number");
@@ -253,181 +268,14 @@ function drawSequence(plot, { labels, words, features, sequence, attention, impo
 
 /** Return the legend symbol of a feature: a piece of its line, with its mark. */
 export function sample(feature) {
+  return svg("svg", { class: "sample", viewBox: "0 0 22 12", width: 22, height: 12, "aria-hidden": "true" }, ...symbol(feature));
+}
+
+/** Return the line and the mark in the legend symbol of a feature. */
+export function symbol(feature) {
   const { kind, dash, mark } = look(feature);
-  return svg(
-    "svg",
-    { class: "sample", viewBox: "0 0 34 12", width: 34, height: 12, "aria-hidden": "true" },
-    svg("path", { class: kind, d: "M1,6H33", "stroke-dasharray": dash || null }),
-    svg("path", { class: `${kind} mark`, d: mark, transform: "translate(17,6)" }),
-  );
+  return [
+    svg("path", { class: kind, d: "M1,6H21", "stroke-dasharray": dash || null }),
+    svg("path", { class: `${kind} mark`, d: mark, transform: "translate(11,6)" }),
+  ];
 }
-
-/**
- * Sequences as rows, timesteps as columns, attention as shades, and the prediction at the end of each row. A click, or
- * arrow keys and Enter, select a row.
- */
-export class HeatMap {
-  /**
-   * @param {Element} host
-   * @param {(index: number) => void} onSelect
-   * @param {{noun?: string, name?: string, id?: string, first?: number}} [rows] what a row is, the name of all, the
-   *   start of their ids, and the number of the first
-   */
-  constructor(host, onSelect, { noun = "sequence", name = "Sequences answered", id = "row", first = 1 } = {}) {
-    this.onSelect = onSelect;
-    this.rows = { noun, id, first };
-    this.svg = svg("svg", { role: "img" }, svg("title"), svg("desc"));
-    this.list = html("div", {
-      class: "rows",
-      role: "listbox",
-      tabindex: 0,
-      "aria-label": name,
-      keydown: (event) => this.#key(event),
-      pointermove: (event) => this.#point(event),
-      pointerleave: () => (this.tooltip.hidden = true),
-    });
-    this.tooltip = html("div", { class: "tooltip", "aria-hidden": "true", hidden: true });
-    this.element = html("div", { class: "plot heat-map" }, this.svg, this.list, this.tooltip);
-    host.append(this.element);
-    new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.#draw()).observe(this.element);
-    for (const media of ["(prefers-color-scheme: dark)", "print"]) {
-      matchMedia(media).addEventListener("change", () => this.data && this.#draw());
-    }
-  }
-
-  /**
-   * @param {{labels: string[], attention: number[][], texts: [string, string][], title: string, text: string}} data
-   *   `texts`: each prediction and its probability
-   */
-  update(data) {
-    const attention = data.attention.slice(0, MOST_ROWS);
-    this.data = { ...data, attention };
-    this.count = attention.length;
-    this.columns = attention.reduce((most, weights) => Math.max(most, weights.length), 1);
-    this.highest = attention.flat().reduce((a, b) => Math.max(a, b), 0) || 1;
-    this.svg.querySelector("title").textContent = data.title;
-    this.svg.querySelector("desc").textContent = data.text;
-    this.list.replaceChildren(
-      ...attention.map((weights, i) => {
-        const highest = weights.indexOf(Math.max(...weights));
-        const where = `most attention on ${timestepName(data.labels[highest])}`;
-        const [outcome, probability] = data.texts[i];
-        const text = [outcome, probability].filter(Boolean).join(", ");
-        return html(
-          "div",
-          {
-            role: "option",
-            id: `${this.rows.id}-${i}`,
-            "aria-selected": "false",
-            "aria-label": `${this.#named(i)}: ${text}, ${where}`.replace(/^./, (letter) => letter.toUpperCase()),
-            click: () => this.#select(i),
-          },
-          html("span", { class: "ordinal" }, count(i + this.rows.first)),
-          html(
-            "span",
-            { class: "predicted", title: text },
-            html("span", {}, outcome),
-            html("span", { class: "probability" }, probability),
-          ),
-        );
-      }),
-    );
-    this.#activate(0);
-    this.#draw();
-  }
-
-  #draw() {
-    this.width = this.element.clientWidth;
-    if (this.width === 0) return;
-    const { labels, attention } = this.data;
-    const [top, row] = [4, 20];
-    const bottom = top + row * this.count;
-    const longest = this.data.texts.reduce((most, texts) => Math.max(most, texts.join("  ").length), 0);
-    const right = Math.min(axisWidth(["-".repeat(longest)]) + 16, this.width * 0.3);
-    this.x = slotScale(this.columns, 40, this.width - right);
-    set(this.svg, { viewBox: `0 0 ${this.width} ${bottom + 40}`, width: this.width, height: bottom + 40 });
-    this.element.style.setProperty("--predicted", `${right}px`);
-    Object.assign(this.list.style, { top: `${top}px`, height: `${bottom - top}px` });
-    const layer = (name) => this.svg.querySelector(`:scope > .${name}`) ?? this.svg.appendChild(svg("g", { class: name }));
-    join(layer("shades"), "image", [this.#shades(attention)], (href) => ({
-      href,
-      x: this.x.left,
-      y: top,
-      width: this.x.right - this.x.left,
-      height: bottom - top,
-      preserveAspectRatio: "none",
-    }));
-    join(layer("gaps"), "line", attention, (_, i) => ({
-      x1: this.x.left,
-      x2: this.x.right,
-      y1: top + row * (i + 1),
-      y2: top + row * (i + 1),
-    }));
-    drawTimestepAxis({ width: this.width, layer }, this.x, bottom, labels);
-  }
-
-  /** Return an image with one pixel per weight: one image is cheaper than thousands of rectangles. */
-  #shades(attention) {
-    const canvas = html("canvas", { width: this.columns, height: this.count });
-    const context = canvas.getContext("2d");
-    const style = getComputedStyle(this.element);
-    const [none, all] = ["--shade-none", "--shade-all"].map((name) => rgb(style.getPropertyValue(name)));
-    const pixels = context.createImageData(this.columns, this.count);
-    attention.forEach((weights, i) =>
-      weights.forEach((weight, t) => {
-        const share = weight / this.highest;
-        const mixed = none.map((channel, c) => channel + (all[c] - channel) * share);
-        pixels.data.set([...mixed, 255], 4 * (i * this.columns + t));
-      }),
-    );
-    context.putImageData(pixels, 0, 0);
-    return canvas.toDataURL();
-  }
-
-  /** "sequence 3" */
-  #named(index) {
-    return `${this.rows.noun} ${count(index + this.rows.first)}`;
-  }
-
-  #key(event) {
-    const moves = { ArrowUp: this.active - 1, ArrowDown: this.active + 1, Home: 0, End: this.count - 1 };
-    if (event.key === "Enter" || event.key === " ") this.#select(this.active);
-    else if (event.key in moves) this.#activate(Math.max(0, Math.min(this.count - 1, moves[event.key])));
-    else return;
-    event.preventDefault();
-  }
-
-  #activate(index) {
-    this.list.children[this.active]?.classList.remove("active");
-    this.active = index;
-    const option = this.list.children[index];
-    option.classList.add("active");
-    set(this.list, { "aria-activedescendant": option.id });
-    if (document.activeElement === this.list) option.scrollIntoView({ block: "nearest" });
-  }
-
-  #select(index) {
-    this.#activate(index);
-    [...this.list.children].forEach((option, i) => set(option, { "aria-selected": String(i === index) }));
-    this.onSelect(index);
-  }
-
-  #point(event) {
-    const box = this.element.getBoundingClientRect();
-    const t = Math.floor((event.clientX - box.left - this.x.left) / this.x.slot);
-    const i = [...this.list.children].indexOf(event.target.closest("[role=option]"));
-    const weight = this.data.attention[i]?.[t];
-    this.tooltip.hidden = weight === undefined;
-    if (weight === undefined) return;
-    this.tooltip.replaceChildren(
-      html("strong", {}, `${this.#named(i)}, ${timestepName(this.data.labels[t])}`),
-      html("span", { class: "value" }, html("span", { class: "key attention" }), html("span", {}, "attention"), html("b", {}, number(weight))),
-    );
-    const left = Math.min(event.clientX - box.left + 14, this.width - this.tooltip.offsetWidth);
-    this.tooltip.style.left = `${Math.max(0, left)}px`;
-    this.tooltip.style.top = `${event.clientY - box.top + 18}px`;
-  }
-}
-
-/** Return the channels of a color written as #rrggbb. */
-const rgb = (color) => color.trim().match(/[0-9a-f]{2}/gi).map((channel) => parseInt(channel, 16));

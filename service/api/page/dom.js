@@ -1,5 +1,7 @@
 /** Elements and formatted numbers. Text is never parsed as HTML, since names and labels may contain markup. */
 
+import { language } from "./text.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 export const byId = (id) => document.getElementById(id);
@@ -62,15 +64,8 @@ export function scrollable(name, child) {
   return html("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": name }, child);
 }
 
-const COUNT = new Intl.NumberFormat("en");
-const SHORT = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+const SHORT = new Intl.NumberFormat(language, { maximumSignificantDigits: 4 });
 const SUPERSCRIPT = { "-": "⁻", ...Object.fromEntries([..."⁰¹²³⁴⁵⁶⁷⁸⁹"].map((digit, i) => [i, digit])) };
-
-/** A whole number with commas: "1,234". */
-export const count = (value) => COUNT.format(value);
-
-/** "1 sequence", "2 sequences". */
-export const counted = (value, noun) => `${count(value)} ${noun}${value === 1 ? "" : "s"}`;
 
 /** A number with four significant digits; a dash for a missing one. */
 export function number(value) {

@@ -1,17 +1,16 @@
-/** Parts of the charts: a plot with a cursor and a tooltip, scales and axes. */
+/** A chart with a cursor, a tooltip, a legend and a table, which can be saved. */
 
-import { html, join, number, scientific, scrollable, set, shortened, svg, table } from "./dom.js";
+import { fitted, textWidth } from "./axes.js";
+import { html, join, number, scrollable, set, svg, table } from "./dom.js";
+import { asFile, saveButtons } from "./saving.js";
+import { say } from "./text.js";
 
-/** Width of a character of the axis font, in pixels, rounded up. */
-const CHARACTER = 6.4;
 /** Distance between two lines of text, in pixels. */
 const LINE = 14;
-/** The most characters of a label on an axis; tooltips and tables show all. */
-const LONGEST_LABEL = 14;
-/** Width of the widest bar, in pixels. */
-const WIDEST_BAR = 56;
-/** Narrower bars, in pixels, have no outline. */
-const THINNEST = 3;
+/** Space between two keys of a legend, in pixels. */
+const GAP = 16;
+/** Width of the symbol in a legend, in pixels. */
+const SYMBOL = 28;
 
 let plots = 0;
 
@@ -31,7 +30,7 @@ export class Plot {
    * @param {(data: object) => {title: string, text: string}} chart.describe
    * @param {(data: object, index: number) => {heading: string, rows: [string, string, string?][]}} chart.tooltip
    *   name, value and CSS class of each row
-   * @param {(data: object) => {head: string[], rows: string[][]}} chart.table
+   * @param {(data: object) => {head: string[], rows: (string|number|null)[][]}} chart.table
    *
    * @typedef {{x: Scale, top: number, bottom: number}} Frame the space that the cursor covers
    */
@@ -57,12 +56,13 @@ export class Plot {
       pointerleave: () => this.show(null),
     });
     this.tooltip = html("div", { class: "tooltip", "aria-hidden": "true", hidden: true });
-    this.details = html("details", { toggle: () => this.#tabulate() }, html("summary", {}, "As a table"));
+    this.details = html("details", { toggle: () => this.#tabulate() }, html("summary", {}, say("chart.table")));
     this.element = html("div", { class: "plot" }, this.svg, this.cursor, this.tooltip);
-    host.append(this.element, this.details);
+    host.append(this.element, html("div", { class: "under" }, this.details, saveButtons(this)));
     new ResizeObserver(() => this.data && this.element.clientWidth !== this.width && this.update(this.data)).observe(
       this.element,
     );
+    onColors(() => this.data && this.update(this.data));
   }
 
   /** Show other data. */
@@ -93,6 +93,41 @@ export class Plot {
   /** Set the height of the SVG, in pixels. */
   resize(height) {
     set(this.svg, { viewBox: `0 0 ${this.width} ${height}`, width: this.width, height });
+  }
+
+  /** Return the chart as an SVG of its own, in light colors, with the legend that the page has beside it. */
+  drawing() {
+    return asFile(this.svg, (saving) => {
+      this.saving = saving;
+      this.update(this.data);
+    });
+  }
+
+  /** Return the name and the numbers of the chart. */
+  numbers() {
+    return { title: this.title.textContent, ...this.chart.table(this.data) };
+  }
+
+  /**
+   * Draw the legend at the top; return its height in pixels.
+   * @param {Key[]} keys
+   * @typedef {{name: string, kind: string, shape?: Node[]}} Key its text; the class of its symbol; the symbol, by default a square
+   */
+  legend(keys) {
+    let [x, y] = [0, this.saving ? LINE + 8 : 0];
+    const made = keys.map(({ name, kind, shape }) => {
+      const text = fitted(name, this.width - SYMBOL);
+      const wide = SYMBOL + textWidth(text) + GAP;
+      if (x > 0 && x + wide > this.width) [x, y] = [0, y + LINE + 4];
+      const symbol = shape ?? [svg("rect", { x: 5, y: 1, width: 11, height: 11 })];
+      const key = svg("g", { class: "legend-key", transform: `translate(${x},${y})` }, svg("g", { class: `key-${kind}` }, ...symbol));
+      key.append(svg("text", { x: SYMBOL, y: 11 }, text));
+      x += wide;
+      return key;
+    });
+    const title = this.saving ? [svg("text", { y: 11, class: "title" }, fitted(this.title.textContent, this.width))] : [];
+    this.layer("key-row").replaceChildren(...title, ...made);
+    return made.length || this.saving ? y + LINE + 4 : 0;
   }
 
   /** Return a group of the SVG. It is made on first use; earlier groups lie behind later ones. */
@@ -166,151 +201,14 @@ export class Plot {
     if (!this.details.open) return;
     const { head, rows } = this.chart.table(this.data);
     const old = this.details.querySelector(".scroll");
-    const made = table(head, rows);
+    const cell = (value) => (typeof value === "string" ? value : number(value));
+    const made = table(head, rows.map((row) => row.map(cell)));
     if (old) old.replaceChildren(made);
     else this.details.append(scrollable(this.title.textContent, made));
   }
 }
 
-/**
- * Return a scale from index to x: the middle of one of `count` slots side by side.
- * @typedef {((index: number) => number) & {count: number, left: number, right: number, slot: number}} Scale
- * @returns {Scale}
- */
-export function slotScale(count, left, right) {
-  const slot = (right - left) / count;
-  return Object.assign((index) => left + slot * (index + 0.5), { count, left, right, slot });
+/** Call a function each time that the colors may have changed; pictures in charts have colors of their own. */
+export function onColors(draw) {
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) matchMedia(media).addEventListener("change", draw);
 }
-
-/** Return a scale from value to y. */
-export function valueScale([low, high], bottom, top) {
-  const scale = (value) => bottom - ((value - low) / (high - low)) * (bottom - top);
-  return Object.assign(scale, { low, high, bottom, top });
-}
-
-/** Return about so many round numbers in a range. */
-export function ticks(low, high, about) {
-  const rough = (high - low) / about;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999);
-  const first = Math.ceil(low / step - 1e-9);
-  const last = Math.floor(high / step + 1e-9);
-  // Multiples of the step: a running sum would add up rounding errors.
-  return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => (first + i) * step);
-}
-
-/** Return the numbers of an axis as texts, with enough digits to differ. */
-export function tickTexts(values) {
-  const most = Math.max(...values.map(Math.abs));
-  const step = values.length > 1 ? Math.abs(values[1] - values[0]) : most || 1;
-  if (most >= 1e5 || (most > 0 && most < 1e-3)) {
-    const digits = Math.max(0, Math.min(15, Math.round(Math.log10(most / step) + 0.5)));
-    return values.map((value) => (value === 0 ? "0" : scientific(value, digits)));
-  }
-  const decimals = Math.max(0, Math.min(12, -Math.floor(Math.log10(step) + 1e-9)));
-  return values.map((value) => value.toFixed(decimals).replace("-", "−"));
-}
-
-/** Return the width of an axis with these numbers, in pixels. */
-export const axisWidth = (texts) => 12 + CHARACTER * Math.max(...texts.map((text) => text.length));
-
-/**
- * Draw a vertical axis: grid lines, numbers beside them, and the name above.
- * @param {Plot} plot
- * @param {object} axis
- * @param {(value: number) => number} axis.y
- * @param {number[]} axis.values
- * @param {Scale} axis.x
- * @param {string} axis.name
- * @param {string} [axis.layer] "axis-right" has no grid lines, since the left axis draws them
- */
-export function drawValueAxis(plot, { y, values, x, name, layer: layerName = "axis-left" }) {
-  const layer = plot.layer(layerName);
-  const atRight = layerName === "axis-right";
-  layer.classList.add("axis");
-  const texts = tickTexts(values);
-  const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
-  const rules = atRight ? [] : values;
-  join(part("rules"), "line", rules, (value) => ({ x1: x.left, x2: x.right, y1: y(value), y2: y(value) }));
-  join(part("numbers"), "text", values, (value, i) => ({
-    x: atRight ? x.right + 8 : x.left - 8,
-    y: y(value),
-    dy: "0.32em",
-    "text-anchor": atRight ? "start" : "end",
-    text: texts[i],
-  }));
-  join(part("name"), "text", name ? [name] : [], () => ({
-    x: atRight ? plot.width : 0,
-    y: y.top - 12,
-    "text-anchor": atRight ? "end" : "start",
-    text: name,
-  }));
-}
-
-/** Return the next of 1, 2, 5, 10, 20, 50 … */
-function roundStep(least) {
-  const power = 10 ** Math.max(0, Math.floor(Math.log10(least)));
-  return power * [1, 2, 5, 10].find((factor) => factor * power >= least);
-}
-
-/**
- * Draw the horizontal axis, with as many labels as fit; return the height that slanted labels need in addition.
- * @param {Plot} plot
- * @param {Scale} x
- * @param {number} bottom
- * @param {string[]} labels
- * @param {{all?: boolean}} [how] `all` slants labels that would not fit side by side
- */
-export function drawTimestepAxis(plot, x, bottom, labels, { all = false } = {}) {
-  const layer = plot.layer("axis-below");
-  layer.classList.add("axis");
-  const texts = labels.slice(0, x.count).map((label) => shortened(label, LONGEST_LABEL));
-  const widest = CHARACTER * texts.reduce((most, text) => Math.max(most, text.length), 1) + 8;
-  const slanted = all && widest > x.slot;
-  const below = slanted ? Math.ceil((widest + 8) * Math.SQRT1_2) : 0;
-  const every = roundStep((slanted ? LINE : widest) / x.slot);
-  const shown = texts.map((text, i) => [text, i]).filter(([, i]) => i % every === 0);
-  const part = (kind) => layer.querySelector(`.${kind}`) ?? layer.appendChild(svg("g", { class: kind }));
-  join(part("base"), "line", [bottom], () => ({ x1: x.left, x2: x.right, y1: bottom, y2: bottom }));
-  join(part("ticks"), "line", shown, ([, i]) => ({ x1: x(i), x2: x(i), y1: bottom, y2: bottom + 4 }));
-  join(part("numbers"), "text", shown, ([text, i]) => ({
-    transform: slanted ? `rotate(-45 ${x(i) + 4} ${bottom + 14})` : null,
-    // The first and the last label stay inside the picture.
-    x: slanted ? x(i) + 4 : Math.min(Math.max(x(i), (text.length * CHARACTER) / 2), plot.width - (text.length * CHARACTER) / 2),
-    y: bottom + (slanted ? 14 : 17),
-    "text-anchor": slanted ? "end" : "middle",
-    text,
-  }));
-  join(part("name"), "text", ["timestep"], (text) => ({ x: x.right, y: bottom + 34 + below, "text-anchor": "end", text }));
-  return below;
-}
-
-/**
- * Draw bars from the bottom of a scale.
- * @param {Element} layer
- * @param {(number|null)[]} values
- * @param {{x: Scale, y: Function, width?: number, shift?: number, picked?: number|null}} how `width`
- *   and `shift` are fractions of a slot
- */
-export function drawBars(layer, values, { x, y, width = 0.78, shift = 0, picked = null }) {
-  const wide = Math.min(WIDEST_BAR, x.slot * width);
-  join(layer, "rect", values, (value, i) => {
-    const top = y(Math.max(y.low, value ?? y.low));
-    return {
-      x: x(i) + barOffset(x, shift) - wide / 2,
-      y: top,
-      width: wide,
-      height: Math.max(0, y.bottom - top),
-      class: i === picked ? "picked" : wide < THINNEST ? "thin" : null,
-    };
-  });
-}
-
-/** Return the distance of a bar from the middle of its slot, in pixels; wide slots do not spread their bars. */
-export const barOffset = (x, shift) => shift * Math.min(x.slot, 2.5 * WIDEST_BAR);
-
-/** The label of a timestep in a sentence. */
-export const timestepName = (label) => `timestep ${label}`;
-
-/** A number and its spread. */
-export const withSpread = (value, spread) => `${number(value)} ± ${number(spread)}`;

@@ -1,7 +1,8 @@
 /** Turn the typed text into a request body, and find the place in the text that an error is about. */
 
 import { Problem } from "./api.js";
-import { counted, shortened } from "./dom.js";
+import { shortened } from "./dom.js";
+import { say } from "./text.js";
 
 /** Cells that mean a missing value. Training reads tables in the same way. */
 const MISSING = new Set(["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."]);
@@ -229,7 +230,7 @@ function sequencesOf(blocks, card) {
     return { sequences: readTable(below, names, layout, card), note: leftOut };
   }
   if (!header) return { sequences: blocks, note: "" };
-  return { sequences: below, note: ` The first line, ${shortened(head.line, 40)}, was read as a header.` };
+  return { sequences: below, note: say("table.header", { line: shortened(head.line, 40) }) };
 }
 
 /** Return the layout whose columns fit best, as the service chooses it. A row of numbers names none. */
@@ -271,24 +272,24 @@ function checkColumns(head, names, { columns, others, any, wide, sequence, times
   const expected = new Set(columns);
   const unknown = names.filter((name) => !expected.has(name) && !others.includes(name));
   const problems = [
-    ["missing", columns.filter((column) => !names.includes(column))],
-    ["unknown", any ? [] : unknown],
-    ["repeated", names.filter((name, i) => names.indexOf(name) < i)],
+    ["table.missing", columns.filter((column) => !names.includes(column))],
+    ["table.unknown", any ? [] : unknown],
+    ["table.repeated", names.filter((name, i) => names.indexOf(name) < i)],
   ].filter(([, wrong]) => wrong.length > 0);
   if (problems.length > 0) {
-    const list = problems.map(([kind, wrong]) => `${kind} ${wrong.slice(0, 5).map((name) => `“${name}”`).join(", ")}`);
-    throw new Problem(`The columns in the first line do not fit the model: ${list.join("; ")}.`, [head.start, head.end]);
+    const list = problems.map(([kind, wrong]) => say(kind, { names: wrong.slice(0, 5).map((name) => `“${name}”`).join(", ") }));
+    throw new Problem(say("table.columns", { problems: list.join("; ") }), [head.start, head.end]);
   }
   const used = wide ? [] : [sequence, timestep];
   const leftOut = names.filter((name) => !expected.has(name) && !used.includes(name));
-  return leftOut.length > 0 ? ` Columns left out: ${shortened(leftOut.join(", "), 80)}.` : "";
+  return leftOut.length > 0 ? say("table.left_out", { names: shortened(leftOut.join(", "), 80) }) : "";
 }
 
 /** Return the sequences of a table: each row is one (wide), or a timestep of one (long). */
 function readTable(blocks, names, { wide, columns, sequence, timestep }, card) {
   for (const { cells, start, end } of blocks.flat()) {
     if (cells.length !== names.length) {
-      throw new Problem(`Expected ${counted(names.length, "cell")} in a row, got ${cells.length}.`, [start, end]);
+      throw new Problem(say("table.cells", { n: names.length, got: cells.length }), [start, end]);
     }
   }
   const at = columns.map((column) => names.indexOf(column));

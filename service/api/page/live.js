@@ -1,19 +1,22 @@
 /** The live profile: polled while the page is visible, and compared with the profile from training. */
 
 import { address, ask } from "./api.js";
+import { timestepName } from "./axes.js";
 import { profilePlot } from "./charts.js";
-import { byId, counted, number, percent } from "./dom.js";
-import { timestepName } from "./figure.js";
+import { byId, number, percent } from "./dom.js";
+import { say } from "./text.js";
 
 /** Time from an answer to the next poll, in milliseconds. */
 const PAUSE = 2000;
-const WINDOWS = { "1m": "the last minute", "10m": "the last 10 minutes", "1h": "the last hour", start: "the time since the service started" };
+const WINDOWS = { "1m": "window.1m", "10m": "window.10m", "1h": "window.1h", start: "window.start" };
+/** The largest total variation of two distributions. */
+const MOST_DISTANCE = 1;
 
 export class Live {
   /** @param {(profile: object) => void} onProfile called with each polled profile, which may be of a newer version */
   constructor(onProfile) {
     this.onProfile = onProfile;
-    this.plot = profilePlot(byId("live-plot"), "live profile");
+    this.plot = profilePlot(byId("live-plot"), say("live.cursor"));
     byId("windows").addEventListener("change", () => this.#show());
     document.addEventListener("visibilitychange", () => (document.hidden ? this.#stop() : this.#start()));
   }
@@ -51,7 +54,7 @@ export class Live {
       this.#show();
       this.onProfile(this.profile);
     } catch (error) {
-      if (!stopped.signal.aborted) byId("live-text").textContent = `${error.message} Trying again.`;
+      if (!stopped.signal.aborted) byId("live-text").textContent = say("live.problem", { problem: error.message });
     }
     if (!stopped.signal.aborted) this.timer = setTimeout(() => this.#poll(), PAUSE);
   }
@@ -64,23 +67,26 @@ export class Live {
     const text = summary(current, chosen, labels);
     if (byId("live-text").textContent !== text) byId("live-text").textContent = text;
     this.plot.update({
-      title: `Attention of ${model}, version ${version}, in ${WINDOWS[chosen]}`,
+      title: say("live.title", { model, version: String(version), window: say(WINDOWS[chosen]) }),
       text,
       labels,
       mean: current.mean,
       spread: current.spread,
       peak: current.peak,
-      outline: { mean, name: "training" },
+      outline: { mean, name: say("live.training") },
+      name: say("live.now"),
     });
   }
 }
 
 function summary({ sequences, peak, mean, total_variation: distance, by_chance: chance }, chosen, labels) {
-  if (!sequences) {
-    return `No sequence arrived in ${WINDOWS[chosen]}. Ask above, or post to /predict: the bars appear here. The outline is the profile from training.`;
-  }
-  const attention = `${counted(sequences, "sequence")} in ${WINDOWS[chosen]}; most attention, ${percent(mean[peak])}, on ${timestepName(labels[peak])}.`;
-  const difference = distance === null ? "" : ` Distance from the profile of training (total variation): ${number(Number(distance.toFixed(3)))}`;
-  const expected = chance === null || !difference ? "" : `; chance alone would give about ${number(Number(chance.toFixed(3)))} for this many sequences`;
-  return `${attention}${difference}${expected}${difference ? "." : ""}`;
+  const window = say(WINDOWS[chosen]);
+  if (!sequences) return say("live.none", { window });
+  const most = { n: sequences, window, share: percent(mean[peak]), timestep: timestepName(labels[peak]) };
+  const sentences = [say("live.most", most)];
+  // The expectation for few sequences is an estimate, which may exceed the largest distance.
+  const [moved, expected] = [distance, chance].map((value) => value !== null && number(Number(Math.min(MOST_DISTANCE, value).toFixed(3))));
+  if (moved !== false && expected !== false) sentences.push(say("live.distance_and_chance", { distance: moved, chance: expected }));
+  else if (moved !== false) sentences.push(say("live.distance", { distance: moved }));
+  return sentences.join(" ");
 }

@@ -4,8 +4,13 @@
  */
 
 import { html } from "./dom.js";
+import { say } from "./text.js";
 
 const ALL = "";
+
+/** The axes that have a name in each language; a card may have others. */
+const AXES = { layer: "axis.layer", head: "axis.head", query: "axis.query" };
+const axisName = (axis) => (axis in AXES ? say(AXES[axis]) : axis);
 
 /** Return the mean of some units of attention `(timesteps, units)`: one weight for each timestep. */
 export const mean = (full, units = [...full[0].keys()]) =>
@@ -37,8 +42,8 @@ export class Parts {
 
   /** The chosen part in a sentence. */
   text() {
-    const named = Object.entries(this.chosen).map(([axis, index]) => `${axis} ${this.#name(axis, index)}`);
-    return named.length ? `The attention is that of ${named.join(", ")}.` : "";
+    const named = Object.entries(this.chosen).map(([axis, index]) => `${axisName(axis)} ${this.#name(axis, index)}`);
+    return named.length ? say("parts.of", { parts: named.join(", ") }) : "";
   }
 
   /**
@@ -98,8 +103,8 @@ export class Parts {
     const option = (value, text) => html("option", { value, selected: value === String(this.chosen[axis] ?? ALL) }, text);
     const options = Array.from({ length: size }, (_, index) => option(String(index), this.#name(axis, index)));
     const id = `part-${axis}`;
-    const select = html("select", { id, change: () => this.#choose(axis, select.value) }, option(ALL, "all"), ...options);
-    return html("span", {}, html("label", { for: id }, axis), " ", select);
+    const select = html("select", { id, change: () => this.#choose(axis, select.value) }, option(ALL, say("parts.all")), ...options);
+    return html("span", {}, html("label", { for: id }, axisName(axis)), " ", select);
   }
 
   #choose(axis, value) {

@@ -1,14 +1,18 @@
 """`GET /`: the page for browsers, and KServe's liveness for other clients; `GET /page/…`: the files of the page."""
 
 import hashlib
+import html
+import json
+import re
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal, NamedTuple
 
 import mimeparse
-from fastapi import APIRouter, Header, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from service.api.languages import preferred
 from service.api.prefix import root_path
 from service.api.request_body import JSON
 from service.api.selection import Accepted
@@ -21,6 +25,7 @@ HTML: Final = "text/html"
 MEDIA_TYPES: Final = {
     ".html": HTML + "; charset=utf-8",
     ".css": "text/css; charset=utf-8",
+    ".json": JSON,
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
@@ -78,24 +83,39 @@ def assets() -> dict[str, Asset]:
     return {file.name: Asset.of(file.read_bytes(), file.suffix) for file in files}
 
 
-@lru_cache(16)
-def index(prefix: str) -> Asset:
-    """Return the page below a path prefix.
+@lru_cache(32)
+def index(prefix: str, language: str) -> Asset:
+    """Return the page below a path prefix, with the texts of a language in place of their names in braces.
 
     Its links are relative. With a prefix they need a base, as a proxy may serve the page without the final slash.
     """
-    page = assets()[INDEX]
+    texts = json.loads(assets()[f"{language}.json"].content)
+    page = re.sub(r"\{([\w.]+)\}", lambda name: html.escape(texts[name[1]]), assets()[INDEX].content.decode())
     if not prefix:
-        return page
-    base = f'<head>\n<base href="{prefix}/">'.encode()
-    return Asset.of(
-        page.content.replace(b"<head>", base, 1), ".html", POLICY.replace("base-uri 'none'", "base-uri 'self'")
-    )
+        return Asset.of(page.encode(), ".html")
+    based = page.replace("<head>", f'<head>\n<base href="{prefix}/">', 1)
+    return Asset.of(based.encode(), ".html", POLICY.replace("base-uri 'none'", "base-uri 'self'"))
 
 
 Known = Annotated[
     str | None, Header(alias="If-None-Match", description="Entity tags of the copies that the client has.")
 ]
+
+
+async def _language(
+    language: Annotated[
+        str,
+        Query(
+            description="Language of the page, `en` or `ko`; without it, `Accept-Language` decides.", examples=["ko"]
+        ),
+    ] = "",
+    accept_language: Annotated[str, Header(include_in_schema=False)] = "",
+) -> str:
+    return preferred(language or accept_language)
+
+
+#: The language of the page: that of the address, else that of the browser.
+Language = Annotated[str, Depends(_language)]
 
 
 @router.get(
@@ -113,6 +133,7 @@ async def root(
     request: Request,
     response: Response,
     accept: Accepted,
+    language: Language,
     known: Known = None,
 ) -> Alive | Response:
     """Answers the page if the client prefers HTML, and otherwise 200 as long as the process runs."""
@@ -120,8 +141,8 @@ async def root(
         wants_page = mimeparse.best_match([HTML, JSON], accept) == HTML  # the last of equals
     except mimeparse.MimeTypeParseException:
         wants_page = False
-    answer = index(root_path(request)).answer(known) if wants_page else response
-    answer.headers["Vary"] = "Accept, Accept-Encoding"
+    answer = index(root_path(request), language).answer(known) if wants_page else response
+    answer.headers["Vary"] = "Accept, Accept-Encoding, Accept-Language"
     return answer if wants_page else Alive()
 
 

@@ -1,0 +1,80 @@
+"""Faithfulness: the verdict beside attention, the curves of the card, and the measures of an answer."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, predicted, take, text, values, with_card
+
+VERDICT = "Attention finds what matters no better than chance here: read importance."
+
+
+def removal(order: str, moved: float) -> dict[str, object]:
+    """Return the results of an order that moves predictions so far."""
+    return {
+        "order": order,
+        "comprehensiveness": [moved, moved + 0.1],
+        "sufficiency": [0.5 - moved, 0.4 - moved],
+        "comprehensiveness_area": moved + 0.05,
+        "sufficiency_area": 0.45 - moved,
+        "comprehensiveness_interval": [moved, moved + 0.1],
+        "sufficiency_interval": [0.3, 0.4],
+    }
+
+
+FAITHFULNESS = {
+    "sequences": 200,
+    "fractions": [0.01, 0.5],
+    "removals": [removal("attention", 0.1), removal("importance", 0.3), removal("random", 0.1)],
+    "attention_finds": "no more than chance",
+    "verdict": VERDICT,
+    "metric": "accuracy",
+    "uniform": 0.71,
+    "permuted": None,
+}
+
+
+def test_the_verdict_stands_wherever_attention_is_shown(open_page: OpenPage) -> None:
+    """It is beside the profile, the curves, the answers and the live profile; another model takes it away."""
+    page = open_page(prepare=with_card("after-lstm", faithfulness=FAITHFULNESS))
+    take(page, "Several")
+    ask(page)
+    for place in ("#profile", "#faithfulness", "#many", "figure:has(#sequence-plot)", "#live"):
+        expect(page.locator(place).locator(".verdict").first).to_have_text(VERDICT)
+    page.get_by_label("Model", exact=True).select_option("three")
+    expect(page.locator("#faithfulness")).to_be_hidden()
+    expect(page.locator("#profile .verdict")).to_be_empty()
+
+
+def test_the_curves_are_drawn(open_page: OpenPage) -> None:
+    """Each order is a line, with a table of its areas and their intervals."""
+    page = open_page(prepare=with_card(faithfulness=FAITHFULNESS))
+    for chart in ("comprehensiveness-plot", "sufficiency-plot"):
+        expect(page.locator(f"#{chart} .series path")).to_have_count(3)
+        expect(page.locator(f"#{chart} .legend-key")).to_have_text(["attention", "importance", "at random"])
+    assert values(page, "comprehensiveness-plot") == [["1 %", "0.1", "0.3", "0.1"], ["50 %", "0.2", "0.4", "0.2"]]
+    expect(page.locator("#areas tbody tr").nth(1)).to_contain_text("importance0.35 (0.3 to 0.4)0.15 (0.3 to 0.4)")
+    expect(page.locator("#faithfulness-caption")).to_contain_text(
+        "With the same attention on all timesteps, accuracy is 0.71."
+    )
+    expect(page.locator("#faithfulness-caption")).not_to_contain_text("at random")
+
+
+@pytest.mark.parametrize("importance", ["", "timesteps"])
+def test_an_answer_has_its_own_measures(page: Page, served: str, importance: str) -> None:
+    """They are those of the service, of importance only if that is asked for."""
+    text(page).fill(TEXT)
+    page.get_by_label("Importance of", exact=True).select_option(importance)
+    page.get_by_label("with faithfulness").check()
+    ask(page)
+    body: dict[str, Any] = {"importance": importance} if importance else {}
+    (expected,) = predicted(served, sequence=SEQUENCE, faithfulness=True, **body)
+    rows = page.locator("#answer-faithfulness tbody tr")
+    expect(rows).to_have_count(2 if importance else 1)
+    expect(rows.first).to_contain_text("attention")
+    shown = float(rows.first.locator("td").first.text_content() or "")
+    assert shown == pytest.approx(expected["faithfulness"]["attention"]["comprehensiveness"], rel=1e-2)
+    page.get_by_label("with faithfulness").uncheck()
+    ask(page)
+    expect(rows).to_have_count(0)

@@ -1,0 +1,104 @@
+"""Importance of timesteps and features, on the card and in an answer."""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, predicted, reds, text, values, with_card
+
+FEATURES = {"metric": "accuracy", "drop": [0.4, -0.01], "spread": [0.02, 0.01], "sequences": 300, "repetitions": 3}
+CELLS = {
+    "metric": "accuracy",
+    "drop": [[0.4 if t == 10 else 0.0, 0.001 * t] for t in range(20)],
+    "sequences": 300,
+    "repetitions": 1,
+    "groups": None,
+}
+
+
+def read(cell: str) -> float:
+    """Return the number that the page shows."""
+    return float(cell.replace("×10", "e").translate(str.maketrans("−⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "--0123456789")))
+
+
+def test_the_card_shows_what_matters(open_page: OpenPage) -> None:
+    """Bars for features, and a heat map of features by timesteps, whose darkest cell is the most important."""
+    page = open_page(prepare=with_card(feature_importance=FEATURES, cell_importance=CELLS))
+    expect(page.locator("#features-plot .importance rect")).to_have_count(2)
+    expect(page.locator("#features-plot").get_by_role("img")).to_have_accessible_description("Most important: 0.")
+    expect(page.locator("#features-caption")).to_contain_text("over 300 held-out sequences")
+    rows = values(page, "features-plot")
+    assert [[row[0], read(row[1]), read(row[2])] for row in rows] == [["0", 0.4, 0.02], ["1", -0.01, 0.01]]
+    first, second = reds(page.locator("#cells-plot .shades image"))
+    assert first.index(min(first)) == 10
+    assert min(first) < min(second)
+    cells = page.locator("#cells-plot")
+    expect(cells.get_by_role("img")).to_have_accessible_description("Most important: 0, timestep 10.")
+    cells.get_by_role("slider").focus()
+    page.keyboard.press("End")
+    expect(cells.locator(".tooltip")).to_contain_text("timestep 19")
+    expect(cells.locator(".tooltip .value").first).to_contain_text("0.019")
+
+
+def test_a_card_without_importance_of_features_has_no_such_charts(page: Page) -> None:
+    """Earlier versions have none."""
+    expect(page.locator("#matters")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("choice", "parts"),
+    [("timesteps", {"steps"}), ("features", {"features"}), ("both", {"steps", "features", "cells"})],
+)
+def test_an_answer_has_the_importance_that_is_asked_for(page: Page, served: str, choice: str, parts: set[str]) -> None:
+    """Its numbers are those of the service."""
+    text(page).fill(TEXT)
+    page.get_by_label("Importance of", exact=True).select_option(choice)
+    ask(page)
+    (expected,) = predicted(served, sequence=SEQUENCE, importance=choice)
+    expect(page.locator("#sequence-plot .importance rect")).to_have_count(20 if "steps" in parts else 0)
+    expect(page.locator("#answer-features")).to_be_visible(visible="features" in parts)
+    expect(page.locator("#answer-cells")).to_be_visible(visible="cells" in parts)
+    if "features" in parts:
+        rows = values(page, "answer-features-plot")
+        assert [read(row[1]) for row in rows] == pytest.approx(expected["feature_importance"], rel=1e-2, abs=1e-6)
+    if "cells" in parts:
+        shown = [[read(cell) for cell in row[1:]] for row in values(page, "answer-cells-plot")]
+        assert shown == [pytest.approx(row, rel=1e-2, abs=1e-6) for row in expected["cell_importance"]]
+
+
+def test_values_can_come_from_other_sequences(page: Page, served: str) -> None:
+    """The caption says what replaces the values."""
+    text(page).fill(TEXT)
+    expect(page.get_by_label("Values replaced by")).to_be_hidden()
+    page.get_by_label("Importance of", exact=True).select_option("features")
+    page.get_by_label("Values replaced by").select_option("marginal")
+    ask(page)
+    (expected,) = predicted(served, sequence=SEQUENCE, importance="features", replacement="marginal")
+    rows = values(page, "answer-features-plot")
+    assert [read(row[1]) for row in rows] == pytest.approx(expected["feature_importance"], rel=1e-2, abs=1e-6)
+    expect(page.locator("#answer-features")).to_contain_text("when values come from other sequences")
+
+
+def test_noise_looks_small(open_page: OpenPage) -> None:
+    """The scales of importance end at a twentieth or above, however small all values are."""
+
+    def tiny(route: Route) -> None:
+        answer: Any = route.fetch().json()
+        answer["predictions"][0] |= {"importance": [0.001] * 20, "feature_importance": [0.001, 0.0005]}
+        route.fulfill(json=answer)
+
+    noise = {**FEATURES, "drop": [0.001, 0.0005], "spread": [0.0, 0.0]}
+    page = open_page(
+        prepare=with_card(feature_importance=noise, cell_importance={**CELLS, "drop": [[0.001, 0.0]] * 20})
+    )
+    page.route("**/predict?*", tiny)
+    page.get_by_label("Importance of", exact=True).select_option("both")
+    ask(page, TEXT)
+    for chart in ("features-plot", "answer-features-plot", "sequence-plot"):
+        heights = page.locator(f"#{chart} .importance rect").evaluate_all(
+            "all => all.map(bar => bar.height.baseVal.value)"
+        )
+        assert 0 < max(heights) < 0.05 * 160, chart
+    cells = [shade for row in reds(page.locator("#cells-plot .shades image")) for shade in row]
+    assert max(cells) - min(cells) < 10
