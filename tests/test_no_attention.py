@@ -113,7 +113,7 @@ async def test_the_open_inference_protocol_has_no_output_of_attention(client: ht
     explanations = ["importance", "feature_importance", "cell_importance", "importance_faithfulness"]
     assert [one["name"] for one in described["outputs"]] == ["prediction", *explanations]
     configured = (await client.get("/v2/models/m/config")).json()
-    assert [one["name"] for one in configured["output"]] == ["prediction", "importance"]
+    assert [one["name"] for one in configured["output"]] == ["prediction", *explanations]
     other = (await client.get("/v2/models/other")).json()
     assert [one["name"] for one in other["outputs"]] == ["prediction", "attention", "attention_vec"]
 
