@@ -6,7 +6,7 @@ POLICY_HEADER: Final = b"content-security-policy"
 #: The policy of all answers but the page, `/docs` and charts: an answer that a browser opens as a document loads
 #: nothing, runs no script, has no access to this origin, and is shown in no frame.
 POLICY: Final = b"default-src 'none'; sandbox; frame-ancestors 'none'"
-#: The policy of charts, whose files may be those of a version: the same, but the styles in the file apply.
+#: The policy of charts: the same, but the styles in the file apply.
 CHART_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 
 #: JSON or text that looks like HTML or a script is not taken for it.
