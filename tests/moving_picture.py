@@ -26,7 +26,7 @@ READ_MS: Final = 2200
 def frames(page: Page) -> Iterator[tuple[bytes, int]]:
     """Yield each picture of the page with its time in milliseconds."""
     yield page.screenshot(), READ_MS
-    ask(page, "Example")
+    ask(page, "example")
     yield from moved(page, page.locator("#sequence-plot"))
     yield page.screenshot(), 2 * READ_MS
     yield from moved(page, page.locator("#live-plot"))

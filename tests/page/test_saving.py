@@ -49,6 +49,8 @@ def test_every_chart_can_be_saved_as_svg(full: Page, browser: Browser) -> None:
         assert root.tag == f"{SVG}svg"
         assert not re.search(r"var\(|class=|https?://(?!www\.w3\.org/)", content), chart
         texts = ["".join(element.itertext()) for element in root.iter(f"{SVG}text")]
+        inks = {element.get("fill", "") for element in root.iter(f"{SVG}text")}
+        assert max(int(channel) for ink in inks for channel in re.findall(r"\d+", ink)) < 128, chart
         assert texts, chart
         assert root.findtext(f"{SVG}title") in texts, chart
         page = browser.new_page()
