@@ -1,6 +1,6 @@
 """One import, from a model and examples to a published version."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,6 +24,7 @@ from training import TrainingError
 from training.data import Dataset, LabelledSequences, baseline_of
 from training.export import GOLDEN_SEQUENCES, write_card, write_golden
 from training.importing.attention import NONE, Evidence, chosen_attention, weights
+from training.importing.conditions import check_alone, check_digits
 from training.importing.distributions import STEP, Distribution, distribution, may_attend, number_of_examples
 from training.importing.evaluation import evaluated
 from training.importing.feeding import Feeding, present
@@ -50,7 +51,8 @@ class Imported:
         reading: how the model's output becomes the prediction.
         sources: the model's tensors that are attention.
         tokens: the range of its tokens; None if it takes other numbers.
-        compute: returns tensors of the original program by name.
+        compute: returns tensors by name: as the original program computes them, or, for tensors inside that conversion
+            made or gave the name of another one, as the converted graph does.
         graph: the graph of the contract.
     """
 
@@ -79,7 +81,10 @@ def run(opened: Opened, origin: Origin, sample: Sample, options: Import) -> Path
     """
     if len(sample.x) < 2:
         raise TrainingError(f"--data {options.data}: expected at least 2 examples, got {len(sample.x)}")
-    imported, sample = _imported(opened, sample, options)
+    try:
+        imported, sample = _imported(opened, sample, options)
+    except ValidationError as invalid:  # of the target or the tokens
+        raise TrainingError(in_plain_words(invalid.errors()[0], "card")) from invalid
     error = _compared(imported, sample.x)
     card = _card(imported, sample, options, origin, error)
     return _publish(imported, card, sample, options.artifacts / options.name)
@@ -94,18 +99,23 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
     original = opened.trace(some, options.attention, timesteps)
     outputs = original.run(some, original.outputs)
     _check_outputs(original, outputs, original.run(some, original.outputs), examples)
+    check_alone(original, some, outputs)
     prediction = _prediction(original, outputs, options, examples, timesteps)
     values = np.concatenate([original.run(filling.values(x), [prediction])[prediction] for x in _split(sample.x)])
     graph = original.convert()
     reading = reading_of(prediction, values, operator_of(graph, prediction), sample, options)
+    check_digits(original, filling, reading, sample)
     inner = OnnxProgram(with_all_outputs(graph))
     steps = values.shape[1] if values.ndim == 3 else None
     tensors = _floats(graph, inner.run(some, inner.outputs))
-    evidence = Evidence(tensors, original.exposed, original.outputs, prediction, examples, timesteps, steps)
+    sequence = next(part.name for part in filling.parts if part.kind == "sequence")
+    x_some = np.nan_to_num(sample.x[:examples], nan=options.pad)
+    evidence = Evidence(tensors, original.exposed, original.outputs, prediction, x_some, sequence, steps)
     sources = chosen_attention(evidence, options.attention)
+    converted = _of_conversion(original, some, sources, tensors)
 
     def compute(x: Array, names: Collection[str]) -> dict[str, NDArray[Any]]:
-        own = original.run(filling.values(x), names)
+        own = original.run(filling.values(x), [name for name in names if name not in converted])
         missing = [name for name in names if name not in own]  # conversion made these tensors
         return own | (inner.run(filling.values(x), missing) if missing else {})
 
@@ -157,6 +167,23 @@ def _check_outputs(original: Original, first: Values, second: Values, examples: 
                 f"output {name} differs from run to run on the same examples: export the model for inference, without "
                 "dropout and sampling"
             )
+
+
+def _of_conversion(
+    original: Original, some: Values, sources: Iterable[Distribution], tensors: Values
+) -> frozenset[str]:
+    """Return the names of tensors inside the original program that are others in the converted graph.
+
+    Conversion folds transposes, and keeps the names of the tensors before them.
+    """
+    inside = {source.name for source in sources} - {*original.outputs, *original.exposed}
+    own = original.run(some, inside)
+
+    def same(name: str) -> bool:
+        pair = own[name], tensors[name]
+        return pair[0].shape == pair[1].shape and bool(np.abs(pair[0] - pair[1]).max() <= original.tolerance)
+
+    return frozenset(name for name in own if not same(name))
 
 
 def _prediction(original: Original, outputs: Values, options: Import, examples: int, timesteps: int) -> str:
