@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import onnx
@@ -210,7 +211,7 @@ def test_an_input_may_have_the_name_of_the_labels(tmp_path: Path) -> None:
     prediction, _ = attending(layers.Concatenate()([x, layers.RepeatVector(TIMESTEPS)(y)]))
     numbers = np.random.default_rng(2).standard_normal((len(X), 2)).astype(np.float32)
     version = imported(keras.Model([x, y], prediction), {"x": X, "y": numbers}, tmp_path, y=numbers[:, 0])
-    card = served(version, np.zeros((2, TIMESTEPS, FEATURES + 2))).card
+    card = served(version, np.zeros((2, TIMESTEPS, FEATURES + 2), np.float32)).card
     assert card.static_labels == ("y 0", "y 1")
     assert "r2" in card.metrics
 
@@ -268,7 +269,7 @@ def test_double_precision_of_small_numbers_is_served(tmp_path: Path) -> None:
     ]
     x = np.random.default_rng(3).standard_normal(X.shape)
     path = onnx_file(tmp_path, nodes, TensorProto.DOUBLE, axes=np.array([1]))
-    answers = served(imported(path, x, tmp_path, **REGRESSION), x)
+    answers = served(imported(path, x, tmp_path, **REGRESSION), x.astype(np.float32))
     weights = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(answers.prediction, (weights * x).sum(axis=1), rtol=0, atol=1e-5)
 
@@ -343,3 +344,38 @@ def test_the_input_whose_timesteps_count_is_named(tmp_path: Path) -> None:
     given = {"series": X[..., 0], "site": np.ones((len(X), TIMESTEPS + 4))}
     with pytest.raises(TrainingError, match="over the 10 timesteps of the input site that depends on it"):
         imported(model, given, tmp_path, **REGRESSION)
+
+
+# Keras converts its variables to arrays in a way that NumPy will not support.
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_an_argument_that_only_keras_2_knows_is_passed_over(tmp_path: Path) -> None:
+    """Keras 2 wrote `time_major` for recurrent layers, also inside of a bidirectional one."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((TIMESTEPS, FEATURES))
+    states = layers.GRU(4, return_sequences=True)(layers.Bidirectional(layers.LSTM(4, return_sequences=True))(inputs))
+    weights = layers.Softmax(axis=1)(layers.Dense(1)(states))
+    model = keras.Model(inputs, layers.Dense(1)(layers.Flatten()(layers.Dot(axes=1)([weights, states]))))
+    model.save(tmp_path / "old.h5")
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        config = file.attrs["model_config"]
+        assert config.count('"return_sequences": true') > 2
+        old = config.replace('"return_sequences": true', '"return_sequences": true, "time_major": false')
+        file.attrs["model_config"] = old
+    answers = served(imported(tmp_path / "old.h5", X, tmp_path, **REGRESSION), MORE)
+    np.testing.assert_allclose(answers.prediction, model.predict(MORE, verbose=0), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gate over experts", "features"])
+def test_an_axis_of_the_same_length_by_chance_is_not_time(tmp_path: Path, kind: str) -> None:
+    """A model of any length shows with shorter sequences that the axis is another one. Attention beside it is found."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, FEATURES))
+    states = layers.LSTM(4, return_sequences=True)(inputs)
+    gate = layers.Dense(TIMESTEPS, "softmax", name="gate")(states if kind == "features" else states[:, -1])
+    if kind == "features":
+        states = layers.LSTM(4, return_sequences=True)(gate)
+        prediction, weights = attending(states)
+    else:
+        context, weights = attending(states, TIMESTEPS)
+        prediction = ops.sum(gate * context, axis=1, keepdims=True)
+    agrees(keras.Model(inputs, prediction), keras.Model(inputs, [prediction, weights]), tmp_path)

@@ -1,7 +1,7 @@
 """The choice of the tensors that are a model's attention: named by the person, or found."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +41,7 @@ class Evidence:
         x: the examples `(examples, timesteps, features)`, without missing values.
         sequence: the name of the input that has the timesteps.
         steps: the number of output steps, if the prediction is a sequence.
+        others: the names of further tensors that are no attention.
     """
 
     values: Values
@@ -50,6 +51,7 @@ class Evidence:
     x: Array
     sequence: str
     steps: int | None
+    others: Collection[str] = ()
 
     @property
     def timesteps(self) -> int:
@@ -59,7 +61,7 @@ class Evidence:
     def found(self) -> list[Distribution]:
         """Return the distributions over the timesteps that may be attention, without copies."""
         values = {name: array for name, array in self.values.items() if name != self.prediction}
-        excluded = [self.values[self.prediction]]
+        excluded = [self.values[name] for name in (self.prediction, *self.others)]
         all_found = candidates(values, len(self.x), self.timesteps, self.steps, excluded)
         computed = (one for one in all_found if not is_input(one, self.x))
         return without_copies(computed, self.exposed, self.outputs)

@@ -141,7 +141,8 @@ def open_file(path: Path, custom: str | None) -> KerasModel:
     """
     try:
         known = {} if path.suffix == ".keras" else _without_legacy_arguments()
-        model = keras.models.load_model(path, custom_objects={**known, **_objects_of(custom)}, compile=False)
+        with keras.saving.custom_object_scope({**known, **_objects_of(custom)}):  # reaches layers within layers, too
+            model = keras.models.load_model(path, compile=False)
     except Exception as error:
         text = _one_line(error)
         if "ambda" in text:

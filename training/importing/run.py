@@ -111,6 +111,8 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
     sequence = next(part.name for part in filling.parts if part.kind == "sequence")
     x_some = np.nan_to_num(sample.x[:examples], nan=options.pad)
     evidence = Evidence(tensors, original.exposed, original.outputs, prediction, x_some, sequence, steps)
+    if not options.attention:
+        evidence = replace(evidence, others=_of_other_axes(opened, filling, evidence))
     sources = chosen_attention(evidence, options.attention)
     converted = _of_conversion(original, some, sources, tensors)
 
@@ -167,6 +169,24 @@ def _check_outputs(original: Original, first: Values, second: Values, examples: 
                 f"output {name} differs from run to run on the same examples: export the model for inference, without "
                 "dropout and sampling"
             )
+
+
+def _of_other_axes(opened: Opened, feeding: Feeding, evidence: Evidence) -> frozenset[str]:
+    """Return the names of tensors that only by chance have an axis as long as the sequences.
+
+    They are no distribution over the timesteps of shorter sequences. A model of a fixed length cannot be asked that.
+    """
+    length, names = evidence.timesteps - 1, [one.name for one in evidence.found()]
+    declared = {one.name: one.shape for one in opened.inputs}.get(evidence.sequence, (None, None))
+    if declared[1] is not None or length < 2 or not names:
+        return frozenset()
+    short = replace(feeding, timesteps=length).values(evidence.x[:, :length])
+    try:
+        values = opened.trace(short, names, length).run(short, names)
+    except (TrainingError, ValueError):  # other layers need this number of timesteps
+        return frozenset()
+    count = len(evidence.x)
+    return frozenset(name for name, one in values.items() if isinstance(distribution(name, one, count, length), str))
 
 
 def _of_conversion(
@@ -232,9 +252,11 @@ def _compared(imported: Imported, x: Array) -> float:
     predicted = _differences(np.concatenate(got), np.concatenate(expected), imported)
     error = max(float(np.max(predicted)), *attended)
     if not error <= imported.tolerance:
+        is_half = imported.tolerance > TOLERANCE
+        reason = ": half precision may round so much, so export the model in float32" if is_half else ""
         raise TrainingError(
             f"the imported graph differs from the original program by {error:.2g}, expected at most "
-            f"{imported.tolerance:g}"
+            f"{imported.tolerance:g}{reason}"
         )
     return error
 
@@ -242,10 +264,11 @@ def _compared(imported: Imported, x: Array) -> float:
 def _differences(got: Array, expected: Array, imported: Imported) -> Array:
     """Return the differences of predictions: those of the gate, but relative ones for numbers of half precision.
 
-    Half precision has no more than three digits, so that its rounding may be large beside a small standard deviation.
+    Half precision has no more than three digits, so that its rounding may be large beside a small standard deviation,
+    and beside a number that is the difference of large ones.
     """
     if imported.tolerance > TOLERANCE and imported.reading.target.task == "regression":
-        relative: Array = np.abs(got - expected) / np.maximum(1, np.abs(expected))
+        relative: Array = np.abs(got - expected) / max(1, np.abs(expected).max())
         return relative
     return differences(PREDICTION, got, expected, imported.reading.target)
 
