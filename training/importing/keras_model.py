@@ -140,7 +140,7 @@ def open_file(path: Path, custom: str | None) -> KerasModel:
         TrainingError: the file is damaged, or needs code that is not there.
     """
     try:
-        known = {} if path.suffix == ".keras" else _without_legacy_arguments()
+        known = {} if path.suffix == ".keras" else _layers_of_keras_2()
         with keras.saving.custom_object_scope({**known, **_objects_of(custom)}):  # reaches layers within layers, too
             model = keras.models.load_model(path, compile=False)
     except Exception as error:
@@ -194,14 +194,26 @@ def _objects_of(custom: str | None) -> dict[str, Any]:
     return {name: one for name, one in vars(module).items() if inspect.isclass(one) or inspect.isfunction(one)}
 
 
-def _without_legacy_arguments() -> dict[str, Any]:
-    """Return recurrent layers by name that pass over an argument that Keras 2 wrote and Keras 3 does not know."""
+def _layers_of_keras_2() -> dict[str, Any]:
+    """Return layers by name that pass over `time_major`, which Keras 2 wrote and Keras 3 does not know."""
+    kinds = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.Bidirectional)
+    return {kind.__name__: _passing_over_time_major(kind) for kind in kinds}
 
-    def from_config(kind: Any, config: dict[str, Any]) -> keras.layers.Layer:
-        return kind(**{name: value for name, value in config.items() if name != "time_major"})
 
-    kinds = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
-    return {kind.__name__: type(kind.__name__, (kind,), {"from_config": classmethod(from_config)}) for kind in kinds}
+def _passing_over_time_major(kind: Any) -> Any:
+    class OfKeras2(kind):  # type: ignore[misc]
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return super().from_config(_without_time_major(config))
+
+    OfKeras2.__name__ = kind.__name__  # Bidirectional copies its layer by this name
+    return OfKeras2
+
+
+def _without_time_major(config: Any) -> Any:
+    if not isinstance(config, Mapping):
+        return config
+    return {name: _without_time_major(value) for name, value in config.items() if name != "time_major"}
 
 
 def _outputs_of_layers(model: keras.Model) -> Iterator[tuple[str, list[Any]]]:
