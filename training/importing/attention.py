@@ -1,12 +1,20 @@
 """The choice of the tensors that are a model's attention: named by the person, or found."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from service.artifact.tensors import Array
 from training import TrainingError
-from training.importing.distributions import Distribution, belong_together, candidates, distribution, without_copies
+from training.importing.distributions import (
+    Distribution,
+    belong_together,
+    candidates,
+    distribution,
+    is_input,
+    without_copies,
+)
 from training.importing.original import Values
 from training.messages import did_you_mean
 
@@ -14,6 +22,8 @@ from training.messages import did_you_mean
 NONE: Final = "none"
 #: Most distributions in a message.
 MOST_LISTED: Final = 12
+#: Why an input is no attention, even if it sums to 1 over time.
+IS_INPUT: Final = "holds the model's input, which is not computed"
 
 
 @dataclass(frozen=True)
@@ -25,29 +35,40 @@ class Evidence:
         exposed: the names of layers.
         outputs: the names of the model's outputs.
         prediction: the name of the prediction.
-        examples: the number of examples.
-        timesteps: the number of timesteps.
+        x: the examples `(examples, timesteps, features)`, without missing values.
+        sequence: the name of the input that has the timesteps.
         steps: the number of output steps, if the prediction is a sequence.
+        others: the names of further tensors that are no attention.
     """
 
     values: Values
     exposed: Sequence[str]
     outputs: Sequence[str]
     prediction: str
-    examples: int
-    timesteps: int
+    x: Array
+    sequence: str
     steps: int | None
+    others: Collection[str] = ()
+
+    @property
+    def timesteps(self) -> int:
+        timesteps: int = self.x.shape[1]
+        return timesteps
 
     def found(self) -> list[Distribution]:
         """Return the distributions over the timesteps that may be attention, without copies."""
         values = {name: array for name, array in self.values.items() if name != self.prediction}
-        excluded = [self.values[self.prediction]]
-        all_found = candidates(values, self.examples, self.timesteps, self.steps, excluded)
-        return without_copies(all_found, self.exposed, self.outputs)
+        excluded = [self.values[name] for name in (self.prediction, *self.others)]
+        all_found = candidates(values, len(self.x), self.timesteps, self.steps, excluded)
+        computed = (one for one in all_found if not is_input(one, self.x))
+        return without_copies(computed, self.exposed, self.outputs)
 
     def of(self, name: str) -> Distribution | str:
         """Return a tensor as a distribution, or the reason why it is none."""
-        return distribution(name, self.values[name], self.examples, self.timesteps, self.steps)
+        one = distribution(name, self.values[name], len(self.x), self.timesteps, self.steps)
+        if isinstance(one, Distribution) and is_input(one, self.x):
+            return IS_INPUT
+        return one
 
 
 def chosen_attention(evidence: Evidence, named: Sequence[str]) -> tuple[Distribution, ...]:
@@ -74,15 +95,17 @@ def chosen_attention(evidence: Evidence, named: Sequence[str]) -> tuple[Distribu
         return tuple(found)
     if not found:
         raise TrainingError(
-            f"no attention was found: no tensor is a distribution over the {evidence.timesteps} timesteps that depends "
-            "on the sequence; say --attention LAYER, OUTPUT or TENSOR, or --attention none for importance alone"
+            f"no attention was found: no tensor is a distribution over the {evidence.timesteps} timesteps of the input "
+            f"{evidence.sequence} that depends on it; say --attention LAYER, OUTPUT or TENSOR, or --attention none for "
+            "importance alone"
         )
     raise TrainingError(f"--attention: several distributions over the timesteps, say which: {_listed(found)}")
 
 
 def _named(name: str, evidence: Evidence, found: Sequence[Distribution]) -> Sequence[Distribution]:
     """Return the distribution of a name: that of an output, a layer or a tensor, or the one inside a layer."""
-    reason = "the model has no layer, output or tensor of that name"
+    known = name in evidence.values or name == evidence.sequence
+    reason = "the model has no layer, output or tensor of that name" if not known else IS_INPUT
     if name in evidence.values:
         one = evidence.of(name)
         if isinstance(one, Distribution):
@@ -94,7 +117,7 @@ def _named(name: str, evidence: Evidence, found: Sequence[Distribution]) -> Sequ
     if inside:
         raise TrainingError(f"--attention {name}: several distributions in this layer, say which: {_listed(inside)}")
     beside = f"; these are distributions over the timesteps: {_listed(found)}" if found else ""
-    hint = did_you_mean(name, (one.name for one in found)) if name not in evidence.values else ""
+    hint = did_you_mean(name, (one.name for one in found)) if not known else ""
     raise TrainingError(f"--attention {name}: {reason}{beside}{hint}")
 
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from service.artifact.tensors import Array
 from training.importing.original import Values
 
 #: How far a sum may be from 1, and how far below 0 rounding may lead.
@@ -114,6 +115,18 @@ def _axes(sizes: Sequence[int], axis: int, timesteps: int, steps: int | None) ->
 def may_attend(found: Distribution) -> bool:
     """Return whether the weights depend on the sequence, and are not only 0 and 1, as those of a selection are."""
     return bool(np.ptp(found.units, axis=1).max() > SAME and not np.isin(found.units, (0, 1)).all())
+
+
+def is_input(found: Distribution, x: Array) -> bool:
+    """Return whether each unit is a feature of the examples `x (examples, timesteps, features)`, perhaps scaled.
+
+    Examples may be shares, whose sum over time is the same for all.
+    """
+    sums = x.sum(axis=1, dtype=np.float64)  # (examples, features)
+    same = np.ptp(sums, axis=0) <= SUM_TOLERANCE * np.abs(sums.mean(axis=0))
+    same &= sums[0] != 0
+    features = np.moveaxis(x[..., same] / sums[:, np.newaxis, same].mean(axis=0), -1, 0)
+    return all((np.abs(features - unit) <= SAME).all(axis=(1, 2)).any() for unit in found.units)
 
 
 def without_copies(found: Iterable[Distribution], *preferred: Collection[str]) -> list[Distribution]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import onnx
@@ -73,13 +73,13 @@ class Feeding:
         """The same for sequences without missing values."""
         return replace(self, pad=None)
 
-    def values(self, x: Array) -> Values:
+    def values(self, x: NDArray[np.floating]) -> Values:
         """Return the model's inputs for sequences `x (n, timesteps, features)`."""
         if self.pad is not None:
             x = np.where(np.isnan(x), np.float32(self.pad), x)
         return {part.name: self._part(part, x) for part in self.parts}
 
-    def _part(self, part: Part, x: Array) -> Array:
+    def _part(self, part: Part, x: NDArray[np.floating]) -> NDArray[Any]:
         values = x[:, :, part.first : part.first + part.width]
         if part.kind == "static":
             values = values[:, 0]

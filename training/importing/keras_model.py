@@ -14,7 +14,7 @@ import numpy as np
 
 from training import TrainingError
 from training.importing.distributions import Distribution, distribution, may_attend
-from training.importing.original import HALF_TOLERANCE, ModelInput, Original, Values
+from training.importing.original import HALF_TOLERANCE, ModelInput, Original, Values, name_of_place
 from training.importing.tensorflow_program import traced
 from training.layers import layers_of
 
@@ -63,14 +63,14 @@ class KerasModel:
                 return traced(self._called, examples, list(outputs), ())
             own = self._own_outputs()
             further = self._distributions(examples, named, timesteps, own)
+            probe = keras.Model(self._model.inputs, {**own, **further})
+            single = in_single_precision(probe)
         except TrainingError:
             raise
         except Exception as error:  # the author's layers may raise anything
             raise TrainingError(
                 f"Keras cannot run the model on the examples: {_one_line(error)[:LONGEST_MESSAGE]}"
             ) from error
-        probe = keras.Model(self._model.inputs, {**own, **further})
-        single = in_single_precision(probe)
 
         def call(model: keras.Model, values: Mapping[str, Any]) -> Mapping[str, Any]:
             outputs: Mapping[str, Any] = model([values[name] for name in names], training=False)
@@ -96,12 +96,14 @@ class KerasModel:
         self, examples: Values, named: Sequence[str], timesteps: int, own: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the outputs of layers that are distributions over time, or that were named."""
+        given = {id(tensor) for tensor in self._model.inputs}
         wanted = {
             f"{name}:{place}": tensor
             for name, tensors in self._layers.items()
             for place, tensor in enumerate(tensors)
-            if _may_be_over_time(tensor, timesteps) or name in named
+            if id(tensor) not in given and (_may_be_over_time(tensor, timesteps) or name in named)
         }
+        wanted = _computed(self._model.inputs, wanted)
         values = keras.Model(self._model.inputs, wanted)(list(examples.values()), training=False) if wanted else {}
         count = len(next(iter(examples.values())))
         known = {id(tensor) for tensor in own.values()}
@@ -117,7 +119,10 @@ class KerasModel:
 
     def _called(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Call a subclass, and return its outputs by name."""
-        given: Any = next(iter(values.values())) if len(values) == 1 else dict(values)
+        is_list = list(values) == [name_of_place(place) for place in range(len(values))]
+        given: Any = list(values.values()) if is_list else dict(values)
+        if len(values) == 1:
+            (given,) = values.values()
         outputs = self._model(given, training=False)
         if isinstance(outputs, Mapping):
             return dict(outputs)
@@ -137,7 +142,9 @@ def open_file(path: Path, custom: str | None) -> KerasModel:
         TrainingError: the file is damaged, or needs code that is not there.
     """
     try:
-        model = keras.models.load_model(path, custom_objects=_objects_of(custom), compile=False)
+        known = {} if path.suffix == ".keras" else _layers_of_keras_2()
+        with keras.saving.custom_object_scope({**known, **_objects_of(custom)}):  # reaches layers within layers, too
+            model = keras.models.load_model(path, compile=False)
     except Exception as error:
         text = _one_line(error)
         if "ambda" in text:
@@ -157,7 +164,10 @@ def open_file(path: Path, custom: str | None) -> KerasModel:
 
 
 def in_single_precision(model: keras.Model) -> keras.Model | None:
-    """Return a model with the same weights that computes in float32; None if the model itself does."""
+    """Return a model with the same weights that computes in float32.
+
+    None if the model itself does, or has a layer that Keras cannot build again; its graph is changed then.
+    """
     if not any(getattr(layer, "compute_dtype", "") in HALF for layer in model.layers):
         return None
 
@@ -167,8 +177,11 @@ def in_single_precision(model: keras.Model) -> keras.Model | None:
             config["dtype"] = "float32"
         return type(layer).from_config(config)
 
-    single = keras.models.clone_model(model, clone_function=clone)
-    single.set_weights(model.get_weights())
+    try:
+        single = keras.models.clone_model(model, clone_function=clone)
+        single.set_weights(model.get_weights())
+    except (NotImplementedError, TypeError, ValueError):  # no get_config, or one without all arguments
+        return None
     return single
 
 
@@ -183,14 +196,50 @@ def _objects_of(custom: str | None) -> dict[str, Any]:
     return {name: one for name, one in vars(module).items() if inspect.isclass(one) or inspect.isfunction(one)}
 
 
+def _layers_of_keras_2() -> dict[str, Any]:
+    """Return layers by name that pass over `time_major`, which Keras 2 wrote and Keras 3 does not know."""
+    kinds = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN, keras.layers.Bidirectional)
+    return {kind.__name__: _passing_over_time_major(kind) for kind in kinds}
+
+
+def _passing_over_time_major(kind: Any) -> Any:
+    class OfKeras2(kind):  # type: ignore[misc]
+        @classmethod
+        def from_config(cls, config: dict[str, Any]) -> Any:
+            return super().from_config(_without_time_major(config))
+
+    OfKeras2.__name__ = kind.__name__  # Bidirectional copies its layer by this name
+    return OfKeras2
+
+
+def _without_time_major(config: Any) -> Any:
+    if not isinstance(config, Mapping):
+        return config
+    return {name: _without_time_major(value) for name, value in config.items() if name != "time_major"}
+
+
 def _outputs_of_layers(model: keras.Model) -> Iterator[tuple[str, list[Any]]]:
-    """Yield the outputs of each layer that is used once."""
+    """Yield the outputs of the first call of each layer."""
     for layer in getattr(model, "operations", None) or model.layers:
         try:
             outputs = keras.tree.flatten(layer.output)
         except (AttributeError, ValueError):  # used twice, or not at all
             continue
         yield layer.name, outputs
+
+
+def _computed(inputs: Sequence[Any], tensors: dict[str, Any]) -> dict[str, Any]:
+    """Return the tensors that the inputs of a model lead to.
+
+    A model inside of it, and a layer that another model used before, have the output of an earlier call.
+    """
+    try:
+        keras.Model(inputs, tensors)
+    except ValueError:  # some tensor is of another call
+        if len(tensors) == 1:
+            return {}
+        return {name: one for name, tensor in tensors.items() for one in _computed(inputs, {name: tensor}).values()}
+    return tensors
 
 
 def _may_be_over_time(tensor: Any, timesteps: int) -> bool:

@@ -78,6 +78,11 @@ class Opened(Protocol):
         ...
 
 
+def name_of_place(place: int) -> str:
+    """Return the name of an input that has none: one of the list that a subclass of keras.Model takes."""
+    return f"input_{place}"
+
+
 def digest_of(path: Path) -> str:
     """Return the SHA-256 of a file, or over the names and contents of the files of a directory."""
     if path.is_file():

@@ -1,5 +1,6 @@
 """The meaning of a model's own output: the prediction of the contract and its target."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -102,6 +103,8 @@ def reading_of(output: str, values: NDArray[Any], operator: str, sample: Sample,
     chosen = options.task if options.task != "auto" else _task(output, values, operator, labels, classes)
     if chosen == "regression":
         return Reading(output, _numbers(names, columns, steps), tuple(changes))
+    if sample.labels is not None and chosen != "multilabel":
+        _check_present(sample.labels)
     if chosen == "multilabel" or columns == 1:
         changes += [] if _are_fractions(values) else ["sigmoid"]
     else:
@@ -143,6 +146,14 @@ def class_indices(labels: NDArray[Any], target: Target) -> NDArray[Any]:
             )
         return np.array(found, np.int64)
     return labels.astype(np.int64)
+
+
+def _check_present(labels: NDArray[Any]) -> None:
+    """Refuse labels without a value, which are no class: NaN and None."""
+    for index, label in enumerate(labels.ravel().tolist()):
+        if label is None or (isinstance(label, float) and math.isnan(label)):
+            place = "".join(f"[{axis}]" for axis in np.unravel_index(index, labels.shape))
+            raise TrainingError(f"y{place}: expected a class, got {label}: leave out examples without a label")
 
 
 def _of_steps(labels: NDArray[Any], steps: int, columns: int) -> NDArray[Any]:
@@ -250,9 +261,10 @@ def _names_of(
     ]
     if len(distinct) != count:
         shown = ", ".join(distinct[:5])
+        numbers = ": say --task regression if they are numbers" if labels.dtype.kind in "iuf" and count == 2 else ""
         raise TrainingError(
             f"--classes: say the {count} classes in the order of the model's outputs; the examples have "
-            f"{len(distinct)} ({shown})"
+            f"{len(distinct)} ({shown}){numbers}"
         )
     return tuple(distinct)
 

@@ -1,6 +1,6 @@
 """One import, from a model and examples to a published version."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -25,6 +25,7 @@ from training import TrainingError
 from training.data import Dataset, LabelledSequences, baseline_of
 from training.export import GOLDEN_SEQUENCES, write_card, write_golden
 from training.importing.attention import NONE, Evidence, chosen_attention
+from training.importing.conditions import check_alone, check_digits
 from training.importing.distributions import STEP, Distribution, distribution, may_attend, number_of_examples
 from training.importing.evaluation import evaluated
 from training.importing.feeding import Feeding
@@ -51,7 +52,8 @@ class Imported:
         tolerance: how far its graph may differ from the original program.
         interpretation: which of its tensors are those of the contract.
         tokens: the range of its tokens; None if it takes other numbers.
-        compute: returns tensors of the original program by name.
+        compute: returns tensors by name: as the original program computes them, or, for tensors inside that conversion
+            made or gave the name of another one, as the converted graph does.
         graph: the graph of the contract.
         hints: what the person should know of it.
     """
@@ -80,7 +82,10 @@ def run(opened: Opened, origin: Origin, sample: Sample, options: Import) -> Path
     """
     if len(sample.x) < 2:
         raise TrainingError(f"{sample.where}: expected at least 2 examples, got {len(sample.x)}")
-    imported, sample = _imported(opened, sample, options)
+    try:
+        imported, sample = _imported(opened, sample, options)
+    except ValidationError as invalid:  # of the target or the tokens
+        raise TrainingError(in_plain_words(invalid.errors()[0], "card")) from invalid
     error = _compared(imported, sample.x)
     card = _card(imported, sample, options, origin, error).model_copy(update={"layers": opened.layers})
     return _publish(imported, card, sample, options.artifacts / options.name)
@@ -95,18 +100,25 @@ def _imported(opened: Opened, sample: Sample, options: Import) -> tuple[Imported
     original = opened.trace(some, options.attention, timesteps)
     outputs = original.run(some, original.outputs)
     _check_outputs(original, outputs, original.run(some, original.outputs), examples)
+    check_alone(original, some, outputs)
     prediction = _prediction(original, outputs, options, examples, timesteps)
     values = original.run(filling.values(sample.x), [prediction])[prediction]
     graph = original.convert()
     reading = reading_of(prediction, values, operator_of(graph, prediction), sample, options)
+    check_digits(original, filling, reading, sample)
     inner = OnnxProgram(with_all_outputs(graph))
     steps = values.shape[1] if values.ndim == 3 else None
     tensors = _floats(graph, inner.run(some, inner.outputs))
-    evidence = Evidence(tensors, original.exposed, original.outputs, prediction, examples, timesteps, steps)
+    sequence = next(part.name for part in filling.parts if part.kind == "sequence")
+    x_some = np.nan_to_num(sample.x[:examples], nan=options.pad)
+    evidence = Evidence(tensors, original.exposed, original.outputs, prediction, x_some, sequence, steps)
+    if not options.attention:
+        evidence = replace(evidence, others=_of_other_axes(opened, filling, evidence))
     sources = chosen_attention(evidence, options.attention)
+    converted = _of_conversion(original, some, sources, tensors)
 
     def compute(x: Array, names: Collection[str]) -> dict[str, NDArray[Any]]:
-        own = original.run(filling.values(x), names)
+        own = original.run(filling.values(x), [name for name in names if name not in converted])
         missing = [name for name in names if name not in own]  # conversion made these tensors
         return own | (inner.run(filling.values(x), missing) if missing else {})
 
@@ -180,6 +192,41 @@ def _check_outputs(original: Original, first: Values, second: Values, examples: 
             )
 
 
+def _of_other_axes(opened: Opened, feeding: Feeding, evidence: Evidence) -> frozenset[str]:
+    """Return the names of tensors that only by chance have an axis as long as the sequences.
+
+    They are no distribution over the timesteps of shorter sequences. A model of a fixed length cannot be asked that.
+    """
+    length, names = evidence.timesteps - 1, [one.name for one in evidence.found()]
+    declared = {one.name: one.shape for one in opened.inputs}.get(evidence.sequence, (None, None))
+    if declared[1] is not None or length < 2 or not names:
+        return frozenset()
+    short = replace(feeding, timesteps=length).values(evidence.x[:, :length])
+    try:
+        values = opened.trace(short, names, length).run(short, names)
+    except (TrainingError, ValueError):  # other layers need this number of timesteps
+        return frozenset()
+    count = len(evidence.x)
+    return frozenset(name for name, one in values.items() if isinstance(distribution(name, one, count, length), str))
+
+
+def _of_conversion(
+    original: Original, some: Values, sources: Iterable[Distribution], tensors: Values
+) -> frozenset[str]:
+    """Return the names of tensors inside the original program that are others in the converted graph.
+
+    Conversion folds transposes, and keeps the names of the tensors before them.
+    """
+    inside = {source.name for source in sources} - {*original.outputs, *original.exposed}
+    own = original.run(some, inside) if inside else {}  # without names, ONNX Runtime computes all outputs
+
+    def same(name: str) -> bool:
+        pair = own[name], tensors[name]
+        return pair[0].shape == pair[1].shape and bool(np.abs(pair[0] - pair[1]).max() <= original.tolerance)
+
+    return frozenset(name for name in own if not same(name))
+
+
 def _prediction(original: Original, outputs: Values, options: Import, examples: int, timesteps: int) -> str:
     """Return the name of the output that is the prediction: the only one that is no attention."""
     shapes = ", ".join(f"{name} {('n', *outputs[name].shape[1:])}".replace("'", "") for name in original.outputs)
@@ -219,9 +266,11 @@ def _compared(imported: Imported, x: Array) -> float:
     predicted = _differences(np.concatenate(got), np.concatenate(expected), imported)
     error = max(float(np.max(predicted)), *attended)
     if not error <= imported.tolerance:
+        is_half = imported.tolerance > TOLERANCE
+        reason = ": half precision may round so much, so export the model in float32" if is_half else ""
         raise TrainingError(
             f"the imported graph differs from the original program by {error:.2g}, expected at most "
-            f"{imported.tolerance:g}"
+            f"{imported.tolerance:g}{reason}"
         )
     return error
 
@@ -229,10 +278,11 @@ def _compared(imported: Imported, x: Array) -> float:
 def _differences(got: Array, expected: Array, imported: Imported) -> Array:
     """Return the differences of predictions: those of the gate, but relative ones for numbers of half precision.
 
-    Half precision has no more than three digits, so that its rounding may be large beside a small standard deviation.
+    Half precision has no more than three digits, so that its rounding may be large beside a small standard deviation,
+    and beside a number that is the difference of large ones.
     """
     if imported.tolerance > TOLERANCE and imported.interpretation.reading.target.task == "regression":
-        relative: Array = np.abs(got - expected) / np.maximum(1, np.abs(expected))
+        relative: Array = np.abs(got - expected) / max(1, np.abs(expected).max())
         return relative
     return differences(PREDICTION, got, expected, imported.interpretation.reading.target)
 

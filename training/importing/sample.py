@@ -12,8 +12,9 @@ from service.artifact.card import TableFormat
 from service.artifact.tensors import Array
 from training import TrainingError
 from training.data import SourceData, numbered
+from training.importing.distributions import EXAMPLES
 from training.importing.feeding import Feeding, feeding_of
-from training.importing.original import ModelInput
+from training.importing.original import ModelInput, name_of_place
 from training.in_memory import sequences_of
 from training.options import Options
 from training.sources import arrays, loading
@@ -40,6 +41,7 @@ class Sample:
         feature_labels: one for each feature.
         static_labels: the features that do not change with time.
         table: how a table was read; None for a source of another kind.
+        exact: some of `x` before they were rounded to float32, as float64; None for a source of another kind.
     """
 
     where: str
@@ -52,6 +54,7 @@ class Sample:
     feature_labels: tuple[str, ...]
     static_labels: tuple[str, ...] = ()
     table: TableFormat | None = None
+    exact: NDArray[np.float64] | None = None
 
 
 def read_sample(options: Options, inputs: Sequence[ModelInput]) -> Sample:
@@ -82,33 +85,47 @@ def read_sample(options: Options, inputs: Sequence[ModelInput]) -> Sample:
 def in_memory(examples: Any, y: Any, inputs: Sequence[ModelInput]) -> Sample:
     """Return examples in memory: an array, a list of sequences, or an array for each input by name or in a list.
 
+    A list for a subclass of keras.Model is one of inputs if an array in it has three axes, and one of sequences if not.
+
     Raises:
         TrainingError: they do not fit the inputs.
     """
-    if isinstance(examples, list | tuple) and len(inputs) > 1 and len(examples) == len(inputs):
-        examples = dict(zip((one.name for one in inputs), examples, strict=True))
+    if isinstance(examples, list | tuple):
+        if len(inputs) > 1 and len(examples) == len(inputs):
+            examples = dict(zip((one.name for one in inputs), examples, strict=True))
+        elif not inputs and any(getattr(one, "ndim", 0) == 3 for one in examples):
+            examples = {name_of_place(place): one for place, one in enumerate(examples)}
     arrays_of = dict(examples) if isinstance(examples, Mapping) else {"x": examples}
     given = {
         name: sequences_of(array) if isinstance(array, list) else np.asarray(array) for name, array in arrays_of.items()
     }
-    return of_arrays("examples", given | ({} if y is None else {"y": np.asarray(y)}), inputs)
+    return of_arrays("examples", given, inputs, None if y is None else np.asarray(y))
 
 
-def of_arrays(where: str, given: Mapping[str, NDArray[Any]], inputs: Sequence[ModelInput]) -> Sample:
+def of_arrays(
+    where: str, given: Mapping[str, NDArray[Any]], inputs: Sequence[ModelInput], y: NDArray[Any] | None = None
+) -> Sample:
     """Return examples in memory: `x`, or an array for each input, and perhaps `y` and names.
+
+    An array with the name of one of several inputs is that input, and not what the name means otherwise.
 
     Raises:
         TrainingError: they do not fit the inputs.
     """
-    unnamed = {name: array for name, array in given.items() if name not in KNOWN}
-    if "x" not in given or (unnamed and {one.name for one in inputs} <= {*unnamed, "x"} and len(inputs) > 1):
-        return _of_inputs(where, {**unnamed, **({"x": given["x"]} if "x" in given else {})}, given.get("y"), inputs)
+    names = {one.name for one in inputs}
+    known = KNOWN - names if len(names) > 1 and names <= set(given) else KNOWN
+    if y is None and "y" in known:
+        y = given.get("y")
+    unnamed = {name: array for name, array in given.items() if name not in known}
+    if "x" not in given or (unnamed and names <= {*unnamed, "x"} and len(inputs) > 1):
+        return _of_inputs(where, {**unnamed, **({"x": given["x"]} if "x" in given else {})}, y, inputs)
     x = sequences_of(given["x"])
-    source, labels = _with_labels(where, {name: array for name, array in given.items() if name in KNOWN} | {"x": x})
+    labelled = {} if y is None else {"y": y}
+    source, labels = _with_labels(where, {name: given[name] for name in given if name in KNOWN} | {"x": x} | labelled)
     if not inputs:  # a subclass of keras.Model takes what it is given
         dtype = "int32" if given["x"].dtype.kind in "iu" else "float32"
         inputs = [ModelInput("sequence", dtype, (None, *given["x"].shape[1:]))]
-    return _of_source(source, labels, _feeding(source, inputs), where)
+    return _of_source(source, labels, _feeding(source, inputs), where, x)
 
 
 def _with_labels(where: str, given: Mapping[str, NDArray[Any]]) -> tuple[SourceData, NDArray[Any] | None]:
@@ -122,15 +139,27 @@ def _with_labels(where: str, given: Mapping[str, NDArray[Any]]) -> tuple[SourceD
     return arrays.joined([arrays.part_of(where, {**given, "y": np.zeros(len(x))})]), y
 
 
-def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding, where: str) -> Sample:
-    """Return the sequences of a source, whose features are those of all inputs in their order."""
+def _of_source(
+    source: SourceData,
+    labels: NDArray[Any] | None,
+    feeding: Feeding,
+    where: str,
+    exact: NDArray[Any] | None = None,
+) -> Sample:
+    """Return the sequences of a source, whose features are those of all inputs in their order.
+
+    `exact` are the sequences before they were rounded.
+    """
     x = source.x[:]
     if labels is not None and labels.shape[1:] == (1,):
         labels = labels[:, 0]
     if feeding.features != x.shape[2] or feeding.timesteps < x.shape[1]:
         raise other_shape(where, feeding, x.shape)
     longest = x.shape[1]
-    x = np.pad(x, ((0, 0), (0, feeding.timesteps - longest), (0, 0)), constant_values=np.nan)
+    x = _filled_up(x, feeding.timesteps)
+    if exact is not None:
+        exact = _filled_up(exact[:EXAMPLES, :longest].astype(np.float64), feeding.timesteps)
+        exact = np.where(np.isnan(x[:EXAMPLES]), np.nan, exact)
     timestep_labels = source.timestep_labels
     if len(timestep_labels) < feeding.timesteps:
         timestep_labels = numbered(feeding.timesteps)
@@ -145,7 +174,12 @@ def _of_source(source: SourceData, labels: NDArray[Any] | None, feeding: Feeding
         feature_labels=source.feature_labels,
         static_labels=tuple(_static(feeding, source.feature_labels)),
         table=source.table,
+        exact=exact,
     )
+
+
+def _filled_up(x: NDArray[Any], timesteps: int) -> NDArray[Any]:
+    return np.pad(x, ((0, 0), (0, timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
 
 
 def other_shape(where: str, feeding: Feeding, shape: tuple[int, ...]) -> TrainingError:
@@ -194,14 +228,14 @@ def _of_inputs(
     feeding = feeding_of(inputs, [given[name].shape[1:] for name in names])
     parts, labels = [], []
     for part in feeding.parts:
-        array = given[part.name].astype(np.float32)
+        array = given[part.name]
         if part.kind == "static":
             array = np.repeat(array.reshape(len(array), 1, part.width), feeding.timesteps, axis=1)
         parts.append(array.reshape(len(array), feeding.timesteps, part.width))
         labels += [part.name] if part.width == 1 else [f"{part.name} {i}" for i in range(part.width)]
     x = np.concatenate(parts, axis=2)
     source, of_examples = _with_labels(where, {"x": x} if y is None else {"x": x, "y": y})
-    return _of_source(replace(source, feature_labels=tuple(labels)), of_examples, feeding, where)
+    return _of_source(replace(source, feature_labels=tuple(labels)), of_examples, feeding, where, x)
 
 
 def _static(feeding: Feeding, labels: Sequence[str]) -> list[str]:

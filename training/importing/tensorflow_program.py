@@ -1,6 +1,6 @@
 """A function of TensorFlow: its own program, and its graph as ONNX."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,7 +12,8 @@ from onnx import numpy_helper
 
 from service.engines.runtime import first_line
 from training import TrainingError
-from training.importing.original import Original, Values, batches
+from training.importing.half_precision import to_single_precision
+from training.importing.original import HALF_TOLERANCE, TOLERANCE, Original, Values, batches
 from training.lowering import OPSET, simplify
 from training.recurrent_layers import MARKER, as_nodes, gru_node
 
@@ -48,6 +49,7 @@ def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequen
     except Exception as error:  # the author's code may raise anything
         raise TrainingError(f"TensorFlow cannot run the model on the examples: {reason(error)}") from error
     _refuse_outside(concrete)
+    is_half = _is_half(concrete.graph.as_graph_def())
     inner = _InnerTensors(concrete, names)
 
     def convert() -> onnx.ModelProto:
@@ -62,6 +64,8 @@ def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequen
             raise TrainingError(f"the model cannot be converted to ONNX: {first_line(error)}") from error
         _rename_inputs(proto, dict(zip((one.name for one in signature), names, strict=True)))
         _keep_constants(proto, specific)
+        if is_half:
+            to_single_precision(proto)
         simplify(proto)
         return proto
 
@@ -73,7 +77,7 @@ def traced(call: Call, examples: Values, outputs: Sequence[str], exposed: Sequen
         known = {name: np.concatenate([_array(part[name]) for part in parts]) for name in wanted if name in parts[0]}
         return known | inner.run(values, [name for name in wanted if name not in known])
 
-    return Original(tuple(outputs), tuple(exposed), convert, run)
+    return Original(tuple(outputs), tuple(exposed), convert, run, HALF_TOLERANCE if is_half else TOLERANCE)
 
 
 class _InnerTensors:
@@ -132,8 +136,20 @@ def _refuse_outside(concrete: Any) -> None:
 
 
 def _operations(graph: Any) -> set[str]:
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    return {node.op for node in nodes}
+    return {node.op for node in _nodes(graph)}
+
+
+def _is_half(graph: Any) -> bool:
+    """Return whether a graph computes in half precision, at least in part."""
+    half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
+    return any(attribute.type in half for node in _nodes(graph) for attribute in node.attr.values())
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Yield the nodes of a graph and of its functions."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
 
 
 def _rename_inputs(model: onnx.ModelProto, names: Mapping[str, str]) -> None:

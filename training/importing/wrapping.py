@@ -1,11 +1,11 @@
 """The graph of the contract around a model's own graph."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, compose, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
 from training import TrainingError
@@ -38,7 +38,9 @@ def wrapped(model: onnx.ModelProto, interpretation: Interpretation) -> onnx.Mode
         TrainingError: the operator set is too old or not ONNX's own.
     """
     feeding, reading = interpretation.feeding, interpretation.reading
-    own = compose.add_prefix(model, OWN)
+    own = onnx.GraphProto()
+    own.CopyFrom(model.graph)
+    _add_prefix(own)
     opset = opset_of(model)
     features, timesteps = feeding.features, feeding.timesteps
     before = [_renamed(piece, {part.name: OWN + part.name for part in feeding.parts}) for piece in feeding.nodes()]
@@ -51,16 +53,38 @@ def wrapped(model: onnx.ModelProto, interpretation: Interpretation) -> onnx.Mode
             _float_value(ATTENTION_VEC, ["batch", timesteps, interpretation.units]),
         ]
     graph = helper.make_graph(
-        [*_nodes(before), *own.graph.node, *_nodes(after)],
+        [*_nodes(before), *own.node, *_nodes(after)],
         "imported",
         [_float_value(SEQUENCE, ["batch", timesteps, features])],
         outputs,
-        [*_constants(before), *own.graph.initializer, *_constants(after)],
-        sparse_initializer=list(own.graph.sparse_initializer),
+        [*_constants(before), *own.initializer, *_constants(after)],
+        sparse_initializer=list(own.sparse_initializer),
     )
     complete = helper.make_model(graph, opset_imports=list(model.opset_import), ir_version=model.ir_version)
     drop_unused(complete)
     return complete
+
+
+def _add_prefix(graph: onnx.GraphProto) -> None:
+    """Put the prefix before the names of all values of a graph, and of the graphs within it.
+
+    `onnx.compose.add_prefix` passes over constants that graphs within nodes take from the graph around them.
+    """
+    for node in graph.node:
+        node.input[:] = [name and OWN + name for name in node.input]  # an input that is left out has no name
+        node.output[:] = [name and OWN + name for name in node.output]
+        for inner in _graphs(node):
+            _add_prefix(inner)
+    sparse = (one.values for one in graph.sparse_initializer)
+    for value in (*graph.input, *graph.output, *graph.initializer, *sparse):
+        value.name = OWN + value.name
+    del graph.value_info[:]
+
+
+def _graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs within a node: the bodies of loops, and the branches of conditions."""
+    for attribute in node.attribute:
+        yield from ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs)
 
 
 def opset_of(model: onnx.ModelProto) -> int:
@@ -99,9 +123,8 @@ def drop_unused(model: onnx.ModelProto) -> None:
 def _inputs(node: onnx.NodeProto) -> set[str]:
     """Return the values that a node uses, with those that graphs within it may use."""
     names = set(filter(None, node.input))
-    for attribute in node.attribute:
-        for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-            names.update(*map(_inputs, graph.node), (output.name for output in graph.output))
+    for graph in _graphs(node):
+        names.update(*map(_inputs, graph.node), (output.name for output in graph.output))
     return names
 
 
