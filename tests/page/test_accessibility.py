@@ -6,7 +6,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
-from tests.page.actions import TEXT, VIEWS, OpenPage, ask, button, refused, take, text, values
+from tests.page.actions import TEXT, VIEWS, OpenPage, ask, button, refused, take, text, values, with_card
+from tests.page.test_faithfulness import FAITHFULNESS
+from tests.page.test_importance import CELLS, FEATURES
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -82,6 +84,25 @@ def test_axe_finds_no_violation(open_page: OpenPage, view: str, state: Callable[
     """The page also fits the width of the screen."""
     page = open_page(bypass_csp=True, reduced_motion="reduce", **VIEWS[view])
     state(page)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_axe_finds_no_violation_in_explanations(open_page: OpenPage, view: str, language: str) -> None:
+    """With all that a card can have and a request can ask for, and all details open."""
+    layers = [{"name": "lstm", "kind": "LSTM", "shape": [None, 20, 32], "inputs": [], "weights": 4480}]
+    card = with_card(feature_importance=FEATURES, cell_importance=CELLS, faithfulness=FAITHFULNESS, layers=layers)
+    page = open_page(f"/?language={language}", card, bypass_csp=True, reduced_motion="reduce", **VIEWS[view])
+    page.locator("#several").click()
+    expect(page.locator("#text")).not_to_have_value("")
+    page.locator("#importance").select_option("both")
+    page.locator("#faithful").check()
+    page.locator("#ask").click()
+    expect(page.locator("#answer-faithfulness table")).to_be_visible()
+    page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
     results = Axe().run(page)
     assert results.violations_count == 0, results.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

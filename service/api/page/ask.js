@@ -347,8 +347,8 @@ export class Ask {
     for (const place of document.querySelectorAll(".replaced")) place.textContent = this.replaced;
     byId("answer-features").hidden = !values;
     byId("answer-cells").hidden = !cells;
-    if (values) this.features.update({ ...shared, title: say("features.title"), values, spread: null });
-    if (cells) this.cells.update({ ...shared, title: say("cells.title"), labels: this.#words() ?? this.card.timestep_labels, cells });
+    if (values) this.features.update({ ...shared, title: say("features.of", { number: this.index + 1 }), values, spread: null });
+    if (cells) this.cells.update({ ...shared, title: say("cells.of", { number: this.index + 1 }), labels: this.#words() ?? this.card.timestep_labels, cells });
   }
 
   #drawStep(step) {

@@ -32,7 +32,7 @@ export function showFaithfulness(found) {
     }),
   );
   const rows = found.removals.map((removal) => [say(ORDERS[removal.order]), ...MEASURES.map((measure) => area(removal, measure))]);
-  byId("areas").replaceChildren(scrollable(say("faithfulness"), table(head(), rows)));
+  byId("areas").replaceChildren(scrollable(say("faithfulness.areas"), table(head(), rows)));
 }
 
 const head = () => [say("faithfulness.order"), say("comprehensiveness"), say("sufficiency")];
@@ -48,5 +48,5 @@ export function faithfulnessOf({ faithfulness: found }) {
   const orders = Object.entries(found ?? {}).filter(([, measures]) => measures);
   if (!orders.length) return [];
   const rows = orders.map(([order, measures]) => [say(ORDERS[order]), ...MEASURES.map((name) => number(measures[name]))]);
-  return [scrollable(say("faithfulness"), table(head(), rows)), html("p", { class: "note" }, say("faithfulness.answer"))];
+  return [scrollable(say("faithfulness.measures"), table(head(), rows)), html("p", { class: "note" }, say("faithfulness.answer"))];
 }

@@ -198,7 +198,7 @@ export class Plot {
 
   /** Make the table only while it is open: it may have a thousand rows. */
   #tabulate() {
-    if (!this.details.open) return;
+    if (!this.details.open || !this.data) return;
     const { head, rows } = this.chart.table(this.data);
     const old = this.details.querySelector(".scroll");
     const cell = (value) => (typeof value === "string" ? value : number(value));
