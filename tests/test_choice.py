@@ -177,7 +177,7 @@ def test_scores_are_right_or_wrong_or_squared_errors() -> None:
 def test_the_default_depends_on_the_data() -> None:
     """Synthetic data have the original architecture, and all others a choice."""
     assert set(SYNTHETIC) == set(RECIPES)
-    assert [Options(data=name).architecture_or_default for name in SYNTHETIC] == ["after_lstm"] * 3
+    assert [Options(data=name).architecture_or_default for name in SYNTHETIC] == ["after_lstm"] * len(SYNTHETIC)
     assert OPTIONS.architecture_or_default == "auto"
     assert Options(data="table.csv", architecture="additive").architecture_or_default == "additive"
     assert "auto" not in get_args(Architecture)

@@ -264,9 +264,10 @@ def test_the_lowering_computes_the_same(form: dict[str, Any], gaps: bool, tmp_pa
 @given(x=sequences_with_gaps(timesteps=6, features=3))
 def test_a_sequence_with_gaps_does_not_depend_on_its_batch(masked_model: Any, x: Any) -> None:
     """Outputs differ by at most 1e-6; attention sums to 1, and is exactly 0 for absent timesteps."""
-    together = masked_model(x)
+    names = (PREDICTION, ATTENTION_VEC)
+    together = masked_model(x, names)
     for index in range(len(x)):
-        for name, output in masked_model(x[index : index + 1]).items():
+        for name, output in masked_model(x[index : index + 1], names).items():
             np.testing.assert_allclose(output[0], together[name][index], rtol=0, atol=1e-6)
     attention = together[ATTENTION_VEC]
     present = ~np.isnan(x).all(axis=-1)

@@ -14,7 +14,7 @@ from tests.conftest import connect
 from tests.server import ROOT, execute
 from training.command_line import flag_of
 from training.models import ARCHITECTURES
-from training.options import Options
+from training.options import Compare, Options
 
 DOC = (ROOT / "docs/training.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", DOC, re.MULTILINE | re.DOTALL)
@@ -66,6 +66,6 @@ async def test_the_example_is_served(folder: Path) -> None:
 def test_every_option_named_exists() -> None:
     """All options in the document exist, and every architecture has its line."""
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", DOC)) - FOREIGN
-    assert named <= {flag_of(name) for name in Options.model_fields}
+    assert named <= {flag_of(name) for name in (*Options.model_fields, *Compare.model_fields)}
     for architecture in ARCHITECTURES:
         assert f"| `{architecture}` |" in DOC

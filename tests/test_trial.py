@@ -72,7 +72,7 @@ def test_a_version_that_loads_for_ever_is_refused_and_later_ones_are_served(arti
     assert repository.get().version == 1
     (status, _) = repository.models["after-lstm"].statuses()
     assert (status.version, status.state) == (2, "rejected")
-    expected = "2 is not loaded in a trial within 1 s and 2049 MiB, because of the operation 'Loop', whose work is not"
+    expected = "2 is not loaded in a trial within 1 s and 2048 MiB, because of the operation 'Loop', whose work is not"
     assert expected in status.reason
     (home / ".staging-3").rename(home / "3")
     repository.update()
@@ -88,7 +88,7 @@ def test_a_version_that_takes_too_much_memory_is_refused(artifact: Artifact) -> 
         helper.make_node("Add", ["x", "nothing"], ["y"]),
     ]
     insert(artifact, *nodes, times=[1, 3000, 200], zero=np.float32(0))
-    message = r"running Tile node\..* \(in a trial within 60 s and 2049 MiB, because of the operation 'Tile'"
+    message = r"running Tile node\..* \(in a trial within 60 s and 2048 MiB, because of the operation 'Tile'"
     with pytest.raises(ArtifactError, match=message):
         Trials("auto", 1, LIMITS, 60).load(artifact.read(), nothing)
 

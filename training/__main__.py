@@ -20,9 +20,9 @@ from training.frameworks import import_frameworks
 from training.options import Check, Compare, Import, Options, Prune
 from training.summary import summary
 
-#: Environment variables of the folders in which Keras and aeon write settings and caches, and the folders below the
-#: home directory where they would be without the variables.
-CACHES = {"KERAS_HOME": ".keras", "AEON_DATA": "aeon_data"}
+#: Environment variables of the folders in which Keras, matplotlib and aeon write settings and caches, and the folders
+#: below the home directory where they would be without the variables. Other packages import matplotlib where it is.
+CACHES = {"KERAS_HOME": ".keras", "MPLCONFIGDIR": ".config/matplotlib", "AEON_DATA": "aeon_data"}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Actions of a user of the page, and sequences to type."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ CSV = "\n".join(f"{a},{b}" for a, b in SEQUENCE)
 TEXT = "[" + ",\n".join(json.dumps(step) for step in SEQUENCE) + "]"
 
 
+#: The address of the profiles, and not of a chart.
+PROFILES = re.compile(r"/attention(\?(?!.*chart=).*)?$")
 #: The prefix that `behind_a_prefix` puts before all addresses.
 PREFIX = "/some/where"
 
@@ -37,7 +40,10 @@ def with_card(name: str = "", **fields: Any) -> Callable[[Page], object]:
 
     def answer(route: Route) -> None:
         card = route.fetch().json()
-        route.fulfill(json=card | fields if name in ("", card["name"]) else card)
+        if name in ("", card["name"]):
+            route.fulfill(json=card | fields)
+        else:
+            route.fallback()
 
     return lambda page: page.route("**/model?*", answer)
 

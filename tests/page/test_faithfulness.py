@@ -37,7 +37,12 @@ FAITHFULNESS = {
 
 def test_the_verdict_stands_wherever_attention_is_shown(open_page: OpenPage) -> None:
     """It is beside the profile, the curves, the answers and the live profile; another model takes it away."""
-    page = open_page(prepare=with_card("after-lstm", faithfulness=FAITHFULNESS))
+
+    def prepare(page: Page) -> None:
+        with_card("after-lstm", faithfulness=FAITHFULNESS)(page)
+        with_card("three", faithfulness=None)(page)
+
+    page = open_page(prepare=prepare)
     take(page, "Several")
     ask(page)
     for place in ("#profile", "#faithfulness", "#many", "figure:has(#sequence-plot)", "#live"):

@@ -41,8 +41,9 @@ def test_the_card_shows_what_matters(open_page: OpenPage) -> None:
     expect(cells.locator(".tooltip .value").first).to_contain_text("0.019")
 
 
-def test_a_card_without_importance_of_features_has_no_such_charts(page: Page) -> None:
+def test_a_card_without_importance_of_features_has_no_such_charts(open_page: OpenPage) -> None:
     """Earlier versions have none."""
+    page = open_page(prepare=with_card(feature_importance=None, cell_importance=None))
     expect(page.locator("#matters")).to_be_hidden()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.page.actions import VIEWS, OpenPage, ask
+from tests.page.actions import PROFILES, VIEWS, OpenPage, ask
 
 #: The pairs of texts in a chart whose boxes overlap. Boxes of slanted texts are slanted, too.
 OVERLAPS = """(chart) => {
@@ -84,7 +84,7 @@ def opened(open_page: OpenPage, case: str, **options: Any) -> Page:
 
     def prepare(page: Page) -> None:
         page.route("**/model?*", described)
-        page.route("**/attention?*", profiled)
+        page.route(PROFILES, profiled)
         page.route("**/predict?*", predicted)
 
     return open_page(prepare=prepare, reduced_motion="reduce", **options)

@@ -12,7 +12,8 @@ from tests.page.actions import PREFIX, TEXT, VIEWS, OpenPage, behind_a_prefix
 ALL_TEXTS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const texts = [];
-  while (walker.nextNode()) if (!walker.currentNode.parentElement.closest("noscript, #text, pre, #card, #card-more")) {
+  const data = "noscript, #text, pre, #card, #card-more, #diagram td";
+  while (walker.nextNode()) if (!walker.currentNode.parentElement.closest(data)) {
     texts.push(walker.currentNode.data.trim());
   }
   for (const element of document.querySelectorAll("[aria-label]")) texts.push(element.ariaLabel);

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, values
+from tests.page.actions import PROFILES, SEQUENCE, TEXT, OpenPage, ask, values
 from tests.server import get, post
 
 #: Time between polls, in milliseconds.
@@ -95,5 +95,5 @@ def test_no_distance_is_above_one(open_page: OpenPage) -> None:
         answer["live"]["1m"] |= {**distances, "mean": answer["mean"], "spread": answer["spread"]}
         route.fulfill(json=answer)
 
-    page = open_page(prepare=lambda page: page.route("**/attention?*", distant))
+    page = open_page(prepare=lambda page: page.route(PROFILES, distant))
     expect(page.locator("#live-text")).to_contain_text("(total variation): 1; chance alone would give about 1 for")

@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.actions import OpenPage, ask, button, take, values
+from tests.page.actions import PROFILES, OpenPage, ask, button, take, values
 
 HOSTILE = '<img src=x onerror="window.hurt=1"><b>'
 
@@ -28,7 +28,7 @@ def test_markup_in_names_is_text(open_page: OpenPage) -> None:
 
     def prepare(page: Page) -> None:
         page.route("**/model?*", hostile)
-        page.route("**/attention*", hostile)
+        page.route(PROFILES, hostile)
         page.route("**/predict?*", hostile_prediction)
 
     page = open_page(prepare=prepare)

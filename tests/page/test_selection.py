@@ -2,7 +2,7 @@
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.actions import OpenPage, ask, button, take
+from tests.page.actions import PROFILES, OpenPage, ask, button, take
 
 
 def test_a_selected_model_is_kept_in_the_address(page: Page, served: str) -> None:
@@ -53,6 +53,6 @@ def test_a_newer_version_takes_over_the_page(page: Page) -> None:
     def newer(route: Route) -> None:
         route.fulfill(json={**route.fetch().json(), "version": 2})
 
-    page.route("**/attention*", newer)
+    page.route(PROFILES, newer)
     page.route("**/model?*", newer)
     expect(page.get_by_role("heading", name="after-lstm, version 2")).to_be_visible()
