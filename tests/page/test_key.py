@@ -76,7 +76,7 @@ def test_the_documentation_says_that_it_needs_a_key(page: Page) -> None:
 
 def test_a_chart_has_an_origin_of_its_own(browser: Browser, artifacts: Path) -> None:
     """A script in it could not read the key. The chart is drawn."""
-    with serving("--artifacts", str(artifacts)) as (url, _):
+    with serving("--artifacts", str(artifacts), "--model", "after-lstm") as (url, _):
         page = browser.new_page()
         asks = {"Accept": "image/svg+xml"}
         page.route("**/attention", lambda route: route.continue_(headers={**route.request.headers, **asks}))

@@ -12,7 +12,7 @@ from tests.page.actions import PREFIX, TEXT, VIEWS, OpenPage, behind_a_prefix
 ALL_TEXTS = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   const texts = [];
-  const data = "noscript, #text, pre, #card, #card-more, #diagram td";
+  const data = "noscript, #text, pre, #card, #card-more, #diagram tbody";
   while (walker.nextNode()) if (!walker.currentNode.parentElement.closest(data)) {
     texts.push(walker.currentNode.data.trim());
   }
