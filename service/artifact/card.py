@@ -724,8 +724,8 @@ class ModelCard(CardPart):
     missing_values: bool = Field(default=False, description="Whether values may be missing (null).", examples=[False])
     baseline: tuple[tuple[Float32, ...], ...] | None = Field(
         None,
-        description="Mean of the training sequences, `(timesteps, features)`. It replaces the values of a timestep, to "
-        "measure how much a prediction depends on them.",
+        description="Mean of the training sequences, `(timesteps, features)`; of a category, the commonest index. It "
+        "replaces values, to measure how much a prediction depends on them. It is not the baseline of `judgement`.",
         examples=[[[0.0, 0.1]] * 4],
     )
     target: Target = Field(description="Kind and names of the predictions.")
