@@ -69,6 +69,14 @@ def test_a_wrong_table_is_refused(open_page: OpenPage, name: str, typed: str, me
     assert found == marked
 
 
+@pytest.mark.parametrize("first", ["18.01.2026", "05.01.2026"])
+def test_times_that_the_page_cannot_order_are_refused(open_page: OpenPage, first: str) -> None:
+    """In the order of the file, the model would answer for another sequence. Browsers guess the month of a date."""
+    page = open_page("/?model=visits")
+    typed = f"day;temperature [C];pulse;patient\n{first};36;70;b\n04.02.2026;37;;b\n"
+    assert refused(page, typed, "This page orders rows by numbers, or by dates such as 2026-01-31")[0] == first
+
+
 def test_rows_of_numbers_have_no_names(open_page: OpenPage) -> None:
     """The first line of a model's features may be its timesteps' names, which are numbers."""
     page = open_page("/?model=after-lstm")

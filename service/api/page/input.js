@@ -311,15 +311,18 @@ function readTable(blocks, names, { wide, columns, sequence, timestep }, card) {
 function grouped(blocks, sequence, timestep) {
   const groups = sequence < 0 ? blocks : [...Map.groupBy(blocks.flat(), ({ cells }) => cells[sequence].text).values()];
   if (timestep < 0) return groups;
-  const texts = blocks.flat().map(({ cells }) => cells[timestep].text);
-  const time = [integer, Number, Date.parse].find((of) => texts.every((text) => text && !Number.isNaN(of(text))));
-  if (!time) return groups;
+  const times = blocks.flat().map(({ cells }) => cells[timestep]);
+  const time = [integer, Number, date].find((of) => times.every(({ text }) => text && !Number.isNaN(of(text))));
+  if (!time) throw new Problem(say("table.times"), [times[0].start, times[0].end]);
   const keyed = groups.map((rows) => rows.map((row) => [time(row.cells[timestep].text), row]));
   return keyed.map((rows) => rows.toSorted(([a], [b]) => (a < b ? -1 : Number(a > b))).map(([, row]) => row));
 }
 
 /** An integer of any size; NaN for other text. */
 const integer = (text) => (/^-?\d+$/.test(text) ? BigInt(text) : NaN);
+
+/** The time of a date that begins with the year; NaN for other text, in which browsers guess which number is the month. */
+const date = (text) => (/^\d{4}-\d\d/.test(text) ? Date.parse(text) : NaN);
 
 /** Return the cells of a line, without the quotes around them. */
 function cellsOf(line, offset, separator) {
