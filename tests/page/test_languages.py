@@ -29,7 +29,10 @@ NO_WORDS = re.compile(
 
 def ask(page: Page, name: str) -> None:
     """Ask for the example in Korean."""
+    typed = page.get_by_role("textbox")
+    before = typed.input_value()
     page.get_by_role("button", name=name, exact=True).click()
+    expect(typed).not_to_have_value(before)
     page.get_by_role("button", name="예측하기").click()
     expect(page.locator("#result")).to_be_visible()
 
