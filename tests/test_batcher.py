@@ -498,6 +498,7 @@ def spin(seconds: float) -> None:
     [
         (lambda size: 1e-6 * size**2, 8),  # a large run takes longer for each row
         (lambda size: 2e-3, 64),  # noqa: ARG005 - only the start of a run takes time
+        (lambda size: 3e-2, 64),  # noqa: ARG005 - the same on a busy machine
     ],
 )
 async def test_a_large_call_is_run_in_steps_where_that_takes_less_time(

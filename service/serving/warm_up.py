@@ -1,7 +1,7 @@
 """Warm-up: runs an engine at several sizes, to find how long calls take and how large they should be."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from service.serving.durations import Durations
 GROWTH: Final = 8
 #: How often each size is run.
 ROUNDS: Final = 3
-#: Longest run of the engine, in seconds. Sizes that would take longer are not tried.
+#: Longest run of the engine, in seconds. Sizes that are expected to take longer are not tried.
 LONGEST_RUN: Final = 0.1
 #: A call runs in steps of a smaller size, unless the time of each row is then larger by more than this factor. Steps
 #: that fit the processor's caches are mostly faster by a tenth to a quarter, though a busy machine may hide it. An
@@ -65,13 +65,23 @@ def calibrate(run: Run, rows: Array, outputs: Collection[str], *, max_batch: int
     sizes, largest = [_measure(run, rows, outputs, 1)], min(max_batch, max_step)
     while sizes[-1].rows < largest:
         size = min(sizes[-1].rows * GROWTH, largest)
-        if sizes[-1].seconds * size / sizes[-1].rows > LONGEST_RUN:
+        if _expected(sizes, size) > LONGEST_RUN:
             break
         sizes.append(_measure(run, rows, outputs, size))
     step = next(one for one in sizes[-2:] if one.row_seconds <= STEP_SLACK * sizes[-1].row_seconds)
     durations = Durations.through(sizes[0][:2], step[:2])
     most_rows = min(max_batch, max(step.rows, durations.rows_within(LONGEST_RUN)))
     return Calibration(durations, most_rows, step.rows)
+
+
+def _expected(sizes: Sequence[Measured], rows: int) -> float:
+    """Return how long a run of some rows takes, from the last two sizes; from one size alone, at least how long.
+
+    The time of one row may be the start of a run for the most part, above all on a busy machine.
+    """
+    if len(sizes) == 1:
+        return sizes[0].seconds
+    return Durations.through(sizes[-2][:2], sizes[-1][:2]).seconds(rows)
 
 
 def _measure(run: Run, rows: Array, outputs: Collection[str], size: int) -> Measured:
