@@ -9,7 +9,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-from documentation import reference
+from docs_site import reference
 
 ROOT: Final = Path(__file__).parent.parent
 #: Documents outside `docs/`, and the pages of the site that have their text.
