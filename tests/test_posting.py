@@ -100,20 +100,22 @@ def posted(text: str, described: ModelCard) -> np.ndarray[Any, Any]:
 def test_a_posted_table_has_the_sequences_of_the_training(
     tmp_path: Path, text: str, options: dict[str, Any], how: dict[str, Any]
 ) -> None:
-    """Its bytes are posted unchanged; a frame of the same rows has them, too."""
+    """Its bytes are posted unchanged; the path of the file and a frame of the same rows have them, too."""
     source, described = read(tmp_path, text, **options)
     np.testing.assert_array_equal(posted(text, described), source.x[:])
+    np.testing.assert_array_equal(sequences_of_frame(tmp_path / "table.csv", described).x, source.x[:])
     frame = pd.read_csv(io.StringIO(text), **how)
     np.testing.assert_array_equal(sequences_of_frame(frame, described).x, source.x[:])
 
 
 @pytest.mark.parametrize("name", [name for name, (text, _) in DIALECTS.items() if isinstance(text, str)])
 def test_every_dialect_of_training_can_be_posted(tmp_path: Path, name: str) -> None:
-    """The service finds what training found, with what the card says about the table."""
+    """The service and the library find what training found, with what the card says about the table."""
     text, options = DIALECTS[name]
     assert isinstance(text, str)
     source, described = read(tmp_path, text, **options)
     np.testing.assert_array_equal(posted(text, described), source.x[:])
+    np.testing.assert_array_equal(sequences_of_frame(tmp_path / "table.csv", described).x, source.x[:])
 
 
 @pytest.mark.parametrize("name", [name for name in TIMES if name != "nanoseconds"])  # the service knows microseconds

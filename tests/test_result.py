@@ -101,13 +101,42 @@ def test_the_metrics_are_those_of_the_card(monitored: Result) -> None:
         (np.empty((0, 5, 2)), "expected at least one sequence, got none"),
         (long_frame().drop(columns="machine"), "expected a column 'machine'"),
         (long_frame().rename(columns={"vibration": "vibrations"}), "frame: expected a column 'vibration'"),
+        ([[[1.0, "hot"]] * 5], "x: expected numbers, got 'hot'; names of categories come in a frame or a file"),
+        ([[[1.0, 2.0]] * 5, [[1.0, "hot"]]], "x: expected numbers, got 'hot'"),
+        ({"sequences": X.tolist()}, r"x: expected sequences \(n, timesteps, features\), got dict"),
+        ("new.csv", "new.csv: expected a file, got no such file"),
+        ("x.npz", r"x\.npz: expected a table \(\.csv, .*\), or its sequences as arrays"),
     ],
-    ids=["timesteps", "features", "infinite", "none", "without identifier", "without feature"],
+    ids=[
+        "timesteps",
+        "features",
+        "infinite",
+        "none",
+        "without identifier",
+        "without feature",
+        "a word",
+        "a word and lengths",
+        "a dictionary",
+        "no file",
+        "no table",
+    ],
 )
 def test_other_shapes_are_refused(monitored: Result, x: object, message: str) -> None:
     """The message has the shape or the column that is expected."""
     with pytest.raises(TrainingError, match=message):
         monitored.predict(x)
+
+
+def test_the_path_of_a_table_is_read_as_in_training(monitored: Result, tmp_path: Path) -> None:
+    """It gives a frame of pandas; another delimiter and decimal comma are found, and a wrong cell has its line."""
+    path, frame = tmp_path / "new.csv", long_frame().drop(columns="state")
+    frame.to_csv(path, index=False, sep=";", decimal=",")
+    pd.testing.assert_frame_equal(monitored.predict(path), monitored.predict(frame), check_dtype=False)
+    frame.to_parquet(tmp_path / "new.parquet")
+    pd.testing.assert_frame_equal(monitored.predict(str(tmp_path / "new.parquet")), monitored.predict(frame))
+    path.write_text("# of today\nmachine,day,temperature,vibration\nm1,0,60,2\nm1,1,warm,2\n")
+    with pytest.raises(TrainingError, match=r"new\.csv, column 'temperature', row 4: expected a number, got 'warm'"):
+        monitored.predict(path)
 
 
 def test_a_model_of_arrays_takes_no_frames(artifacts: object) -> None:

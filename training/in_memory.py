@@ -1,6 +1,7 @@
 """Data in memory as the data of a training: frames, and arrays or lists of sequences."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -14,11 +15,11 @@ from training.continuation import IN_MEMORY
 from training.data import Dataset, SourceData, lengths_of
 from training.messages import did_you_mean
 from training.options import Options
-from training.sources.loading import load
+from training.sources.loading import TABLES, load
 from training.tables import reading
 from training.tables.columns import Columns
 from training.tables.long import TIME_FEATURE
-from training.tables.rows import arrow_table
+from training.tables.rows import Table, arrow_table, open_table
 
 #: Frames of pandas and polars, tables of pyarrow. None of them is imported for this type.
 Frame = Any
@@ -63,12 +64,38 @@ def sequences_of(x: object, features: int | None = None) -> NDArray[Any]:
     try:
         array = np.asarray(x)
     except ValueError:  # different lengths
-        array = _padded([np.asarray(sequence, np.float64) for sequence in x])  # type: ignore[attr-defined]
+        array = _padded([numbers_of(np.asarray(sequence), np.float64) for sequence in x])  # type: ignore[attr-defined]
+    if array.ndim == 0:
+        raise TrainingError(f"x: expected sequences (n, timesteps, features), got {type(x).__name__}")
     if array.ndim == 2:
         array = array[np.newaxis] if array.shape[1] == features else array[..., np.newaxis]
     if array.ndim != 3:
         raise TrainingError(f"x: expected sequences (n, timesteps, features), got {array.shape}")
     return array
+
+
+def numbers_of(x: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArray[Any]:
+    """Return an array as numbers of a type. None is NaN.
+
+    Raises:
+        TrainingError: a value is no number.
+    """
+    try:
+        return x.astype(dtype)
+    except (TypeError, ValueError) as error:
+        wrong = next(value for value in x.flat if not _is_number(value))
+        got = repr(str(wrong)) if isinstance(wrong, str) else f"a {type(wrong).__name__}"
+        raise TrainingError(
+            f"x: expected numbers, got {got:.60}; names of categories come in a frame or a file"
+        ) from error
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float("nan" if value is None else value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def frame_like(frame: Frame, columns: Mapping[str, Any]) -> Frame:
@@ -93,8 +120,8 @@ class FrameSequences(NamedTuple):
     names: Any
 
 
-def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
-    """Return the sequences of a frame that has the columns of training, in the order of their first rows.
+def sequences_of_frame(frame: Frame | Path, card: ModelCard) -> FrameSequences:
+    """Return the sequences of a frame, or of a file, that has the columns of training, in the order of first rows.
 
     Of a model of windows, each series has one sequence: its last window. The target is read only if its past is a
     feature.
@@ -104,21 +131,39 @@ def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
     """
     options = _options(card)
     if not options.target_column:
-        raise TrainingError(f"expected arrays (n, {card.timesteps}, {card.features}), as in training, got a frame")
-    table = arrow_table(FRAME, frame)
+        got = "a file" if isinstance(frame, Path) else "a frame"
+        raise TrainingError(f"expected arrays (n, {card.timesteps}, {card.features}), as in training, got {got}")
+    where, text = FRAME, None
+    if isinstance(frame, Path):
+        if options.data == FRAME:  # no text, so that its card does not know how numbers are written
+            options = options.model_copy(update={"decimal": None, "thousands": None})
+        file = _opened(frame, options)
+        options = options.model_copy(update={"decimal": file.decimal, "thousands": file.thousands or None})
+        where, text, frame = file.where, file.text, file.arrow()
+    table = arrow_table(where, frame)
     # The number of the sequence takes the place of the target: reading returns it for each sequence.
     sequence, names = options.sequence_column, None
     numbers = np.arange(len(table)) if options.window is None else np.zeros(len(table), np.int64)
     if sequence is not None:
-        key = _column(table, sequence)
+        key = _column(where, table, sequence)
         if pa.types.is_dictionary(key.type):  # its categories may be more, and in another order
             key = key.cast(key.type.value_type)
         key = key.dictionary_encode().combine_chunks()
         numbers, names = key.indices, key.dictionary
-    roles = _roles(table, card, options)
-    source = reading.read_again(FRAME, table.append_column(NUMBER, [numbers]), options, roles, card.table)
+    roles = _roles(where, table, card, options)
+    numbered = open_table(where, table.append_column(NUMBER, [numbers]), options, text=text)
+    source = reading.read_again(numbered, options, roles, card.table)
     order = np.argsort(source.labels.astype(np.int64))
     return FrameSequences(_fitting(source, card)[order], names)
+
+
+def _opened(path: Path, options: Options) -> Table:
+    """Return the table of a file, whose text is divided as it was in training, or found out again."""
+    if path.suffix not in TABLES:
+        raise TrainingError(f"{path}: expected a table ({', '.join(TABLES)}), or its sequences as arrays")
+    if not path.is_file():
+        raise TrainingError(f"{path}: expected a file, got {'a directory' if path.is_dir() else 'no such file'}")
+    return open_table(str(path), path, options)
 
 
 def _options(card: ModelCard) -> Options:
@@ -138,14 +183,14 @@ def _options(card: ModelCard) -> Options:
     )
 
 
-def _roles(table: Any, card: ModelCard, options: Options) -> Columns:
-    """Return the roles of the columns of a frame, by the card."""
+def _roles(where: str, table: Any, card: ModelCard, options: Options) -> Columns:
+    """Return the roles of the columns of a table of pyarrow, by the card."""
     wide = options.sequence_column is None and options.window is None
     features = [name for name in card.feature_labels if not (options.time_feature and name == TIME_FEATURE)]
     columns = _wide_columns(table.column_names, card) if wide else {name: name for name in features}
     timestep = options.timestep_column
     for name in (*columns, *([] if timestep is None else [timestep])):
-        _column(table, name)
+        _column(where, table, name)
     return Columns(
         targets=(NUMBER,),
         features=tuple(columns),
@@ -174,9 +219,9 @@ def _wide_columns(names: Sequence[str], card: ModelCard) -> dict[str, str]:
     return found | static
 
 
-def _column(table: Any, name: str) -> Any:
+def _column(where: str, table: Any, name: str) -> Any:
     if name not in table.column_names:
-        raise TrainingError(f"{FRAME}: expected a column {name!r}{did_you_mean(name, table.column_names)}")
+        raise TrainingError(f"{where}: expected a column {name!r}{did_you_mean(name, table.column_names)}")
     return table[name]
 
 
@@ -184,13 +229,15 @@ def _fitting(source: SourceData, card: ModelCard) -> Array:
     """Return all sequences in memory, padded to the timesteps of a card; of windows, the last timesteps."""
     x = source.x[:]
     if card.table is not None and card.table.windows:
-        return _last_windows(x, card.timesteps)
+        return _last_windows(source.where, x, card.timesteps)
     if x.shape[1] > card.timesteps:
-        raise TrainingError(f"expected sequences of at most {card.timesteps} timesteps, got {x.shape[1]}")
+        raise TrainingError(
+            f"{source.where}: expected sequences of at most {card.timesteps} timesteps, got {x.shape[1]}"
+        )
     return np.pad(x, ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
 
 
-def _last_windows(x: Array, width: int) -> Array:
+def _last_windows(where: str, x: Array, width: int) -> Array:
     """Return the last `width` timesteps of each sequence.
 
     Raises:
@@ -198,7 +245,7 @@ def _last_windows(x: Array, width: int) -> Array:
     """
     lengths = lengths_of(x)
     if (lengths < width).any():
-        raise TrainingError(f"{FRAME}: expected series of at least {width} timesteps, got {lengths.min()}")
+        raise TrainingError(f"{where}: expected series of at least {width} timesteps, got {lengths.min()}")
     steps = (lengths - width)[:, np.newaxis] + np.arange(width)
     windows: Array = x[np.arange(len(x))[:, np.newaxis], steps]
     return windows

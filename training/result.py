@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.artifact.card import Faithfulness, ModelCard
@@ -21,7 +22,7 @@ from service.charts.card_charts import CARD_CHARTS, CardChart
 from service.charts.chart import Chart
 from service.engines import opener
 from training import TrainingError
-from training.in_memory import Frame, frame_like, is_frame, sequences_of, sequences_of_frame
+from training.in_memory import Frame, frame_like, is_frame, numbers_of, sequences_of, sequences_of_frame
 from training.scores import chosen
 from training.summary import summary
 
@@ -80,19 +81,22 @@ class Result:
 
         For a frame of pandas or polars or a table of pyarrow with the columns of training (without the target, if
         it is not known), return a frame of the same kind with a row for each sequence, in the order of their first
-        rows. Its columns are the sequence column if there is one, `prediction`, which is a class or a number (several
-        numbers: `prediction NAME` each), and `probability NAME` for each class.
+        rows. The path of such a table, `"new.csv"`, is read as training reads it, and gives a frame of pandas. Its
+        columns are the sequence column if there is one, `prediction`, which is a class or a number (several numbers:
+        `prediction NAME` each), and `probability NAME` for each class.
 
         For arrays `(n, timesteps, features)`, lists of sequences of different lengths, or one sequence `(timesteps,
         features)`, which is n = 1, return a dictionary of arrays: `prediction (n, outputs)`, the probabilities or the
         numbers; `attention (n, timesteps)`, which sums to 1, if the model has any; and `label (n,)` for classes.
 
         Raises:
-            TrainingError: a column is missing, or the sequences do not have the shape of training.
+            TrainingError: a column is missing, the sequences do not have the shape of training, or a value is wrong.
             ArtifactError: a file of the version is missing or was changed.
         """
+        if isinstance(data, str | Path):
+            return pa.table(self._columns(Path(data))).to_pandas()
         if is_frame(data):
-            return self._predict_frame(data)
+            return frame_like(data, self._columns(data))
         outputs: dict[str, NDArray[Any]] = {**self._run(self._sequences(data))}
         if self.card.target.classes is not None:
             outputs[LABEL] = self._labels(outputs[PREDICTION])
@@ -129,7 +133,8 @@ class Result:
     def _engine(self) -> Engine:
         return open_verified(Artifact(self.directory).read(), opener("onnx", threads=1)).engine
 
-    def _predict_frame(self, frame: Frame) -> Frame:
+    def _columns(self, frame: Frame | Path) -> dict[str, Any]:
+        """Return the columns of the answer to a frame or a file, by name."""
         x, names = sequences_of_frame(frame, self.card)
         prediction = self._run(x)[PREDICTION]
         target = self.card.target
@@ -144,7 +149,7 @@ class Result:
             columns[PREDICTION] = prediction[:, 0]
         else:
             columns |= {f"{PREDICTION} {name}": prediction[:, i] for i, name in enumerate(target.names or ())}
-        return frame_like(frame, columns)
+        return columns
 
     def _sequences(self, data: object) -> Array:
         """Return sequences `(n, timesteps, features)` with the shape of the card, padded with NaN."""
@@ -153,7 +158,8 @@ class Result:
         if x.shape[2] != card.features or not card.fewest_timesteps <= x.shape[1] <= card.timesteps:
             lengths = f"{'up to ' if card.variable_length else ''}{card.timesteps}"
             raise TrainingError(f"expected sequences (n, {lengths}, {card.features}), got {x.shape}")
-        return np.pad(x.astype(np.float32), ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
+        x = numbers_of(x, np.float32)
+        return np.pad(x, ((0, 0), (0, card.timesteps - x.shape[1]), (0, 0)), constant_values=np.nan)
 
     def _run(self, x: Array) -> dict[str, Array]:
         """Return prediction `(n, outputs)` and attention `(n, timesteps)` of sequences of the card's shape.

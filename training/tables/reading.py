@@ -55,20 +55,18 @@ def read(sources: Mapping[str, Any], options: Options) -> SourceData:
     return _sequences(tables, columns, options)
 
 
-def read_again(where: str, source: Any, options: Options, columns: Columns, known: TableFormat | None) -> SourceData:
+def read_again(table: Table, options: Options, columns: Columns, known: TableFormat | None) -> SourceData:
     """Read another table for a model of an earlier training. A series is not cut into windows.
 
     Args:
-        where: the table's name in error messages.
-        source: the path of a file, or a frame of pandas, polars or pyarrow.
+        table: the table.
         options: the options of the training.
         columns: the roles of the columns.
         known: how the table of the training was read, to turn times into timesteps as then.
 
     Raises:
-        TrainingError: the table cannot be read, or a value is wrong.
+        TrainingError: a value is wrong.
     """
-    table = open_table(where, source, options)
     kinds = table.kinds([name for name in columns.features if name not in columns.categories])
     table.refuse_words([name for name, kind in kinds.items() if kind != "lists"])
     return _sequences([table], columns, options, known)

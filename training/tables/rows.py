@@ -144,6 +144,15 @@ class Table:
         """Return the names of the first columns for error messages."""
         return ", ".join(self.names[:20]) + (", …" if len(self.types) > 20 else "")
 
+    def arrow(self) -> Any:
+        """Return all rows in their order as a pyarrow table. The columns of text are as they are in the file.
+
+        Raises:
+            TrainingError: the table cannot be read.
+        """
+        names = ", ".join(map(quoted, self.names))
+        return pa.Table.from_batches(self.batches(f"SELECT {names} FROM rows ORDER BY {quoted(ROW)}", len(self.names)))
+
     def place(self, row: int, column: str | None = None) -> str:
         """Return the place of a row, or of a cell, for error messages. Rows of text have the number of their line."""
         return f"{self.where}, {'' if column is None else f'column {column!r}, '}row {self.line(row):,}"
@@ -352,8 +361,17 @@ def is_csv(source: Path | Any) -> bool:
     return isinstance(source, Path) and source.suffix != ".parquet"
 
 
-def open_table(where: str, source: Path | Any, options: Options, *, is_text: bool = False) -> Table:
-    """Open a file, or a frame of pandas, polars or pyarrow; with `is_text`, all columns become text.
+def open_table(
+    where: str, source: Path | Any, options: Options, *, is_text: bool = False, text: CsvText | None = None
+) -> Table:
+    """Open a file, or a frame of pandas, polars or pyarrow.
+
+    Args:
+        where: the table's name in error messages.
+        source: the path of a file, or a frame.
+        options: the options of the training.
+        is_text: whether all columns become text.
+        text: the CSV file that the rows of a frame come from, for the lines in error messages.
 
     Raises:
         TrainingError: it cannot be read, or has too many columns or two of one name.
@@ -363,7 +381,7 @@ def open_table(where: str, source: Path | Any, options: Options, *, is_text: boo
         where=where,
         database=Database(),
         types={},
-        text=None,
+        text=text,
         is_text=is_text or is_csv(source),
         decimal="." if written_by_duckdb else options.decimal or ".",
         thousands="" if written_by_duckdb else options.thousands or "",
