@@ -24,6 +24,7 @@ from service.artifact.card import (
     Target,
     TrainingRecord,
 )
+from service.charts.answer_charts import ANSWER_CHARTS, Answer
 from service.charts.card_charts import CARD_CHARTS
 from service.charts.chart import Chart
 from service.charts.fonts import NoFont
@@ -140,6 +141,27 @@ def described(timesteps: list[str], features: list[str]) -> ModelCard:
     )
 
 
+def answered(timesteps: list[str], features: list[str]) -> Answer:
+    """Return an answer that has everything that its charts show, with some labels."""
+    n, width = len(timesteps), len(features)
+    random = np.random.default_rng(0)
+    sequence = 50 + random.normal(0, 9, (n, width)).cumsum(axis=0).astype(np.float32)
+    sequence[random.random((n, width)) < 0.05] = np.nan
+    cells = random.exponential(0.002, (n, width)).astype(np.float32)
+    cells[n // 3, width // 2] += 0.4
+    return Answer(
+        title="m version 3, sequence 0: fine",
+        timesteps=timesteps,
+        features=features,
+        lines=range(width),
+        sequence=sequence,
+        attention=random.dirichlet(np.full(n, 4.0)).astype(np.float32),
+        importance=cells.sum(axis=1),
+        feature_importance=cells.sum(axis=0),
+        cell_importance=cells,
+    )
+
+
 def _faithfulness() -> Faithfulness:
     def removal(order: str, high: float) -> Removal:
         return Removal.model_validate(
@@ -192,9 +214,16 @@ def gallery() -> dict[str, Chart]:
 
 
 def main(folder: Path) -> None:
-    """Write the gallery. A chart without a font is written as SVG only."""
+    """Write the gallery, and the charts of answers. A chart without a font is written as SVG only."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, chart in gallery().items():
+    answers = {
+        f"answer-{kind}-{name}": drawing.draw(answered(*labels))
+        for name, labels in LABELS.items()
+        for kind, drawing in ANSWER_CHARTS.items()
+    }
+    for name, chart in {**gallery(), **answers}.items():
+        if chart is None:
+            continue
         chart.save(folder / f"{name}.svg")
         try:
             chart.save(folder / f"{name}.png")

@@ -19,6 +19,7 @@ from service.settings import Settings
 from tests.conftest import connect
 from tests.imported import imported_card, numbers, of_steps, run, write_imported
 from tests.infer import as_json, binary, tensors
+from training import load
 
 pytestmark = pytest.mark.anyio
 
@@ -81,6 +82,23 @@ async def test_each_step_has_a_prediction_and_a_label(client: httpx.AsyncClient,
             assert np.array(by_name) == pytest.approx(prediction, abs=1e-6)
         elif name == "binary":
             assert [step["yes"] for step in one["probabilities"]] == pytest.approx(prediction[:, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+async def test_the_library_has_the_answers_of_the_service(client: httpx.AsyncClient, folder: Path, name: str) -> None:
+    """Predictions, labels and importance of arrays; the chart of an answer has no prediction in its title."""
+    sequences = numbers(2)
+    answers = await answered(client, name, sequences=sequences.tolist(), importance=True)
+    result = load(folder / name)
+    found, explanation = result.predict(sequences), result.explain(sequences, "timesteps")
+    assert explanation.importance is not None
+    for index, one in enumerate(answers):
+        np.testing.assert_allclose(found["prediction"][index].squeeze(), np.squeeze(one["prediction"]), atol=1e-6)
+        np.testing.assert_allclose(explanation.importance[index], one["importance"], atol=1e-6)
+        assert ("label" in found) == ("label" in one)
+        if "label" in found:
+            assert found["label"][index].tolist() == one["label"]
+    assert explanation.plot().title == f"{name} version 1, sequence 0"
 
 
 async def test_attention_of_a_step_can_be_asked_for(client: httpx.AsyncClient) -> None:

@@ -1,7 +1,7 @@
 """The result of a training: a published version, to look at and to predict with."""
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,14 @@ from service.artifact.engine import Engine
 from service.artifact.gate import open_verified
 from service.artifact.layout import CARD, versions_of
 from service.artifact.missing import absent, refused
-from service.artifact.tensors import ATTENTION, PREDICTION, Array
+from service.artifact.occlusion import Occlusions
+from service.artifact.tensors import ATTENTION, CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.charts.card_charts import CARD_CHARTS, CardChart
 from service.charts.chart import Chart
 from service.engines import opener
 from training import TrainingError
+from training.explanation import MEASURED, Explanation, ImportanceOf
 from training.in_memory import Frame, frame_like, is_frame, numbers_of, sequences_of, sequences_of_frame
 from training.scores import chosen
 from training.summary import summary
@@ -87,7 +89,8 @@ class Result:
 
         For arrays `(n, timesteps, features)`, lists of sequences of different lengths, or one sequence `(timesteps,
         features)`, which is n = 1, return a dictionary of arrays: `prediction (n, outputs)`, the probabilities or the
-        numbers; `attention (n, timesteps)`, which sums to 1, if the model has any; and `label (n,)` for classes.
+        numbers; `attention (n, timesteps)`, which sums to 1, if the model has any; and `label (n,)` for classes. If
+        the output is a sequence, predictions are `(n, steps, outputs)` and labels `(n, steps)`.
 
         Raises:
             TrainingError: a column is missing, the sequences do not have the shape of training, or a value is wrong.
@@ -101,6 +104,49 @@ class Result:
         if self.card.target.classes is not None:
             outputs[LABEL] = self._labels(outputs[PREDICTION])
         return outputs
+
+    def explain(self, data: Any, importance: ImportanceOf = "both") -> Explanation:
+        """Predict, and measure what each prediction depends on, as the service does for `"importance"` in a request.
+
+        The importance of a part is how far the prediction moves when the card's `baseline` replaces the part. `both`
+        runs the model once more for each timestep, for each feature and for each of both, so long sequences take time.
+
+        Args:
+            data: sequences, as for `predict`.
+            importance: `timesteps`, `features`, or `both`, which includes features at timesteps.
+
+        Raises:
+            TrainingError: the data are wrong, as for `predict`, or the card has no baseline.
+            ArtifactError: a file of the version is missing or was changed.
+        """
+        if importance not in MEASURED:
+            raise TrainingError(f"importance: expected one of {', '.join(MEASURED)}, got {importance!r}")
+        if self.card.baseline is None:
+            raise TrainingError(f"{self.directory} has no baseline on its card, which importance needs: train it again")
+        if isinstance(data, str | Path) or is_frame(data):
+            x, names = sequences_of_frame(Path(data) if isinstance(data, str) else data, self.card)
+        else:
+            x, names = self._sequences(data), None
+        found = self._run(x)
+        prediction, baseline = found[PREDICTION], np.array(self.card.baseline, np.float32)
+        for name in MEASURED[importance]:
+            occlusions = Occlusions(x, baseline, name, self.card.varying)
+            changed = self._run_parts(occlusions, (PREDICTION,))[PREDICTION]
+            found[name] = occlusions.importance(prediction, changed, self.card.target)
+        return Explanation(
+            title=self._title,
+            card=self.card,
+            names=[f"sequence {index}" for index in range(len(x))]
+            if names is None
+            else list(map(str, names.to_pylist())),
+            sequences=x,
+            prediction=prediction,
+            label=None if self.card.target.classes is None else self._labels(prediction),
+            attention=found.get(ATTENTION),
+            importance=found.get(IMPORTANCE),
+            feature_importance=found.get(FEATURE_IMPORTANCE),
+            cell_importance=found.get(CELL_IMPORTANCE),
+        )
 
     def plot(self, chart: CardChart = "training") -> Chart:
         """Return a chart of the version, which notebooks show; `save("chart.png")` writes it to a file.
@@ -116,7 +162,7 @@ class Result:
         """
         if chart not in CARD_CHARTS:
             raise TrainingError(f"chart: expected one of {', '.join(CARD_CHARTS)}, got {chart!r}")
-        drawn = CARD_CHARTS[chart].draw(self.card, f"{self.card.name} version {self.directory.name}")
+        drawn = CARD_CHARTS[chart].draw(self.card, self._title)
         if drawn is None:
             raise TrainingError(f"{self.directory} has no {CARD_CHARTS[chart].shows} on its card")
         return drawn
@@ -128,6 +174,10 @@ class Result:
 
     def __str__(self) -> str:
         return summary(self.directory)
+
+    @property
+    def _title(self) -> str:
+        return f"{self.card.name} version {self.directory.name}"
 
     @cached_property
     def _engine(self) -> Engine:
@@ -173,23 +223,29 @@ class Result:
             raise TrainingError(f"sequence {i}, timestep {t}, feature {f}: expected a finite number, got {x[i, t, f]}")
         if (empty := absent(x).all(axis=1)).any():
             raise TrainingError(f"sequence {empty.argmax()}: expected at least one value, got none")
-        wanted = (PREDICTION,) if self.card.attention is None else (PREDICTION, ATTENTION)
-        parts = [self._engine.run(x[start : start + BATCH_SIZE], wanted) for start in range(0, len(x), BATCH_SIZE)]
-        if not parts:
+        if not len(x):
             raise TrainingError("expected at least one sequence, got none")
+        return self._run_parts(x, (PREDICTION,) if self.card.attention is None else (PREDICTION, ATTENTION))
+
+    def _run_parts(self, x: Array | Occlusions, wanted: Sequence[str]) -> dict[str, Array]:
+        starts = range(0, len(x), BATCH_SIZE)
+        parts = [self._engine.run(np.asarray(x[start : start + BATCH_SIZE]), wanted) for start in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
     def _probabilities(self, prediction: Array) -> Array:
-        """Return the probability of each class, `(n, classes)`."""
-        return np.hstack([1 - prediction, prediction]) if self.card.target.task == "binary" else prediction
+        """Return the probability of each class, `(n, classes)`, or `(n, steps, classes)` as predictions have steps."""
+        return (
+            np.concatenate([1 - prediction, prediction], axis=-1) if self.card.target.task == "binary" else prediction
+        )
 
     def _labels(self, prediction: Array) -> NDArray[Any]:
-        """Return the likeliest class of each sequence, `(n,)`; of several labels, the list of the likely ones."""
+        """Return the likeliest class, or of several labels the list of the likely ones, `(n,)` or `(n, steps)`."""
         if self.card.target.task == "multilabel":
-            likely = np.empty(len(prediction), dtype=object)
+            likely = np.empty(prediction.shape[:-1], dtype=object)
             names = self.card.target.classes or ()
-            for index, row in enumerate(prediction >= LIKELY):
-                likely[index] = [name for name, is_likely in zip(names, row, strict=True) if is_likely]
+            for place in np.ndindex(likely.shape):
+                likely[place] = [name for name, one in zip(names, prediction[place], strict=True) if one >= LIKELY]
             return likely
-        likeliest = chosen(self._probabilities(prediction).astype(np.float64))
-        return np.array([(self.card.target.classes or ())[index] for index in likeliest.tolist()])
+        probabilities = self._probabilities(prediction).astype(np.float64)
+        likeliest = chosen(probabilities.reshape(-1, probabilities.shape[-1]))
+        return np.array(self.card.target.classes)[likeliest].reshape(prediction.shape[:-1])

@@ -33,7 +33,7 @@ class Series:
 
     Attributes:
         name: name in the legend.
-        values: `(places,)`.
+        values: `(places,)`; NaN leaves a gap in a line.
         colour: as `#rrggbb`.
         spread: `(places,)`, drawn as whiskers up and down; empty for none.
         kind: bars, a line, or dots. Dots are left out where a band is drawn.
@@ -110,7 +110,8 @@ def panels(title: str, labels: Sequence[str], drawn: Sequence[Panel], name: str)
     for panel in drawn:
         series = [one for one in panel.series if one.kind != "dots" or distance >= LEAST_DISTANCE]
         head, top = _head(panel.name, series, top + 6)
-        scale = Scale.of([end for one in series for end in one.ends.ravel().tolist()], panel.least)
+        ends = np.concatenate([one.ends.ravel() for one in series])
+        scale = Scale.of(ends[~np.isnan(ends)].tolist(), panel.least)
         plot = _Plot(top + LINE, HEIGHT if len(drawn) == 1 else LOW, distance, scale)
         shapes += [*head, *_grid(plot), *_contents(series, plot)]
         if panel.mark is not None:
@@ -165,14 +166,30 @@ def _contents(series: Sequence[Series], plot: _Plot) -> Iterator[Shape]:
     for index, one in enumerate(bars):
         yield from _bars(one, plot, BARS * plot.distance, index, len(bars))
     for one in series:
-        if one.kind == "line" and len(one.values) > 1:
-            yield Line(tuple(_points(one, plot)), one.colour, one.width, one.dash)
-        if one.kind == "dots" or (one.kind == "line" and len(one.values) <= MOST_MARKED):
-            yield Boxes(tuple((x - DOT / 2, y - DOT / 2, DOT, DOT) for x, y in _points(one, plot)), one.colour)
+        if one.kind != "bars":
+            yield from _line(one, plot)
 
 
-def _points(one: Series, plot: _Plot) -> Iterator[Point]:
-    return ((plot.x(place), plot.y(value)) for place, value in enumerate(one.values))
+def _line(one: Series, plot: _Plot) -> Iterator[Shape]:
+    """Draw a line with gaps, or dots. Points of a line that has few, and points between two gaps, are marked."""
+    values = np.asarray(one.values, np.float64)
+    marked: list[Point] = []
+    for run in _runs(values):
+        points = [
+            (plot.x(place), plot.y(value)) for place, value in zip(run.tolist(), values[run].tolist(), strict=True)
+        ]
+        if one.kind == "line" and len(points) > 1:
+            yield Line(tuple(points), one.colour, one.width, one.dash)
+        if one.kind == "dots" or len(values) <= MOST_MARKED or len(points) == 1:
+            marked += points
+    if marked:
+        yield Boxes(tuple((x - DOT / 2, y - DOT / 2, DOT, DOT) for x, y in marked), one.colour)
+
+
+def _runs(values: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Return the places of values between gaps."""
+    places = np.flatnonzero(~np.isnan(values))
+    return [run for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1) if len(run)]
 
 
 def _bars(one: Series, plot: _Plot, width: float, index: int, count: int) -> Iterator[Shape]:
@@ -203,23 +220,28 @@ def _band(one: Series, plot: _Plot, *, filled: bool) -> Iterator[Shape]:
     """
     if len(one.spread):
         low, high = one.ends
-        yield _between(low, high, plot, _paler(one.colour))
+        yield from _between(low, high, plot, _paler(one.colour))
     values = np.asarray(one.values, np.float64)
     if one.kind == "bars" and filled:
-        yield _between(np.minimum(values, 0), np.maximum(values, 0), plot, one.colour)
+        yield from _between(np.minimum(values, 0), np.maximum(values, 0), plot, one.colour)
     else:
-        yield _between(values, values, plot, one.colour, one.width)
+        yield from _between(values, values, plot, one.colour, one.width)
 
 
-def _between(low: NDArray[np.float64], high: NDArray[np.float64], plot: _Plot, colour: str, thick: float = 0) -> Area:
+def _between(
+    low: NDArray[np.float64], high: NDArray[np.float64], plot: _Plot, colour: str, thick: float = 0
+) -> Iterator[Area]:
+    """Draw the area between two lines, in parts if there are gaps."""
     width = plot.distance * len(low)
     starts = np.unique(np.linspace(0, len(low), round(width / LEAST_DISTANCE), endpoint=False).astype(int))
     ends = np.append(starts[1:], len(low)) - 1
     xs = [plot.x(place) for place in ((starts + ends) / 2).tolist()]
     xs[0], xs[-1] = plot.x(-0.5), plot.x(len(low) - 0.5)
-    upper = [plot.y(value) - thick / 2 for value in np.maximum.reduceat(high, starts).tolist()]
-    lower = [plot.y(value) + thick / 2 for value in np.minimum.reduceat(low, starts).tolist()]
-    return Area((*zip(xs, upper, strict=True), *reversed(list(zip(xs, lower, strict=True)))), colour)
+    highest, lowest = np.fmax.reduceat(high, starts), np.fmin.reduceat(low, starts)
+    for run in _runs(highest):
+        upper = [(xs[group], plot.y(float(highest[group])) - thick / 2) for group in run.tolist()]
+        lower = [(xs[group], plot.y(float(lowest[group])) + thick / 2) for group in run.tolist()]
+        yield Area((*upper, *reversed(lower)), colour)
 
 
 def _paler(colour: str) -> str:
