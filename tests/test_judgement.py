@@ -48,6 +48,18 @@ def test_a_good_classifier_beats_the_most_frequent_class() -> None:
     assert metric(found, "calibration error").value == pytest.approx(0.1, abs=1e-6)
 
 
+def test_what_comes_from_rounding_is_zero() -> None:
+    """The baseline predicts the frequencies of the held-out data exactly; floats would say 8e-17."""
+    y = np.repeat([0, 0, 1, 0, 0], 7)
+    assert metric(judge(confident(y), data(y), 0), "calibration error").baseline == 0
+
+
+def test_a_small_error_of_small_numbers_is_not_zero() -> None:
+    """It has the unit of the target."""
+    y = np.linspace(1, 2, 20, dtype=np.float32)[:, np.newaxis] * np.float32(1e-14)
+    assert 0 < metric(judge(y * np.float32(1.1), data(y, REGRESSION), 0), "mae").value < 1e-12
+
+
 def test_scores_of_classes_are_worked_out() -> None:
     """Of three sequences of class 0 two are found, of two of class 1 one; rows are true classes."""
     p = np.array([[0.1], [0.2], [0.8], [0.9], [0.3]], np.float32)

@@ -49,11 +49,11 @@ def test_the_sentence_on_attention_stands_before_its_numbers(published: Any) -> 
     complete = complete_card()
     features = FeatureImportance(metric="accuracy", drop=(0.1, 0.3), spread=(0.0, 0.0), sequences=9, repetitions=1)
     rows, _ = published(faithfulness=complete.faithfulness, feature_importance=features)
-    assert rows["features"] == ["shares of all drops: 1 0.750, 0 0.250"]
+    assert rows["features"] == ["share of importance: 1 75 %, 0 25 %"]
     assert rows["faithful"] == [
         "Attention finds part of what matters: read importance beside it.",
-        "predictions move without the top timesteps 0.4 by attention, 0.5 by importance, 0.1 by random; "
-        "with these alone 0.4 by attention, 0.5 by importance, 0.1 by random",
+        "without the top timesteps, predictions move by 0.4 (by attention), by 0.5 (by importance), by 0.1 (at random)"
+        "; with these alone, by 0.4 (by attention), by 0.5 (by importance), by 0.1 (at random)",
         "accuracy 0.9000 with uniform attention, 0.5000 with permuted",
     ]
 
@@ -71,12 +71,19 @@ def test_an_imported_model_was_run_on_examples(published: Any) -> None:
     assert "held out" not in rows
 
 
-def test_importance_of_a_model_without_attention_has_a_row(published: Any) -> None:
-    """It has the timestep that matters most."""
+def test_importance_has_a_row(published: Any) -> None:
+    """It has the timestep that matters most; with attention, the row says how both agree."""
     drop = (0.0,) * 7 + (0.25,) + (0.0,) * 12
     importance = Importance(metric="accuracy", drop=drop, spread=(0.0,) * 20, sequences=9, repetitions=1)
     rows, _ = published(importance=importance, attention=None)
-    assert rows["importance"] == ["accuracy drops by up to 0.25 of 9 sequences, at timestep 7"]
+    drops = "accuracy drops by up to 0.25 when the values of a timestep are exchanged between 9 sequences"
+    assert rows["importance"] == [f"{drops}: most at timestep 7"]
+    agreement = {"rank_correlation": 0.413, "top": (7, 8), "attention": 0.08, "importance": 1.0}
+    rows, _ = published("beside", importance=importance, agreement=agreement)
+    assert rows["importance"] == [
+        f"{drops}; timesteps 7, 8 have 100 % of importance and 8.0 % of attention; "
+        "their orders of the timesteps agree by 0.41 (1: the same, 0: unrelated)"
+    ]
 
 
 def test_it_ends_with_the_command_that_serves_the_model(published: Any) -> None:
@@ -102,6 +109,8 @@ def test_a_trained_model_has_all_measured_topics(artifacts: Path) -> None:
     text = summary(artifacts / "three" / "1")
     assert re.search(r"^  attention   highest at timestep 2 \(0\.\d+ of 1\)", text, re.MULTILINE)
     assert re.search(
-        r"^  importance  accuracy drops by up to 0\.\d+ of 48 sequences; .* timestep 2, ", text, re.MULTILINE
+        r"^  importance  accuracy drops by up to 0\.\d+ when .* between 48 sequences; timestep 2 has ",
+        text,
+        re.MULTILINE,
     )
     assert re.search(r"^  lowering    ONNX opset 18, within ", text, re.MULTILINE)

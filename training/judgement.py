@@ -28,6 +28,8 @@ MORE_IS_BETTER: Final = frozenset({"accuracy", "balanced accuracy", "roc auc", "
 #: Most classes for which the confusion matrix is recorded.
 MOST_CLASSES = 100
 CALIBRATION_BINS = 10
+#: A metric without a unit that is nearer to 0 is 0: a calibration error of 8e-18 comes from rounding.
+ROUNDING: Final = 1e-12
 
 
 def judge(predictions: Array, dataset: Dataset, seed: int) -> Judgement:
@@ -217,6 +219,8 @@ def _resamples(test: LabelledSequences, rng: np.random.Generator, *, ordered: bo
 def _judged(
     name: str, value: float, baseline: float, drawn: list[tuple[dict[str, float], dict[str, float]]]
 ) -> JudgedMetric:
+    if not name.startswith(("mae", "rmse")):  # they have the unit of the target, which may be small
+        value, baseline = (0.0 if abs(one) < ROUNDING else one for one in (value, baseline))
     if name not in drawn[0][0]:
         return JudgedMetric(name=name, value=value, baseline=baseline)
     of_model, of_baseline = (np.array([one[i][name] for one in drawn]) for i in range(2))

@@ -11,6 +11,8 @@ from service.artifact.version import Artifact
 
 #: Largest number of timesteps in the summary.
 MOST_SHOWN: Final = 5
+#: Shares below the first have a decimal; features below the second are left out.
+SMALL_SHARE, LEAST_SHARE = 0.095, 0.0005
 #: The address of the service without options.
 ADDRESS: Final = "http://127.0.0.1:8000"
 #: The folder that the service reads without options.
@@ -98,16 +100,26 @@ def _importance(card: ModelCard) -> str:
         return ""
     if importance.mass is None:
         return f"none: {importance.metric} never drops when a timestep's values are exchanged between sequences"
-    most = f"{importance.metric} drops by up to {max(importance.drop):.2g} of {importance.sequences:,} sequences"
-    if agreement is None:  # a model without attention
-        return f"{most}, at timestep {card.timestep_labels[importance.drop.index(max(importance.drop))]}"
+    most = (
+        f"{importance.metric} drops by up to {max(importance.drop):.2g} when the values of a timestep are exchanged "
+        f"between {importance.sequences:,} sequences"
+    )
+    if agreement is None or agreement.importance is None:  # a model without attention
+        return f"{most}: most at timestep {card.timestep_labels[importance.drop.index(max(importance.drop))]}"
     labels = [card.timestep_labels[t] for t in agreement.top]
     top = ", ".join(labels[:MOST_SHOWN]) + (f" and {len(labels) - MOST_SHOWN} more" if len(labels) > MOST_SHOWN else "")
-    correlation = "none" if agreement.rank_correlation is None else f"{agreement.rank_correlation:.2f}"
+    order = ""
+    if agreement.rank_correlation is not None:
+        order = f"; their orders of the timesteps agree by {agreement.rank_correlation:.2f} (1: the same, 0: unrelated)"
+    have = f"timesteps {top} have" if len(labels) > 1 else f"timestep {top} has"
     return (
-        f"{most}; {agreement.importance:.3f} of all drops at timestep {top}, where {agreement.attention:.3f} of "
-        f"attention is; rank correlation {correlation}"
+        f"{most}; {have} {_percent(agreement.importance)} of importance and "
+        f"{_percent(agreement.attention)} of attention{order}"
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= SMALL_SHARE else f"{100 * share:.1f} %"
 
 
 def _features(card: ModelCard) -> str:
@@ -116,8 +128,9 @@ def _features(card: ModelCard) -> str:
     if found is None or found.mass is None or card.features == 1:
         return ""
     shares = sorted(zip(found.mass, card.feature_labels, strict=True), key=lambda one: -one[0])
-    shown = ", ".join(f"{label} {share:.3f}" for share, label in shares[:MOST_SHOWN] if share > 0)
-    return f"shares of all drops: {shown}"
+    return "share of importance: " + ", ".join(
+        f"{label} {_percent(share)}" for share, label in shares[:MOST_SHOWN] if share >= LEAST_SHARE
+    )
 
 
 def _faithfulness(card: ModelCard) -> str:
@@ -125,9 +138,10 @@ def _faithfulness(card: ModelCard) -> str:
     found = card.faithfulness
     if found is None:
         return ""
-    taken = ", ".join(f"{one.comprehensiveness_area:.3g} by {one.order}" for one in found.removals)
-    kept = ", ".join(f"{one.sufficiency_area:.3g} by {one.order}" for one in found.removals)
-    lines = [found.verdict, f"predictions move without the top timesteps {taken}; with these alone {kept}"]
+    orders = [("at random" if one.order == "random" else f"by {one.order}", one) for one in found.removals]
+    taken = ", ".join(f"by {one.comprehensiveness_area:.3g} ({order})" for order, one in orders)
+    kept = ", ".join(f"by {one.sufficiency_area:.3g} ({order})" for order, one in orders)
+    lines = [found.verdict, f"without the top timesteps, predictions move {taken}; with these alone, {kept}"]
     if found.uniform is not None and found.permuted is not None:
         lines.append(f"{found.metric} {found.uniform:.4f} with uniform attention, {found.permuted:.4f} with permuted")
     return "\n".join(lines)
