@@ -7,6 +7,11 @@ from typing import ClassVar, Final
 LONGEST_MESSAGE: Final = 2000
 
 
+def how_to_install(extra: str) -> str:
+    """Return the command that installs the packages of an extra. No registry has this project."""
+    return f"pip install '.[{extra}]' in the copy of the repository"
+
+
 class ServiceError(Exception):
     """An expected error of a request.
 

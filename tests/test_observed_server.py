@@ -144,4 +144,4 @@ def test_a_named_receiver_without_the_packages_is_a_warning(
     assert tracing.telemetry() == tracing.ON
     monkeypatch.setattr(tracing, "EXPORTER", "opentelemetry.exporter.none.such")
     assert tracing.telemetry() == tracing.OFF
-    assert "pip install 'attention-service[otel]'" in caplog.text
+    assert "pip install '.[otel]' in the copy of the repository" in caplog.text

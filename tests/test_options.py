@@ -149,7 +149,11 @@ runpy.run_module("training", run_name="__main__")
     [
         (["--help"], 0, r"usage: python -m training .*--architecture .*"),
         (["--version"], 0, rf"attention-training {re.escape(__version__)}\n"),
-        ([], 1, r"error: training needs the module 'pyarrow': pip install 'attention-service\[training\]'\n"),
+        (
+            [],
+            1,
+            r"error: training needs the module 'pyarrow': pip install '\.\[training\]' in the copy of the repository\n",
+        ),
     ],
     ids=["help", "version", "training"],
 )

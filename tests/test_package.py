@@ -72,7 +72,7 @@ def test_training_names_the_extra_to_install(scripts: Path, tmp_path: Path) -> N
     """One line instead of a traceback."""
     outcome = run(scripts, "attention-training", "--sequences", "100", "--publish-anyway", cwd=tmp_path)
     assert outcome.returncode == 1
-    assert outcome.stderr.endswith(": pip install 'attention-service[training]'\n"), outcome.stderr
+    assert outcome.stderr.endswith(": pip install '.[training]' in the copy of the repository\n"), outcome.stderr
     assert len(outcome.stderr.splitlines()) == 1
 
 

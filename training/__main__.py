@@ -13,7 +13,7 @@ from service.artifact.layout import CARD, EXTRA, versions_of
 from service.artifact.publishing import prune
 from service.artifact.version import Artifact
 from service.engines import opener
-from service.errors import ArtifactError
+from service.errors import ArtifactError, how_to_install
 from training import TrainingError
 from training.compare import compare
 from training.frameworks import import_frameworks
@@ -46,9 +46,7 @@ def main() -> None:
                 with _private_caches():
                     print(trained(options))
     except ModuleNotFoundError as error:
-        raise SystemExit(
-            f"error: training needs the module {error.name!r}: pip install 'attention-service[training]'"
-        ) from None
+        raise SystemExit(f"error: training needs the module {error.name!r}: {how_to_install('training')}") from None
     except (TrainingError, ArtifactError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:

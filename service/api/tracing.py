@@ -15,6 +15,7 @@ from starlette.types import Scope
 
 from service import __version__
 from service.api.inference import Steps
+from service.errors import how_to_install
 from service.serving.model import Model
 
 #: Variables that say where spans are sent to. Without them there are no spans.
@@ -45,8 +46,7 @@ def telemetry() -> TelemetryConfig:
         return OFF
     if not (_installed(SDK) and _installed(EXPORTER)):
         logger.warning(
-            "%s is set, but there are no traces: OpenTelemetry is not installed: pip install 'attention-service[otel]'",
-            endpoint,
+            "%s is set, but there are no traces: OpenTelemetry is not installed: %s", endpoint, how_to_install("otel")
         )
         return OFF
     os.environ.setdefault("OTEL_SERVICE_NAME", SERVICE_NAME)
