@@ -1,4 +1,4 @@
-"""MkDocs calls these hooks: they add the pages that are not in `docs/`, and make links to the project's files work."""
+"""MkDocs calls these hooks: they add the documents outside `docs/`, and make links to the project's files work."""
 
 import posixpath
 import re
@@ -8,8 +8,6 @@ from typing import Final
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
-
-from docs_site import reference
 
 ROOT: Final = Path(__file__).parent.parent
 #: Documents outside `docs/`, and the pages of the site that have their text.
@@ -29,9 +27,7 @@ ESCAPED_BAR: Final = re.compile(r"(?<=[^|])\\\|")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the documents outside `docs/` and the reference as pages, and the files to download."""
-    for page, text in reference.pages().items():
-        files.append(File.generated(config, page, content=text))
+    """Add the documents outside `docs/` as pages, and the files to download."""
     for document, page in DOCUMENTS.items():
         files.append(File.generated(config, page, content=(ROOT / document).read_text()))
     for folder in DOWNLOADS:

@@ -20,17 +20,23 @@ from service.settings import Settings
 from training.command_line import flag_of
 from training.options import CommandLine
 
+#: The folder of the pages. They are kept there, so that links lead to them without the site, too.
+FOLDER: Final = Path(__file__).parent.parent / "docs"
 #: Longest example in a table.
 LONGEST_EXAMPLE: Final = 80
 
 
 def pages() -> Mapping[str, str]:
     """Return the text of each generated page, by its name."""
-    return {
+    made = {
         "settings.md": settings_page(),
         "options.md": options_page(),
         "card.md": card_page(),
         "http.md": http_page(),
+    }
+    return {
+        name: f"<!-- `python -m docs_site` writes this page from the source. -->\n\n{text}"
+        for name, text in made.items()
     }
 
 
@@ -88,7 +94,7 @@ def card_page() -> str:
     return f"""# Card
 
 The card describes a version: `card.json` in its directory, and the answer of `GET /model`. The
-[contract](artifact.md#cardjson) says what a reader may rely on. A field that a version of an earlier release
+[contract](../artifacts/README.md#cardjson) says what a reader may rely on. A field that a version of an earlier release
 lacks has its default.
 
 {fields(schema)}

@@ -11,6 +11,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 import training
+from docs_site.reference import pages
 from service.app import create_app
 from service.artifact.card import ModelCard
 from service.settings import Settings
@@ -33,10 +34,29 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_pages_of_the_reference_are_current() -> None:
+    """They are what the source says; `python -m docs_site` writes them."""
+    for name, text in pages().items():
+        assert (ROOT / "docs" / name).read_text() == text, f"docs/{name}: expected what `python -m docs_site` writes"
+
+
+def test_every_link_leads_to_a_file_of_the_project() -> None:
+    """People read the documents on a web page or in an editor, without the site, too."""
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "artifacts" / "README.md"]
+    dead = [
+        f"{path.relative_to(ROOT)}: {link}"
+        for path in documents
+        for link in re.findall(r"\]\(([^)\s:#]+)(?:#[^)\s]*)?\)", path.read_text())
+        if not (path.parent / link).exists()
+    ]
+    assert len(documents) > 20
+    assert dead == []
+
+
 def test_every_document_is_a_page(site: Path) -> None:
     """The site has all documents: those in docs/, and README, the artifact, the changes and the rules outside it."""
-    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
-    assert pages | {"index", "artifact", "changelog", "contributing", "security"} <= {
+    documents = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    assert documents | {"index", "artifact", "changelog", "contributing", "security"} <= {
         path.stem for path in site.rglob("*.html")
     }
 
