@@ -36,8 +36,9 @@ def test_the_notebook_publishes_a_model_that_finds_the_day(outputs: tuple[list[A
 
 
 def test_the_notebook_shows_the_result_and_the_figure(outputs: tuple[list[Any], Path]) -> None:
-    """The result is a summary with a chart; the plots are pictures."""
+    """The result is a summary with a chart, the explanation of a machine two charts; the plots are pictures."""
     shown = outputs[0]
-    (page,) = [data["text/html"] for data in shown if "<svg" in data.get("text/html", "")]
+    page, explanation = [data["text/html"] for data in shown if "<svg" in data.get("text/html", "")]
     assert "attention-service --model sensors" in page
+    assert explanation.count("<title>sensors version 1, m003: failed</title>") == 2
     assert sum("image/svg+xml" in data for data in shown) == 2

@@ -20,6 +20,7 @@ WALKED = (
     "README.md",
     "docs/tutorial.md",
     "docs/notebook.md",
+    "docs/library.md",
     "docs/asking.md",
     "docs/attention.md",
     "docs/versions.md",
