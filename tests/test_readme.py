@@ -182,5 +182,5 @@ def test_the_model_of_arrays_finds_the_deciding_month(walk: Walk) -> None:
 def test_the_charts_are_made(walk: Walk) -> None:
     """The commands write pictures."""
     assert (walk.project / "attention.svg").read_bytes().startswith(b"<svg")
-    for name in ("pumps.png", "pumps-attention.png"):
+    for name in ("pumps.png", "pump-p201.png", "pumps-attention.png"):
         assert (walk.project / name).read_bytes().startswith(b"\x89PNG")
