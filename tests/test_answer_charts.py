@@ -83,6 +83,7 @@ def test_a_feature_that_does_not_change_is_a_line_in_the_middle() -> None:
     chart = drawn(replace(answer, attention=None, importance=None))
     (line,) = (one for one in chart.shapes if isinstance(one, Line) and one.colour == COLOURS[0])
     assert len({y for _, y in line.points}) == 1
+    assert any(text.startswith("the sequence: a: 7, from") for text in texts(chart))
 
 
 @pytest.mark.parametrize("chart", ANSWER_CHARTS)

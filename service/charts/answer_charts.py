@@ -98,7 +98,9 @@ def _values(answer: Answer) -> Panel | None:
 
 def _of_feature(label: str, values: Array, colour: str) -> Series:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    shares = (values - low) / (high - low) if high > low else values - low + 0.5
+    if high == low:  # NaN stays NaN
+        return Series(f"{label}: {_plain(low)}", (values - low + 0.5).tolist(), colour, kind="line")
+    shares = (values - low) / (high - low)
     return Series(f"{label}: {_plain(low)} to {_plain(high)}", shares.tolist(), colour, kind="line")
 
 
