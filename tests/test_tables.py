@@ -304,7 +304,7 @@ def test_a_first_line_of_known_words_has_no_names() -> None:
     tokens = Tokens(least=0, most=9, vocabulary={"[UNK]": 0, "the": 1, "cat": 2})
     described = card(timesteps=3, features=1, feature_labels=("word",), tokens=tokens, **ANY)
     assert of_csv("the\ncat\nhums\n", described) == [[[1], [2], [0]]]
-    with pytest.raises(InvalidInput, match="line 1: missing columns .*; unknown column 'hums'"):
+    with pytest.raises(InvalidInput, match=r"line 1: missing columns .*; unknown column 'hums'"):
         of_csv("hums\nthe\n", described)
     coloured = card(timesteps=2, feature_labels=("speed", "colour"), categories={"colour": ("red", "blue")}, **ANY)
     assert of_csv("1,blue\n2,red\n", coloured) == [[[1, 1], [2, 0]]]
