@@ -315,7 +315,7 @@ def test_a_first_line_of_known_words_has_no_names() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1.5,2,3\n", "line 1: expected the names of columns, or 2 values, got 3 numbers"),
+        ("1.5,2,3\n", r"line 1: expected the names of columns, or a value of each feature \(2\), got 3 numbers"),
         ("1.5,2\n3\n", "line 2: expected 2 cells, got 1"),
         ("1.5,2\n3,x\n", "line 2, column 'warmth': expected a number or no value, got \"x\""),
         ("NA,-\n1,2\n", "line 1: missing column"),

@@ -32,7 +32,7 @@ from tests.page.actions import CSV, TEXT, ask, button, refused, text
         (CSV.replace(CSV.split("\n")[0], "inf,-inf", 1), "line 1, column '0'", "inf,-inf", 1),
         (
             CSV.replace(CSV.split("\n")[0], "1,5,2.5", 1),
-            "line 1: expected the names of columns, or 2 values",
+            "line 1: expected the names of columns, or a value of each feature (2)",
             "1,5,2.5",
             1,
         ),

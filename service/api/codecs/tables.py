@@ -216,7 +216,7 @@ def _has_values(table: Table, first: list[str], card: ModelCard) -> bool:
     if len(first) == card.features:
         return bool(names - MISSING) and all(_knows(table, card, f, cell) for f, cell in enumerate(first))
     if not names <= _expected_names(card) and _is(table.numbers, first):
-        expected = f"the names of columns, or {card.features} values"
+        expected = f"the names of columns, or a value of each feature ({card.features})"
         raise InvalidInput(f"{table.head}: expected {expected}, got {len(first)} numbers")
     return False
 
