@@ -225,8 +225,8 @@ async def test_probabilities_are_named_by_class(client: httpx.AsyncClient) -> No
         ({"sequence": SEQUENCE, "attention": "some"}, "attention: expected 'mean', 'full' or 'none', got \"some\""),
         (
             {"sequence": SEQUENCE, "atention": "full"},
-            "expected no other field than importance, replacement, faithfulness, sequence, sequences, attention, "
-            "probabilities, got 'atention'",
+            "expected no other field than importance, replacement, faithfulness, attention, probabilities, inputs, "
+            "sequence, sequences, got 'atention'",
         ),
         ([SEQUENCE], "body: expected an object, got a list"),
         ("text", 'body: expected an object, got "text"'),

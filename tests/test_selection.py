@@ -38,7 +38,7 @@ async def ask(client: httpx.AsyncClient, route: str, query: dict[str, str | list
 @pytest.mark.parametrize("route", KNOWN)
 async def test_an_unknown_parameter_is_refused(client: httpx.AsyncClient, route: str) -> None:
     """Otherwise a misspelt one would be ignored. The message names it and the known ones."""
-    for name in ("verson", "Model", "attention"):
+    for name in ("verson", "Model", "atention"):
         response = await ask(client, route, {"model": "three", name: "9"})
         message = f"expected only the query parameters {KNOWN[route]}, got {name!r}"
         assert (response.status_code, response.json()) == (422, {"detail": message})

@@ -9,7 +9,7 @@ import pytest
 
 from service.api.codecs.records import loads_records
 from service.api.codecs.tables import MISSING, decode_csv_table, decode_table, table_of_records, table_of_split
-from service.artifact.card import ModelCard, TableFormat
+from service.artifact.card import ModelCard, TableFormat, Tokens
 from service.errors import InvalidInput, TooLarge
 from tests.samples import card, record
 from training.tables import rows as training_tables
@@ -272,3 +272,56 @@ def test_pandas_numbers_columns_without_names() -> None:
     split = {"columns": [1, 0], "data": [[step, -step] for step in range(20)]}
     array, _ = decode_table(table_of_split(split), card(), 9)
     assert array[0, 3].tolist() == [-3, 3]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1,2\n3,4\n5,6\n\n7,8\n9,10\n11,12\n", [[[1, 2], [3, 4], [5, 6]], [[7, 8], [9, 10], [11, 12]]]),
+        ("\n\n1;2\n3;4\n", [[[1, 2], [3, 4]]]),
+        (",2\n1,NA\n", [[[None, 2], [1, None]]]),
+        ("warmth,pulse\n2,1\n\n4,3\n", [[[1, 2], [3, 4]]]),
+    ],
+)
+def test_a_first_line_of_values_has_no_names(text: str, expected: Any) -> None:
+    """The features are in the order of the card, and a blank line begins a sequence; not so below names."""
+    found = [
+        [[None if math.isnan(value) else value for value in step] for step in one]
+        for one in of_csv(text, long_card(**ANY))
+    ]
+    assert found == expected
+
+
+def test_names_may_be_numbers() -> None:
+    """A first line that has all names of the features is one of names."""
+    described = card(timesteps=2, **ANY)
+    assert of_csv("1,0\n2,1\n", described) == [[[1, 2]]]
+    assert of_csv("1,3\n2,1\n", described) == [[[1, 3], [2, 1]]]
+
+
+def test_a_first_line_of_known_words_has_no_names() -> None:
+    """A word that the model does not know may be the wrong name of a column."""
+    tokens = Tokens(least=0, most=9, vocabulary={"[UNK]": 0, "the": 1, "cat": 2})
+    described = card(timesteps=3, features=1, feature_labels=("word",), tokens=tokens, **ANY)
+    assert of_csv("the\ncat\nhums\n", described) == [[[1], [2], [0]]]
+    with pytest.raises(InvalidInput, match=r"line 1: missing columns .*; unknown column 'hums'"):
+        of_csv("hums\nthe\n", described)
+    coloured = card(timesteps=2, feature_labels=("speed", "colour"), categories={"colour": ("red", "blue")}, **ANY)
+    assert of_csv("1,blue\n2,red\n", coloured) == [[[1, 1], [2, 0]]]
+    with pytest.raises(InvalidInput, match="line 1: missing column"):
+        of_csv("1,green\n2,red\n", coloured)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1.5,2,3\n", r"line 1: expected the names of columns, or a value of each feature \(2\), got 3 numbers"),
+        ("1.5,2\n3\n", "line 2: expected 2 cells, got 1"),
+        ("1.5,2\n3,x\n", "line 2, column 'warmth': expected a number or no value, got \"x\""),
+        ("NA,-\n1,2\n", "line 1: missing column"),
+    ],
+)
+def test_wrong_rows_without_names_are_refused(text: str, message: str) -> None:
+    """The message says that names are missing, where they may be."""
+    with pytest.raises(InvalidInput, match=message):
+        of_csv(text, long_card(**ANY))

@@ -196,7 +196,7 @@ async def infer(request: Request, model: Model, decode: Decoder, *, by_name: boo
     require_one_static_value(question.sequences, model.card)
     decoded = time.perf_counter()
     numbers = len(question.sequences) * model.most_numbers  # a bound is enough for a small answer
-    if numbers > FEW_NUMBERS:
+    if numbers > FEW_NUMBERS or question.with_inputs:
         numbers = plane.numbers(model, question)
     share: Share | None = None
     try:

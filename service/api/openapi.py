@@ -70,13 +70,25 @@ def takes(body: type[BaseModel], example: Example | None = None, *, required: bo
     return {"requestBody": {"required": required, "content": content}}
 
 
-def query_parameters(parameters: type[BaseModel]) -> list[dict[str, Any]]:
-    """Return the OpenAPI parameters of a query string that is read as a type."""
-    properties = parameters.model_json_schema()["properties"]
-    return [
-        {"name": name, "in": "query", "required": False, "description": schema.pop("description"), "schema": schema}
-        for name, schema in properties.items()
-    ]
+def query_parameters(parameters: type[BaseModel], condition: str = "") -> list[dict[str, Any]]:
+    """Return the OpenAPI parameters of a query string that is read as a type.
+
+    They have no defaults, which generated clients would send, and no objects, which these would take apart.
+
+    Args:
+        parameters: the type.
+        condition: the start of each description.
+    """
+    documented = []
+    for name, schema in parameters.model_json_schema()["properties"].items():
+        schema.pop("default", None)
+        if "anyOf" in schema:
+            schema["anyOf"] = [kind for kind in schema["anyOf"] if kind["type"] != "object"]
+        description = condition + schema.pop("description")
+        documented.append(
+            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+        )
+    return documented
 
 
 def complete(app: FastAPI, open_routes: frozenset[str] | None) -> None:

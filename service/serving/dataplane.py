@@ -31,6 +31,7 @@ class Question(NamedTuple):
             of the order of the timesteps by attention and by importance (see `Removals`).
         replacement: what replaces timesteps, features and cells.
         timeout: seconds after which the request fails; by default the model's limit alone holds.
+        with_inputs: whether the answer has the sequences, too.
     """
 
     sequences: Array
@@ -38,6 +39,7 @@ class Question(NamedTuple):
     explanations: Collection[str] = ()
     replacement: Replacement = "baseline"
     timeout: float | None = None
+    with_inputs: bool = False
 
 
 #: Why attention is refused.
@@ -114,11 +116,12 @@ class DataPlane:
 
     @staticmethod
     def numbers(model: Model, question: Question) -> int:
-        """Return how many numbers the outputs have that a question asks for."""
+        """Return how many numbers the answer to a question has."""
         names = [*question.outputs, *question.explanations]
         if IMPORTANCE in question.explanations:
             names.append(RANK_CORRELATION)
-        return len(question.sequences) * sum([model.numbers[name] for name in names])
+        repeated = question.sequences.size if question.with_inputs else 0
+        return len(question.sequences) * sum([model.numbers[name] for name in names]) + repeated
 
     async def ask(self, model: Model, question: Question) -> Result:
         """Run sequences, and count their attention.

@@ -63,7 +63,7 @@ def test_importance_is_shown_on_request(page: Page, served: str) -> None:
     shown = [float(row[2].replace("×10", "e").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))) for row in rows]
     assert shown == pytest.approx(expected["importance"], rel=1e-2, abs=1e-9)
     expect(page.locator("#correlation")).to_contain_text(f"correlation of {expected['rank_correlation']:.2g}"[:-2])
-    expect(page.locator("#curl-line")).to_contain_text('{"importance":"timesteps","sequence":')
+    expect(page.locator("#curl-line")).to_contain_text('{"importance":"timesteps","inputs":true,"sequence":')
     page.get_by_label("Importance of", exact=True).select_option("")
     button(page, "Ask").click()
     expect(page.locator("#sequence-plot .importance rect")).to_have_count(0)
@@ -125,7 +125,7 @@ def test_the_curl_command_sends_the_same_request(open_page: OpenPage) -> None:
     expect(page.locator("#copied")).to_have_text("Copied.")
     line: str = page.evaluate("navigator.clipboard.readText()")
     assert line.startswith(shown)
-    parts = re.fullmatch(r"curl -s '(\S+)' -H 'Content-Type: application/json' -d '(.*)'", line, re.DOTALL)
+    parts = re.fullmatch(r"curl -s '(\S+)' -H 'Content-Type: application/json' --data-binary '(.*)'", line, re.DOTALL)
     assert parts is not None
     answer = post(parts[1], content=parts[2], headers={"Content-Type": "application/json"})
     assert len(answer.json()["predictions"]) == 32

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.page.actions import SEQUENCE, TEXT, VIEWS, OpenPage, ask, predicted, take, values
+from tests.page.actions import CSV, SEQUENCE, TEXT, VIEWS, OpenPage, ask, predicted, take, values
 from tests.server import get, serving
 
 
@@ -64,6 +64,19 @@ def test_both_answer_the_same_request(page: Page, served: str) -> None:
     page.get_by_role("listbox").get_by_role("option").nth(4).click()
     title = "Attention of both versions on sequence 5"
     expect(page.locator("#compared-attention-plot").get_by_role("img")).to_have_accessible_name(title)
+
+
+def test_both_answer_the_same_table(page: Page, served: str) -> None:
+    """It is posted to both as it is, with the same query parameters."""
+    compare(page, "before-lstm/1")
+    url = re.compile(r"/predict\?model=before-lstm&version=1&inputs=true$")
+    with page.expect_request(url) as request:
+        ask(page, f"{CSV}\n\n{CSV}")
+    assert request.value.post_data == f"{CSV}\n\n{CSV}"
+    (expected,) = predicted(served, "before-lstm", sequence=SEQUENCE)
+    answers = page.get_by_role("region", name="Answers of both versions").locator("tbody tr")
+    expect(answers).to_have_count(2)
+    expect(answers.first.locator("td").last).to_contain_text(f"{expected['label']}, ")
 
 
 def test_a_version_that_cannot_answer_says_why(page: Page) -> None:

@@ -21,17 +21,21 @@ from tests.page.actions import CSV, TEXT, ask, button, refused, text
         (TEXT.replace("0.3,", "NaN,"), "expected JSON", "N", 4),
         (TEXT[:-1], "expected JSON", "]", 20),
         ('{"sequence": "\N{GRINNING FACE}" x}', "expected JSON", "x", 1),
-        # In a cell or a row.
-        (CSV.replace("0.3,-1.5", "0.3,abc"), "sequence[3][1]: expected a finite number, got a string", "abc", 4),
-        ("a,b\n" + CSV.replace("0.3,", '"x, y",'), "sequence[3][0]", '"x, y"', 5),
-        (CSV.replace("0.3,-1.5", "0.3,-1.5,7"), "sequence[3]: expected 2 features, got 3", "0.3,-1.5,7", 4),
-        (f"{CSV}\n\n{CSV.replace('0.3,', ' 1e99 ,')}", "sequences[1][3][0]", "1e99", 25),
-        (CSV.replace("0.3,", ","), "sequence[3][0]: expected a finite number, got null", "\n,", 3),
-        (CSV.replace("0.3,", "1e999,"), "sequence[3][0]: expected a finite number, got a string", "1e999", 4),
+        # In a line of a table.
+        (CSV.replace("0.3,-1.5", "0.3,abc"), "line 4, column '1': expected a number, got \"abc\"", "0.3,abc", 4),
+        ("0,1\n" + CSV.replace("0.3,", '"x, y",'), "line 5, column '0'", '"x, y",-1.5', 5),
+        (CSV.replace("0.3,-1.5", "0.3,-1.5,7"), "line 4: expected 2 cells, got 3", "0.3,-1.5,7", 4),
+        (f"{CSV}\n\n{CSV.replace('0.3,', ' 1e99 ,')}", "line 25, column '0'", " 1e99 ,-1.5", 25),
+        (CSV.replace("0.3,", ","), "line 4, column '0': expected a number, got no value", ",-1.5", 4),
         # In a first line that is no line of names.
-        (CSV.replace(CSV.split("\n")[0], "?,-", 1), "sequence[0][0]", "?", 1),
-        (CSV.replace(CSV.split("\n")[0], "inf,-inf", 1), "sequence[0][0]", "inf", 1),
-        (CSV.replace(CSV.split("\n")[0], "1,5;2,5", 1), "sequence[0]", "1,5", 1),
+        (CSV.replace(CSV.split("\n")[0], "?,-", 1), "line 1: missing columns", "?,-", 1),
+        (CSV.replace(CSV.split("\n")[0], "inf,-inf", 1), "line 1, column '0'", "inf,-inf", 1),
+        (
+            CSV.replace(CSV.split("\n")[0], "1,5,2.5", 1),
+            "line 1: expected the names of columns, or a value of each feature (2)",
+            "1,5,2.5",
+            1,
+        ),
     ],
 )
 def test_an_error_is_shown_and_marked(page: Page, typed: str, message: str, marked: str, line: int) -> None:

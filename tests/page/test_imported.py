@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
@@ -34,6 +35,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a service with imported models only."""
     folder: Path = tmp_path_factory.mktemp("imported")
     write_imported(folder, of_numbers(), imported_card("plain"), numbers())
+    goods = imported_card("goods", feature_labels=("speed", "colour"), categories={"colour": ("red", "blue")})
+    write_imported(folder, of_numbers(), goods, np.array([[[1, 0], [2, 1]] * 2] * 2, np.float32))
     for name, vocabulary in (("words", VOCABULARY), ("ids", None)):
         tokens = Tokens(least=0, most=9, vocabulary=vocabulary)
         shape: dict[str, Any] = {"timesteps": TIMESTEPS, "features": 1, "variable_length": True}
@@ -74,6 +77,22 @@ def test_words_are_written_below_the_bars(open_page: OpenPage) -> None:
     expect(rows_of(page)).to_have_count(2)
     rows_of(page).nth(1).click()
     expect(page.locator("#sequence-plot .axis-below .numbers text")).to_have_text(["mat"])
+
+
+def test_categories_are_drawn_at_their_indices_with_their_names(open_page: OpenPage) -> None:
+    """Both where an example has indices and where a table has names."""
+    page = open_page("/?model=goods")
+    heights = page.locator("#sequence-plot .series path")
+    take(page, "Example")
+    ask(page)
+    assert [row[3] for row in values(page, "sequence-plot")] == ["red", "blue", "red", "blue"]
+    drawn = heights.nth(1).get_attribute("d") or ""
+    assert drawn.count("L") == 3
+    ask(page, "colour,speed\nred,1\nblue,2\nred,1\nblue,2\n")
+    expect(heights.nth(1)).to_have_attribute("d", drawn)
+    page.get_by_role("slider").nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#sequence-plot .tooltip")).to_contain_text("blue")
 
 
 def test_tokens_without_words_are_written_as_numbers(open_page: OpenPage) -> None:

@@ -1,8 +1,9 @@
 """The answer to one sequence: its prediction and its attention; as a type, and as JSON."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,11 @@ class AnswerFaithfulness(BaseModel):
 class Prediction(BaseModel):
     """The prediction for one sequence, and its attention."""
 
+    key: str | None = Field(
+        None,
+        description="Of a table that names its sequences, in the card's sequence column: the name.",
+        examples=["pump-7"],
+    )
     prediction: float | list[float] | list[list[float]] = Field(
         description="Of two classes, the probability of the second in the card's `classes`; of more, one probability "
         "per class in that order, each by itself with the task `multilabel`; for regression, the number predicted (a "
@@ -65,6 +71,13 @@ class Prediction(BaseModel):
         description="The word of each posted token, or its number if it has none; absent without a `vocabulary` on "
         "the card.",
         examples=[["the", "cat", "[UNK]"]],
+    )
+    inputs: list[list[float | str | None]] | None = Field(
+        None,
+        description="On request: the sequence as the model's input, `(timesteps, features)` for the posted timesteps. "
+        "A value is in raw units, the name of a category (for any other name, the number of names), or the word of a "
+        "token (its number if it has none); null where it is missing.",
+        examples=[[[20.1, "red"], [None, "red"], [19.7, "red"]]],
     )
     attention: list[float] | list[list[float]] | None = Field(
         None,
@@ -133,7 +146,7 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
     lengths: Lengths = None,
     *,
     probabilities: bool = False,
-    tokens: list[list[str | None]] | None = None,
+    given: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> list[bytes]:
     """Return the JSON of a `Prediction` for each sequence, without a Python object for each number.
 
@@ -143,7 +156,7 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
         target: the target of the model.
         lengths: how many timesteps each sequence was posted with.
         probabilities: whether to answer the probability of each class.
-        tokens: the words of each sequence; None for none.
+        given: what is known of each sequence without the model, by the field of the answer, `n` values each.
 
     Raises:
         InvalidInput: the answer to a sequence is not finite, as its values are too large.
@@ -151,8 +164,7 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
     predictions = outputs[PREDICTION]
     if len(predictions) == 1 and target.steps is None:
         length = lengths[0] if isinstance(lengths, np.ndarray) else lengths
-        words = None if tokens is None else tokens[0]
-        return [_row(outputs, attention, target, length, probabilities=probabilities, tokens=words)]
+        return [_row(outputs, attention, target, length, given, probabilities=probabilities)]
     if target.steps is not None:
         columns = _columns_of_steps(predictions, target, probabilities=probabilities)
     else:
@@ -169,8 +181,8 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
             columns["probabilities"] = [
                 orjson.dumps(_by_class(row, target), option=orjson.OPT_SERIALIZE_NUMPY) for row in predictions
             ]
-    if tokens is not None:
-        columns["tokens"] = list(map(orjson.dumps, tokens))
+    for name, values in given.items():
+        columns[name] = [orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY) for value in values]
     if attention is not None:
         columns["attention"] = dumps_rows(outputs[attention], lengths)
     columns |= {
@@ -212,9 +224,9 @@ def _row(  # noqa: PLR0913 - private
     attention: str | None,
     target: Target,
     length: int | None,
+    given: Mapping[str, Sequence[Any]],
     *,
     probabilities: bool,
-    tokens: list[str | None] | None,
 ) -> bytes:
     """Return the JSON of one sequence, as `encode_predictions` does, in half of the time."""
     prediction = outputs[PREDICTION][0]
@@ -223,8 +235,8 @@ def _row(  # noqa: PLR0913 - private
         row["label"] = _label(prediction, target)
         if probabilities:
             row["probabilities"] = _by_class(prediction, target)
-    if tokens is not None:
-        row["tokens"] = tokens
+    for name, values in given.items():
+        row[name] = values[0]
     if attention is not None:
         row["attention"] = outputs[attention][0, :length]
     for name in IMPORTANCES:

@@ -5,6 +5,7 @@ A wide table has one row a sequence, and a column for each feature at each times
 feature; the training's identifier tells the sequences apart, and its timestep column orders their rows.
 """
 
+import codecs
 import csv
 import io
 import math
@@ -38,6 +39,8 @@ REMARKS: Final = ("#", "sep=")
 TRUTH: Final = {"true": "1", "false": "0"}
 #: Characters that may stand between the cells of a row. The first is what others are compared with.
 DELIMITERS: Final = (",", ";", "\t", "|")
+#: The column of a table without names that tells its sequences apart: a blank line begins the next one.
+BLOCK: Final = "\n"
 #: Most characters that a name in the first line has, on average, where the delimiter is found.
 LONGEST_NAME: Final = 1000
 #: Most timesteps for each row of a sequence.
@@ -145,7 +148,8 @@ def table_of_records(records: object) -> Table:
 def table_of_csv(text: bytes, card: ModelCard) -> Table:
     """Return the table of a CSV file in UTF-8, whose first line has the names of its columns.
 
-    Where training read a table without names, the columns are 0, 1 and so on, and the first line is a row.
+    Where training read a table without names, the columns are 0, 1 and so on, and the first line is a row. If the first
+    line has a value of each feature instead of names, each row is a timestep, and a blank line begins a sequence.
 
     Raises:
         InvalidInput: it is not such a file.
@@ -165,6 +169,20 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
         head, names = next(rows, (0, []))
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
+    # Another delimiter is another dialect, in which the characters may mean something else.
+    same = delimiter == table_format.delimiter
+    numbers = partial(
+        _text_numbers,
+        missing=MISSING.union(table_format.missing),
+        decimal=table_format.decimal if same or delimiter != "," else ".",
+        thousands=table_format.thousands if same else "",
+    )
+    if table_format.header and table_format.time_feature is None:
+        unnamed = Table(
+            [*card.feature_labels, BLOCK], _blocks(head, names, rows), f"line {head}", "line {}".format, numbers
+        )
+        if _has_values(unnamed, names, card):
+            return unnamed
     if not table_format.header:
         rows, names = chain([(head, names)], rows), list(map(str, range(len(names))))
     columns = [name.strip() for name in names]
@@ -183,15 +201,43 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
                 raise InvalidInput(f"line {line}: expected {len(columns)} cells, got {len(cells)}")
             yield line, cells
 
-    # Another delimiter is another dialect, in which the characters may mean something else.
-    same = delimiter == table_format.delimiter
-    numbers = partial(
-        _text_numbers,
-        missing=MISSING.union(table_format.missing),
-        decimal=table_format.decimal if same or delimiter != "," else ".",
-        thousands=table_format.thousands if same else "",
-    )
     return Table(columns, checked(), f"line {head}", "line {}".format, numbers)
+
+
+def _has_values(table: Table, first: list[str], card: ModelCard) -> bool:
+    """Return whether the cells of the first line are the values of the features, rather than names of columns.
+
+    Raises:
+        InvalidInput: they are values, but not as many as there are features.
+    """
+    names = {*map(str.strip, first)}
+    if names.issuperset(card.feature_labels):  # names may be numbers
+        return False
+    if len(first) == card.features:
+        return bool(names - MISSING) and all(_knows(table, card, f, cell) for f, cell in enumerate(first))
+    if not names <= _expected_names(card) and _is(table.numbers, first):
+        expected = f"the names of columns, or a value of each feature ({card.features})"
+        raise InvalidInput(f"{table.head}: expected {expected}, got {len(first)} numbers")
+    return False
+
+
+def _knows(table: Table, card: ModelCard, feature: int, cell: str) -> bool:
+    """Return whether a cell has no value, a number, or a word that the card lists: others may be names of columns."""
+    words = card.tokens.vocabulary if card.tokens is not None else card.categories.get(card.feature_labels[feature])
+    return (words is not None and cell.strip() in words) or _is(table.numbers, [cell])
+
+
+def _blocks(head: int, first: list[str], rows: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the cells of each row, and the number of its block: the lines between two blank ones."""
+    block, last = 0, head - 1
+    for line, cells in chain([(head, first)], rows):
+        if len(cells) == 1 and not cells[0].strip():  # a blank line
+            continue
+        if len(cells) != len(first):
+            raise InvalidInput(f"line {line}: expected {len(first)} cells, got {len(cells)}")
+        block += line > last + 1
+        last = line
+        yield line, [*cells, block]
 
 
 def _delimiter(text: bytes, card: ModelCard, table_format: TableFormat, most: int) -> str:
@@ -218,8 +264,13 @@ def _expected_names(card: ModelCard) -> set[str]:
 
 def decode_csv_table(text: bytes, card: ModelCard, limit: int) -> PaddedSequences:
     """Return the sequences of a CSV file, as `decode_table` does."""
+    return decode_csv(text, card, limit)[0]
+
+
+def decode_csv(text: bytes, card: ModelCard, limit: int) -> tuple[PaddedSequences, Sequence[Any] | None]:
+    """Return the sequences of a CSV file and their identifiers, as `decode_with_keys` does."""
     require_size(text, card, limit)
-    return decode_table(table_of_csv(text, card), card, limit)
+    return decode_with_keys(table_of_csv(text, card), card, limit)
 
 
 def _csv_rows(text: bytes, delimiter: str, most: int) -> Iterator[tuple[int, list[str]]]:
@@ -242,10 +293,25 @@ def _csv_rows(text: bytes, delimiter: str, most: int) -> Iterator[tuple[int, lis
             if cells:
                 yield line, cells
             line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise InvalidInput(f"expected CSV in UTF-8, got {error.object[error.start : error.end]!r}") from error
+    except UnicodeDecodeError:
+        raise _not_utf8(text) from None
     except csv.Error as error:
         raise InvalidInput(f"line {line}: expected CSV, got an error: {error}") from error
+
+
+def _not_utf8(text: bytes) -> InvalidInput:
+    """Return the error of text that is not UTF-8: where it is not, and the command that converts it."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        start, end = error.start, error.end
+    utf16 = text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    found, encoding = (text[:2], "UTF-16") if utf16 else (text[start:end], "WINDOWS-1252")
+    line = 1 if utf16 else len(text[:end].splitlines())
+    return InvalidInput(
+        f"line {line}: expected CSV in UTF-8, got the bytes {found!r}: convert the file, such as with "
+        f"iconv -f {encoding} -t UTF-8"
+    )
 
 
 def _json_numbers(cells: Sequence[Any]) -> list[float]:
@@ -349,7 +415,7 @@ class Layout(NamedTuple):
             cls(
                 [label for label in card.feature_labels if label != table_format.time_feature],
                 wide=False,
-                sequence=str(sequence) if sequence in names else None,
+                sequence=BLOCK if BLOCK in names else str(sequence) if sequence in names else None,
                 timestep=str(timestep) if timestep in names else None,
             ),
         ]
@@ -360,7 +426,7 @@ class Layout(NamedTuple):
             return names.issuperset(one.values), one.sequence is not None, len(names.intersection(one.values))
 
         found = max(layouts, key=fit)
-        left_out = _left_out(card)
+        left_out = {*_left_out(card), BLOCK}
         if card.training_options.get("feature_columns"):  # training ignored all others
             left_out |= names
         once = found.values if not found.wide else [value for value in found.values if value not in static]
@@ -411,16 +477,25 @@ class Rows(NamedTuple):
         values: `(rows, columns)`, the values; NaN where one is missing.
         sequences: the sequence of each row of a long table, counted from 0 in the order of their first rows.
         times: the cell of each row that orders it; empty where there is no such column.
+        keys: the identifier of each sequence; None where no column has it.
     """
 
     numbers: Sequence[int]
     values: NDArray[np.float64]
     sequences: Sequence[int]
     times: Sequence[Any]
+    keys: Sequence[Any] | None
 
 
 def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
-    """Return the sequences of a table, those of a long one in the order of their first rows.
+    """Return the sequences of a table, as `decode_with_keys` does."""
+    return decode_with_keys(table, card, limit)[0]
+
+
+def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedSequences, Sequence[Any] | None]:
+    """Return the sequences of a table, those of a long one in the order of their first rows; and their identifiers.
+
+    There are no identifiers where no column has them.
 
     Raises:
         TooLarge: more than `limit` sequences.
@@ -464,7 +539,7 @@ def decode_table(table: Table, card: ModelCard, limit: int) -> PaddedSequences:
     if (empty := absent(padded.array).all(axis=1)).any():
         first = rows.numbers[first_rows[empty.argmax()]]
         raise InvalidInput(f"{table.place(first)}: expected a sequence of at least one value, got none")
-    return padded
+    return padded, rows.keys
 
 
 def _complete_static(
@@ -537,7 +612,8 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
             raise TooLarge(f"expected at most {limit} sequences, got more")
     if not numbers:
         raise InvalidInput("expected at least one row, got none")
-    return Rows(numbers, np.array(values).reshape(len(numbers), -1), codes, times)
+    keys = None if layout.sequence in (None, BLOCK) else tuple(sequences)
+    return Rows(numbers, np.array(values).reshape(len(numbers), -1), codes, times, keys)
 
 
 def _series(

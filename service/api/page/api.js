@@ -31,13 +31,13 @@ export function address(path, selection = {}) {
 /**
  * Send a request and return the JSON of its answer.
  * @param {string} url
- * @param {{body?: string, signal?: AbortSignal}} [options] a request with a body is a POST
+ * @param {{body?: string, type?: string, signal?: AbortSignal}} [options] a request with a body of a type is a POST
  * @throws {Problem}
  */
-export async function ask(url, { body, signal } = {}) {
+export async function ask(url, { body, type, signal } = {}) {
   const timeout = AbortSignal.timeout(TIMEOUT);
   const request = {
-    headers: { Accept: "application/json", ...authorization(), ...(body !== undefined && { "Content-Type": "application/json" }) },
+    headers: { Accept: "application/json", ...authorization(), ...(body !== undefined && { "Content-Type": type }) },
     method: body === undefined ? "GET" : "POST",
     body,
     signal: signal ? AbortSignal.any([signal, timeout]) : timeout,

@@ -11,7 +11,7 @@ import { random, read, write } from "./input.js";
 import { hasKey } from "./key.js";
 import { Parts, mean } from "./parts.js";
 import { atStep, inShort, predicted } from "./prediction.js";
-import { capital, say } from "./text.js";
+import { capital, count, say } from "./text.js";
 
 /** The most characters and lines of a curl command that are shown. */
 const LONG_LINE = 400;
@@ -21,7 +21,7 @@ const LONGEST_ARGUMENT = 100_000;
 
 export class Ask {
   /**
-   * @param {(body: string, answer: object) => void} onAnswer called after each answer
+   * @param {(typed: import("./input.js").Typed, answer: object) => void} onAnswer called after each answer
    * @param {(index: number) => void} onDraw called with the index of each sequence that is drawn
    */
   constructor(onAnswer, onDraw) {
@@ -102,6 +102,7 @@ export class Ask {
       ...(importance && replacement && { replacement }),
       ...(byId("faithful").checked && { faithfulness: true }),
       ...this.parts.asked(),
+      inputs: true,
     };
   }
 
@@ -128,7 +129,7 @@ export class Ask {
   async #load(file) {
     if (!file) return;
     try {
-      this.#write(await file.text());
+      this.#write(decoded(await file.arrayBuffer()));
     } catch {
       this.#showProblem(say("file.problem", { name: file.name }));
     }
@@ -162,37 +163,25 @@ export class Ask {
       this.#showProblem(say("ask.nothing"));
       return;
     }
-    const typed = this.#read(text);
-    if (!typed) return;
+    const typed = read(text, this.#asked(), this.card);
     const request = new AbortController();
     this.request = request;
     this.#setBusy(true);
-    const url = address("predict", this.selection);
+    const url = address("predict", { ...this.selection, ...typed.query });
     try {
       const replaced = byId("replacement").value ? say("replaced.marginal") : say("replaced.mean");
-      const answer = await ask(url, { body: typed.body, signal: request.signal });
+      const answer = await ask(url, { ...typed, signal: request.signal });
       this.replaced = replaced;
-      this.onAnswer(typed.body, answer);
-      this.#show(typed, answer);
-      this.#showCurl(url, typed.body);
+      this.onAnswer(typed, answer);
+      this.#show(answer);
+      this.#showCurl(url, typed);
     } catch (error) {
       if (request.signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, typed.find(error.detail));
-      this.#showCurl(url, typed.body);
+      this.#showCurl(url, typed);
     } finally {
       this.#setBusy(false);
-    }
-  }
-
-  /** Return the typed text as a request; show what is wrong with its columns. */
-  #read(text) {
-    try {
-      return read(text, this.#asked(), this.card);
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      this.#showProblem(error.message, error.detail);
-      return null;
     }
   }
 
@@ -229,7 +218,7 @@ export class Ask {
     const text = this.text.value;
     const lines = text.slice(0, start).split(/\r\n|\r|\n/);
     const where = say("ask.marked", { line: lines.length, column: lines.at(-1).length + 1 });
-    byId("problem").append(html("p", {}, where));
+    if (!/^line \d/.test(message)) byId("problem").append(html("p", {}, where)); // the columns of a table have names
     this.text.setAttribute("aria-invalid", "true");
     const mark = html("mark", {}, text.slice(start, end));
     // The mark is in a copy of the text behind it, so that it stays when the selection changes.
@@ -246,11 +235,9 @@ export class Ask {
     byId("mark").style.transform = `translate(${-this.text.scrollLeft}px, ${-this.text.scrollTop}px)`;
   }
 
-  #show(typed, given) {
-    const answer = this.parts.steps ? { ...given, predictions: given.predictions.map((one) => this.#withSteps(one)) } : given;
+  #show(given) {
+    const answer = { ...given, predictions: given.predictions.map((one) => this.#withInputs(this.#withSteps(one))) };
     this.answer = answer;
-    this.sequences = typed.sequences.map((sequence) => sequence.map(asStep));
-    this.note = typed.note ?? "";
     this.hidden = new Set();
     const many = answer.predictions.length > 1;
     byId("result").hidden = false;
@@ -262,7 +249,7 @@ export class Ask {
       if (drawn) this.#showMany(answer.predictions);
     }
     const features = this.#isOfWords() ? [] : this.card.feature_labels;
-    byId("apart").checked = features.length > 1 && differInSize(this.sequences[0], features);
+    byId("apart").checked = features.length > 1 && differInSize(heights(answer.predictions[0].inputs, this.card), features);
     byId("apart-label").hidden = features.length < 2;
     this.#makeLegend(features);
     this.#draw(0);
@@ -270,8 +257,14 @@ export class Ask {
 
   /** Return a prediction with the attention of each of its steps, and their mean. */
   #withSteps(prediction) {
-    if (!Array.isArray(prediction.attention?.[0])) return prediction; // the typed body asks for something else
+    if (!this.parts.steps || !Array.isArray(prediction.attention?.[0])) return prediction; // the typed body asks for something else
     return { ...prediction, attention: mean(prediction.attention), steps: this.parts.bySteps(prediction.attention) };
+  }
+
+  /** Return a prediction with its inputs: missing values, if the typed body asks for none. */
+  #withInputs(prediction) {
+    const steps = prediction.attention ?? this.card.timestep_labels;
+    return { inputs: steps.map(() => this.card.feature_labels.map(() => null)), ...prediction };
   }
 
   /** Whether each timestep is one token, which is written below its bar rather than drawn as a line. */
@@ -285,6 +278,7 @@ export class Ask {
       labels: this.card.timestep_labels,
       attention: predictions.map(({ attention }) => attention),
       texts,
+      keys: predictions.map(({ key }) => key),
       title: say("heat.title", { n: predictions.length }),
       text: say("heat.text"),
     });
@@ -326,10 +320,10 @@ export class Ask {
     const text = probability ? say("answer.probability", { outcome, probability }) : outcome;
     const by = { model, version: String(version), text };
     const answered = many
-      ? say("answer.many", { ...by, n: predictions.length, number: index + 1 })
+      ? say("answer.many", { ...by, n: predictions.length, number: this.#named() })
       : say("answer.one", by);
-    byId("summary").textContent = [answered, this.note].filter(Boolean).join(" ");
-    byId("result-name").textContent = many ? capital(say("sequence.number", { number: index + 1 })) : say("prediction");
+    byId("summary").textContent = answered;
+    byId("result-name").textContent = many ? capital(say("sequence.number", { number: this.#named() })) : say("prediction");
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
     byId("correlation").textContent = correlation(prediction);
     byId("key-part").textContent = this.parts.text();
@@ -339,6 +333,12 @@ export class Ask {
     this.onDraw(index);
     this.#showSteps(prediction);
     this.#redraw();
+  }
+
+  /** Return the number of the sequence that is drawn, with its name if a table has one. */
+  #named() {
+    const { key } = this.answer.predictions[this.index];
+    return key === undefined ? this.index + 1 : `${count(this.index + 1)} (${key})`;
   }
 
   /** Draw the importance of the features, and of the features at the timesteps. */
@@ -373,14 +373,13 @@ export class Ask {
   /** Return the words of the sequence that is drawn, or its tokens; null for other values. */
   #words() {
     if (!this.#isOfWords()) return null;
-    const { tokens } = this.answer.predictions[this.index];
-    return (tokens ?? this.sequences[this.index].map(([token]) => token)).map((word) => String(word ?? "–"));
+    return this.answer.predictions[this.index].inputs.map(([word]) => String(word ?? "–"));
   }
 
   /** Draw the sequence with the attention of the selected output step, or with that of all. */
   #redraw() {
     const { timestep_labels: labels, feature_labels: features } = this.card;
-    const { attention: all, steps, importance } = this.answer.predictions[this.index];
+    const { attention: all, steps, importance, inputs } = this.answer.predictions[this.index];
     const attention = this.step === null ? all : steps[this.step];
     const words = this.#words();
     const weights = isFlat(attention) ? attention : null;
@@ -394,7 +393,8 @@ export class Ask {
       labels,
       words,
       features: words ? [] : features,
-      sequence: this.sequences[this.index],
+      sequence: inputs,
+      heights: heights(inputs, this.card),
       attention: weights,
       importance: importance ?? null,
       least: leastEffect(this.card),
@@ -403,8 +403,8 @@ export class Ask {
     });
   }
 
-  #showCurl(url, body) {
-    this.curl = curl(url, body);
+  #showCurl(url, typed) {
+    this.curl = curl(url, typed);
     const shown = this.curl.slice(0, LONG_LINE).split("\n").slice(0, MOST_LINES).join("\n");
     const rest = this.curl.length - shown.length;
     byId("curl").hidden = false;
@@ -431,8 +431,23 @@ function drawnOf(words, weights) {
   return weights ? say("drawn.lines_and_bars") : say("drawn.lines");
 }
 
-/** A timestep as a list or an object: a token may be posted by itself. */
-const asStep = (step) => (typeof step === "object" && step !== null ? step : [step]);
+/** Return where a chart draws the values of a sequence: a category at its index. */
+function heights(sequence, { feature_labels: features, categories }) {
+  const height = (value, f) => (typeof value === "string" ? categories[features[f]]?.indexOf(value) : value);
+  return sequence.map((step) => step.map(height));
+}
+
+/** Return the text of a file in UTF-8, in UTF-16 with a byte order mark, or in Windows-1252. */
+function decoded(content) {
+  const [first, second] = new Uint8Array(content);
+  if (first === 0xff && second === 0xfe) return new TextDecoder("utf-16le").decode(content);
+  if (first === 0xfe && second === 0xff) return new TextDecoder("utf-16be").decode(content);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(content);
+  } catch {
+    return new TextDecoder("windows-1252").decode(content);
+  }
+}
 
 /** Whether attention has one weight per timestep. A request body can ask for full attention, or for none. */
 const isFlat = (attention) => Array.isArray(attention) && typeof attention[0] === "number";
@@ -444,12 +459,14 @@ function correlation({ importance, rank_correlation: ranks }) {
 }
 
 /** Return the request as a curl command, which takes the key from a variable. A body too long for an argument comes from standard input. */
-function curl(url, body) {
+function curl(url, { body, type }) {
   const authorization = hasKey() ? ` -H "Authorization: Bearer $KEY"` : "";
-  const start = `curl -s '${url}'${authorization} -H 'Content-Type: application/json'`;
+  const start = `curl -s '${url}'${authorization} -H 'Content-Type: ${type}'`;
   const quoted = body.replaceAll("'", "'\\''");
-  if (new TextEncoder().encode(quoted).length <= LONGEST_ARGUMENT) return `${start} -d '${quoted}'`;
-  return `${start} --data-binary @- <<'END'\n${body}\nEND`;
+  if (new TextEncoder().encode(quoted).length <= LONGEST_ARGUMENT) return `${start} --data-binary '${quoted}'`;
+  let end = "END";
+  while (body.includes(end)) end += "_";
+  return `${start} --data-binary @- <<'${end}'\n${body}\n${end}`;
 }
 
 /** Copy text. Without HTTPS, browsers give only pages from localhost the clipboard API; `execCommand` still works. */

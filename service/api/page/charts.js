@@ -157,7 +157,8 @@ function effectsScale(effects, bottom, least) {
  * @property {string[]} labels
  * @property {string[]|null} words the word of each timestep, written below its bar
  * @property {string[]} features
- * @property {(number|null)[][]} sequence
+ * @property {(number|string|null)[][]} sequence
+ * @property {(number|null)[][]} heights where the values are drawn: those of words are numbers
  * @property {number[]|null} attention
  * @property {number[]|null} importance
  * @property {number} least the smallest end of the scale of importance
@@ -172,7 +173,7 @@ export function sequencePlot(host) {
     tooltip({ labels, words, features, sequence, attention, importance }, i) {
       const rows = features.map((feature, f) => {
         const value = sequence[i][f];
-        return [feature, value === null || value === undefined ? say("missing") : number(value), `${look(f).kind} stroke`];
+        return [feature, typeof value === "string" ? value : value === null ? say("missing") : number(value), `${look(f).kind} stroke`];
       });
       if (importance) rows.unshift([say("importance"), number(importance[i]), "importance"]);
       if (attention) rows.unshift([say("attention"), number(attention[i]), "attention"]);
@@ -216,7 +217,7 @@ export function differInSize(sequence, features) {
 }
 
 /** @param {Plot} plot @param {Sequence} data */
-function drawSequence(plot, { labels, words, features, sequence, attention, importance, least, hidden, apart }) {
+function drawSequence(plot, { labels, words, features, heights: sequence, attention, importance, least, hidden, apart }) {
   const strip = importance ? STRIP : 0;
   const shown = features.map((_, f) => f).filter((f) => !hidden.has(f));
   const keys = [

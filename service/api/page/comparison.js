@@ -61,14 +61,18 @@ export class Comparison {
     });
   }
 
-  /** Send a request, which one version has answered, to the other one. */
-  async answer(body, answer) {
+  /**
+   * Send a request, which one version has answered, to the other one.
+   * @param {import("./input.js").Typed} typed
+   * @param {object} answer
+   */
+  async answer(typed, answer) {
     const other = this.selection;
     this.answered = null;
     if (!other) return;
     byId("compared-answers").hidden = false;
     try {
-      const second = await ask(address("predict", other), { body });
+      const second = await ask(address("predict", { ...other, ...typed.query }), typed);
       if (this.selection !== other) return;
       this.answered = [answer, second];
       this.#showAnswers();
@@ -83,7 +87,7 @@ export class Comparison {
   #showAnswers() {
     const [one, two] = this.answered.map(({ predictions }) => predictions);
     const short = (prediction, k) => inShort(prediction, this.cards[k].target).filter(Boolean).join(", ");
-    const rows = one.slice(0, MOST_ROWS).map((prediction, i) => [count(i + 1), short(prediction, 0), short(two[i], 1)]);
+    const rows = one.slice(0, MOST_ROWS).map((prediction, i) => [prediction.key ?? count(i + 1), short(prediction, 0), short(two[i], 1)]);
     byId("compared-table").replaceChildren(
       scrollable(say("compared.answers"), table([say("sequence"), ...this.cards.map(named)], rows)),
     );

@@ -42,8 +42,8 @@ export class HeatMap {
   }
 
   /**
-   * @param {{labels: string[], attention: number[][], texts: [string, string][], title: string, text: string}} data
-   *   `texts`: each prediction and its probability
+   * @param {{labels: string[], attention: number[][], texts: [string, string][], title: string, text: string,
+   *   keys?: (string|undefined)[]}} data `texts`: each prediction and its probability; `keys`: names of rows
    */
   update(data) {
     const attention = data.attention.slice(0, MOST_ROWS);
@@ -128,14 +128,15 @@ export class HeatMap {
 
   /** Return the name and the numbers: the prediction and the attention of each row. */
   numbers() {
-    const { title, labels, attention, texts } = this.data;
+    const { title, labels, attention, texts, keys } = this.data;
     const head = ["", say("prediction"), say("probability"), ...labels.slice(0, this.columns)];
-    return { title, head, rows: attention.map((weights, i) => [i + this.rows.first, ...texts[i], ...weights]) };
+    return { title, head, rows: attention.map((weights, i) => [keys?.[i] ?? i + this.rows.first, ...texts[i], ...weights]) };
   }
 
-  /** "sequence 3" */
+  /** "sequence 3", or "sequence 3 (pump-7)" */
   #named(index) {
-    return say(this.rows.noun, { number: index + this.rows.first });
+    const [number, key] = [index + this.rows.first, this.data.keys?.[index]];
+    return say(this.rows.noun, { number: key === undefined ? number : `${count(number)} (${key})` });
   }
 
   #key(event) {

@@ -1,43 +1,42 @@
-/** Turn the typed text into a request body, and find the place in the text that an error is about. */
+/** Turn the typed text into a request, and find the place in the text that an error is about. */
 
-import { Problem } from "./api.js";
-import { shortened } from "./dom.js";
-import { say } from "./text.js";
-
-/** Cells that mean a missing value. Training reads tables in the same way. */
-const MISSING = new Set(["", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."]);
-const NUMBER = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i;
-/** Words that stand for a value: a row that contains one is not a header. */
-const NO_NAME = /^[+-]?(inf(inity)?|none|n\/?a|nan|null|missing)$/i;
-const LETTER = /\p{L}/u;
-const JSON_NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?(e[+-]?\d+)?$/i;
 /** The start of a list of sequences: three lists deep, after any empty lists. */
 const SEQUENCES = /^\s*\[\s*(\[\s*\]\s*,\s*)*\[\s*\[/;
 
 /**
- * A request body, and the places of its elements in the text.
+ * A request, and the places of its elements in the text.
  * @typedef {object} Typed
- * @property {string} body JSON
- * @property {number[][][]|null} sequences the sequences in the body, null if it is not valid JSON
- * @property {string} [note] how the first line of CSV was read, for people
+ * @property {string} body
+ * @property {string} type its content type
+ * @property {Object<string, string>} query the fields of the request that are no part of the body
  * @property {(detail: string|undefined) => [number, number]|null} find start and end of the place in the
  *   text that an error of the service is about
  */
 
 /**
- * Read text as a request body. The service validates it, except for the columns of a table.
- * @param {string} text JSON or CSV
- * @param {object} options fields of the request beside the sequences
- * @param {object} card the model card, whose labels are the names of columns
+ * Read text as a request. The service validates it.
+ * @param {string} text JSON or a table
+ * @param {object} asked fields of the request beside the sequences
+ * @param {object} card the model card
  * @returns {Typed}
- * @throws {Problem} a table has wrong columns; its detail is their place in the text
  */
-export function read(text, options, card) {
-  const asked = Object.entries(options).map(([name, value]) => `"${name}":${JSON.stringify(value)},`).join("");
+export function read(text, asked, card) {
+  const fields = Object.entries(asked).map(([name, value]) => `"${name}":${JSON.stringify(value)},`).join("");
   const start = text.trimStart()[0];
-  if (start === "{") return readJson(text, text.indexOf("{") + 1, asked);
-  if (start === "[") return readJson(text, 0, `{${asked}"${areMany(text, card) ? "sequences" : "sequence"}":`, "}");
-  return readCsv(text, `{${asked}`, card);
+  if (start === "{") return readJson(text, text.indexOf("{") + 1, fields);
+  if (start === "[") return readJson(text, 0, `{${fields}"${areMany(text, card) ? "sequences" : "sequence"}":`, "}");
+  const written = ([name, value]) => [name, typeof value === "string" ? value : JSON.stringify(value)];
+  const query = Object.fromEntries(Object.entries(asked).map(written));
+  return { body: text, type: "text/csv", query, find: (detail) => lineIn(text, detail) };
+}
+
+/** Return start and end of the line in an error such as `line 3, column 'x': expected …`; null for other errors. */
+function lineIn(text, detail) {
+  const number = Number(/^line (\d+)/.exec(detail ?? "")?.[1]);
+  const lines = text.split("\n").slice(0, number);
+  if (!number || lines.length < number) return null;
+  const end = lines.join("\n").length;
+  return [end - lines.at(-1).length, end];
 }
 
 /** Whether JSON is a list of sequences, rather than one. A timestep of one token may be the token itself. */
@@ -57,7 +56,8 @@ function readJson(text, offset, inserted, appended = "") {
   const isBody = !appended;
   return {
     body,
-    sequences: sequencesIn(body),
+    type: "application/json",
+    query: {},
     find(detail) {
       const position = jsonPosition(detail);
       if (position !== null) {
@@ -73,15 +73,6 @@ function readJson(text, offset, inserted, appended = "") {
 /** Drop the comma before the end of an empty object. */
 function separated(text, offset, inserted) {
   return inserted.endsWith(",") && text.slice(offset).trimStart()[0] === "}" ? inserted.slice(0, -1) : inserted;
-}
-
-function sequencesIn(body) {
-  try {
-    const { sequence, sequences } = JSON.parse(body);
-    return sequences ?? [sequence];
-  } catch {
-    return null;
-  }
 }
 
 /** Return the position of a JSON syntax error, in characters, or null. */
@@ -175,176 +166,6 @@ function placeInJson(text, path) {
   const start = at;
   skip();
   return [start, at];
-}
-
-/** A table with the columns of training; or one row per timestep, and a blank line between sequences. */
-function readCsv(text, opening, card) {
-  const { sequences, note } = sequencesOf(rowsOf(text), card);
-  const written = sequences.map((rows) => `[${rows.map((row) => `[${row.cells.map(asJson).join(",")}]`).join(",")}]`);
-  const many = sequences.length !== 1;
-  const body = many ? `${opening}"sequences":[${written.join(",")}]}` : `${opening}"sequence":${written[0]}}`;
-  return {
-    body,
-    note,
-    sequences: sequencesIn(body),
-    find(detail) {
-      const path = pathIn(detail);
-      if (!path) return null;
-      const [sequence, timestep, feature] = many ? path.slice(1) : [0, ...path.slice(1)];
-      const rows = sequences[sequence];
-      if (!rows) return [0, text.length];
-      const row = rows[timestep];
-      if (!row) return [rows[0].start, rows.at(-1).end];
-      const { start, end } = row.cells[feature] ?? row;
-      return end > start ? [start, end] : [Math.max(0, start - 1), end + 1]; // mark an empty cell by its neighbors
-    },
-  };
-}
-
-/** Return the blocks of rows between blank lines; a row has cells, and start and end in the text. */
-function rowsOf(text) {
-  const separator = ["\t", ";"].find((one) => text.includes(one)) ?? ",";
-  const blocks = [];
-  let current = null;
-  for (const { 0: withEnd, index } of text.matchAll(/[^\r\n]*(\r\n|\r|\n|$)/g)) {
-    const line = withEnd.replace(/[\r\n]+$/, "");
-    if (!line.trim()) {
-      current = null;
-      continue;
-    }
-    if (!current) blocks.push((current = []));
-    current.push({ start: index, end: index + line.length, cells: cellsOf(line, index, separator), line: line.trim() });
-  }
-  return blocks;
-}
-
-/** Return the sequences in blocks of rows: lists of rows, whose cells are the features. */
-function sequencesOf(blocks, card) {
-  const [head] = blocks[0];
-  const names = head.cells.map((cell) => cell.text);
-  const header = !card.tokens?.vocabulary && names.every((name) => LETTER.test(name) && !NO_NAME.test(name));
-  const layout = layoutOf(names, card);
-  const below = [blocks[0].slice(1), ...blocks.slice(1)].filter((block) => block.length > 0);
-  if (layout.named || (header && card.feature_labels.some((label, f) => label !== String(f)))) {
-    const leftOut = checkColumns(head, names, layout);
-    return { sequences: readTable(below, names, layout, card), note: leftOut };
-  }
-  if (!header) return { sequences: blocks, note: "" };
-  return { sequences: below, note: say("table.header", { line: shortened(head.line, 40) }) };
-}
-
-/** Return the layout whose columns fit best, as the service chooses it. A row of numbers names none. */
-function layoutOf(names, { feature_labels: features, timestep_labels: timesteps, static_labels: fixed, table, training }) {
-  const options = training?.options ?? {};
-  const there = new Set(names);
-  // A wide table has one column for a feature that does not change with time.
-  const wide = (named) => ({
-    wide: true,
-    columns: timesteps.flatMap((step) => features.map((feature) => (fixed.includes(feature) ? feature : named(feature, step)))),
-  });
-  const layouts = [
-    ...(features.length === fixed.length + 1 ? [wide((_, step) => step)] : []),
-    wide((feature, step) => `${feature}@${step}`),
-    { wide: false, columns: features },
-  ];
-  const format = table ?? {
-    sequence_column: options.sequence_column,
-    timestep_column: options.timestep_column,
-    target_columns: options.target_column,
-    other_columns: options.drop_columns,
-  };
-  if (format.sequence_column) layouts.reverse();
-  for (const layout of layouts) {
-    layout.found = layout.columns.filter((column) => there.has(column));
-    layout.complete = layout.found.length === layout.columns.length;
-  }
-  const fit = ({ complete, found }) => found.length + (complete ? names.length + 1 : 0);
-  const best = layouts.reduce((a, b) => (fit(b) > fit(a) ? b : a));
-  const { target_columns: targets, other_columns: dropped, sequence_column: sequence, timestep_column: timestep } = format;
-  const others = [targets, dropped, sequence, timestep].flat().filter(Boolean);
-  const words = names.filter((name) => !NUMBER.test(name) && !MISSING.has(name));
-  const named = words.some((word) => best.complete || best.columns.includes(word) || others.includes(word));
-  return { ...best, named, others, any: Boolean(options.feature_columns), sequence, timestep };
-}
-
-/** Return which columns are left out, for people. */
-function checkColumns(head, names, { columns, others, any, wide, sequence, timestep }) {
-  const expected = new Set(columns);
-  const unknown = names.filter((name) => !expected.has(name) && !others.includes(name));
-  const problems = [
-    ["table.missing", columns.filter((column) => !names.includes(column))],
-    ["table.unknown", any ? [] : unknown],
-    ["table.repeated", names.filter((name, i) => names.indexOf(name) < i)],
-  ].filter(([, wrong]) => wrong.length > 0);
-  if (problems.length > 0) {
-    const list = problems.map(([kind, wrong]) => say(kind, { names: wrong.slice(0, 5).map((name) => `“${name}”`).join(", ") }));
-    throw new Problem(say("table.columns", { problems: list.join("; ") }), [head.start, head.end]);
-  }
-  const used = wide ? [] : [sequence, timestep];
-  const leftOut = names.filter((name) => !expected.has(name) && !used.includes(name));
-  return leftOut.length > 0 ? say("table.left_out", { names: shortened(leftOut.join(", "), 80) }) : "";
-}
-
-/** Return the sequences of a table: each row is one (wide), or a timestep of one (long). */
-function readTable(blocks, names, { wide, columns, sequence, timestep }, card) {
-  for (const { cells, start, end } of blocks.flat()) {
-    if (cells.length !== names.length) {
-      throw new Problem(say("table.cells", { n: names.length, got: cells.length }), [start, end]);
-    }
-  }
-  const at = columns.map((column) => names.indexOf(column));
-  const step = (row, first) => ({ ...row, cells: at.slice(first, first + card.features).map((i) => row.cells[i]) });
-  const isThere = ({ cells }) => cells.some((cell) => !MISSING.has(cell.text));
-  const fixed = card.feature_labels.map((label) => card.static_labels.includes(label));
-  const varying = ({ cells }) => ({ cells: cells.filter((_, f) => !fixed[f]) });
-  // Features that do not change with time have values at the present timesteps only.
-  const present = (row) =>
-    fixed.includes(false) && !isThere(varying(row)) ? { ...row, cells: row.cells.map((cell) => ({ ...cell, text: "" })) } : row;
-  const sequences = wide
-    ? blocks.flat().map((row) => card.timestep_labels.map((_, t) => present(step(row, t * card.features))))
-    : grouped(blocks, names.indexOf(sequence), names.indexOf(timestep)).map((rows) => rows.map((row) => step(row, 0)));
-  if (!card.variable_length) return sequences;
-  return sequences.map((steps) => steps.slice(0, Math.max(1, steps.findLastIndex(isThere) + 1)));
-}
-
-/** Return rows by the sequence that they name, or by blocks, in the order of their times. */
-function grouped(blocks, sequence, timestep) {
-  const groups = sequence < 0 ? blocks : [...Map.groupBy(blocks.flat(), ({ cells }) => cells[sequence].text).values()];
-  if (timestep < 0) return groups;
-  const times = blocks.flat().map(({ cells }) => cells[timestep]);
-  const time = [integer, Number, date].find((of) => times.every(({ text }) => text && !Number.isNaN(of(text))));
-  if (!time) throw new Problem(say("table.times"), [times[0].start, times[0].end]);
-  const keyed = groups.map((rows) => rows.map((row) => [time(row.cells[timestep].text), row]));
-  return keyed.map((rows) => rows.toSorted(([a], [b]) => (a < b ? -1 : Number(a > b))).map(([, row]) => row));
-}
-
-/** An integer of any size; NaN for other text. */
-const integer = (text) => (/^-?\d+$/.test(text) ? BigInt(text) : NaN);
-
-/** The time of a date that begins with the year; NaN for other text, in which browsers guess which number is the month. */
-const date = (text) => (/^\d{4}-\d\d/.test(text) ? Date.parse(text) : NaN);
-
-/** Return the cells of a line, without the quotes around them. */
-function cellsOf(line, offset, separator) {
-  const cells = [];
-  let at = 0;
-  while (at <= line.length) {
-    const quoted = /^\s*"(?:[^"]|"")*"\s*/.exec(line.slice(at));
-    const stop = line.indexOf(separator, at + (quoted ? quoted[0].length : 0));
-    const end = stop < 0 ? line.length : stop;
-    const raw = line.slice(at, end);
-    const text = raw.trim();
-    const start = offset + at + raw.length - raw.trimStart().length;
-    cells.push({ text: quoted ? text.slice(1, -1) : text, start, end: start + text.length });
-    at = end + 1;
-  }
-  return cells;
-}
-
-function asJson({ text }) {
-  if (MISSING.has(text)) return "null";
-  if (!NUMBER.test(text) || !Number.isFinite(Number(text))) return JSON.stringify(text); // the service reports its place
-  return JSON_NUMBER.test(text) ? text : String(Number(text));
 }
 
 /** Return sequences as readable text: a single sequence with one line per timestep, several with one line each. */

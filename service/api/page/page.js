@@ -22,9 +22,9 @@ let loads = 0;
 
 const comparison = new Comparison();
 const form = new Ask(
-  (body, answer) => {
+  (typed, answer) => {
     live.refresh();
-    comparison.answer(body, answer);
+    comparison.answer(typed, answer);
   },
   (index) => comparison.draw(index),
 );

@@ -3,6 +3,7 @@
 See https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -68,23 +69,23 @@ def decode(body: RequestBody, model: Model, most: int) -> tuple[Question, Encode
     if fields.probabilities:
         require_classes(model.card.target)
     question = Question(sequences.array, model.usual_outputs, fields.explanations(model), fields.replacement)
-    tokens = None if model.texts is None else texts_of(sequences.array, sequences.lengths, model.texts)
-    return question, partial(
-        encode, model.card.target, sequences.lengths, probabilities=fields.probabilities, tokens=tokens
-    )
+    given: dict[str, Sequence[Any]] = {}
+    if model.texts is not None:
+        given["tokens"] = texts_of(sequences.array, sequences.lengths, model.texts)
+    return question, partial(encode, model.card.target, sequences.lengths, given, probabilities=fields.probabilities)
 
 
 def encode(
     target: Target,
     lengths: Lengths,
+    given: Mapping[str, Sequence[Any]],
     outputs: Outputs,
     *,
     probabilities: bool,
-    tokens: list[list[str | None]] | None,
 ) -> JsonResponse:
     """Return the answer, from outputs `(n, …)`."""
     attention = ATTENTION if ATTENTION in outputs else None
-    explanations = encode_predictions(outputs, attention, target, lengths, probabilities=probabilities, tokens=tokens)
+    explanations = encode_predictions(outputs, attention, target, lengths, probabilities=probabilities, given=given)
     return JsonResponse(b'{"explanations":[%b]}' % b",".join(explanations))
 
 
