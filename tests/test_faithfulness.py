@@ -1,5 +1,6 @@
 """Faithfulness of models by hand, and of trained models of which the answer is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from benchmarks.faithfulness import CASES, masses, measured
 from service.artifact.card import Faithfulness, Target
 from service.artifact.removal import FRACTIONS
 from service.artifact.tensors import Array
-from tests.samples import BINARY, MULTICLASS, REGRESSION
+from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS
 from training import faithfulness as module
 from training.data import LabelledSequences
 from training.faithfulness import faithfulness, replaced_attention
@@ -59,6 +60,18 @@ def test_attention_on_the_deciding_timestep_finds_what_matters() -> None:
     shares = np.array([1, 1, 2, 4, 10]) / TIMESTEPS  # the chance that some timesteps are the one that decides
     assert random.comprehensiveness == pytest.approx(size * shares, abs=0.06)
     assert random.sufficiency == pytest.approx(size * (1 - shares), abs=0.06)
+
+
+def test_each_of_several_numbers_counts_as_much() -> None:
+    """Attention on the timestep of the number of large values finds half of what matters."""
+
+    def both(x: Array) -> Array:
+        return np.stack([1000 * x[:, 3, 0], x[:, 17, 0]], axis=1)
+
+    for deviation in ((), (1000.0, 1.0)):
+        result = found(on(3), both, TWO_NUMBERS, deviation=deviation)
+        by_attention = result.removals[0].sufficiency_area
+        assert by_attention == pytest.approx(np.abs(X[:, 17, 0]).mean() / 2, rel=0.2)
 
 
 def test_attention_elsewhere_finds_no_more_than_chance() -> None:
@@ -128,6 +141,23 @@ def test_the_same_seed_gives_the_same_result() -> None:
     """Another seed draws other orders."""
     other = faithfulness(at_3, TEST, REGRESSION, BASELINE, np.random.default_rng(1), attention=on(3))
     assert found(on(3)) == found(on(3)) != other
+
+
+def test_intervals_are_wider_for_sequences_that_resemble_each_other() -> None:
+    """Sequences of one group, and neighbours among windows, are drawn together."""
+    x = np.repeat(X[:20], 5, axis=0)
+    alone = LabelledSequences(x, np.zeros(100))
+    grouped = replace(alone, groups=np.repeat(np.arange(20), 5))
+    windows = replace(alone, spans=np.zeros((100, 2)))
+
+    def width(test: LabelledSequences) -> float:
+        result = faithfulness(at_3, test, REGRESSION, BASELINE, np.random.default_rng(0), attention=on(3))
+        assert result is not None
+        low, high = result.removals[0].comprehensiveness_interval
+        return high - low
+
+    assert width(grouped) == pytest.approx(5**0.5 * width(alone), rel=0.2)
+    assert width(windows) > 1.5 * width(alone)
 
 
 def test_replaced_attention_stays_on_present_timesteps() -> None:

@@ -344,7 +344,9 @@ class CellImportance(CardPart):
 class Removal(CardPart):
     """How far predictions move when timesteps are taken away, or alone are kept, in one order.
 
-    Absent timesteps are not counted. The mean of the training sequences replaces a timestep that is taken away.
+    Absent timesteps are not counted. The card's `baseline` replaces a timestep that is taken away. Predictions of
+    classes move by the share of probability at other classes, a number by the difference, and several numbers by the
+    mean of their differences in units of their standard deviations.
     Source: DeYoung et al., ERASER, 2020.
     """
 
@@ -782,6 +784,12 @@ class ModelCard(CardPart):
     def varying(self) -> list[int]:
         """Indices of the features that change with time; of all, if none does."""
         return varying(self.feature_labels, self.static_labels)
+
+    @property
+    def target_deviation(self) -> tuple[float, ...]:
+        """Spread of each predicted number in training; empty for classes, and if it is not known."""
+        scaling = self.training.scaling if self.training is not None else None
+        return scaling.target_deviation if scaling is not None else ()
 
     @property
     def training_options(self) -> Mapping[str, JsonValue]:
