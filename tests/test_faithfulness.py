@@ -13,7 +13,7 @@ from service.artifact.tensors import Array
 from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS
 from training import faithfulness as module
 from training.data import LabelledSequences
-from training.faithfulness import faithfulness, replaced_attention
+from training.faithfulness import VERDICTS, faithfulness, replaced_attention
 
 TIMESTEPS = 20
 X = np.random.default_rng(0).standard_normal((100, TIMESTEPS, 2)).astype(np.float32)
@@ -141,6 +141,13 @@ def test_the_same_seed_gives_the_same_result() -> None:
     """Another seed draws other orders."""
     other = faithfulness(at_3, TEST, REGRESSION, BASELINE, np.random.default_rng(1), attention=on(3))
     assert found(on(3)) == found(on(3)) != other
+
+
+def test_the_example_of_the_card_is_a_verdict() -> None:
+    """The reference shows a sentence that training writes."""
+    fields = Faithfulness.model_fields
+    assert fields["attention_finds"].examples is not None
+    assert fields["verdict"].examples == [VERDICTS[one] for one in fields["attention_finds"].examples]
 
 
 def test_intervals_are_wider_for_sequences_that_resemble_each_other() -> None:

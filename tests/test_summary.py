@@ -51,9 +51,11 @@ def test_the_sentence_on_attention_stands_before_its_numbers(published: Any) -> 
     rows, _ = published(faithfulness=complete.faithfulness, feature_importance=features)
     assert rows["features"] == ["share of importance: 1 75 %, 0 25 %"]
     assert rows["faithful"] == [
-        "Attention finds part of what matters: read importance beside it.",
-        "without the top timesteps, predictions move by 0.4 (by attention), by 0.5 (by importance), by 0.1 (at random)"
-        "; with these alone, by 0.4 (by attention), by 0.5 (by importance), by 0.1 (at random)",
+        "Attention finds only a part of what matters here: read importance beside it.",
+        "how far predictions move, with 95 % intervals:",
+        "without the top timesteps: 0.4 (0.4 to 0.4) by attention, 0.5 (0.5 to 0.5) by importance, "
+        "0.1 (0.1 to 0.1) at random",
+        "with these alone: 0.4 (0.4 to 0.4) by attention, 0.5 (0.5 to 0.5) by importance, 0.1 (0.1 to 0.1) at random",
         "accuracy 0.9000 with uniform attention, 0.5000 with permuted",
     ]
 

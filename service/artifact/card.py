@@ -366,7 +366,7 @@ class Removal(CardPart):
     comprehensiveness_area: Size = Field(description="Mean of `comprehensiveness`.", examples=[0.33])
     sufficiency_area: Size = Field(description="Mean of `sufficiency`.", examples=[0.11])
     comprehensiveness_interval: Interval = Field(
-        description="95 % interval of `comprehensiveness_area`, over resamples of the sequences.",
+        description="95 % interval of `comprehensiveness_area`, over resamples of the sequences, or of their groups.",
         examples=[[0.3, 0.36]],
     )
     sufficiency_interval: Interval = Field(
@@ -400,13 +400,13 @@ class Faithfulness(CardPart):
         ],
     )
     attention_finds: Literal["what matters", "part of it", "no more than chance"] | None = Field(
-        description="What the order of attention finds, between that of importance and a random one; null for a model "
-        "without attention, or whose predictions do not move.",
+        description="What the order of attention finds, between a random order and the best one; null for a model "
+        "without attention, if no order finds more than chance, and if it was not measured.",
         examples=["part of it"],
     )
     verdict: str = Field(
         description="The same as a sentence.",
-        examples=["Attention finds part of what matters: read importance beside it."],
+        examples=["Attention finds only a part of what matters here: read importance beside it."],
     )
     metric: str = Field(description="Metric of `uniform` and `permuted`.", examples=["accuracy"])
     uniform: Number | None = Field(
@@ -503,7 +503,10 @@ class Judgement(CardPart):
     )
     verdict: str = Field(
         description="The same in a sentence.",
-        examples=["accuracy 0.94 (95 % interval 0.91 to 0.97) beats 0.51 of the most frequent class"],
+        examples=[
+            "accuracy 0.94 (95 % interval 0.91 to 0.97) beats 0.51, the accuracy of always predicting the most "
+            "frequent class"
+        ],
     )
     metrics: tuple[JudgedMetric, ...] = Field(
         description="Metrics of model and baseline.",
