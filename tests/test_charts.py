@@ -203,7 +203,7 @@ def test_curves_of_faithfulness_have_a_legend() -> None:
     """A line for each order, and the verdict as the title."""
     chart = drawn(described(*LABELS["few"]), "faithfulness")
     assert sum(text.startswith("by attention: ") for text in texts(chart)) == 2
-    assert texts(chart).count("at random") == 2
+    assert sum(text.startswith("at random: ") for text in texts(chart)) == 2
     assert chart.title == "m version 3: Attention finds only a part of what matters here: read importance beside it."
 
 

@@ -132,9 +132,22 @@ def test_the_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(on(3), predict, weights=80 * 40_000).sequences == 41
     assert sum(processed) * TIMESTEPS <= module.MOST_TIMESTEPS / 80 + 41 * TIMESTEPS
     rng = np.random.default_rng(0)
-    assert faithfulness(predict, TEST, REGRESSION, BASELINE, rng, weights=10**8) is None
+    unmeasured = faithfulness(predict, TEST, REGRESSION, BASELINE, rng, weights=10**8)
+    assert unmeasured is not None
+    assert (unmeasured.sequences, unmeasured.removals, unmeasured.attention_finds) == (0, (), None)
+    assert unmeasured.verdict == (
+        "Not measured: 90 runs for each sequence of 20 timesteps and a model of 100,000,000 weights take too long."
+    )
     monkeypatch.setattr(module, "MOST_SEQUENCES", 30)
     assert found(on(3)).sequences == 30
+
+
+def test_one_timestep_has_no_order() -> None:
+    """Nothing is said of sequences of which none has a second timestep."""
+    alone = np.where(np.arange(TIMESTEPS)[:, np.newaxis] == 3, X, np.nan)
+    for x, baseline in ((X[:, :1], BASELINE[:1]), (alone, BASELINE)):
+        test, rng = replace(TEST, x=x), np.random.default_rng(0)
+        assert faithfulness(lambda some: some[:, 0, :1], test, REGRESSION, baseline, rng) is None
 
 
 def test_the_same_seed_gives_the_same_result() -> None:

@@ -158,7 +158,7 @@ def evaluate(  # noqa: PLR0913 - each by its name
     faithful = faithfulness(
         of_prediction, test, target, baseline, rng, attention=of_attention, weights=weights, deviation=deviation
     )
-    if faithful and attend:
+    if faithful is not None and attend is not None:
         faithful = faithful.model_copy(update=replaced_attention(attend, of_vec, test, target, rng))
     return Evaluation(
         predictions=predicted,

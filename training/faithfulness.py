@@ -84,7 +84,8 @@ def faithfulness(  # noqa: PLR0913 - each by its name
         deviation: the deviation of each predicted number in training; empty if it is not known.
 
     Returns:
-        None if the budget allows fewer than `FEWEST_SEQUENCES` sequences.
+        None if no sequence has two present timesteps, which an order needs. Without removals if the budget allows fewer
+        than `FEWEST_SEQUENCES` sequences.
 
     Source: DeYoung and others, ERASER, arXiv 1911.03429, section 4.2.
     """
@@ -92,9 +93,11 @@ def faithfulness(  # noqa: PLR0913 - each by its name
     copies = timesteps + 2 * len(FRACTIONS) * (RANDOM_ORDERS + 2)
     most = int(MOST_TIMESTEPS / max(1.0, weights / SMALL_MODEL)) // (timesteps * copies)
     if most < FEWEST_SEQUENCES:
-        return None
+        return _not_measured(test, target, copies, weights)
     some = test.take(np.sort(rng.permutation(len(test))[: min(most, MOST_SEQUENCES)]))
     x = some.x[:]
+    if np.all((~absent(x)).sum(axis=1) < 2):
+        return None
     prediction, baseline = predict(x), baseline.astype(np.float32)
 
     units = units_of(target, prediction, deviation)
@@ -118,6 +121,20 @@ def faithfulness(  # noqa: PLR0913 - each by its name
         removals=tuple(_removal(order, found, shares) for order, found in orders.items()),
         attention_finds=finds,
         verdict=verdict,
+        metric=MAIN_METRIC[target.task],
+    )
+
+
+def _not_measured(test: LabelledSequences, target: Target, copies: int, weights: int) -> Faithfulness | None:
+    """Return a result that only says why it has no removals."""
+    timesteps = test.x.shape[1]
+    model = f" and a model of {weights:,} weights" if weights > SMALL_MODEL else ""
+    return Faithfulness(
+        sequences=0,
+        fractions=(),
+        removals=(),
+        attention_finds=None,
+        verdict=f"Not measured: {copies:,} runs for each sequence of {timesteps:,} timesteps{model} take too long.",
         metric=MAIN_METRIC[target.task],
     )
 

@@ -377,7 +377,11 @@ class Removal(CardPart):
 class Faithfulness(CardPart):
     """Whether attention and importance find the timesteps that matter, on held-out data."""
 
-    sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[200])
+    sequences: Index = Field(
+        description="Number of sequences that it was measured on; 0 if the model or its sequences are too large, which "
+        "`verdict` says. Then `fractions` and `removals` are empty.",
+        examples=[200],
+    )
     fractions: tuple[Fraction, ...] = Field(
         description="Fractions of the present timesteps, at least one timestep each.",
         examples=[[0.01, 0.05, 0.1, 0.2, 0.5]],
