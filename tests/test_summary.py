@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.artifact.card import FeatureImportance, Importance, Repeats
+from service.artifact.card import Faithfulness, FeatureImportance, Importance, Repeats
 from service.artifact.version import Artifact
 from tests.imported import ORIGIN
 from tests.placeholder import complete_card
@@ -42,6 +42,14 @@ def test_a_topic_without_text_has_no_row(published: Any) -> None:
     assert list(rows) == ["trained on", "held out", "attention", "chart"]
     assert rows["held out"] == ["1 sequences: accuracy 0.5000"]
     assert set(rows) - {"chart"} <= set(ROWS)
+
+
+def test_faithfulness_that_was_not_measured_is_said(published: Any) -> None:
+    """The sentence stands alone."""
+    unmeasured = Faithfulness(
+        sequences=0, fractions=(), removals=(), attention_finds=None, verdict="Not measured: …", metric="accuracy"
+    )
+    assert published(faithfulness=unmeasured)[0]["faithful"] == ["Not measured: …"]
 
 
 def test_the_sentence_on_attention_stands_before_its_numbers(published: Any) -> None:

@@ -29,8 +29,8 @@ MOST_SEQUENCES, FEWEST_SEQUENCES, MOST_TIMESTEPS = 200, 20, 6_000_000
 RANDOM_ORDERS = 5
 #: Largest number of sequences whose attention is replaced.
 MOST_REPLACED = 2000
-#: Number of copies in one call of the model.
-COPIES_AT_A_TIME = 1024
+#: Largest number of copies in one call of the model, and of their timesteps if it has attention for each.
+COPIES_AT_A_TIME, TIMESTEPS_AT_A_TIME = 1024, 2**15
 #: How far attention gets on the way from random orders to the best one: from the first on it finds what matters, and up
 #: to the second no more than chance. `benchmarks/faithfulness.py` measures models for which the answer is known.
 FINDS, CHANCE = 0.8, 0.3
@@ -155,8 +155,9 @@ def replaced_attention(
     """
     some = test.take(np.sort(rng.permutation(len(test))[:MOST_REPLACED]))
     uniform, permuted = [], []
-    for start in range(0, len(some), COPIES_AT_A_TIME):
-        x = some.x[start : start + COPIES_AT_A_TIME]
+    at_a_time = max(1, min(COPIES_AT_A_TIME, TIMESTEPS_AT_A_TIME // test.x.shape[1]))
+    for start in range(0, len(some), at_a_time):
+        x = some.x[start : start + at_a_time]
         weights, present = attention_vec(x), ~absent(x)
         share = present / np.maximum(present.sum(axis=1, keepdims=True), 1)
         uniform.append(attend(x, np.broadcast_to(share[..., np.newaxis], weights.shape).astype(np.float32)))
