@@ -14,7 +14,7 @@ from service.charts.card_charts import CARD_CHARTS, PEAK_COLOUR, CardChart
 from service.charts.chart import WHISKER, Boxes, Chart, Text
 from service.charts.fonts import NoFont
 from service.charts.panels import DOT
-from service.charts.text import width_of
+from service.charts.text import printable, width_of
 from tests.charts import LABELS, described, gallery
 from tests.samples import card
 
@@ -97,6 +97,32 @@ def test_without_a_font_there_is_no_png(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(NoFont, match="no installed font has all characters of a text with '호'"):
         chart.png()
     assert "온도 감지기 0호" in texts(chart)
+
+
+def test_characters_that_join_others_are_drawn() -> None:
+    """Persian words and families of emoji need them; control characters and halves of characters are spaces."""
+    for text in ("می\u200cخواهم", "👩\u200d👩\u200d👧"):
+        assert printable(text) == text
+    assert printable("a\nb\x00c\u2028d\ud800e\uffff") == "a b c d e "
+
+
+@pytest.mark.parametrize(
+    ("character", "width"),
+    [("&", 0.78), ("©", 1.0), ("¬", 0.838), ("Ŵ", 0.989), ("Ǆ", 1.422), ("Љ", 1.094), ("Ѽ", 1.18)],
+)
+def test_widths_are_at_least_those_of_a_wide_font(character: str, width: float) -> None:
+    """The numbers were measured in DejaVu Sans."""
+    assert width_of(character, 1) >= width
+
+
+def test_a_diagram_says_how_many_weights_were_trained() -> None:
+    """The summary has their number alone."""
+    few = described(*LABELS["few"])
+    assert few.training is not None
+    weights = sum(layer.weights for layer in few.layers)
+    assert drawn(few, "diagram").title.endswith(f"{weights:,} weights, 1 of them trained")
+    training = few.training.model_copy(update={"parameters": weights})
+    assert drawn(few.model_copy(update={"training": training}), "diagram").title.endswith(f"{weights:,} weights")
 
 
 def test_a_cut_label_keeps_its_whole_text() -> None:

@@ -118,10 +118,11 @@ def test_every_field_of_the_card_is_in_the_reference(site: Path) -> None:
 def test_every_public_function_is_in_the_reference(site: Path) -> None:
     """The library has all that `training` offers, `create_app`, and all methods of the classes that they return."""
     page = (site / "library.html").read_text()
-    own = [value for value in vars(training).values() if getattr(value, "__module__", "") == "training"]
-    functions = [value for value in own if inspect.isfunction(value) and not value.__name__.startswith("_")]
+    own = dict(inspect.getmembers(training, inspect.isfunction))
+    functions = [one for name, one in own.items() if one.__module__ == "training" and not name.startswith("_")]
     assert {"train", "publish", "load"} <= {one.__name__ for one in functions}
-    ids, left, seen = {"training.TrainingError"}, [*functions, create_app], set[type]()
+    ids, seen = {"training.TrainingError"}, set[type]()
+    left: list[Any] = [*functions, create_app]
     while left:
         function = left.pop()
         ids.add(f"{function.__module__}.{function.__qualname__}")
@@ -136,7 +137,7 @@ def test_every_public_function_is_in_the_reference(site: Path) -> None:
 def returned(function: Callable[..., Any]) -> set[type]:
     """Return the classes of the project that a function returns; the parts of the card have a page of their own."""
     annotation = function.__annotations__.get("return")
-    kind = {"Result": Result}.get(annotation, annotation)  # `training` imports it when it is used
+    kind = Result if annotation == "Result" else annotation  # `training` imports it when it is used
     kinds = {kind, *get_args(kind)}
     return {
         one

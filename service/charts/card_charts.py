@@ -193,7 +193,9 @@ def diagram_chart(card: ModelCard, name: str) -> Chart | None:
     if not card.layers:
         return None
     weights = sum(layer.weights for layer in card.layers)
-    return diagram(f"{name}: {len(card.layers):,} layers, {weights:,} weights", card.layers)
+    trained = card.training.parameters if card.training else weights
+    of_them = f", {trained:,} of them trained" if trained != weights else ""
+    return diagram(f"{name}: {len(card.layers):,} layers, {weights:,} weights{of_them}", card.layers)
 
 
 CARD_CHARTS: Final[Mapping[CardChart, Drawing]] = {
