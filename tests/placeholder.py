@@ -80,7 +80,7 @@ def complete_card(**fields: Any) -> ModelCard:
             fractions=(0.2, 0.5),
             removals=(removal("attention", 0.4), removal("importance", 0.5), removal("random", 0.1)),
             attention_finds="part of it",
-            verdict="Attention finds part of what matters: read importance beside it.",
+            verdict="Attention finds only a part of what matters here: read importance beside it.",
             metric="accuracy",
             uniform=0.9,
             permuted=0.5,

@@ -167,7 +167,7 @@ async def test_a_card_without_a_part_has_no_chart_of_it(
 async def test_a_png_without_a_font_is_not_offered(
     three: tuple[Path, ModelCard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answer is 406 and names SVG, which has the labels."""
+    """The answer is SVG, which has the labels, or 406 if the request does not accept that."""
     monkeypatch.setattr("service.charts.fonts.FOLDERS", ())
     folder, card = three
     korean = card.model_copy(update={"timestep_labels": tuple(f"{t}월" for t in range(card.timesteps))})
@@ -175,6 +175,8 @@ async def test_a_png_without_a_font_is_not_offered(
     assert refused.status_code == 406
     assert "expected Accept to allow image/svg+xml" in refused.text
     assert "1월" in (await asked(folder, korean, "training")).text
+    either = await asked(folder, korean, "training", "image/png, image/*;q=0.8")
+    assert (either.status_code, either.headers["Content-Type"]) == (200, "image/svg+xml")
 
 
 async def test_the_live_chart_says_how_far_attention_is_from_training(quiet: FastAPI) -> None:

@@ -23,13 +23,21 @@ def test_values_of_any_size_fit(values: list[float]) -> None:
     scale = Scale.of(values)
     assert all(-1e-9 <= scale.share(value) <= 1 + 1e-9 for value in (*values, 0))
     assert 1 <= len(scale.ticks) <= 12
-    assert all(float(text) == pytest.approx(value) for value, text in scale.ticks)
+    assert all(float(text.replace(",", "")) == pytest.approx(value) for value, text in scale.ticks)
 
 
 def test_a_scale_reaches_at_least_its_least_value() -> None:
     """Noise of a hundredth of it is drawn as a hundredth."""
     assert Scale.of([0.0005, -0.0001], least=0.05).share(0.0005) < 0.02
     assert Scale.of([0.4], least=0.05).high == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("high", "last"), [(1200, "1,500"), (0.3, "0.3"), (40, "40"), (250_000, "250,000"), (3e7, "3e+07")]
+)
+def test_ticks_are_written_as_people_write_numbers(high: float, last: str) -> None:
+    """Powers of ten begin at a million."""
+    assert Scale.of([0, high]).ticks[-1][1] == last
 
 
 def test_short_labels_are_thinned_to_round_numbers() -> None:

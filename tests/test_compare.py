@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -63,13 +64,16 @@ def test_each_version_is_a_column() -> None:
 
 
 def test_only_differing_options_are_listed() -> None:
-    """An option that one version lacks is listed, too."""
+    """An option that one version lacks or does not set is a dash; with another value elsewhere it is listed, too."""
     shown = rows(table({("m", 1): FULL, ("m", 3): BARE}))
     assert {name: cells for name, cells in shown.items() if name.startswith("--")} == {
-        "--class-weight": ["{'a': 2.0}", "-"],
+        "--class-weight": ['{"a": 2.0}', "-"],
         "--epochs": ["1", "3"],
     }
     assert not any(name.startswith("--") for name in rows(table({("m", 1): FULL, ("m", 2): FULL})))
+    unset = BARE.model_copy(update={"training": record(epochs=3, batch_size=32, class_weight=None, seed=None)})
+    assert "None" not in table({("m", 1): FULL, ("m", 3): unset})
+    assert not any(name.startswith("--") for name in rows(table({("m", 1): BARE, ("m", 3): unset})))
 
 
 def test_columns_are_aligned() -> None:
@@ -137,6 +141,7 @@ def test_a_damaged_version_does_not_hide_the_others(
         (("m/7", "n"), "error: no version 7 of model 'm': there are 1, 2, 3, 4, 5, 6"),
         (("m/2", "--versions", "1"), "error: --versions: expected one model without a version, got m/2"),
         (("m", "n", "--versions", "1"), "error: --versions: expected one model without a version, got m n"),
+        (("m/x",), '/[1-9][0-9]*)?$, got "m/x" (see python -m training compare --help)'),
         (("m", "--versions", "0"), "--versions[0]: expected a number above 0"),
     ],
 )
@@ -169,9 +174,13 @@ def test_programs_read_json_or_csv(
     write(artifacts_of_m / "other", 3, BARE)
     names = ("m/1", "other", "m/5", "--artifacts", str(artifacts_of_m))
     compare(monkeypatch, *names, "--format", "json")
+    assert FULL.importance is not None
+    assert FULL.importance.mass is not None
     first, second, third = json.loads(capsys.readouterr().out)
     assert (first["model"], first["version"], second["model"], second["version"]) == ("m", 1, "other", 3)
     assert first["metrics"] == {"accuracy": 0.75, "loss": 0.5, "r2": None}
+    assert first["importance, most"] == {"label": "1", "share": FULL.importance.mass[1]}
+    assert datetime.fromisoformat(first["created"]) == FULL.created
     assert first["metrics of seeds"] == {"accuracy": [0.75, 0.25]}
     assert first["importance of features"] == {"0": 0.1, "1": 0.3}
     assert second["options"] == {"class_weight": None, "epochs": 3}
@@ -180,4 +189,7 @@ def test_programs_read_json_or_csv(
     read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["model"], row["version"]) for row in read] == [("m", "1"), ("other", "3"), ("m", "5")]
     assert [row["metrics: accuracy"] for row in read] == ["0.75", "", ""]
+    assert json.loads(read[0]["metrics of seeds: accuracy"]) == [0.75, 0.25]
+    assert json.loads(read[0]["options: class_weight"]) == {"a": 2.0}
+    assert (read[0]["importance, most: label"], read[0]["importance, most: share"][:4]) == ("1", "0.74")
     assert [bool(row["error"]) for row in read] == [False, False, True]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import spearmanr
 
-from service.artifact.distances import by_chance, jensen_shannon, moved, rank_correlation, total_variation
-from tests.samples import MULTICLASS, TWO_NUMBERS
+from service.artifact.distances import by_chance, jensen_shannon, moved, rank_correlation, total_variation, units_of
+from tests.samples import MULTICLASS, REGRESSION, TWO_NUMBERS
 
 DISJOINT = ([1.0, 0.0, 0.0], [0.0, 0.25, 0.75])
 OVERLAPPING = ([0.5, 0.5, 0.0], [0.5, 0.25, 0.25])
@@ -86,3 +86,20 @@ def test_predictions_move_by_the_total_variation_of_classes_and_by_the_differenc
     assert moved(before[:, 0], after[:, 0], MULTICLASS).tolist() == [0.25]
     assert moved(before, after, MULTICLASS.model_copy(update={"steps": 2})).tolist() == [0.625]
     assert moved(np.array([[10, -10]], np.float32), np.array([[13, -11]], np.float32), TWO_NUMBERS).tolist() == [2]
+
+
+def test_several_numbers_count_in_units_of_their_deviation() -> None:
+    """The deviation is that of training, else that of the predictions. A constant does not count."""
+    before, after = np.array([[0, 0]], np.float32), np.array([[1000, 1]], np.float32)
+    units = units_of(TWO_NUMBERS, before, (500.0, 0.5))
+    assert moved(before, after, TWO_NUMBERS, units).tolist() == [2]
+    predictions = np.array([[-500, 7], [500, 7]], np.float32)
+    assert moved(before, after, TWO_NUMBERS, units_of(TWO_NUMBERS, predictions)).tolist() == [1]
+    steps = TWO_NUMBERS.model_copy(update={"steps": 2})
+    assert moved(before[None], after[None], steps, units_of(steps, predictions[:, None])).tolist() == [1]
+
+
+def test_classes_and_a_single_number_keep_their_unit() -> None:
+    """A difference of 10 degrees is 10, whatever the deviation is."""
+    assert units_of(MULTICLASS, np.ones((2, 3), np.float32)) is None
+    assert units_of(REGRESSION, np.array([[0], [10]], np.float32), (5.0,)) is None

@@ -8,7 +8,7 @@ import pytest
 
 from service.artifact.tensors import ATTENTION_VEC, PREDICTION
 from tests.samples import BINARY, dataset
-from training import TrainingError
+from training import TrainingError, faithfulness
 from training import evaluate as module
 from training.evaluate import attending, evaluate, forward, marked_attention, predict
 from training.models import build
@@ -63,3 +63,17 @@ def test_given_attention_takes_the_place_of_the_models_own(architecture: Any) ->
     own = outputs[ATTENTION_VEC]
     np.testing.assert_allclose(attend(x, own), outputs[PREDICTION], atol=1e-6)
     assert np.abs(attend(x, own[:, ::-1]) - outputs[PREDICTION]).max() > 1e-6
+
+
+def test_other_attention_is_tried_where_removals_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two more predictions take little time, however long the sequences are."""
+    monkeypatch.setattr(faithfulness, "MOST_TIMESTEPS", 0)
+    monkeypatch.setattr(faithfulness, "TIMESTEPS_AT_A_TIME", 2 * X.shape[1])
+    data = dataset(X)
+    model = build(data, Options(units=4))
+    found = evaluate(forward(model), data.train, BINARY, BASELINE, seed=0, attend=attending(model)).faithfulness
+    assert found is not None
+    assert found.removals == ()
+    assert found.verdict.startswith("Not measured: ")
+    assert found.uniform is not None
+    assert found.permuted is not None

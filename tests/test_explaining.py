@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from scipy.stats import spearmanr
 
 from service.app import create_app
-from service.artifact.card import Target, Tokens
+from service.artifact.card import Scaling, Target, Tokens
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, SEQUENCE
 from service.artifact.version import Artifact
 from service.engines import EngineChoice
@@ -33,10 +33,13 @@ from tests.imported import (
     of_numbers,
     of_steps,
     of_tokens,
+    run,
     without_attention,
     write_imported,
 )
 from tests.infer import as_json, binary, tensors
+from tests.samples import TWO_NUMBERS, record
+from training import load
 
 pytestmark = pytest.mark.anyio
 
@@ -186,6 +189,34 @@ async def test_the_feature_and_the_cell_that_decide_have_the_importance(known: h
     assert not np.any(short["cell_importance"])
     assert not np.any(short["feature_importance"])
     assert np.shape(short["cell_importance"]) == (2, 2)
+
+
+@pytest.mark.parametrize("known_deviation", [False, True])
+async def test_each_of_several_numbers_counts_in_its_own_unit(tmp_path: Path, *, known_deviation: bool) -> None:
+    """A number of thousands hides no other: each moves in units of its deviation, in the service and in a notebook."""
+    weights = np.zeros((8, 2), np.float32)
+    weights[4, 0], weights[7, 1] = 1000, 1  # feature 0 at timestep 2, and feature 1 at timestep 3
+    nodes = [
+        helper.make_node("Reshape", [SEQUENCE, "flat"], ["values"]),
+        helper.make_node("MatMul", ["values", "weights"], [PREDICTION]),
+    ]
+    model = model_of(nodes, {PREDICTION: (2,)}, (4, 2), weights=weights, flat=np.array([-1, 8]))
+    scaling = Scaling(mean=(0, 0), deviation=(1, 1), target_mean=(0, 0), target_deviation=(500, 2))
+    training = record().model_copy(update={"scaling": scaling}) if known_deviation else None
+    card = imported_card("two", target=TWO_NUMBERS, baseline=((0, 0),) * 4, attention=None, training=training)
+    golden = numbers()
+    artifact = write_imported(tmp_path, model, card, golden)
+    deviation = np.array([500, 2]) if known_deviation else run(model, golden)[PREDICTION].std(axis=0)
+    async with connect(create_app(Settings(artifacts=tmp_path))) as client:
+        answers = await posted(client, golden.tolist(), importance="both", faithfulness=True)
+    moved = np.abs([1000, 1] * golden[:, [2, 3], [0, 1]]) / deviation / 2
+    for one, (first, second) in zip(answers, moved.tolist(), strict=True):
+        assert one["importance"] == pytest.approx([0, 0, first, second], rel=1e-4)
+        assert one["feature_importance"] == pytest.approx([first, second], rel=1e-4)
+        assert one["faithfulness"]["importance"]["comprehensiveness"] >= max(first, second) * 0.999
+    explanation = load(artifact.directory).explain(golden)
+    assert explanation.importance is not None
+    np.testing.assert_allclose(explanation.importance, [one["importance"] for one in answers], rtol=1e-4)
 
 
 async def test_an_order_that_finds_the_timestep_that_decides_is_faithful(known: httpx.AsyncClient) -> None:

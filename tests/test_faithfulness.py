@@ -1,5 +1,8 @@
 """Faithfulness of models by hand, and of trained models of which the answer is known."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,10 +12,10 @@ from benchmarks.faithfulness import CASES, masses, measured
 from service.artifact.card import Faithfulness, Target
 from service.artifact.removal import FRACTIONS
 from service.artifact.tensors import Array
-from tests.samples import BINARY, MULTICLASS, REGRESSION
+from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS
 from training import faithfulness as module
 from training.data import LabelledSequences
-from training.faithfulness import faithfulness, replaced_attention
+from training.faithfulness import VERDICTS, faithfulness, replaced_attention
 
 TIMESTEPS = 20
 X = np.random.default_rng(0).standard_normal((100, TIMESTEPS, 2)).astype(np.float32)
@@ -59,6 +62,18 @@ def test_attention_on_the_deciding_timestep_finds_what_matters() -> None:
     shares = np.array([1, 1, 2, 4, 10]) / TIMESTEPS  # the chance that some timesteps are the one that decides
     assert random.comprehensiveness == pytest.approx(size * shares, abs=0.06)
     assert random.sufficiency == pytest.approx(size * (1 - shares), abs=0.06)
+
+
+def test_each_of_several_numbers_counts_as_much() -> None:
+    """Attention on the timestep of the number of large values finds half of what matters."""
+
+    def both(x: Array) -> Array:
+        return np.stack([1000 * x[:, 3, 0], x[:, 17, 0]], axis=1)
+
+    for deviation in ((), (1000.0, 1.0)):
+        result = found(on(3), both, TWO_NUMBERS, deviation=deviation)
+        by_attention = result.removals[0].sufficiency_area
+        assert by_attention == pytest.approx(np.abs(X[:, 17, 0]).mean() / 2, rel=0.2)
 
 
 def test_attention_elsewhere_finds_no_more_than_chance() -> None:
@@ -119,15 +134,52 @@ def test_the_work_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(on(3), predict, weights=80 * 40_000).sequences == 41
     assert sum(processed) * TIMESTEPS <= module.MOST_TIMESTEPS / 80 + 41 * TIMESTEPS
     rng = np.random.default_rng(0)
-    assert faithfulness(predict, TEST, REGRESSION, BASELINE, rng, weights=10**8) is None
+    unmeasured = faithfulness(predict, TEST, REGRESSION, BASELINE, rng, weights=10**8)
+    assert unmeasured is not None
+    assert (unmeasured.sequences, unmeasured.removals, unmeasured.attention_finds) == (0, (), None)
+    assert unmeasured.verdict == (
+        "Not measured: 90 runs for each sequence of 20 timesteps and a model of 100,000,000 weights take too long."
+    )
     monkeypatch.setattr(module, "MOST_SEQUENCES", 30)
     assert found(on(3)).sequences == 30
+
+
+def test_one_timestep_has_no_order() -> None:
+    """Nothing is said of sequences of which none has a second timestep."""
+    alone = np.where(np.arange(TIMESTEPS)[:, np.newaxis] == 3, X, np.nan)
+    for x, baseline in ((X[:, :1], BASELINE[:1]), (alone, BASELINE)):
+        test, rng = replace(TEST, x=x), np.random.default_rng(0)
+        assert faithfulness(lambda some: some[:, 0, :1], test, REGRESSION, baseline, rng) is None
 
 
 def test_the_same_seed_gives_the_same_result() -> None:
     """Another seed draws other orders."""
     other = faithfulness(at_3, TEST, REGRESSION, BASELINE, np.random.default_rng(1), attention=on(3))
     assert found(on(3)) == found(on(3)) != other
+
+
+def test_the_example_of_the_card_is_a_verdict() -> None:
+    """The reference shows a sentence that training writes."""
+    fields = Faithfulness.model_fields
+    assert fields["attention_finds"].examples is not None
+    assert fields["verdict"].examples == [VERDICTS[one] for one in fields["attention_finds"].examples]
+
+
+def test_intervals_are_wider_for_sequences_that_resemble_each_other() -> None:
+    """Sequences of one group, and neighbours among windows, are drawn together."""
+    x = np.repeat(X[:20], 5, axis=0)
+    alone = LabelledSequences(x, np.zeros(100))
+    grouped = replace(alone, groups=np.repeat(np.arange(20), 5))
+    windows = replace(alone, spans=np.zeros((100, 2)))
+
+    def width(test: LabelledSequences) -> float:
+        result = faithfulness(at_3, test, REGRESSION, BASELINE, np.random.default_rng(0), attention=on(3))
+        assert result is not None
+        low, high = result.removals[0].comprehensiveness_interval
+        return high - low
+
+    assert width(grouped) == pytest.approx(5**0.5 * width(alone), rel=0.2)
+    assert width(windows) > 1.5 * width(alone)
 
 
 def test_replaced_attention_stays_on_present_timesteps() -> None:
@@ -155,19 +207,23 @@ def test_replaced_attention_stays_on_present_timesteps() -> None:
     assert scores.keys() == {"uniform", "permuted"}
 
 
+@pytest.fixture(scope="module")
+def trained() -> Callable[[str], Any]:
+    """Return a function that returns the model of a case and its data; each is trained once."""
+    return cache(lambda name: CASES[name].trained(seed=100))
+
+
 @pytest.mark.parametrize("name", ["additive, add-two-numbers", "after-LSTM, shifted states"])
-def test_the_sentence_is_right_for_trained_models(name: str) -> None:
+def test_the_sentence_is_right_for_trained_models(name: str, trained: Callable[[str], Any]) -> None:
     """Attention of the first is on the two numbers, and that of the second on states that only know the label."""
-    case = CASES[name]
-    model, dataset = case.trained(seed=100)
-    assert measured(model, dataset, seed=100).attention_finds == case.finds
+    assert measured(*trained(name), seed=100).attention_finds == CASES[name].finds
 
 
-def test_importance_is_on_the_feature_and_the_cell_that_decide() -> None:
+@pytest.mark.parametrize("name", ["additive, add-two-numbers", "after-LSTM, recurrent", "after-LSTM, decoy"])
+def test_importance_is_on_the_feature_and_the_cell_that_decide(name: str, trained: Callable[[str], Any]) -> None:
     """The decoy looks like the label at the same timestep, and has no importance at training and on request."""
-    case = CASES["after-LSTM, decoy"]
-    model, dataset = case.trained(seed=100)
-    shares = masses(model, dataset, case, seed=100)
+    shares = masses(*trained(name), CASES[name], seed=100)
     assert shares["features at training"] >= 0.95
     assert shares["cells at training"] >= 0.95
-    assert shares["features on request"] >= 0.9
+    assert shares["features on request"] >= 0.95
+    assert shares["cells on request"] >= 0.9

@@ -129,6 +129,14 @@ def test_a_single_value_that_decides_alone_may_be_a_leak(tmp_path: Path, x: Any,
     assert hint.startswith("the feature 'a at timestep 1' has enough to predict the target")
 
 
+def test_a_single_feature_is_no_leak(tmp_path: Path, x: Any, y: Any) -> None:
+    """There are no others without which it could predict."""
+    x += 20 * y[:, np.newaxis, np.newaxis]
+    assert not any("without the others" in hint for hint in hints(tmp_path, x[:, :1, :1], y))
+    x[:, :, 0] = x[:, 1:2, 0]  # no value by itself says more than the others
+    assert not any("the feature 'a' has" in hint for hint in hints(tmp_path, x[:, :, :1], y))
+
+
 def test_a_feature_that_has_the_number_to_predict_may_be_a_leak(
     tmp_path: Path, x: Any, rng: np.random.Generator
 ) -> None:

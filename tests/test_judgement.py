@@ -1,5 +1,6 @@
 """A judgement has scikit-learn's metrics beside a baseline, and says whether the model is better."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +47,16 @@ def test_a_good_classifier_beats_the_most_frequent_class() -> None:
     assert found.confusion == ((20, 0, 0), (0, 20, 0), (0, 0, 20))
     assert metric(found, "roc auc").value == 1
     assert metric(found, "calibration error").value == pytest.approx(0.1, abs=1e-6)
+
+
+def test_the_example_of_the_card_is_a_verdict() -> None:
+    """The reference shows a sentence that training writes, but for its numbers."""
+    y = np.arange(60) % 2
+    verdict = judge(confident(y), data(y), 0).verdict
+    numbers = r"\d+\.?\d*"
+    examples = Judgement.model_fields["verdict"].examples
+    assert examples is not None
+    assert [re.sub(numbers, "0", one) for one in examples] == [re.sub(numbers, "0", verdict)]
 
 
 def test_what_comes_from_rounding_is_zero() -> None:

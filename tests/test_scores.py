@@ -1,11 +1,15 @@
 """Metrics and profile equal numbers computed by hand."""
 
+import re
+
 import numpy as np
 import pytest
 
 from service.artifact.card import Target
-from tests.samples import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS
+from tests.samples import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS, labels
+from tests.server import ROOT
 from training import TrainingError
+from training.judgement import judged_metrics
 from training.scores import MAIN_METRIC, ProfileSum, compute_metrics
 
 
@@ -33,6 +37,18 @@ def test_metrics_of_several_labels() -> None:
     assert result["exact match"] == 0.5
     assert result["f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert result["loss"] == pytest.approx(-np.log([0.9, 0.5, 0.9, 0.8, 0.4, 0.6]).mean(), rel=1e-6)
+
+
+def test_every_metric_is_in_the_reference() -> None:
+    """docs/metrics.md has all names on a card, and no others."""
+    names = {"attention on marked", "peak on marked"}
+    for target in (BINARY, MULTICLASS, MULTILABEL, REGRESSION, TWO_NUMBERS):
+        y = labels(8, target)
+        p = np.full((8, target.outputs or 0), 0.4, np.float32)
+        for metrics in (compute_metrics(p, y, target), judged_metrics(p, y, target)):
+            names |= {name.partition(" of ")[0] for name in metrics}
+    table = (ROOT / "docs/metrics.md").read_text().partition("\n## Of a model\n")[2]
+    assert set(re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)) == names
 
 
 def test_a_probability_of_zero_has_a_finite_loss() -> None:

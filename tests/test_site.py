@@ -1,11 +1,14 @@
 """The site of the documents builds without a warning, needs no other host, and has the whole reference."""
 
 import html
+import inspect
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 from fastapi.routing import iter_route_contexts
@@ -13,10 +16,12 @@ from fastapi.routing import iter_route_contexts
 import training
 from docs_site.reference import pages
 from service.app import create_app
-from service.artifact.card import ModelCard
+from service.artifact.card import CardPart, ModelCard
+from service.charts.chart import Chart
 from service.settings import Settings
 from tests.server import ROOT
 from training.command_line import flag_of
+from training.explanation import Explanation
 from training.options import CommandLine, Options
 from training.result import Result
 
@@ -111,11 +116,33 @@ def test_every_field_of_the_card_is_in_the_reference(site: Path) -> None:
 
 
 def test_every_public_function_is_in_the_reference(site: Path) -> None:
-    """The library has all that `training` offers, and all methods of its result."""
+    """The library has all that `training` offers, `create_app`, and all methods of the classes that they return."""
     page = (site / "library.html").read_text()
-    own = {name for name, value in vars(training).items() if getattr(value, "__module__", "") == "training"}
-    library = {name for name in own if not name.startswith("_")}
-    assert {"train", "publish", "load", "TrainingError"} <= library
-    methods = {f"result.Result.{name}" for name in vars(Result) if not name.startswith("_")}
-    for name in library | methods:
-        assert f'id="training.{name}"' in page
+    own = dict(inspect.getmembers(training, inspect.isfunction))
+    functions = [one for name, one in own.items() if one.__module__ == "training" and not name.startswith("_")]
+    assert {"train", "publish", "load"} <= {one.__name__ for one in functions}
+    ids, seen = {"training.TrainingError"}, set[type]()
+    left: list[Any] = [*functions, create_app]
+    while left:
+        function = left.pop()
+        ids.add(f"{function.__module__}.{function.__qualname__}")
+        for kind in returned(function) - seen:
+            seen.add(kind)
+            ids |= {f"{kind.__module__}.{kind.__name__}.{name}" for name in vars(kind) if not name.startswith("_")}
+            left += [one for name, one in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")]
+    assert {Result, Explanation, Chart} <= seen
+    assert [one for one in sorted(ids) if f'id="{one}"' not in page] == []
+
+
+def returned(function: Callable[..., Any]) -> set[type]:
+    """Return the classes of the project that a function returns; the parts of the card have a page of their own."""
+    annotation = function.__annotations__.get("return")
+    kind = Result if annotation == "Result" else annotation  # `training` imports it when it is used
+    kinds = {kind, *get_args(kind)}
+    return {
+        one
+        for one in kinds
+        if isinstance(one, type)
+        and one.__module__.split(".")[0] in ("training", "service")
+        and not issubclass(one, CardPart)
+    }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from service.artifact.card import FeatureImportance, Importance, Repeats
+from service.artifact.card import Faithfulness, FeatureImportance, Importance, Repeats
 from service.artifact.version import Artifact
 from tests.imported import ORIGIN
 from tests.placeholder import complete_card
@@ -44,6 +44,14 @@ def test_a_topic_without_text_has_no_row(published: Any) -> None:
     assert set(rows) - {"chart"} <= set(ROWS)
 
 
+def test_faithfulness_that_was_not_measured_is_said(published: Any) -> None:
+    """The sentence stands alone."""
+    unmeasured = Faithfulness(
+        sequences=0, fractions=(), removals=(), attention_finds=None, verdict="Not measured: …", metric="accuracy"
+    )
+    assert published(faithfulness=unmeasured)[0]["faithful"] == ["Not measured: …"]
+
+
 def test_the_sentence_on_attention_stands_before_its_numbers(published: Any) -> None:
     """Areas of each order follow, and the metric with other attention; features have their shares, highest first."""
     complete = complete_card()
@@ -51,9 +59,11 @@ def test_the_sentence_on_attention_stands_before_its_numbers(published: Any) -> 
     rows, _ = published(faithfulness=complete.faithfulness, feature_importance=features)
     assert rows["features"] == ["share of importance: 1 75 %, 0 25 %"]
     assert rows["faithful"] == [
-        "Attention finds part of what matters: read importance beside it.",
-        "without the top timesteps, predictions move by 0.4 (by attention), by 0.5 (by importance), by 0.1 (at random)"
-        "; with these alone, by 0.4 (by attention), by 0.5 (by importance), by 0.1 (at random)",
+        "Attention finds only a part of what matters here: read importance beside it.",
+        "how far predictions move, with 95 % intervals:",
+        "without the top timesteps: 0.4 (0.4 to 0.4) by attention, 0.5 (0.5 to 0.5) by importance, "
+        "0.1 (0.1 to 0.1) at random",
+        "with these alone: 0.4 (0.4 to 0.4) by attention, 0.5 (0.5 to 0.5) by importance, 0.1 (0.1 to 0.1) at random",
         "accuracy 0.9000 with uniform attention, 0.5000 with permuted",
     ]
 

@@ -4,9 +4,10 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, pstdev
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.artifact.card import ModelCard
 from service.artifact.layout import versions_of
@@ -17,7 +18,16 @@ from training.options import Compare
 
 #: Cards by model and version.
 Cards = Mapping[tuple[str, int], ModelCard]
-Fact = str | float | None
+
+
+class Most(NamedTuple):
+    """The part that has the largest share of something."""
+
+    label: str
+    share: float
+
+
+Fact = str | float | datetime | Most | None
 
 ABSENT = "-"
 
@@ -86,7 +96,7 @@ def facts(card: ModelCard) -> dict[str, Fact]:
         for one in (faithfulness.removals if faithfulness else ())
     }
     return {
-        "created": f"{card.created:%Y-%m-%d %H:%M}",
+        "created": card.created,
         "architecture": card.architecture,
         "shape": f"{'up to ' if card.variable_length else ''}{card.timesteps} × {card.features}",
         "weights": training.parameters if training else None,
@@ -115,8 +125,8 @@ def table(cards: Cards) -> str:
     for metric in _metrics(cards):
         rows.append([metric, *(_metric(card, metric) for card in cards.values())])
     for option in _differing(cards):
-        values = [str(card.training_options.get(option, ABSENT)) for card in cards.values()]
-        rows.append([f"--{option.replace('_', '-')}", *values])
+        values = [_option(card, option) or ABSENT for card in cards.values()]
+        rows.append([f"--{option.replace('_', '-')}", *map(str, values)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -132,7 +142,7 @@ def records(cards: Cards) -> list[dict[str, Any]]:
         {
             "model": name,
             "version": number,
-            **facts(card),
+            **{fact: _as_json(value) for fact, value in facts(card).items()},
             "metrics": {metric: card.metrics.get(metric) for metric in _metrics(cards)},
             "metrics of seeds": {} if card.repeats is None else dict(card.repeats.metrics),
             "importance of features": _by_feature(card),
@@ -142,8 +152,15 @@ def records(cards: Cards) -> list[dict[str, Any]]:
     ]
 
 
+def _as_json(value: Fact) -> Any:
+    """Return a fact as JSON has it: times in ISO 8601, a label beside its share."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value._asdict() if isinstance(value, Most) else value
+
+
 def _csv(found: Sequence[Mapping[str, Any]]) -> str:
-    """Return a row for each record. The columns of inner records are `metrics: NAME` and so on."""
+    """Return a row for each record. The columns of inner records are `metrics: NAME` and so on; lists are JSON."""
     rows = []
     for record in found:
         row: dict[str, Any] = {}
@@ -153,8 +170,13 @@ def _csv(found: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue().rstrip("\n")
+
+
+def _cell(value: Any) -> Any:
+    """Return a value for a cell: text and nothing as they are, others as JSON."""
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _by_feature(card: ModelCard) -> dict[str, float]:
@@ -177,19 +199,23 @@ def _metric(card: ModelCard, name: str) -> str:
     return f"{card.metrics[name]:.4f} ({mean(values):.4f} ± {pstdev(values):.4f})"
 
 
-def _most(labels: Sequence[str], shares: tuple[float, ...] | None) -> str | None:
+def _most(labels: Sequence[str], shares: tuple[float, ...] | None) -> Most | None:
     if not shares:
         return None
     peak = shares.index(max(shares))
-    return f"{labels[peak]} ({shares[peak]:.3f})"
+    return Most(labels[peak], shares[peak])
 
 
 def _differing(cards: Cards) -> list[str]:
-    """Return the options whose values differ. An option that one version lacks differs, too."""
+    """Return the options whose values differ. An option that one version lacks is not set."""
     options = sorted({option for card in cards.values() for option in card.training_options})
-    return [
-        name for name in options if len({str(card.training_options.get(name, ABSENT)) for card in cards.values()}) > 1
-    ]
+    return [name for name in options if len({_option(card, name) for card in cards.values()}) > 1]
+
+
+def _option(card: ModelCard, name: str) -> str | None:
+    """Return the value of an option as a cell has it; None if it is not set."""
+    value = _cell(card.training_options.get(name))
+    return value if value is None else str(value)
 
 
 def _shown(value: Fact, digits: int) -> str:
@@ -197,4 +223,8 @@ def _shown(value: Fact, digits: int) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.{digits}f}"
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    if isinstance(value, Most):
+        return f"{value.label} ({value.share:.3f})"
     return ABSENT if value is None else value

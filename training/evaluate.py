@@ -1,6 +1,6 @@
 """The evaluation of a model on held-out data."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -113,6 +113,7 @@ def evaluate(  # noqa: PLR0913 - each by its name
     *,
     weights: int = 0,
     attend: Attending | None = None,
+    deviation: Sequence[float] = (),
 ) -> Evaluation:
     """Compute the metrics, attention profile, importances and faithfulness of a model on held-out sequences.
 
@@ -124,6 +125,7 @@ def evaluate(  # noqa: PLR0913 - each by its name
         seed: decides everything that is random: exchanges of values, orders of timesteps, sequences, resamples.
         weights: number of weights of the model. A large number lowers that of the exchanges.
         attend: predicts with given attention; None if the prediction does not depend on attention, or is not open.
+        deviation: the deviation of each predicted number in training; empty if it is not known.
 
     Raises:
         TrainingError: an output is not finite.
@@ -153,8 +155,10 @@ def evaluate(  # noqa: PLR0913 - each by its name
         partial(predict, run, name=name) for name in (PREDICTION, ATTENTION, ATTENTION_VEC)
     )
     found = importances(of_prediction, test, target, rng, weights)
-    faithful = faithfulness(of_prediction, test, target, baseline, rng, attention=of_attention, weights=weights)
-    if faithful and attend:
+    faithful = faithfulness(
+        of_prediction, test, target, baseline, rng, attention=of_attention, weights=weights, deviation=deviation
+    )
+    if faithful is not None and attend is not None:
         faithful = faithful.model_copy(update=replaced_attention(attend, of_vec, test, target, rng))
     return Evaluation(
         predictions=predicted,

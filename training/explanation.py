@@ -122,6 +122,6 @@ def _least(card: ModelCard) -> float:
     """Return the change of a prediction that a scale reaches at least: of numbers a share of their deviation."""
     if card.target.task != "regression":
         return LEAST_CHANGE
-    scaling = card.training.scaling if card.training else None
-    deviations = scaling.target_deviation if scaling else ()
-    return LEAST_CHANGE * float(np.mean(deviations)) if deviations else 0.0
+    if (card.target.outputs or 0) > 1:
+        return LEAST_CHANGE  # several numbers count in units of their deviation
+    return LEAST_CHANGE * card.target_deviation[0] if card.target_deviation else 0.0

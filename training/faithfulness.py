@@ -1,18 +1,20 @@
 """Faithfulness: whether attention and importance find the timesteps that matter, on held-out data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.card import Faithfulness, Removal, Target
+from service.artifact.distances import units_of
 from service.artifact.missing import absent
 from service.artifact.occlusion import Occlusions
 from service.artifact.removal import FRACTIONS, Removals
 from service.artifact.tensors import Array
 from training.data import LabelledSequences
 from training.importance import SMALL_MODEL, Predict
+from training.resampling import resamples
 from training.scores import MAIN_METRIC, main_score
 
 Order = Literal["attention", "importance", "random"]
@@ -27,8 +29,8 @@ MOST_SEQUENCES, FEWEST_SEQUENCES, MOST_TIMESTEPS = 200, 20, 6_000_000
 RANDOM_ORDERS = 5
 #: Largest number of sequences whose attention is replaced.
 MOST_REPLACED = 2000
-#: Number of resamples of the sequences, and number of copies in one call of the model.
-RESAMPLES, COPIES_AT_A_TIME = 1000, 1024
+#: Largest number of copies in one call of the model, and of their timesteps if it has attention for each.
+COPIES_AT_A_TIME, TIMESTEPS_AT_A_TIME = 1024, 2**15
 #: How far attention gets on the way from random orders to the best one: from the first on it finds what matters, and up
 #: to the second no more than chance. `benchmarks/faithfulness.py` measures models for which the answer is known.
 FINDS, CHANCE = 0.8, 0.3
@@ -65,6 +67,7 @@ def faithfulness(  # noqa: PLR0913 - each by its name
     *,
     attention: Predict | None = None,
     weights: int = 0,
+    deviation: Sequence[float] = (),
 ) -> Faithfulness | None:
     """Return how far predictions move without the top timesteps of an order, and with these alone.
 
@@ -75,12 +78,14 @@ def faithfulness(  # noqa: PLR0913 - each by its name
         test: held-out sequences; at most `MOST_SEQUENCES` are drawn at random. Their labels are not used.
         target: the target of the model.
         baseline: `(timesteps, features)`, which replaces timesteps.
-        rng: draws sequences, random orders, and resamples.
+        rng: draws sequences, random orders, and resamples: groups, and of windows their neighbours, are drawn together.
         attention: maps sequences to attention `(n, timesteps)`; None for a model without.
         weights: number of weights of the model. A large model is measured on fewer sequences.
+        deviation: the deviation of each predicted number in training; empty if it is not known.
 
     Returns:
-        None if the budget allows fewer than `FEWEST_SEQUENCES` sequences.
+        None if no sequence has two present timesteps, which an order needs. Without removals if the budget allows fewer
+        than `FEWEST_SEQUENCES` sequences.
 
     Source: DeYoung and others, ERASER, arXiv 1911.03429, section 4.2.
     """
@@ -88,29 +93,48 @@ def faithfulness(  # noqa: PLR0913 - each by its name
     copies = timesteps + 2 * len(FRACTIONS) * (RANDOM_ORDERS + 2)
     most = int(MOST_TIMESTEPS / max(1.0, weights / SMALL_MODEL)) // (timesteps * copies)
     if most < FEWEST_SEQUENCES:
+        return _not_measured(test, target, copies, weights)
+    some = test.take(np.sort(rng.permutation(len(test))[: min(most, MOST_SEQUENCES)]))
+    x = some.x[:]
+    if np.all((~absent(x)).sum(axis=1) < 2):
         return None
-    x = test.x[np.sort(rng.permutation(len(test))[: min(most, MOST_SEQUENCES)])]
     prediction, baseline = predict(x), baseline.astype(np.float32)
+
+    units = units_of(target, prediction, deviation)
 
     def moved(scores: Array) -> Moved:
         removals = Removals(x, baseline, scores, test.varying)
-        return Moved(
-            *(part.astype(np.float64) for part in removals.moved(prediction, _each(predict, removals), target))
-        )
+        parts = removals.moved(prediction, _each(predict, removals), target, units)
+        return Moved(*(part.astype(np.float64) for part in parts))
 
     occlusions = Occlusions(x, baseline, varying=test.varying)
     orders: dict[Order, Moved] = {} if attention is None else {"attention": moved(attention(x))}
-    orders["importance"] = moved(occlusions.importance(prediction, _each(predict, occlusions), target))
+    orders["importance"] = moved(occlusions.importance(prediction, _each(predict, occlusions), target, units))
     drawn = [moved(rng.random(x.shape[:2], np.float32)) for _ in range(RANDOM_ORDERS)]
     orders["random"] = Moved(*(np.mean(parts, axis=0) for parts in zip(*drawn, strict=True)))
-    resamples = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), RESAMPLES) / len(x)  # (resamples, n)
-    finds, verdict = _judged(orders, resamples)
+    drawn_again = np.array(list(resamples(some, rng, ordered=test.spans is not None)))
+    shares = drawn_again / drawn_again.sum(axis=1, keepdims=True)
+    finds, verdict = _judged(orders, shares)
     return Faithfulness(
         sequences=len(x),
         fractions=FRACTIONS,
-        removals=tuple(_removal(order, found, resamples) for order, found in orders.items()),
+        removals=tuple(_removal(order, found, shares) for order, found in orders.items()),
         attention_finds=finds,
         verdict=verdict,
+        metric=MAIN_METRIC[target.task],
+    )
+
+
+def _not_measured(test: LabelledSequences, target: Target, copies: int, weights: int) -> Faithfulness | None:
+    """Return a result that only says why it has no removals."""
+    timesteps = test.x.shape[1]
+    model = f" and a model of {weights:,} weights" if weights > SMALL_MODEL else ""
+    return Faithfulness(
+        sequences=0,
+        fractions=(),
+        removals=(),
+        attention_finds=None,
+        verdict=f"Not measured: {copies:,} runs for each sequence of {timesteps:,} timesteps{model} take too long.",
         metric=MAIN_METRIC[target.task],
     )
 
@@ -131,8 +155,9 @@ def replaced_attention(
     """
     some = test.take(np.sort(rng.permutation(len(test))[:MOST_REPLACED]))
     uniform, permuted = [], []
-    for start in range(0, len(some), COPIES_AT_A_TIME):
-        x = some.x[start : start + COPIES_AT_A_TIME]
+    at_a_time = max(1, min(COPIES_AT_A_TIME, TIMESTEPS_AT_A_TIME // test.x.shape[1]))
+    for start in range(0, len(some), at_a_time):
+        x = some.x[start : start + at_a_time]
         weights, present = attention_vec(x), ~absent(x)
         share = present / np.maximum(present.sum(axis=1, keepdims=True), 1)
         uniform.append(attend(x, np.broadcast_to(share[..., np.newaxis], weights.shape).astype(np.float32)))
@@ -157,36 +182,36 @@ def _each(predict: Predict, copies: Occlusions | Removals) -> Array:
     return np.concatenate([predict(np.asarray(copies[start : start + COPIES_AT_A_TIME])) for start in starts])
 
 
-def _removal(order: Order, moved: Moved, resamples: Numbers) -> Removal:
+def _removal(order: Order, moved: Moved, shares: Numbers) -> Removal:
     fields: dict[str, object] = {"order": order}
     for name, values in moved._asdict().items():
         fields |= {
             name: values.mean(axis=0).tolist(),
             f"{name}_area": float(values.mean()),
-            f"{name}_interval": _interval(values.mean(axis=1), resamples),
+            f"{name}_interval": _interval(values.mean(axis=1), shares),
         }
     return Removal.model_validate(fields)
 
 
-def _interval(values: Numbers, resamples: Numbers) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of values `(n,)`, over resamples `(resamples, n)`."""
-    low, high = np.quantile(resamples @ values, [0.025, 0.975]).tolist()
+def _interval(values: Numbers, shares: Numbers) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of values `(n,)`, by their shares in resamples `(resamples, n)`."""
+    low, high = np.quantile(shares @ values, [0.025, 0.975]).tolist()
     return low, high
 
 
-def _judged(orders: Mapping[Order, Moved], resamples: Numbers) -> tuple[Finds | None, str]:
+def _judged(orders: Mapping[Order, Moved], shares: Numbers) -> tuple[Finds | None, str]:
     """Return what attention finds, and the sentence on it."""
     over_chance = {name: moved.advantage - orders["random"].advantage for name, moved in orders.items()}
-    certain = {name: _interval(values, resamples)[0] > 0 for name, values in over_chance.items()}
+    certain = {name: _interval(values, shares)[0] > 0 for name, values in over_chance.items()}
     if not any(certain.values()):
         return None, NOTHING_MATTERS
     if "attention" not in orders:
         return None, WITHOUT_ATTENTION
     best = max(values.mean() for values in over_chance.values())
-    share = over_chance["attention"].mean() / best
+    reached = over_chance["attention"].mean() / best
     finds: Finds = "part of it"
-    if share >= FINDS:
+    if reached >= FINDS:
         finds = "what matters"
-    elif share <= CHANCE or not certain["attention"]:
+    elif reached <= CHANCE or not certain["attention"]:
         finds = "no more than chance"
     return finds, VERDICTS[finds]

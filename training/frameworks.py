@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -25,6 +26,8 @@ def import_frameworks() -> None:
             importlib.import_module(library)
     for library in ("tensorflow", "tf2onnx"):  # TensorFlow warns about the graphs of several seeds
         logging.getLogger(library).setLevel(logging.ERROR)
+    # Keras suspects a mistake. In sequences of one timestep, all attention is on it.
+    warnings.filterwarnings("ignore", "You are using a softmax over axis", UserWarning)
 
 
 @contextmanager

@@ -182,6 +182,8 @@ def _leaks(x: NDArray[np.float32], some: LabelledSequences, dataset: Dataset) ->
     is cross-validated.
     """
     y, groups = some.y, some.groups
+    if x[0].size == 1:
+        return []  # there is nothing else to predict from
     if y.ndim == 2 and (dataset.target.classes is not None or y.shape[1] > 1):
         return []
     y = y.reshape(len(y))
@@ -197,7 +199,7 @@ def _leaks(x: NDArray[np.float32], some: LabelledSequences, dataset: Dataset) ->
         warnings.simplefilter("ignore")  # of features without values, and folds without a class
         leaks = {
             f: dataset.feature_labels[f]
-            for f in range(min(x.shape[2], MOST_FEATURES))
+            for f in range(min(x.shape[2], MOST_FEATURES) if x.shape[2] > 1 else 0)  # a single one has no others
             if _score(_summary(x[:, :, f]), y, groups, dataset) >= DECIDES_ALONE
         }
         columns = x.reshape(len(x), -1)

@@ -1,6 +1,6 @@
 """The judgement of a model: its metrics on held-out data beside those of a prediction that needs no model."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Literal
 
@@ -10,7 +10,8 @@ from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_
 
 from service.artifact.card import ClassScores, JudgedMetric, Judgement, Target
 from service.artifact.tensors import Array
-from training.data import Dataset, Indices, LabelledSequences, Subset, parts_of
+from training.data import Dataset, LabelledSequences, Subset, parts_of
+from training.resampling import resamples
 from training.scores import chosen, compute_metrics, of_each_step, probabilities
 
 Numbers = NDArray[np.float64]
@@ -18,8 +19,6 @@ Baseline = Literal["most frequent class", "mean", "last value"]
 #: Maps weights of the held-out sequences `(n,)` to metrics.
 WeightedMetrics = Callable[[Numbers], dict[str, float]]
 
-#: Number of resamples, and the most sequences in all of them, which bounds the time to a few seconds.
-RESAMPLES, FEWEST_RESAMPLES, MOST_RESAMPLED = 1000, 200, 6_000_000
 #: Fraction of the resamples in which a model must be better than its baseline: to beat it, and to be uncertain. The
 #: first is that of a 95 % interval whose lower end is above the baseline.
 CERTAIN, UNCERTAIN = 0.975, 0.8
@@ -50,7 +49,7 @@ def judge(predictions: Array, dataset: Dataset, seed: int) -> Judgement:
     baseline, kind = _baseline(dataset)
     values, others = (judged_metrics(one, test.y, target) for one in (predictions, baseline))
     of_model, of_baseline = (weighted_metrics(one, test.y, target) for one in (predictions, baseline))
-    weights = _resamples(test, np.random.default_rng(seed), ordered=dataset.ordered)
+    weights = resamples(test, np.random.default_rng(seed), ordered=dataset.ordered)
     drawn = [(of_model(one), of_baseline(one)) for one in weights]
     metrics = {name: _judged(name, value, others[name], drawn) for name, value in values.items()}
     deciding = _deciding(metrics)
@@ -200,20 +199,6 @@ def _last_values(x: Array) -> Array:
     last = x.shape[1] - 1 - (~np.isnan(x))[:, ::-1].argmax(axis=1)
     values: Array = x[np.arange(len(x)), last]
     return values
-
-
-def _resamples(test: LabelledSequences, rng: np.random.Generator, *, ordered: bool) -> Iterator[Numbers]:
-    """Yield how often each sequence was drawn, `(n,)`, for each resample."""
-    n = len(test)
-    units: Indices = np.arange(n)
-    if test.groups is not None:
-        units = np.unique(test.groups, return_inverse=True)[1]
-    elif ordered:
-        units = units // max(1, round(n**0.5))  # blocks of neighbours
-    count = int(units.max()) + 1
-    resamples = max(FEWEST_RESAMPLES, min(RESAMPLES, MOST_RESAMPLED // n))
-    for _ in range(resamples):
-        yield np.bincount(rng.integers(count, size=count), minlength=count)[units].astype(np.float64)
 
 
 def _judged(

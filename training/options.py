@@ -80,9 +80,12 @@ class CommandLine(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
+            # A list with a wrong entry counts as empty, too.
+            wrong_inside = {one["loc"][0] for one in error.errors() if len(one["loc"]) > 1}
             problems = [
                 in_plain_words({**one, "loc": (*map(shown, map(str, one["loc"][:1])), *one["loc"][1:])}, "options")
                 for one in error.errors()
+                if one["type"] != "too_short" or one["loc"][0] not in wrong_inside
             ]
         raise TrainingError("; ".join(problems))
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.artifact.card import Faithfulness, ModelCard
-from service.artifact.engine import Engine
-from service.artifact.gate import open_verified
+from service.artifact.distances import units_of
+from service.artifact.gate import Verified, open_verified
 from service.artifact.layout import CARD, versions_of
 from service.artifact.missing import absent, refused
 from service.artifact.occlusion import Occlusions
@@ -129,10 +129,11 @@ class Result:
             x, names = self._sequences(data), None
         found = self._run(x)
         prediction, baseline = found[PREDICTION], np.array(self.card.baseline, np.float32)
+        units = units_of(self.card.target, self._verified.golden.prediction, self.card.target_deviation)
         for name in MEASURED[importance]:
             occlusions = Occlusions(x, baseline, name, self.card.varying)
             changed = self._run_parts(occlusions, (PREDICTION,))[PREDICTION]
-            found[name] = occlusions.importance(prediction, changed, self.card.target)
+            found[name] = occlusions.importance(prediction, changed, self.card.target, units)
         return Explanation(
             title=self._title,
             card=self.card,
@@ -180,8 +181,8 @@ class Result:
         return f"{self.card.name} version {self.directory.name}"
 
     @cached_property
-    def _engine(self) -> Engine:
-        return open_verified(Artifact(self.directory).read(), opener("onnx", threads=1)).engine
+    def _verified(self) -> Verified:
+        return open_verified(Artifact(self.directory).read(), opener("onnx", threads=1))
 
     def _columns(self, frame: Frame | Path) -> dict[str, Any]:
         """Return the columns of the answer to a frame or a file, by name."""
@@ -229,7 +230,7 @@ class Result:
 
     def _run_parts(self, x: Array | Occlusions, wanted: Sequence[str]) -> dict[str, Array]:
         starts = range(0, len(x), BATCH_SIZE)
-        parts = [self._engine.run(np.asarray(x[start : start + BATCH_SIZE]), wanted) for start in starts]
+        parts = [self._verified.engine.run(np.asarray(x[start : start + BATCH_SIZE]), wanted) for start in starts]
         return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
 
     def _probabilities(self, prediction: Array) -> Array:

@@ -108,7 +108,10 @@ def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoin
     baseline = baseline_of(dataset).astype(np.float32)
     attend = None if options.architecture == "minirocket" else attending(model)  # whose attention only describes it
     test = replace(dataset.test, varying=varying(dataset.feature_labels, dataset.static_labels))
-    return TrainedModel(model, fitted, evaluate(forward(model), test, dataset.target, baseline, seed, attend=attend))
+    scaling = _scaling(dataset)
+    deviation = scaling.target_deviation if scaling else ()
+    evaluation = evaluate(forward(model), test, dataset.target, baseline, seed, attend=attend, deviation=deviation)
+    return TrainedModel(model, fitted, evaluation)
 
 
 def _fit(

@@ -4,15 +4,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from shlex import quote
 from statistics import mean, pstdev
-from typing import Final
+from typing import Final, Literal
 
 from service.artifact.card import ModelCard
 from service.artifact.version import Artifact
+from service.charts.card_charts import area_of, order_of
 
 #: Largest number of timesteps in the summary.
 MOST_SHOWN: Final = 5
 #: Shares below the first have a decimal; features below the second are left out.
 SMALL_SHARE, LEAST_SHARE = 0.095, 0.0005
+#: The measures of faithfulness, in words.
+MEASURES: Final[Mapping[Literal["comprehensiveness", "sufficiency"], str]] = {
+    "comprehensiveness": "without the top timesteps",
+    "sufficiency": "with these alone",
+}
 #: The address of the service without options.
 ADDRESS: Final = "http://127.0.0.1:8000"
 #: The folder that the service reads without options.
@@ -23,7 +29,7 @@ def summary(published: Path) -> str:
     """Return the summary of a published version, which ends with the command that serves it."""
     card = ModelCard.model_validate_json(Artifact(published).card_path.read_bytes())  # export verified the version
     rows = {topic: text(card) for topic, text in ROWS.items()}
-    if card.training is None:  # nobody knows what it was trained on
+    if card.training is None:  # what it was trained on is not known
         rows = {{"held out": "examples"}.get(topic, topic): text for topic, text in rows.items()}
     if card.attention is not None:
         rows["chart"] = str(Artifact(published).chart_path("svg"))
@@ -138,10 +144,12 @@ def _faithfulness(card: ModelCard) -> str:
     found = card.faithfulness
     if found is None:
         return ""
-    orders = [("at random" if one.order == "random" else f"by {one.order}", one) for one in found.removals]
-    taken = ", ".join(f"by {one.comprehensiveness_area:.3g} ({order})" for order, one in orders)
-    kept = ", ".join(f"by {one.sufficiency_area:.3g} ({order})" for order, one in orders)
-    lines = [found.verdict, f"without the top timesteps, predictions move {taken}; with these alone, {kept}"]
+    lines = [found.verdict]
+    if found.removals:
+        lines.append("how far predictions move, with 95 % intervals:")
+    for measure, words in MEASURES.items():
+        areas = ", ".join(f"{area_of(one, measure)} {order_of(one)}" for one in found.removals)
+        lines += [f"{words}: {areas}"] if areas else []
     if found.uniform is not None and found.permuted is not None:
         lines.append(f"{found.metric} {found.uniform:.4f} with uniform attention, {found.permuted:.4f} with permuted")
     return "\n".join(lines)

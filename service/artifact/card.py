@@ -344,7 +344,9 @@ class CellImportance(CardPart):
 class Removal(CardPart):
     """How far predictions move when timesteps are taken away, or alone are kept, in one order.
 
-    Absent timesteps are not counted. The mean of the training sequences replaces a timestep that is taken away.
+    Absent timesteps are not counted. The card's `baseline` replaces a timestep that is taken away. Predictions of
+    classes move by the share of probability at other classes, a number by the difference, and several numbers by the
+    mean of their differences in units of their standard deviations.
     Source: DeYoung et al., ERASER, 2020.
     """
 
@@ -364,7 +366,7 @@ class Removal(CardPart):
     comprehensiveness_area: Size = Field(description="Mean of `comprehensiveness`.", examples=[0.33])
     sufficiency_area: Size = Field(description="Mean of `sufficiency`.", examples=[0.11])
     comprehensiveness_interval: Interval = Field(
-        description="95 % interval of `comprehensiveness_area`, over resamples of the sequences.",
+        description="95 % interval of `comprehensiveness_area`, over resamples of the sequences, or of their groups.",
         examples=[[0.3, 0.36]],
     )
     sufficiency_interval: Interval = Field(
@@ -375,7 +377,11 @@ class Removal(CardPart):
 class Faithfulness(CardPart):
     """Whether attention and importance find the timesteps that matter, on held-out data."""
 
-    sequences: Count = Field(description="Number of sequences that it was measured on.", examples=[200])
+    sequences: Index = Field(
+        description="Number of sequences that it was measured on; 0 if the model or its sequences are too large, which "
+        "`verdict` says. Then `fractions` and `removals` are empty.",
+        examples=[200],
+    )
     fractions: tuple[Fraction, ...] = Field(
         description="Fractions of the present timesteps, at least one timestep each.",
         examples=[[0.01, 0.05, 0.1, 0.2, 0.5]],
@@ -398,13 +404,13 @@ class Faithfulness(CardPart):
         ],
     )
     attention_finds: Literal["what matters", "part of it", "no more than chance"] | None = Field(
-        description="What the order of attention finds, between that of importance and a random one; null for a model "
-        "without attention, or whose predictions do not move.",
+        description="What the order of attention finds, between a random order and the best one; null for a model "
+        "without attention, if no order finds more than chance, and if it was not measured.",
         examples=["part of it"],
     )
     verdict: str = Field(
         description="The same as a sentence.",
-        examples=["Attention finds part of what matters: read importance beside it."],
+        examples=["Attention finds only a part of what matters here: read importance beside it."],
     )
     metric: str = Field(description="Metric of `uniform` and `permuted`.", examples=["accuracy"])
     uniform: Number | None = Field(
@@ -501,7 +507,10 @@ class Judgement(CardPart):
     )
     verdict: str = Field(
         description="The same in a sentence.",
-        examples=["accuracy 0.94 (95 % interval 0.91 to 0.97) beats 0.51 of the most frequent class"],
+        examples=[
+            "accuracy 0.94 (95 % interval 0.91 to 0.97) beats 0.51, the accuracy of always predicting the most "
+            "frequent class"
+        ],
     )
     metrics: tuple[JudgedMetric, ...] = Field(
         description="Metrics of model and baseline.",
@@ -782,6 +791,12 @@ class ModelCard(CardPart):
     def varying(self) -> list[int]:
         """Indices of the features that change with time; of all, if none does."""
         return varying(self.feature_labels, self.static_labels)
+
+    @property
+    def target_deviation(self) -> tuple[float, ...]:
+        """Spread of each predicted number in training; empty for classes, and if it is not known."""
+        scaling = self.training.scaling if self.training is not None else None
+        return scaling.target_deviation if scaling is not None else ()
 
     @property
     def training_options(self) -> Mapping[str, JsonValue]:

@@ -1,5 +1,6 @@
 """Distances between distributions over time and between predictions, and the rank correlation over time."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,39 @@ from service.artifact.tensors import Array
 Floats = NDArray[np.floating[Any]]
 
 
-def moved(predictions: Array, others: Array, target: Target) -> Array:
+def units_of(target: Target, predictions: Array, deviation: Sequence[float] = ()) -> Array | None:
+    """Return the unit of each of several predicted numbers, `(outputs,)`; None for classes and for a single number.
+
+    The unit is the standard deviation, as R² has it: a number of large values does not hide the others. A number that
+    is always the same does not count, so that its unit is infinite.
+
+    Args:
+        target: the target of the model.
+        predictions: `(n, outputs)` or `(n, steps, outputs)`, whose deviation is taken if that of training is not known.
+        deviation: `(outputs,)`, the deviation in training; empty if it is not known.
+    """
+    outputs = predictions.shape[-1]
+    if target.task != "regression" or outputs == 1:
+        return None
+    known = len(deviation) == outputs
+    found = np.array(deviation) if known else predictions.reshape(-1, outputs).std(axis=0, dtype=np.float64)
+    return np.where(found > 0, found, np.inf).astype(np.float32)
+
+
+def moved(predictions: Array, others: Array, target: Target, units: Array | None = None) -> Array:
     """Return how far predictions are from others: `(n,)`.
 
     For several classes this is the total variation, the share of probability that lies at other classes. Else it is the
-    absolute difference, and its mean over the outputs. If the output is a sequence, it is the mean over its steps.
+    absolute difference, in units if there are any, and its mean over the outputs. If the output is a sequence, it is
+    the mean over its steps.
 
     Args:
         predictions: `(n, outputs)` or `(n, steps, outputs)`.
         others: of the same shape.
         target: the target of the model.
+        units: `(outputs,)`, as `units_of` returns them.
     """
-    difference = np.abs(others - predictions)
+    difference = np.abs(others - predictions) / (1 if units is None else units)
     distance: Array = difference.sum(axis=-1) / 2 if target.task == "multiclass" else difference.mean(axis=-1)
     return distance if target.steps is None else distance.mean(axis=1)
 

@@ -72,7 +72,7 @@ class Occlusions:
             occluded[each, *self._places] = self._replacements[self._draw, *self._places]
         return occluded
 
-    def importance(self, prediction: Array, occluded: Array, target: Target) -> Array:
+    def importance(self, prediction: Array, occluded: Array, target: Target, units: Array | None = None) -> Array:
         """Return how far the prediction moves without each part, as the mean over the replacements.
 
         See `moved` for the distance.
@@ -81,13 +81,14 @@ class Occlusions:
             prediction: `(n, outputs)` or `(n, steps, outputs)`, the predictions of the sequences.
             occluded: the predictions of the copies, of the same axes.
             target: the target of the model.
+            units: of several predicted numbers, `(outputs,)`.
 
         Returns:
             `(n, timesteps)`, `(n, features)` or `(n, timesteps, features)`; 0 where a timestep is absent, and in
             the cells of static features.
         """
         importance = np.zeros(self._parts.shape, np.float32)
-        distances = moved(prediction[self._owner], occluded, target)
+        distances = moved(prediction[self._owner], occluded, target, units)
         importance[self._parts] = distances.reshape(-1, len(self._replacements)).mean(axis=1)
         return importance
 

@@ -61,7 +61,9 @@ class Removals:
         replaced = self._present[owner] & (is_top ^ (kept == 1)[:, np.newaxis])
         return np.where(replaced[..., np.newaxis] & self._varying, self._baseline, self._sequences[owner])
 
-    def moved(self, prediction: Array, others: Array, target: Target) -> tuple[Array, Array]:
+    def moved(
+        self, prediction: Array, others: Array, target: Target, units: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return comprehensiveness and sufficiency, `(n, fractions)` each.
 
         Comprehensiveness is how far the prediction moves without the top timesteps. Sufficiency is how far it moves
@@ -71,7 +73,8 @@ class Removals:
             prediction: `(n, outputs)` or `(n, steps, outputs)`, the predictions of the sequences.
             others: the predictions of all copies, of the same axes.
             target: the target of the model.
+            units: of several predicted numbers, `(outputs,)`.
         """
         pairs = len(FRACTIONS) * 2
-        distances = moved(np.repeat(prediction, pairs, axis=0), others, target).reshape(-1, len(FRACTIONS), 2)
+        distances = moved(np.repeat(prediction, pairs, axis=0), others, target, units).reshape(-1, len(FRACTIONS), 2)
         return distances[..., 0], distances[..., 1]

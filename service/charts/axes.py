@@ -12,6 +12,8 @@ from service.charts.text import FONT_SIZE, LINE, cut, width_of
 
 #: Approximate number of grid lines.
 TICKS: Final = 5
+#: Numbers from this on are written as powers of ten.
+MOST_IN_FULL: Final = 1e6
 #: Least space between two labels, and the longest one that is turned.
 GAP, LONGEST = 8, 220
 #: Labels up to this width are left out rather than turned, if there is no room for all.
@@ -47,11 +49,16 @@ class Scale:
     def ticks(self) -> list[tuple[float, str]]:
         """The values of the grid lines, and their texts."""
         first, last = math.ceil(self.low / self.step - 1e-9), round(self.high / self.step)
-        return [(tick * self.step, f"{tick * self.step:.3g}") for tick in range(first, last + 1)]
+        return [(tick * self.step, _tick(tick * self.step)) for tick in range(first, last + 1)]
 
     def share(self, value: float) -> float:
         """Return where a value lies: 0 at the low end, 1 at the high end."""
         return (value - self.low) / (self.high - self.low)
+
+
+def _tick(value: float) -> str:
+    """Return a round number with up to three digits: thousands in full, others as powers of ten."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < MOST_IN_FULL else f"{value:.3g}"
 
 
 def _step(span: float) -> float:

@@ -1,6 +1,6 @@
 """The charts of a card: what each of them shows, and which a card has."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -38,33 +38,56 @@ class Drawing(NamedTuple):
 
 
 def training_chart(card: ModelCard, name: str) -> Chart | None:
-    """Return a chart of the attention profile, each seed's as a thin line, and of importance below it."""
+    """Return a chart of the attention profile, with a dot for each of several seeds, and of importance below it."""
     profile = card.attention
     if profile is None:
         return None
-    kind = "" if card.cross_validation else "held-out "  # else the model is fitted on all sequences
-    over = f"{len(card.repeats.seeds)} seeds" if card.repeats else "the sequences"
-    title = f"{name}: mean over {profile.sequences:,} {kind}sequences, whiskers ±1 standard deviation over {over}"
-    drawn = [Panel("attention (sum over the timesteps: 1)", _attention(card, profile))]
-    if (importance := _importance(card)) is not None:
-        drawn.append(importance)
+    title = f"{name}: mean over {profile.sequences:,} {_measured_on(card)}"
+    drawn = [_attention(card, profile), *filter(None, [_importance(card)])]
     return panels(title, card.timestep_labels, drawn, "timestep")
 
 
-def _attention(card: ModelCard, profile: AttentionProfile) -> list[Series]:
-    spread = card.repeats.attention_spread if card.repeats else profile.spread
-    highlight = (profile.peak, PEAK_COLOUR)
-    mean = Series("attention", profile.mean, TRAINING_COLOUR, spread, floor=0, highlight=highlight)
-    seeds = card.repeats.profiles if card.repeats else ()
-    return [mean, *(Series("each seed", one, SEED_COLOUR, kind="dots") for one in seeds)]
+def _measured_on(card: ModelCard) -> str:
+    """Return what the model was measured on: only what no fit used was held out."""
+    if card.training is None:
+        return "examples"
+    return "sequences" if card.cross_validation else "held-out sequences"
+
+
+def _attention(card: ModelCard, profile: AttentionProfile) -> Panel:
+    repeats = card.repeats
+    mean, spread, over = profile.mean, profile.spread, "the sequences"
+    if repeats is not None:
+        mean, spread, over = repeats.attention, repeats.attention_spread, f"{len(repeats.seeds)} seeds"
+    highlight = (int(np.argmax(mean)), PEAK_COLOUR)
+    bars = Series("attention", mean, TRAINING_COLOUR, spread, floor=0, highlight=highlight)
+    seeds = [Series("each seed", one, SEED_COLOUR, kind="dots") for one in (repeats.profiles if repeats else ())]
+    return Panel(f"attention (sum over the timesteps: 1; {_whiskers(over)})", [bars, *seeds])
 
 
 def _importance(card: ModelCard) -> Panel | None:
-    found = card.importance
+    found, repeats = card.importance, card.repeats
     if found is None:
         return None
-    name = f"importance: drop of {found.metric} ({SCALE_OF_DROPS})"
-    return Panel(name, [Series("importance", found.drop, IMPORTANCE_COLOUR, found.spread)], LEAST_DROP)
+    drop, spread, over = found.drop, found.spread, _repetitions(found.repetitions)
+    if repeats is not None:
+        drop, spread, over = repeats.importance, repeats.importance_spread, f"{len(repeats.seeds)} seeds"
+    return _drops(f"importance: drop of {found.metric}", drop, spread, over)
+
+
+def _drops(name: str, drop: Sequence[float], spread: Sequence[float], over: str) -> Panel:
+    """Return a panel of drops of a metric. Without a name of what they are over, there are no whiskers."""
+    whiskers = f"{_whiskers(over)}; " if over else ""
+    series = Series("importance", drop, IMPORTANCE_COLOUR, spread if over else ())
+    return Panel(f"{name} ({whiskers}{SCALE_OF_DROPS})", [series], LEAST_DROP)
+
+
+def _repetitions(count: int) -> str:
+    return f"{count:,} repetitions" if count > 1 else ""
+
+
+def _whiskers(over: str) -> str:
+    return f"whiskers ±1 standard deviation over {over}"
 
 
 def importance_chart(card: ModelCard, name: str) -> Chart | None:
@@ -72,7 +95,7 @@ def importance_chart(card: ModelCard, name: str) -> Chart | None:
     panel = _importance(card)
     if card.importance is None or panel is None:
         return None
-    title = f"{name}: importance over {card.importance.sequences:,} held-out sequences"
+    title = f"{name}: importance over {card.importance.sequences:,} {_measured_on(card)}"
     return panels(title, card.timestep_labels, [panel], "timestep")
 
 
@@ -81,9 +104,8 @@ def features_chart(card: ModelCard, name: str) -> Chart | None:
     found = card.feature_importance
     if found is None:
         return None
-    title = f"{name}: importance of features over {found.sequences:,} held-out sequences"
-    series = Series("importance", found.drop, IMPORTANCE_COLOUR, found.spread)
-    panel = Panel(f"drop of {found.metric} ({SCALE_OF_DROPS})", [series], LEAST_DROP)
+    title = f"{name}: importance of features over {found.sequences:,} {_measured_on(card)}"
+    panel = _drops(f"drop of {found.metric}", found.drop, found.spread, _repetitions(found.repetitions))
     return panels(title, card.feature_labels, [panel], "feature")
 
 
@@ -93,7 +115,7 @@ def cells_chart(card: ModelCard, name: str) -> Chart | None:
     if found is None:
         return None
     return heat_map(
-        f"{name}: importance of features and timesteps over {found.sequences:,} held-out sequences",
+        f"{name}: importance of features and timesteps over {found.sequences:,} {_measured_on(card)}",
         Axis("features", card.feature_labels),
         Axis("timestep", card.timestep_labels),
         np.array(found.drop, np.float64).T,
@@ -106,9 +128,20 @@ def confusion_chart(card: ModelCard, name: str) -> Chart | None:
     if card.judgement is None or card.judgement.confusion is None or not card.target.classes:
         return None
     counts = np.array(card.judgement.confusion, np.int64)
-    title = f"{name}: {counts.sum():,} held-out sequences"
+    title = f"{name}: {counts.sum():,} {'examples' if card.training is None else 'held-out sequences'}"
     classes = card.target.classes
     return counted(title, Axis("true class", classes), Axis("predicted class", classes), counts)
+
+
+def order_of(removal: Removal) -> str:
+    """Return the order in which timesteps are removed, in words."""
+    return "at random" if removal.order == "random" else f"by {removal.order}"
+
+
+def area_of(removal: Removal, measure: Literal["comprehensiveness", "sufficiency"]) -> str:
+    """Return the mean of a measure over the fractions, with its interval."""
+    low, high = getattr(removal, f"{measure}_interval")
+    return f"{getattr(removal, f'{measure}_area'):.3g} ({low:.3g} to {high:.3g})"
 
 
 def faithfulness_chart(card: ModelCard, name: str) -> Chart | None:
@@ -117,22 +150,21 @@ def faithfulness_chart(card: ModelCard, name: str) -> Chart | None:
     if found is None or not found.removals:
         return None
 
-    def lines(values: Callable[[Removal], tuple[float, ...]]) -> list[Series]:
+    def lines(measure: Literal["comprehensiveness", "sufficiency"]) -> list[Series]:
         return [
-            Series(
-                f"by {one.order}" if one.order != "random" else "at random", values(one), colour, kind="line", dash=dash
-            )
+            Series(f"{order_of(one)}: {area_of(one, measure)}", getattr(one, measure), colour, kind="line", dash=dash)
             for one in found.removals
             for colour, dash in [ORDERS[one.order]]
         ]
 
     taken = Panel(
-        "top timesteps taken away: how far the prediction moves (comprehensiveness, high is good)",
-        lines(lambda one: one.comprehensiveness),
+        "top timesteps taken away: how far the prediction moves (comprehensiveness, high is good; mean and its 95 % "
+        "interval)",
+        lines("comprehensiveness"),
     )
     kept = Panel(
-        "only top timesteps kept: how far the prediction moves (sufficiency, low is good)",
-        lines(lambda one: one.sufficiency),
+        "only top timesteps kept: how far the prediction moves (sufficiency, low is good; mean and its 95 % interval)",
+        lines("sufficiency"),
     )
     labels = [f"{fraction:.3g}" for fraction in found.fractions]
     return panels(f"{name}: {found.verdict}", labels, [taken, kept], "top fraction of the timesteps")
@@ -161,7 +193,9 @@ def diagram_chart(card: ModelCard, name: str) -> Chart | None:
     if not card.layers:
         return None
     weights = sum(layer.weights for layer in card.layers)
-    return diagram(f"{name}: {len(card.layers):,} layers, {weights:,} weights", card.layers)
+    trained = card.training.parameters if card.training else weights
+    of_them = f", {trained:,} of them trained" if trained != weights else ""
+    return diagram(f"{name}: {len(card.layers):,} layers, {weights:,} weights{of_them}", card.layers)
 
 
 CARD_CHARTS: Final[Mapping[CardChart, Drawing]] = {

@@ -226,6 +226,10 @@ def _band(one: Series, plot: _Plot, *, filled: bool) -> Iterator[Shape]:
         yield from _between(np.minimum(values, 0), np.maximum(values, 0), plot, one.colour)
     else:
         yield from _between(values, values, plot, one.colour, one.width)
+    if one.highlight is not None:
+        place, colour = one.highlight
+        top, bottom = (plot.y(end(one.values[place], 0)) for end in (max, min))
+        yield Boxes(((plot.x(place) - LEAST_DISTANCE / 2, top, LEAST_DISTANCE, bottom - top),), colour)
 
 
 def _between(

@@ -8,6 +8,8 @@ from typing import Final
 FONT_SIZE, TITLE_SIZE = 12, 13
 #: Height of a line of labels.
 LINE: Final = 16
+#: Categories of characters that are not drawn: controls, halves of characters, and ends of lines and paragraphs.
+UNPRINTABLE: Final = ("Cc", "Cs", "Zl", "Zp")
 #: Widths of some characters in DejaVu Sans as fractions of the size, rounded up.
 WIDTHS: Final[Mapping[str, float]] = {
     character: width
@@ -18,10 +20,17 @@ WIDTHS: Final[Mapping[str, float]] = {
         0.54: '"*?_`sz',
         0.6: "FLckvxy",
         0.66: "EKPST",
-        1.0: "#%+<=>@MW^mw~",
+        0.8: "&",
+        0.85: "¬ŵ",
+        1.0: "#%+<=>@MW^mw~©Ŵ",
+        1.1: "ЉЊ",
     }.items()
     for character in characters
 }
+
+#: First characters of wide parts of Unicode, the last first, and their width: other scripts, Cyrillic letters of old
+#: texts, other scripts, and Latin letters of which some are two in one.
+WIDE_BLOCKS: Final = (("\u0530", 1.0), ("\u0460", 1.2), ("\u0250", 1.0), ("\u0180", 1.45))
 
 
 def width_of(text: str, size: float = FONT_SIZE) -> float:
@@ -40,8 +49,9 @@ def _width_of_character(character: str) -> float:
         return 1.1
     if character in WIDTHS:
         return WIDTHS[character]
-    if character >= "\u0250":
-        return 1.0
+    for first, width in WIDE_BLOCKS:
+        if character >= first:
+            return width
     return 0.8 if character.isupper() else 0.66
 
 
@@ -60,8 +70,15 @@ def _without_middle(text: str, kept: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text with spaces for control characters, which neither XML nor a font has."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    """Return a text with spaces for control characters and others that neither XML nor a font has.
+
+    Characters without a width of their own stay: they join the letters of some scripts, and the parts of an emoji.
+    """
+    return "".join(" " if _is_unprintable(character) else character for character in text)
+
+
+def _is_unprintable(character: str) -> bool:
+    return unicodedata.category(character) in UNPRINTABLE or character in "\ufffe\uffff"
 
 
 def wrapped(text: str, room: float, size: float = FONT_SIZE) -> list[str]:

@@ -94,7 +94,8 @@ async def _with_importance(
     def explained() -> Outputs:
         measured = zip(occlusions.items(), predictions, strict=True)
         importances = {
-            name: one.importance(found[PREDICTION], occluded, model.card.target) for (name, one), occluded in measured
+            name: one.importance(found[PREDICTION], occluded, model.card.target, model.units)
+            for (name, one), occluded in measured
         }
         if IMPORTANCE not in importances or ATTENTION not in found:
             return {**found, **importances}
@@ -118,7 +119,7 @@ async def _with_faithfulness(model: Model, result: Result, removals: Removals, n
 
     def measured() -> Outputs:
         predictions = np.concatenate([result.outputs[PREDICTION]] * len(names))
-        measures = [one.mean(axis=1) for one in removals.moved(predictions, others, model.card.target)]
+        measures = [one.mean(axis=1) for one in removals.moved(predictions, others, model.card.target, model.units)]
         return dict(zip(names, np.split(np.stack(measures, axis=1), len(names)), strict=True))
 
     faithfulness = await _computed(measured, others.size)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from service.artifact.card import ModelCard
-from service.artifact.distances import total_variation
+from service.artifact.distances import total_variation, units_of
 from service.artifact.gate import Verified
 from service.artifact.golden import Golden
 from service.artifact.missing import refused
@@ -71,6 +71,7 @@ class Model:
         most_numbers: how many numbers an answer to one sequence has at most.
         replacements: by name, what replaces parts of a sequence to measure importance, `(draws, timesteps, features)`
             each; nothing if the card has no baseline.
+        units: the units of several predicted numbers, by which explanations compare them.
         texts: the word of each token; None if there is no vocabulary.
         load_seconds: how long it took to read, verify and warm up the version.
     """
@@ -87,6 +88,7 @@ class Model:
         self.digests = verified.digests
         vocabulary = card.tokens.vocabulary if card.tokens is not None and card.features == 1 else None
         self.texts = None if vocabulary is None else {token: word for word, token in vocabulary.items()}
+        self.units = units_of(card.target, verified.golden.prediction, card.target_deviation)
         self.replacements = _replacements(card, verified.golden)
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"

@@ -88,8 +88,8 @@ class Prediction(BaseModel):
     importance: list[float] | None = Field(
         None,
         description="On request: how far the prediction moves when a timestep is replaced, for each posted timestep. "
-        "For classes it is the share of probability that moves to other classes, for numbers the absolute difference, "
-        "as the mean of several.",
+        "For classes it is the share of probability that moves to other classes, for numbers the absolute difference; "
+        "of several numbers, each in units of its standard deviation, the mean.",
         examples=[[0.0, 0.49, 0.01]],
     )
     feature_importance: list[float] | None = Field(

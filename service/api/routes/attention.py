@@ -155,7 +155,7 @@ async def attention(
     """Answers the attention profiles as JSON or as CSV, or a chart as SVG or PNG, by the `Accept` header.
 
     A model without attention has no profiles, and only the charts that do not show them. A chart is not available as
-    PNG if no installed font has all characters of its labels.
+    PNG if no installed font has all characters of its labels: it is SVG then, if the header allows that.
     """
     media_types = [*CHARTS, CSV, JSON]
     try:
@@ -166,7 +166,7 @@ async def attention(
         raise errors.NotAcceptable(f"expected Accept to allow one of {', '.join(media_types)}, got {accept!r}")
     if chosen in CHARTS:
         picture = await _picture(model, chart, window)
-        return await _answer(picture, chosen)
+        return await _answer(picture, chosen, accept)
     response.headers["Vary"] = "Accept"
     card, (profile, live_profile) = model.card, _profiles(model)
     totals = await live_profile.totals()
@@ -234,8 +234,8 @@ async def _picture(model: Model, chart: Chart, window: Window) -> Picture:
     return picture
 
 
-async def _answer(picture: Picture, media_type: str) -> Response:
-    """Return a chart in a media type.
+async def _answer(picture: Picture, media_type: str, accept: str) -> Response:
+    """Return a chart in a media type; as SVG, if that is accepted and no installed font can draw a PNG.
 
     Raises:
         NotAcceptable: it cannot be drawn as PNG.
@@ -246,6 +246,8 @@ async def _answer(picture: Picture, media_type: str) -> Response:
     try:
         content = await asyncio.to_thread(picture.png)
     except NoFont as error:
+        if mimeparse.best_match([SVG], accept):
+            return await _answer(picture, SVG, accept)
         raise errors.NotAcceptable(f"expected Accept to allow {SVG}: {error}") from error
     return Response(content, media_type=media_type, headers=headers)
 
