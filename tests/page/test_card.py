@@ -5,7 +5,9 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.actions import values
+from tests.page.actions import OpenPage, values, with_card
+from tests.page.test_faithfulness import FAITHFULNESS
+from tests.page.test_importance import CELLS, FEATURES
 from tests.server import get
 
 
@@ -90,3 +92,21 @@ def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:
         expect(chart.locator(".tooltip")).to_contain_text(f"timestep {timestep}")
     page.keyboard.press("Escape")
     expect(chart.locator(".tooltip")).to_be_hidden()
+
+
+def test_captions_say_held_out_only_where_something_was(open_page: OpenPage) -> None:
+    """After cross-validation, the version is fitted on all sequences that it is explained with."""
+    fields = {"feature_importance": FEATURES, "cell_importance": CELLS, "faithfulness": FAITHFULNESS}
+    expect(open_page(prepare=with_card(**fields)).locator("#content")).to_contain_text("over 300 held-out sequences")
+    folds = {"folds": 3, "metrics": {"accuracy": [0.9, 0.8, 1.0]}, "epochs": [1, 1, 1]}
+    page = open_page(prepare=with_card(**fields, cross_validation=folds))
+    for place, caption in {
+        "#profile": "Mean over ",
+        "#features-figure": "over 300 sequences.",
+        "#cells-figure": "over 300 sequences.",
+        "#faithfulness": "Measured on 200 sequences.",
+        "#judged": "Over all sequences, each predicted by a model that was not fitted on it, with",
+        "#card": "Metrics of 3 folds",
+    }.items():
+        expect(page.locator(place)).to_contain_text(caption)
+    expect(page.locator("#content")).not_to_contain_text("eld-out")

@@ -169,7 +169,7 @@ export class Ask {
     this.#setBusy(true);
     const url = address("predict", { ...this.selection, ...typed.query });
     try {
-      const replaced = byId("replacement").value ? say("replaced.marginal") : say("replaced.mean");
+      const replaced = byId("replacement").value ? say("replaced.marginal") : say("replaced.baseline");
       const answer = await ask(url, { ...typed, signal: request.signal });
       this.replaced = replaced;
       this.onAnswer(typed, answer);

@@ -4,6 +4,7 @@ import { Problem, address, ask } from "./api.js";
 import { named, predicts, shape } from "./card.js";
 import { profilePlot } from "./charts.js";
 import { byId, html, number, scrollable, table } from "./dom.js";
+import { verdictOf } from "./faithfulness.js";
 import { inShort } from "./prediction.js";
 import { capital, count, say } from "./text.js";
 
@@ -125,7 +126,7 @@ function facts(cards) {
     row(say("card.trained_on"), ({ training }) => training && say("sequences", { n: training.sequences })),
     row(say("compared.weights"), ({ training }) => training && count(training.parameters)),
     row(say("card.judgement"), ({ judgement }) => judgement && capital(judgement.verdict)),
-    row(say("faithfulness"), ({ faithfulness }) => faithfulness?.verdict),
+    row(say("faithfulness"), verdictOf),
   ];
 }
 

@@ -1,5 +1,6 @@
 /** How good the model is: metrics beside their baseline, scores of each class, the confusion matrix, and the losses. */
 
+import { measured } from "./card.js";
 import { byId, html, number, scrollable, table } from "./dom.js";
 import { linePlot } from "./lines.js";
 import { count, say } from "./text.js";
@@ -10,8 +11,9 @@ const BASELINES = { "most frequent class": "baseline.class", mean: "baseline.mea
 let losses;
 
 /** Show the judgement of a card, and the losses of its training. */
-export function showJudgement({ judgement, target, training }) {
-  byId("judged").replaceChildren(...(judgement ? [...metrics(judgement), ...classes(judgement)] : []));
+export function showJudgement(card) {
+  const { judgement, target, training } = card;
+  byId("judged").replaceChildren(...(judgement ? [...metrics(judgement, say(`metrics.${measured(card)}`)), ...classes(judgement)] : []));
   byId("confusion").replaceChildren(...confusion(judgement, target));
   const history = Object.entries(training?.history ?? {}).filter(([name]) => name.includes("loss"));
   byId("learning").hidden = !history.length;
@@ -28,7 +30,8 @@ export function showJudgement({ judgement, target, training }) {
   });
 }
 
-function metrics(judgement) {
+/** @param {object} judgement @param {string} over what it was measured on */
+function metrics(judgement, over) {
   const rows = judgement.metrics.map(({ name, value, low, high, baseline }) => [
     name,
     number(value),
@@ -38,7 +41,7 @@ function metrics(judgement) {
   const head = [say("metric"), say("model"), say("interval.name"), say("baseline")];
   return [
     html("h3", {}, say("metrics.title")),
-    html("p", { class: "note" }, say("metrics.note", { baseline: say(BASELINES[judgement.baseline]) })),
+    html("p", { class: "note" }, say("metrics.note", { over, baseline: say(BASELINES[judgement.baseline]) })),
     scrollable(say("metrics.title"), table(head, rows)),
   ];
 }

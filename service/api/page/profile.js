@@ -1,6 +1,7 @@
 /** Where the model looks, and what matters to it: the attention profile of training, and importance. */
 
 import { timestepName } from "./axes.js";
+import { measuredOn } from "./card.js";
 import { LEAST_EFFECT, profilePlot } from "./charts.js";
 import { byId, number, percent } from "./dom.js";
 import { cellPlot, featurePlot } from "./importance.js";
@@ -14,15 +15,15 @@ function spoken(labels) {
 
 let [plot, ofFeatures, ofCells] = [];
 
-/** Draw the attention profile, null for a model without attention, over held-out sequences, with importance. */
-export function showProfile(profile) {
+/** Draw the attention profile of a card, null for a model without attention, with importance. */
+export function showProfile(profile, card) {
   byId("profile").hidden = !profile;
   byId("no-attention").hidden = Boolean(profile);
   if (!profile) return;
   plot ??= profilePlot(byId("profile-plot"), say("profile.cursor"));
   const { importance, timestep_labels: labels, peak, mean } = profile;
   byId("profile-caption").textContent =
-    say("profile.caption", { n: profile.sequences }) +
+    say("profile.caption", { sequences: measuredOn(card, profile.sequences) }) +
     (importance ? ` ${say("profile.importance", { metric: importance.metric, drop: number(Math.max(...importance.drop)) })}` : "");
   byId("agreement").textContent = agreement(profile);
   plot.update({
@@ -44,7 +45,7 @@ export function showImportance(card) {
   byId("features-figure").hidden = !features;
   byId("cells-figure").hidden = !cells;
   const measure = (found) => say("importance.of", { metric: found.metric });
-  const caption = (found) => say("importance.caption", { n: found.sequences, metric: found.metric });
+  const caption = (found) => say("importance.caption", { sequences: measuredOn(card, found.sequences), metric: found.metric });
   if (features) {
     ofFeatures ??= featurePlot(byId("features-plot"));
     byId("features-caption").textContent = caption(features);
