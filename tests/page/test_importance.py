@@ -1,11 +1,12 @@
 """Importance of timesteps and features, on the card and in an answer."""
 
+import json
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, predicted, reds, text, values, with_card
+from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, predicted, reds, take, text, values, with_card
 
 FEATURES = {"metric": "accuracy", "drop": [0.4, -0.01], "spread": [0.02, 0.01], "sequences": 300, "repetitions": 3}
 CELLS = {
@@ -79,6 +80,67 @@ def test_values_can_come_from_other_sequences(page: Page, served: str) -> None:
     rows = values(page, "answer-features-plot")
     assert [read(row[1]) for row in rows] == pytest.approx(expected["feature_importance"], rel=1e-2, abs=1e-6)
     expect(page.locator("#answer-features")).to_contain_text("when values come from other sequences")
+
+
+def test_the_caption_says_what_a_typed_body_replaces_values_by(page: Page) -> None:
+    """The choices of the form do not count then."""
+    body = {"sequence": SEQUENCE, "importance": "features", "replacement": "marginal"}
+    ask(page, json.dumps(body))
+    expect(page.locator("#answer-features")).to_contain_text("when values come from other sequences")
+
+
+def test_several_sequences_are_explained_when_all_at_once_take_too_many_runs(page: Page, served: str) -> None:
+    """All are answered, and each is explained when it is selected."""
+    sequences = json.loads(take(page, "Several"))
+    page.get_by_label("Importance of", exact=True).select_option("both")
+    page.get_by_label("Values replaced by").select_option("marginal")
+    page.get_by_label("with faithfulness").check()
+    ask(page)
+    expect(page.locator("#explained")).to_contain_text("each sequence is explained when it is selected")
+    rows = page.get_by_role("listbox", name="Sequences answered").get_by_role("option")
+    expect(rows).to_have_count(32)
+    for index in (0, 4):
+        rows.nth(index).click()
+        expect(page.locator("#answer-features")).to_be_visible()
+        title = f"Importance of each feature in sequence {index + 1}"
+        expect(page.locator("#answer-features-plot").get_by_role("img")).to_have_accessible_name(title)
+        asked = {"importance": "both", "replacement": "marginal", "faithfulness": True}
+        (expected,) = predicted(served, sequence=sequences[index], **asked)
+        shown = [read(row[1]) for row in values(page, "answer-features-plot")]
+        assert shown == pytest.approx(expected["feature_importance"], rel=1e-2, abs=1e-6)
+        expect(page.locator("#answer-faithfulness tbody tr")).to_have_count(2)
+    page.get_by_label("Importance of", exact=True).select_option("features")
+    page.get_by_label("with faithfulness").uncheck()
+    ask(page)
+    expect(page.locator("#explained")).to_be_empty()
+
+
+@pytest.mark.parametrize("numbers", [[5.0, 0.5], [5.0]])
+def test_several_numbers_count_in_units_of_their_deviations(open_page: OpenPage, numbers: list[float]) -> None:
+    """A move of 0.2 deviations is drawn tall. A single number moves in its own unit: 0.2 of 1,000 is small."""
+
+    def move(route: Route) -> None:
+        answer: Any = route.fetch().json()
+        prediction = numbers if len(numbers) > 1 else numbers[0]
+        answer["predictions"][0] |= {"prediction": prediction, "feature_importance": [0.2, 0.0]}
+        route.fulfill(json=answer)
+
+    scaling = {
+        "mean": [0, 0],
+        "deviation": [1, 1],
+        "target_mean": [0, 0],
+        "target_deviation": [1000, 1][: len(numbers)],
+    }
+    training = {"options": {}, "libraries": {}, "sequences": 1, "parameters": 1, "seconds": 0, "scaling": scaling}
+    target = {"task": "regression", "classes": None, "names": ["a", "b"][: len(numbers)], "steps": None}
+    page = open_page(prepare=with_card(target=target, training=training, judgement=None))
+    page.route("**/predict?*", move)
+    page.get_by_label("Importance of", exact=True).select_option("features")
+    ask(page, TEXT)
+    bars, tall = page.locator("#answer-features-plot .importance rect"), len(numbers) > 1
+    assert (bars.first.evaluate("bar => bar.height.baseVal.value") > 80) is tall
+    units = page.locator("#answer-features").get_by_text("in units of its standard deviation")
+    expect(units).to_be_visible(visible=tall)
 
 
 def test_noise_looks_small(open_page: OpenPage) -> None:
