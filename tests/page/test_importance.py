@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, predicted, reds, take, text, values, with_card
+from tests.page.actions import PROFILES, SEQUENCE, TEXT, OpenPage, ask, predicted, reds, take, text, values, with_card
 
 FEATURES = {"metric": "accuracy", "drop": [0.4, -0.01], "spread": [0.02, 0.01], "sequences": 300, "repetitions": 3}
 CELLS = {
@@ -40,6 +40,41 @@ def test_the_card_shows_what_matters(open_page: OpenPage) -> None:
     page.keyboard.press("End")
     expect(cells.locator(".tooltip")).to_contain_text("timestep 19")
     expect(cells.locator(".tooltip .value").first).to_contain_text("0.019")
+
+
+def test_bars_and_shades_begin_at_the_lowest_value(open_page: OpenPage) -> None:
+    """A drop may be negative: its bar goes down from 0, and its shade is lighter than that of 0."""
+    importance = {"metric": "accuracy", "drop": [-0.1] * 10 + [0.2] * 10, "spread": [0.0] * 20}
+    features = {**FEATURES, "drop": [-0.1, 0.2], "spread": [0.0, 0.1]}
+    cells = {**CELLS, "drop": [[-0.1, 0.0]] * 10 + [[0.2, 0.1]] * 10}
+
+    def prepare(page: Page) -> None:
+        with_card(feature_importance=features, cell_importance=cells)(page)
+        change = lambda route: route.fulfill(json=route.fetch().json() | {"importance": importance})  # noqa: E731
+        page.route(PROFILES, change)
+
+    page = open_page(prepare=prepare)
+    for chart, (down, up) in {"features-plot": (0, 1), "profile-plot": (0, 10)}.items():
+        bars = page.locator(f"#{chart} .importance rect").evaluate_all(
+            "all => all.map(({ y, height }) => [y.baseVal.value, height.baseVal.value])"
+        )
+        (top, height), (other_top, other_height) = bars[down], bars[up]
+        assert other_height == pytest.approx(2 * height, rel=1e-3)
+        assert height > 10
+        assert top == pytest.approx(other_top + other_height, abs=1e-3)
+    first, second = reds(page.locator("#cells-plot .shades image"))
+    assert first[0] > second[0] > second[10] > first[10]
+    expect(page.locator("#cells-plot .legend-key")).to_have_text("drop of accuracy, from −0.1 to 0.2")
+
+
+def test_a_long_table_is_cut(open_page: OpenPage) -> None:
+    """The browser would take seconds for more rows. The file has all of them."""
+    labels, drop = [str(t) for t in range(1500)], [[0.0, 0.1]] * 1500
+    names = {"feature_labels": [str(f) for f in range(30)], "timestep_labels": labels}
+    page = open_page(prepare=with_card(cell_importance={**CELLS, "drop": [one * 15 for one in drop]}, **names))
+    rows = values(page, "cells-plot")
+    assert len(rows) == 20_000 // 31
+    expect(page.locator("#cells-plot")).to_contain_text(f"Only the first {len(rows)} rows are here; the CSV has all.")
 
 
 def test_a_card_without_importance_of_features_has_no_such_charts(open_page: OpenPage) -> None:

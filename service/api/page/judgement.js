@@ -19,14 +19,18 @@ export function showJudgement(card) {
   byId("learning").hidden = !history.length;
   byId("quality").hidden = !judgement && !history.length;
   if (!history.length) return;
+  const best = training.best_epoch;
+  const marked = best && best <= history[0][1].length;
+  byId("learning-text").textContent = say("learning.text") + (marked ? ` ${say("learning.best", { epoch: best })}` : "");
   losses ??= linePlot(byId("learning-plot"), say("epochs"));
   losses.update({
     title: say("learning.title"),
-    text: say("learning.text"),
+    text: byId("learning-text").textContent,
     labels: history[0][1].map((_, epoch) => String(epoch + 1)),
     across: say("epoch"),
     measure: say("loss"),
     lines: history,
+    mark: marked ? best - 1 : null,
   });
 }
 

@@ -7,8 +7,13 @@ import { byId, number, percent } from "./dom.js";
 import { cellPlot, featurePlot } from "./importance.js";
 import { say } from "./text.js";
 
+/** The most timesteps in a sentence. */
+const MOST_NAMED = 5;
+
 /** "timesteps 10 and 11" */
 function spoken(labels) {
+  const rest = labels.length - MOST_NAMED;
+  if (rest > 0) return say("timesteps.more", { labels: labels.slice(0, MOST_NAMED).join(", "), rest });
   const last = String(labels.at(-1));
   return labels.length > 1 ? say("timesteps", { labels: labels.slice(0, -1).join(", "), last }) : timestepName(last);
 }
@@ -22,8 +27,10 @@ export function showProfile(profile, card) {
   if (!profile) return;
   plot ??= profilePlot(byId("profile-plot"), say("profile.cursor"));
   const { importance, timestep_labels: labels, peak, mean } = profile;
+  const seeds = (card.repeats?.profiles ?? []).map((one, i) => [card.repeats.seeds[i], one]);
   byId("profile-caption").textContent =
     say("profile.caption", { sequences: measuredOn(card, profile.sequences) }) +
+    (seeds.length ? ` ${say("profile.seeds", { n: seeds.length })}` : "") +
     (importance ? ` ${say("profile.importance", { metric: importance.metric, drop: number(Math.max(...importance.drop)) })}` : "");
   byId("agreement").textContent = agreement(profile);
   plot.update({
@@ -34,6 +41,7 @@ export function showProfile(profile, card) {
     spread: profile.spread,
     peak,
     importance,
+    seeds,
     name: say("attention"),
   });
 }
