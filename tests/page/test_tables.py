@@ -75,8 +75,10 @@ def test_sequences_have_the_names_of_the_table(open_page: OpenPage) -> None:
 )
 def test_a_wrong_table_is_refused(open_page: OpenPage, name: str, typed: str, message: str, marked: str) -> None:
     """The message is that of the service, and its line is marked."""
-    found, _ = refused(open_page(f"/?model={name}"), typed, message)
+    page = open_page(f"/?model={name}")
+    found, _ = refused(page, typed, message)
     assert found == marked
+    expect(page.locator("#problem p")).to_have_count(1)  # it has the line
 
 
 def test_the_curl_command_posts_the_table(open_page: OpenPage) -> None:

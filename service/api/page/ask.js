@@ -267,7 +267,7 @@ export class Ask {
     const text = this.text.value;
     const lines = text.slice(0, start).split(/\r\n|\r|\n/);
     const where = say("ask.marked", { line: lines.length, column: lines.at(-1).length + 1 });
-    byId("problem").append(html("p", {}, where));
+    if (!/^line \d/.test(message)) byId("problem").append(html("p", {}, where)); // the columns of a table have names
     this.text.setAttribute("aria-invalid", "true");
     const mark = html("mark", {}, text.slice(start, end));
     // The mark is in a copy of the text behind it, so that it stays when the selection changes.
