@@ -1,6 +1,7 @@
 """The card of the model and its attention profile from training."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -100,7 +101,7 @@ def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:
 
 def test_captions_say_held_out_only_where_something_was(open_page: OpenPage) -> None:
     """After cross-validation, the version is fitted on all sequences that it is explained with."""
-    fields = {"feature_importance": FEATURES, "cell_importance": CELLS, "faithfulness": FAITHFULNESS}
+    fields: dict[str, Any] = {"feature_importance": FEATURES, "cell_importance": CELLS, "faithfulness": FAITHFULNESS}
     expect(open_page(prepare=with_card(**fields)).locator("#content")).to_contain_text("over 300 held-out sequences")
     folds = {"folds": 3, "metrics": {"accuracy": [0.9, 0.8, 1.0]}, "epochs": [1, 1, 1]}
     page = open_page(prepare=with_card(**fields, cross_validation=folds))
@@ -119,8 +120,7 @@ def test_captions_say_held_out_only_where_something_was(open_page: OpenPage) -> 
 def test_the_profile_of_each_seed_is_drawn(open_page: OpenPage) -> None:
     """Its weights are dots over the bars, inside the chart, and columns of the table."""
     profiles = [[0.5, *[0.5 / 19] * 19], [0.9, *[0.1 / 19] * 19]]
-    fields = {"metrics": {}, "attention": [], "attention_spread": [], "importance": [], "importance_spread": []}
-    page = open_page(prepare=with_card(repeats={**fields, "seeds": [3, 4], "profiles": profiles}))
+    page = open_page(prepare=with_card(repeats={"seeds": [3, 4], "profiles": profiles}))
     dots = page.locator("#profile-plot .seeds circle")
     expect(dots).to_have_count(40)
     tops = dots.evaluate_all("all => all.map(dot => dot.cy.baseVal.value)")

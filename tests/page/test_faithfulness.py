@@ -59,7 +59,10 @@ def test_the_verdict_stands_wherever_attention_is_shown(open_page: OpenPage) -> 
     [
         ({"faithfulness": None}, "Not measured: long sequences and large models take too many runs"),
         ({"faithfulness": None, "timesteps": 1}, "Not measured: a sequence of one timestep has no order"),
-        ({"faithfulness": {**FAITHFULNESS, "removals": []}}, "it. With the same attention on all timesteps, accuracy"),
+        (
+            {"faithfulness": {**FAITHFULNESS, "removals": []}},
+            "take too many runs. With the same attention on all timesteps, accuracy",
+        ),
     ],
 )
 def test_the_page_says_why_there_are_no_curves(open_page: OpenPage, fields: dict[str, Any], text: str) -> None:

@@ -28,7 +28,9 @@ def test_the_card_shows_what_matters(open_page: OpenPage) -> None:
     page = open_page(prepare=with_card(feature_importance=FEATURES, cell_importance=CELLS))
     expect(page.locator("#features-plot .importance rect")).to_have_count(2)
     expect(page.locator("#features-plot").get_by_role("img")).to_have_accessible_description("Most important: 0.")
-    expect(page.locator("#features-caption")).to_contain_text("over 300 held-out sequences")
+    expect(page.locator("#features-caption")).to_contain_text(
+        "over 300 held-out sequences. Whiskers are ±1 standard deviation over 3 repetitions."
+    )
     rows = values(page, "features-plot")
     assert [[row[0], read(row[1]), read(row[2])] for row in rows] == [["0", 0.4, 0.02], ["1", -0.01, 0.01]]
     first, second = reds(page.locator("#cells-plot .shades image"))
@@ -70,7 +72,7 @@ def test_bars_and_shades_begin_at_the_lowest_value(open_page: OpenPage) -> None:
 def test_a_long_table_is_cut(open_page: OpenPage) -> None:
     """The browser would take seconds for more rows. The file has all of them."""
     labels, drop = [str(t) for t in range(1500)], [[0.0, 0.1]] * 1500
-    names = {"feature_labels": [str(f) for f in range(30)], "timestep_labels": labels}
+    names: dict[str, Any] = {"feature_labels": [str(f) for f in range(30)], "timestep_labels": labels}
     page = open_page(prepare=with_card(cell_importance={**CELLS, "drop": [one * 15 for one in drop]}, **names))
     rows = values(page, "cells-plot")
     assert len(rows) == 20_000 // 31
@@ -139,7 +141,7 @@ def test_several_sequences_are_explained_when_all_at_once_take_too_many_runs(pag
         expect(page.locator("#answer-features")).to_be_visible()
         title = f"Importance of each feature in sequence {index + 1}"
         expect(page.locator("#answer-features-plot").get_by_role("img")).to_have_accessible_name(title)
-        asked = {"importance": "both", "replacement": "marginal", "faithfulness": True}
+        asked: dict[str, Any] = {"importance": "both", "replacement": "marginal", "faithfulness": True}
         (expected,) = predicted(served, sequence=sequences[index], **asked)
         shown = [read(row[1]) for row in values(page, "answer-features-plot")]
         assert shown == pytest.approx(expected["feature_importance"], rel=1e-2, abs=1e-6)

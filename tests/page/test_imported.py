@@ -67,7 +67,7 @@ def test_the_card_says_where_the_model_is_from(open_page: OpenPage) -> None:
 
 def test_explanations_were_measured_on_examples(open_page: OpenPage) -> None:
     """Nothing was held out. A baseline is a typical value, and not always a mean."""
-    fields = {"metrics": {"accuracy": 1.0}, "faithfulness": FAITHFULNESS, "baseline": [[0.0, 0.0]] * 4}
+    fields: dict[str, Any] = {"metrics": {"accuracy": 1.0}, "faithfulness": FAITHFULNESS, "baseline": [[0.0, 0.0]] * 4}
     page = open_page(prepare=with_card(**fields))
     expect(page.locator("#card")).to_contain_text("Metrics on the examples")
     expect(page.locator("#profile-caption")).to_contain_text(re.compile("^Mean over [0-9]+ examples?; "))

@@ -23,13 +23,13 @@ export function verdictOf({ faithfulness: found }) {
 
 /** Show the verdict of a card beside each chart of attention, and the curves; or that none were measured. */
 export function showFaithfulness(card) {
-  const { faithfulness: found, timesteps } = card;
+  const found = card.faithfulness;
   const verdict = verdictOf(card);
   for (const place of document.querySelectorAll(".verdict")) place.textContent = verdict ?? "";
   const measured = verdict !== undefined;
   byId("faithfulness-curves").hidden = !measured;
   byId("faithfulness-caption").textContent = [
-    measured ? say("faithfulness.caption", { sequences: measuredOn(card, found.sequences) }) : say(timesteps > 1 ? "faithfulness.none" : "faithfulness.one"),
+    measured ? say("faithfulness.caption", { sequences: measuredOn(card, found.sequences) }) : say(notMeasured(card)),
     ...replaced(found),
   ].join(" ");
   if (!measured) return;
@@ -47,6 +47,12 @@ export function showFaithfulness(card) {
   );
   const rows = found.removals.map((removal) => [say(ORDERS[removal.order]), ...MEASURES.map((measure) => area(removal, measure))]);
   byId("areas").replaceChildren(scrollable(say("faithfulness.areas"), table(head(), rows)));
+}
+
+/** Return the text that says why no curves were measured. */
+function notMeasured({ faithfulness: found, timesteps }) {
+  if (found) return "faithfulness.large";
+  return timesteps > 1 ? "faithfulness.none" : "faithfulness.one";
 }
 
 /** Return what the metric is with other attention, as far as that was measured. */

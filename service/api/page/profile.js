@@ -56,7 +56,8 @@ export function showImportance(card) {
   const caption = (found) => say("importance.caption", { sequences: measuredOn(card, found.sequences), metric: found.metric });
   if (features) {
     ofFeatures ??= featurePlot(byId("features-plot"));
-    byId("features-caption").textContent = caption(features);
+    const repeated = features.repetitions > 1;
+    byId("features-caption").textContent = caption(features) + (repeated ? ` ${say("importance.whiskers", { n: features.repetitions })}` : "");
     ofFeatures.update({
       title: say("features.title"),
       features: card.feature_labels,
