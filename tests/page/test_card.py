@@ -1,11 +1,14 @@
 """The card of the model and its attention profile from training."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.page.actions import values
+from tests.page.actions import PROFILES, OpenPage, values, with_card
+from tests.page.test_faithfulness import FAITHFULNESS
+from tests.page.test_importance import CELLS, FEATURES
 from tests.server import get
 
 
@@ -47,12 +50,16 @@ def test_the_page_says_whether_the_model_is_good(page: Page, served: str) -> Non
 
 
 def test_the_losses_are_drawn(page: Page, served: str) -> None:
-    """One line for each, over the epochs."""
-    history = get(f"{served}/model").json()["training"]["history"]
+    """One line for each, over the epochs. A dashed line is at the best one."""
+    training = get(f"{served}/model").json()["training"]
+    history, best = training["history"], training["best_epoch"]
     expect(page.locator("#learning-plot .series path")).to_have_count(2)
     rows = values(page, "learning-plot")
     assert [row[0] for row in rows] == [str(epoch + 1) for epoch in range(len(history["loss"]))]
     assert [float(row[1]) for row in rows] == pytest.approx(history["loss"], rel=1e-2, abs=1e-4)
+    place = page.locator("#learning-plot .axis-below .ticks line").nth(best - 1).get_attribute("x1")
+    expect(page.locator("#learning-plot .mark line")).to_have_attribute("x1", place or "")
+    expect(page.locator("#learning-text")).to_contain_text(f"The best epoch, {best}, is marked.")
 
 
 def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:
@@ -90,3 +97,48 @@ def test_the_profile_from_training_is_drawn(page: Page, served: str) -> None:
         expect(chart.locator(".tooltip")).to_contain_text(f"timestep {timestep}")
     page.keyboard.press("Escape")
     expect(chart.locator(".tooltip")).to_be_hidden()
+
+
+def test_captions_say_held_out_only_where_something_was(open_page: OpenPage) -> None:
+    """After cross-validation, the version is fitted on all sequences that it is explained with."""
+    fields: dict[str, Any] = {"feature_importance": FEATURES, "cell_importance": CELLS, "faithfulness": FAITHFULNESS}
+    expect(open_page(prepare=with_card(**fields)).locator("#content")).to_contain_text("over 300 held-out sequences")
+    folds = {"folds": 3, "metrics": {"accuracy": [0.9, 0.8, 1.0]}, "epochs": [1, 1, 1]}
+    page = open_page(prepare=with_card(**fields, cross_validation=folds))
+    for place, caption in {
+        "#profile": "Mean over ",
+        "#features-figure": "over 300 sequences.",
+        "#cells-figure": "over 300 sequences.",
+        "#faithfulness": "Measured on 200 sequences.",
+        "#judged": "Over all sequences, each predicted by a model that was not fitted on it, with",
+        "#card": "Metrics of 3 folds",
+    }.items():
+        expect(page.locator(place)).to_contain_text(caption)
+    expect(page.locator("#content")).not_to_contain_text("eld-out")
+
+
+def test_the_profile_of_each_seed_is_drawn(open_page: OpenPage) -> None:
+    """Its weights are dots over the bars, inside the chart, and columns of the table."""
+    profiles = [[0.5, *[0.5 / 19] * 19], [0.9, *[0.1 / 19] * 19]]
+    page = open_page(prepare=with_card(repeats={"seeds": [3, 4], "profiles": profiles}))
+    dots = page.locator("#profile-plot .seeds circle")
+    expect(dots).to_have_count(40)
+    tops = dots.evaluate_all("all => all.map(dot => dot.cy.baseVal.value)")
+    assert tops[0] > tops[20] > 0
+    expect(page.locator("#profile-plot .legend-key", has_text="each seed")).to_have_count(1)
+    expect(page.locator("#profile-caption")).to_contain_text("The dots are the profiles of 2 seeds.")
+    assert values(page, "profile-plot")[0][-2:] == ["0.5", "0.9"]
+    expect(page.locator("#profile-plot thead")).to_contain_text("seed 3seed 4")
+    page.locator("#profile-plot").get_by_role("slider").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#profile-plot .tooltip")).to_contain_text("each seed0.5 to 0.9")
+
+
+def test_few_timesteps_are_named(open_page: OpenPage) -> None:
+    """A tenth of long sequences would be a paragraph of numbers."""
+    agreement = {"rank_correlation": 0.5, "top": list(range(12)), "attention": 0.6, "importance": 0.9}
+
+    def prepare(page: Page) -> None:
+        page.route(PROFILES, lambda route: route.fulfill(json=route.fetch().json() | {"agreement": agreement}))
+
+    expect(open_page(prepare=prepare).locator("#agreement")).to_contain_text("timesteps 0, 1, 2, 3, 4 and 7 more, with")

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.page.actions import CSV, SEQUENCE, TEXT, VIEWS, OpenPage, ask, predicted, take, values
+from tests.page.actions import CSV, SEQUENCE, TEXT, VIEWS, OpenPage, ask, predicted, take, values, with_card
 from tests.server import get, serving
 
 
@@ -77,6 +77,17 @@ def test_both_answer_the_same_table(page: Page, served: str) -> None:
     answers = page.get_by_role("region", name="Answers of both versions").locator("tbody tr")
     expect(answers).to_have_count(2)
     expect(answers.first.locator("td").last).to_contain_text(f"{expected['label']}, ")
+
+
+def test_charts_of_other_timesteps_are_not_drawn_together(open_page: OpenPage) -> None:
+    """They would have the labels of one version. The predictions of both are side by side."""
+    labels = [f"day {t}" for t in range(20)]
+    page = open_page("/?model=after-lstm&with=before-lstm/1", prepare=with_card("before-lstm", timestep_labels=labels))
+    expect(page.locator("#compared-facts")).to_contain_text("before-lstm, version 1")
+    expect(page.locator("#compared-profiles")).to_be_hidden()
+    ask(page, TEXT)
+    expect(page.get_by_role("region", name="Answers of both versions").locator("tbody tr")).to_have_count(1)
+    expect(page.locator("#compared-attention")).to_be_hidden()
 
 
 def test_a_version_that_cannot_answer_says_why(page: Page) -> None:

@@ -1,11 +1,13 @@
 """Faithfulness: the verdict beside attention, the curves of the card, and the measures of an answer."""
 
+import re
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.page.actions import SEQUENCE, TEXT, OpenPage, ask, predicted, take, text, values, with_card
+from training.faithfulness import NOTHING_MATTERS, VERDICTS, WITHOUT_ATTENTION
 
 VERDICT = "Attention finds what matters no better than chance here: read importance."
 
@@ -48,8 +50,43 @@ def test_the_verdict_stands_wherever_attention_is_shown(open_page: OpenPage) -> 
     for place in ("#profile", "#faithfulness", "#many", "figure:has(#sequence-plot)", "#live"):
         expect(page.locator(place).locator(".verdict").first).to_have_text(VERDICT)
     page.get_by_label("Model", exact=True).select_option("three")
-    expect(page.locator("#faithfulness")).to_be_hidden()
+    expect(page.locator("#faithfulness-curves")).to_be_hidden()
     expect(page.locator("#profile .verdict")).to_be_empty()
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"faithfulness": None}, "Not measured: long sequences and large models take too many runs"),
+        ({"faithfulness": None, "timesteps": 1}, "Not measured: a sequence of one timestep has no order"),
+        (
+            {"faithfulness": {**FAITHFULNESS, "removals": []}},
+            "take too many runs. With the same attention on all timesteps, accuracy",
+        ),
+    ],
+)
+def test_the_page_says_why_there_are_no_curves(open_page: OpenPage, fields: dict[str, Any], text: str) -> None:
+    """The metric with other attention is shown if it was measured."""
+    page = open_page(prepare=with_card(**fields))
+    expect(page.locator("#faithfulness")).to_contain_text("How far to trust it Not measured: ")
+    expect(page.locator("#faithfulness")).to_contain_text(text)
+    expect(page.locator("#faithfulness-curves")).to_be_hidden()
+    expect(page.locator("#profile .verdict")).to_be_empty()
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_the_verdict_is_in_the_language_of_the_page(open_page: OpenPage, language: str) -> None:
+    """In English it is that of the card, for each verdict of training."""
+    found: list[tuple[str | None, str]] = [*VERDICTS.items(), (None, NOTHING_MATTERS), (None, WITHOUT_ATTENTION)]
+    page = open_page(f"/?language={language}")
+    shown = set()
+    for finds, verdict in found:
+        with_card(faithfulness={**FAITHFULNESS, "attention_finds": finds, "verdict": verdict})(page)
+        page.reload()
+        place = page.locator("#faithfulness .verdict")
+        expect(place).to_have_text(verdict if language == "en" else re.compile("^이 모델"))
+        shown.add(place.text_content())
+    assert len(shown) == len(found)
 
 
 def test_the_curves_are_drawn(open_page: OpenPage) -> None:

@@ -22,7 +22,8 @@ from tests.imported import (
     without_attention,
     write_imported,
 )
-from tests.page.actions import VIEWS, OpenPage, ask, predicted, refused, rows_of, take, values
+from tests.page.actions import VIEWS, OpenPage, ask, predicted, refused, rows_of, take, values, with_card
+from tests.page.test_faithfulness import FAITHFULNESS
 from tests.server import serving
 from tests.test_parts import SOURCES, UNITS
 from tests.test_steps import SOURCES as STEP_SOURCES
@@ -62,6 +63,30 @@ def test_the_card_says_where_the_model_is_from(open_page: OpenPage) -> None:
     ask(page)
     expect(page.locator("#sequence-plot .attention rect")).to_have_count(4)
     ask(page, "1,2\n3,4\n5,6\n7,8")
+
+
+def test_explanations_were_measured_on_examples(open_page: OpenPage) -> None:
+    """Nothing was held out. A baseline is a typical value, and not always a mean."""
+    fields: dict[str, Any] = {"metrics": {"accuracy": 1.0}, "faithfulness": FAITHFULNESS, "baseline": [[0.0, 0.0]] * 4}
+    page = open_page(prepare=with_card(**fields))
+    expect(page.locator("#card")).to_contain_text("Metrics on the examples")
+    expect(page.locator("#profile-caption")).to_contain_text(re.compile("^Mean over [0-9]+ examples?; "))
+    expect(page.locator("#faithfulness")).to_contain_text("Measured on 200 examples.")
+    expect(page.locator("#content")).not_to_contain_text("eld-out")
+
+
+def test_values_are_replaced_by_the_baseline(open_page: OpenPage) -> None:
+    """It is a typical value: a mean, padding, or the commonest category. A version without one says so."""
+    page = open_page("/?model=bare")
+    expect(page.locator("#replacement option").first).to_have_text("a typical value")
+    take(page, "Example")
+    page.get_by_label("Importance of", exact=True).select_option("features")
+    ask(page)
+    expect(page.locator("#answer-features")).to_contain_text("replaced by a typical value (the card's baseline).")
+    page.get_by_label("Model", exact=True).select_option("plain")
+    expect(page.locator("#no-importance")).to_have_text(
+        "The card of this version has no baseline, which importance needs."
+    )
 
 
 def test_words_are_written_below_the_bars(open_page: OpenPage) -> None:

@@ -19,11 +19,11 @@ ALL_TEXTS = """() => {
   for (const element of document.querySelectorAll("[aria-label]")) texts.push(element.ariaLabel);
   return texts.filter((text) => /[a-z]/i.test(text));
 }"""
-#: Names of models, metrics, products and keys, sentences of the card, and the English terms behind Korean ones.
+#: Names of models, metrics, fields, products and keys, and the English terms behind Korean ones.
 NO_WORDS = re.compile(
     "after-lstm|before-lstm|three|both|visits|meter|machine|sums|balanced accuracy|accuracy|log loss|roc auc|F1|"
     "calibration error|validation loss|loss|comprehensiveness|sufficiency|"
-    "Attention finds [a-z ]+ here|English|OpenAPI|API|CSV|SVG|JSON|curl|Enter|/predict"
+    "baseline|English|OpenAPI|API|CSV|SVG|JSON|curl|Enter|/predict"
 )
 
 

@@ -92,6 +92,15 @@ def test_every_number_is_in_the_csv(full: Page, served: str) -> None:
     assert sum(float(cell) for cell in rows[0][3:]) == pytest.approx(1, abs=1e-5)
 
 
+def test_rows_of_fewer_timesteps_have_all_columns(open_page: OpenPage) -> None:
+    """Programs refuse a table whose rows differ in length."""
+    page = open_page("/?model=both")
+    ask(page, "1,2\n3,4\n\n1,2\n3,4\n5,6\n")
+    head, *rows = csv.reader(StringIO(saved(page, "heat-map", "CSV").read_text("utf-8-sig")))
+    assert [len(row) for row in (head, *rows)] == [6, 6, 6]
+    assert rows[0][-1] == ""
+
+
 def test_missing_values_are_empty_cells(open_page: OpenPage) -> None:
     """As training reads them."""
     page = open_page("/?model=both")

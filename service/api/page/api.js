@@ -11,10 +11,12 @@ export class Problem extends Error {
   /**
    * @param {string} message
    * @param {string|undefined} detail the service's description of the error in the request
+   * @param {number|undefined} status the status of the answer
    */
-  constructor(message, detail) {
+  constructor(message, detail, status) {
     super(message);
     this.detail = detail;
+    this.status = status;
   }
 }
 
@@ -57,7 +59,7 @@ export async function ask(url, { body, type, signal } = {}) {
   }
   if (response.ok) return answer;
   if (response.status === 401) needKey();
-  throw new Problem(messageOf(response, answer.detail), response.status === 422 ? answer.detail : undefined);
+  throw new Problem(messageOf(response, answer.detail), response.status === 422 ? answer.detail : undefined, response.status);
 }
 
 /** Return a chart that the service draws, as the address of an image; null if the service does not draw it. */

@@ -18,6 +18,8 @@ const LONG_LINE = 400;
 const MOST_LINES = 6;
 /** In bytes; some shells refuse longer arguments. */
 const LONGEST_ARGUMENT = 100_000;
+/** The status of the answer to a request that takes too many runs of the model. */
+const TOO_LARGE = 413;
 
 export class Ask {
   /**
@@ -75,6 +77,7 @@ export class Ask {
     this.examples = null;
     this.next = 0;
     this.request?.abort();
+    this.explaining?.abort();
     this.#clearProblem();
     this.#hideResult();
     this.parts.use(card);
@@ -94,15 +97,13 @@ export class Ask {
     byId("no-importance").hidden = possible;
   }
 
-  /** Return the chosen fields of a request. */
-  #asked() {
+  /** Return the fields of a request that ask for the chosen explanations. */
+  #explanations() {
     const [importance, replacement] = [byId("importance").value, byId("replacement").value];
     return {
       ...(importance && { importance }),
       ...(importance && replacement && { replacement }),
       ...(byId("faithful").checked && { faithfulness: true }),
-      ...this.parts.asked(),
-      inputs: true,
     };
   }
 
@@ -163,25 +164,73 @@ export class Ask {
       this.#showProblem(say("ask.nothing"));
       return;
     }
-    const typed = read(text, this.#asked(), this.card);
+    const explanations = this.#explanations();
+    const asked = { ...this.parts.asked(), inputs: true };
+    const typed = read(text, { ...explanations, ...asked }, this.card);
+    const plain = Object.keys(explanations).length ? read(text, asked, this.card) : null;
     const request = new AbortController();
     this.request = request;
     this.#setBusy(true);
-    const url = address("predict", { ...this.selection, ...typed.query });
     try {
-      const replaced = byId("replacement").value ? say("replaced.marginal") : say("replaced.mean");
-      const answer = await ask(url, { ...typed, signal: request.signal });
-      this.replaced = replaced;
-      this.onAnswer(typed, answer);
+      const [sent, answer] = await this.#sent(typed, plain, request.signal);
+      this.replaced = say(replacementOf(typed) === "marginal" ? "replaced.marginal" : "replaced.baseline");
+      this.later = sent === plain ? explanations : null;
+      this.onAnswer(sent, answer);
       this.#show(answer);
-      this.#showCurl(url, typed);
+      this.#showCurl(sent);
     } catch (error) {
       if (request.signal.aborted) return;
       if (!(error instanceof Problem)) throw error;
       this.#showProblem(error.message, typed.find(error.detail));
-      this.#showCurl(url, typed);
+      this.#showCurl(typed);
     } finally {
       this.#setBusy(false);
+    }
+  }
+
+  #url({ query }) {
+    return address("predict", { ...this.selection, ...query });
+  }
+
+  /**
+   * Send a request, or the one without explanations, if the explanations of several sequences take too many runs.
+   * @param {import("./input.js").Typed} typed
+   * @param {import("./input.js").Typed|null} plain null if no explanations are chosen
+   * @returns {Promise<[import("./input.js").Typed, object]>} what was answered, and the answer
+   */
+  async #sent(typed, plain, signal) {
+    const send = (one) => ask(this.#url(one), { ...one, signal });
+    try {
+      return [typed, await send(typed)];
+    } catch (error) {
+      if (error.status !== TOO_LARGE || !plain) throw error;
+      const answer = await send(plain).catch(() => null);
+      if (!answer || answer.predictions.length === 1) throw error;
+      return [plain, answer];
+    }
+  }
+
+  /** Ask for the explanations of the sequence that is drawn, if those of all at once are too many. */
+  async #explain() {
+    const { answer, index, later, card } = this;
+    const prediction = answer.predictions[index];
+    this.explaining?.abort();
+    byId("explained").textContent = later ? say("explained.alone") : "";
+    if (!later || prediction.explained) return;
+    const sequence = card.tokens ? prediction.inputs : heights(prediction.inputs, card);
+    const request = new AbortController();
+    this.explaining = request;
+    try {
+      const body = JSON.stringify({ sequence, ...later });
+      const found = await ask(address("predict", this.selection), { body, type: "application/json", signal: request.signal });
+      if (request.signal.aborted) return;
+      answer.predictions[index] = { ...found.predictions[0], ...prediction, explained: true };
+      this.#showExplanations();
+      this.#redraw();
+    } catch (error) {
+      if (request.signal.aborted) return;
+      if (!(error instanceof Problem)) throw error;
+      byId("explained").textContent = error.message;
     }
   }
 
@@ -325,14 +374,13 @@ export class Ask {
     byId("summary").textContent = answered;
     byId("result-name").textContent = many ? capital(say("sequence.number", { number: this.#named() })) : say("prediction");
     byId("prediction").replaceChildren(...predicted(prediction, this.card.target));
-    byId("correlation").textContent = correlation(prediction);
     byId("key-part").textContent = this.parts.text();
-    this.#showImportance(prediction);
-    byId("answer-faithfulness").replaceChildren(...faithfulnessOf(prediction));
+    this.#showExplanations();
     this.step = null;
     this.onDraw(index);
     this.#showSteps(prediction);
     this.#redraw();
+    this.#explain();
   }
 
   /** Return the number of the sequence that is drawn, with its name if a table has one. */
@@ -341,10 +389,15 @@ export class Ask {
     return key === undefined ? this.index + 1 : `${count(this.index + 1)} (${key})`;
   }
 
-  /** Draw the importance of the features, and of the features at the timesteps. */
-  #showImportance({ feature_importance: values, cell_importance: cells }) {
-    const shared = { features: this.card.feature_labels, measure: say("moved"), least: leastEffect(this.card) };
-    for (const place of document.querySelectorAll(".replaced")) place.textContent = this.replaced;
+  /** Show the explanations of the sequence that is drawn: charts of importance, and measures of faithfulness. */
+  #showExplanations() {
+    const prediction = this.answer.predictions[this.index];
+    const { feature_importance: values, cell_importance: cells } = prediction;
+    byId("correlation").textContent = correlation(prediction);
+    byId("answer-faithfulness").replaceChildren(...faithfulnessOf(prediction));
+    const shared = { features: this.card.feature_labels, measure: say("moved"), least: leastEffect(this.card, prediction) };
+    const units = hasUnits(this.card, prediction) ? ` ${say("replaced.units")}` : "";
+    for (const place of document.querySelectorAll(".replaced")) place.textContent = this.replaced + units;
     byId("answer-features").hidden = !values;
     byId("answer-cells").hidden = !cells;
     if (values) this.features.update({ ...shared, title: say("features.of", { number: this.index + 1 }), values, spread: null });
@@ -397,14 +450,14 @@ export class Ask {
       heights: heights(inputs, this.card),
       attention: weights,
       importance: importance ?? null,
-      least: leastEffect(this.card),
+      least: leastEffect(this.card, this.answer.predictions[this.index]),
       hidden: this.hidden,
       apart: byId("apart").checked,
     });
   }
 
-  #showCurl(url, typed) {
-    this.curl = curl(url, typed);
+  #showCurl(typed) {
+    this.curl = curl(this.#url(typed), typed);
     const shown = this.curl.slice(0, LONG_LINE).split("\n").slice(0, MOST_LINES).join("\n");
     const rest = this.curl.length - shown.length;
     byId("curl").hidden = false;
@@ -418,11 +471,19 @@ export class Ask {
   }
 }
 
-/** The smallest end of the scale of importance: in units of a predicted number, a part of its deviation if that is known. */
-function leastEffect({ target, training }) {
-  if (target.task !== "regression") return LEAST_EFFECT;
-  const deviations = training?.scaling?.target_deviation ?? [];
-  return deviations.length ? LEAST_EFFECT * mean([deviations])[0] : 0;
+/** Return what a valid request asks values to be replaced by; a typed body may ask for it, too. */
+const replacementOf = ({ type, body, query }) => (type === "application/json" ? JSON.parse(body) : query).replacement;
+
+/** Whether a prediction has several numbers, each of which moves in units of its deviation. A single one has its own unit. */
+function hasUnits({ target }, { prediction }) {
+  return target.task === "regression" && [target.steps ? prediction[0] : prediction].flat().length > 1;
+}
+
+/** The smallest end of the scale of importance: of a single number, a part of its deviation if that is known. */
+function leastEffect(card, prediction) {
+  if (card.target.task !== "regression" || hasUnits(card, prediction)) return LEAST_EFFECT;
+  const [deviation] = card.training?.scaling?.target_deviation ?? [];
+  return LEAST_EFFECT * (deviation ?? 0);
 }
 
 /** What the chart of a sequence draws, in words. */

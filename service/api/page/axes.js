@@ -178,7 +178,7 @@ export function slantedRoom(labels, slot) {
 }
 
 /**
- * Draw bars from the bottom of a scale.
+ * Draw bars from 0, up or down.
  * @param {Element} layer
  * @param {(number|null)[]} values
  * @param {{x: Scale, y: Function, width?: number, picked?: number|null}} how `width` is a fraction of a slot
@@ -186,12 +186,12 @@ export function slantedRoom(labels, slot) {
 export function drawBars(layer, values, { x, y, width = 0.78, picked = null }) {
   const wide = Math.min(WIDEST_BAR, x.slot * width);
   join(layer, "rect", values, (value, i) => {
-    const top = y(Math.max(y.low, value ?? y.low));
+    const top = y(Math.max(0, value ?? 0));
     return {
       x: x(i) - wide / 2,
       y: top,
       width: wide,
-      height: Math.max(0, y.bottom - top),
+      height: y(Math.min(0, value ?? 0)) - top,
       class: i === picked ? "picked" : wide < THINNEST ? "thin" : null,
     };
   });

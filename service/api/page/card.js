@@ -60,7 +60,7 @@ export function showCard(card) {
       [say("card.sequence"), shape(card)],
       [say("card.features"), some(card.feature_labels)],
       [say("card.architecture"), card.architecture.replaceAll("_", " ")],
-      [folds ? say("card.folds", { folds }) : say("card.metrics"), ...metrics(card.metrics)],
+      [folds ? say("card.folds", { folds }) : say(fit ? "card.metrics" : "card.metrics_examples"), ...metrics(card.metrics)],
       ...(card.judgement ? [[say("card.judgement"), sentence(card.judgement.verdict)]] : []),
       ...(card.hints.length ? [[say("card.hints"), ...card.hints.map(sentence)]] : []),
       ...(fit ? [[say("card.trained_on"), `${say("sequences", { n: fit.sequences })}; ${say("weights", { n: fit.parameters })}`]] : []),
@@ -96,6 +96,19 @@ export function showCard(card) {
     ...rejected.map(({ version, reason }) => html("p", {}, say("card.rejected", { version: String(version), reason }))),
   );
 }
+
+/**
+ * What the sequences are that explanations and metrics of a card were measured on: held out; all, after cross-validation,
+ * which fits the version on all of them; or the examples of an imported model.
+ * @returns {"held_out"|"all"|"examples"}
+ */
+export function measured({ training, cross_validation: folds }) {
+  if (!training) return "examples";
+  return folds ? "all" : "held_out";
+}
+
+/** "240 held-out sequences" */
+export const measuredOn = (card, n) => say(`measured.${measured(card)}`, { n });
 
 /** "after-lstm, version 1" */
 export const named = ({ name, version }) => say("model.version", { name, version: String(version) });

@@ -52,7 +52,7 @@ function steps(values, { x, y }) {
 
 /**
  * Draw a profile: mean attention as bars with their spread; optionally the outline of another profile, and importance as
- * bars below.
+ * bars below. The profiles of seeds are dots, where bars have room for them.
  *
  * @typedef {object} Profile
  * @property {string} title accessible name
@@ -64,6 +64,7 @@ function steps(values, { x, y }) {
  * @property {{metric: string, drop: number[], spread: number[]}|null} [importance]
  * @property {string} name name of the attention in the legend
  * @property {{mean: number[], name: string}} [outline]
+ * @property {[number, number[]][]} [seeds] each seed, and its profile
  */
 export function profilePlot(host, name) {
   return new Plot(host, {
@@ -71,23 +72,29 @@ export function profilePlot(host, name) {
     describe: ({ title, text }) => ({ title, text }),
     draw: drawProfile,
     tooltip(data, i) {
-      const { labels, mean, spread, importance, outline } = data;
+      const { labels, mean, spread, importance, outline, seeds = [] } = data;
       const rows = [[say("attention"), mean ? withSpread(mean[i], spread[i]) : "–", "attention"]];
       if (importance) rows.push([say("importance.drop", { metric: importance.metric }), withSpread(importance.drop[i], importance.spread[i]), "importance"]);
       if (outline) rows.push([outline.name, number(outline.mean[i]), "outline"]);
+      if (seeds.length) {
+        const [low, high] = [Math.min, Math.max].map((end) => number(end(...seeds.map(([, profile]) => profile[i]))));
+        rows.push([say("seeds.each"), say("interval", { low, high }), "seed"]);
+      }
       return { heading: timestepName(labels[i]), rows };
     },
     table(data) {
-      const { labels, mean, spread, importance, outline } = data;
+      const { labels, mean, spread, importance, outline, seeds = [] } = data;
       const head = [say("timesteps.axis"), say("attention"), say("spread")];
       if (importance) head.push(say("importance.drop", { metric: importance.metric }));
       if (outline) head.push(outline.name);
+      head.push(...seeds.map(([seed]) => say("seed", { seed: String(seed) })));
       const rows = labels.map((label, i) => [
         label,
         mean?.[i] ?? null,
         spread?.[i] ?? null,
         ...(importance ? [importance.drop[i]] : []),
         ...(outline ? [outline.mean[i]] : []),
+        ...seeds.map(([, profile]) => profile[i]),
       ]);
       return { head, rows };
     },
@@ -95,20 +102,22 @@ export function profilePlot(host, name) {
 }
 
 /** @param {Plot} plot @param {Profile} data */
-function drawProfile(plot, { name, labels, mean, spread, peak, importance, outline }) {
+function drawProfile(plot, { name, labels, mean, spread, peak, importance, outline, seeds = [] }) {
   const thin = (plot.width - 60) / labels.length < THIN; // about the final width of a slot
   const strip = importance ? STRIP : 0;
+  const dots = thin ? [] : seeds.flatMap(([, profile]) => profile.map((value, i) => [value, i]));
   const keys = [
     { name, kind: "attention" },
     ...(mean && peak !== null ? [{ name: say("peak"), kind: "picked" }] : []),
     ...(outline ? [{ name: outline.name, kind: "outline", shape: [svg("path", { d: "M2,6.5h18" })] }] : []),
+    ...(dots.length ? [{ name: say("seeds.each"), kind: "seed", shape: [svg("circle", { cx: 10.5, cy: 6.5, r: 2.5 })] }] : []),
     ...(importance ? [{ name: say("importance"), kind: "importance" }] : []),
   ];
   const top = plot.legend(keys) + 28;
   const bottom = top + 200;
   plot.resize(bottom + strip + 40);
   const whiskers = (mean ?? []).map((value, i) => value + spread[i]);
-  const highest = [...(outline?.mean ?? []), ...whiskers].reduce((a, b) => Math.max(a, b), 1e-9);
+  const highest = [...(outline?.mean ?? []), ...whiskers, ...dots.map(([value]) => value)].reduce((a, b) => Math.max(a, b), 1e-9);
   const y = valueScale([0, highest * 1.04], bottom, top);
   const values = ticks(0, y.high, 5);
   const effects = effectsScale(importance?.drop ?? [], bottom + strip, LEAST_EFFECT);
@@ -131,6 +140,7 @@ function drawProfile(plot, { name, labels, mean, spread, peak, importance, outli
     if (low - high < 1.5) return { d: "M0,0" }; // only its caps would be visible, and look like a bar
     return { d: `M${x(i) - cap},${low}h${2 * cap}m${-cap},0V${high}m${-cap},0h${2 * cap}` };
   });
+  join(plot.layer("seeds"), "circle", dots, ([value, i]) => ({ cx: x(i), cy: y(value), r: 2.5 }));
   // Color alone must not mark the peak.
   join(plot.layer("peak"), "text", mean && peak !== null ? [peak] : [], (i) => ({
     x: Math.min(Math.max(x(i), x.left + 20), x.right - 20),
@@ -141,11 +151,17 @@ function drawProfile(plot, { name, labels, mean, spread, peak, importance, outli
   return { x, top, bottom: bottom + strip };
 }
 
+/** Return the lowest and highest of some values: at most 0, and at least `least`, with a margin. */
+export function effectsRange(values, least) {
+  const [low, high] = [values.reduce((a, b) => Math.min(a, b), 0), values.reduce((a, b) => Math.max(a, b), least)];
+  const space = (high - low) * 0.05 || 1;
+  return [low < 0 ? low - space : 0, high + space];
+}
+
 /** Return the scale of the bars in a strip below a chart, which ends at `least` or above, with the numbers of its axis. */
 function effectsScale(effects, bottom, least) {
-  const highest = effects.reduce((a, b) => Math.max(a, b), least) * 1.05 || 1;
-  const scale = valueScale([0, highest], bottom, bottom - STRIP + 36);
-  return Object.assign(scale, { values: effects.length ? ticks(0, scale.high, 3) : [] });
+  const scale = valueScale(effectsRange(effects, least), bottom, bottom - STRIP + 36);
+  return Object.assign(scale, { values: effects.length ? ticks(scale.low, scale.high, 3) : [] });
 }
 
 /**

@@ -4,6 +4,7 @@ import { Problem, address, ask } from "./api.js";
 import { named, predicts, shape } from "./card.js";
 import { profilePlot } from "./charts.js";
 import { byId, html, number, scrollable, table } from "./dom.js";
+import { verdictOf } from "./faithfulness.js";
 import { inShort } from "./prediction.js";
 import { capital, count, say } from "./text.js";
 
@@ -46,7 +47,7 @@ export class Comparison {
       scrollable(say("compared.metrics"), table([say("metric"), ...cards.map(named), say("compared.difference")], metrics(cards))),
     );
     const [one, two] = cards.map(({ attention }) => attention);
-    const both = one && two && one.mean.length === two.mean.length;
+    const both = one && two && sameLabels(cards);
     byId("compared-profiles").hidden = !both;
     if (!both) return;
     this.profiles.update({
@@ -99,7 +100,7 @@ export class Comparison {
     if (!this.answered) return;
     const [one, two] = this.answered.map(({ predictions }) => predictions[index].attention);
     const flat = (weights) => typeof weights?.[0] === "number";
-    const both = flat(one) && flat(two) && one.length === two.length;
+    const both = flat(one) && flat(two) && one.length === two.length && sameLabels(this.cards);
     byId("compared-attention").hidden = !both;
     if (!both) return;
     this.attention.update({
@@ -115,6 +116,10 @@ export class Comparison {
   }
 }
 
+/** Whether the timesteps of two cards have the same labels: others have no common axis. */
+const sameLabels = ([one, two]) =>
+  one.timestep_labels.length === two.timestep_labels.length && one.timestep_labels.every((label, t) => label === two.timestep_labels[t]);
+
 /** Return the rows of the facts of two cards. */
 function facts(cards) {
   const row = (term, fact) => [term, ...cards.map((card) => fact(card) ?? "–")];
@@ -125,7 +130,7 @@ function facts(cards) {
     row(say("card.trained_on"), ({ training }) => training && say("sequences", { n: training.sequences })),
     row(say("compared.weights"), ({ training }) => training && count(training.parameters)),
     row(say("card.judgement"), ({ judgement }) => judgement && capital(judgement.verdict)),
-    row(say("faithfulness"), ({ faithfulness }) => faithfulness?.verdict),
+    row(say("faithfulness"), verdictOf),
   ];
 }
 

@@ -60,8 +60,8 @@ export function table(head, rows) {
 }
 
 /** Return a scrolling region that has a name and that the keyboard can reach. */
-export function scrollable(name, child) {
-  return html("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": name }, child);
+export function scrollable(name, ...children) {
+  return html("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": name }, ...children);
 }
 
 const SHORT = new Intl.NumberFormat(language, { maximumSignificantDigits: 4 });

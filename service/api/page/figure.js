@@ -12,6 +12,9 @@ const GAP = 16;
 /** Width of the symbol in a legend, in pixels. */
 const SYMBOL = 28;
 
+/** The most cells of a table below a chart: a browser takes seconds for more. */
+const MOST_CELLS = 20_000;
+
 let plots = 0;
 
 /**
@@ -202,9 +205,11 @@ export class Plot {
     const { head, rows } = this.chart.table(this.data);
     const old = this.details.querySelector(".scroll");
     const cell = (value) => (typeof value === "string" ? value : number(value));
-    const made = table(head, rows.map((row) => row.map(cell)));
-    if (old) old.replaceChildren(made);
-    else this.details.append(scrollable(this.title.textContent, made));
+    const most = Math.max(1, Math.floor(MOST_CELLS / head.length));
+    const cut = rows.length > most ? [html("p", { class: "note" }, say("chart.table_cut", { n: most }))] : [];
+    const parts = [...cut, table(head, rows.slice(0, most).map((row) => row.map(cell)))];
+    if (old) old.replaceChildren(...parts);
+    else this.details.append(scrollable(this.title.textContent, ...parts));
   }
 }
 

@@ -114,7 +114,7 @@ export class HeatMap {
     const middle = (i) => top + row * (i + 0.5) + 4;
     const lines = this.saving ? texts.flatMap((text, i) => [[count(i + this.rows.first), 0, i], [text, this.x.right + 8, i]]) : [];
     join(layer("texts"), "text", lines, ([text, x, i]) => ({ x, y: middle(i), text: fitted(text, right - 8) }));
-    const scale = say("cells.scale", { measure: say("attention"), highest: number(this.highest) });
+    const scale = say("cells.scale", { measure: say("attention"), lowest: "0", highest: number(this.highest) });
     join(layer("name"), "text", this.saving ? [this.data.title, scale] : [], (text, i) => ({ y: 12 + 16 * i, text }));
   }
 
@@ -129,8 +129,11 @@ export class HeatMap {
   /** Return the name and the numbers: the prediction and the attention of each row. */
   numbers() {
     const { title, labels, attention, texts, keys } = this.data;
-    const head = ["", say("prediction"), say("probability"), ...labels.slice(0, this.columns)];
-    return { title, head, rows: attention.map((weights, i) => [keys?.[i] ?? i + this.rows.first, ...texts[i], ...weights]) };
+    const columns = labels.slice(0, this.columns);
+    const head = ["", say("prediction"), say("probability"), ...columns];
+    // Sequences may have fewer timesteps; all rows of a table have all columns.
+    const row = (weights, i) => [keys?.[i] ?? i + this.rows.first, ...texts[i], ...columns.map((_, t) => weights[t] ?? null)];
+    return { title, head, rows: attention.map(row) };
   }
 
   /** "sequence 3", or "sequence 3 (pump-7)" */
@@ -184,8 +187,9 @@ export class HeatMap {
  * @param {Element} element has the colors
  * @param {number[][]} rows
  * @param {number} highest the value of the darkest color
+ * @param {number} lowest that of the lightest color
  */
-export function shades(element, rows, highest) {
+export function shades(element, rows, highest, lowest = 0) {
   const columns = rows.reduce((most, row) => Math.max(most, row.length), 1);
   const canvas = html("canvas", { width: columns, height: rows.length });
   const context = canvas.getContext("2d");
@@ -194,7 +198,7 @@ export function shades(element, rows, highest) {
   const pixels = context.createImageData(columns, rows.length);
   rows.forEach((row, i) =>
     row.forEach((value, t) => {
-      const share = Math.max(0, value) / highest;
+      const share = (value - lowest) / (highest - lowest);
       const mixed = none.map((channel, c) => channel + (all[c] - channel) * share);
       pixels.data.set([...mixed, 255], 4 * (i * columns + t));
     }),

@@ -4,7 +4,7 @@ import {
   axisTexts, axisWidth, drawBars, drawLabelAxis, drawValueAxis, slantedRoom, slotScale, tickTexts, ticks,
   timestepName, valueScale, withSpread,
 } from "./axes.js";
-import { between } from "./charts.js";
+import { between, effectsRange } from "./charts.js";
 import { join, number, svg } from "./dom.js";
 import { Plot } from "./figure.js";
 import { shades } from "./heat_map.js";
@@ -50,15 +50,15 @@ const peakOf = (values) => values.indexOf(values.reduce((a, b) => Math.max(a, b)
 function drawFeatures(plot, { features, values, spread, measure, least }) {
   const top = plot.legend([]) + 28;
   const bottom = top + 160;
-  const ends = values.map((value, f) => value + (spread?.[f] ?? 0));
-  const y = valueScale([0, ends.reduce((a, b) => Math.max(a, b), least) * 1.04 || 1], bottom, top);
-  const numbers = ticks(0, y.high, 4);
+  const ends = values.flatMap((value, f) => [value - (spread?.[f] ?? 0), value + (spread?.[f] ?? 0)]);
+  const y = valueScale(effectsRange(ends, least), bottom, top);
+  const numbers = ticks(y.low, y.high, 4);
   const [left, right] = between(plot, tickTexts(numbers));
   const x = slotScale(features.length, Math.max(left, slantedRoom(features, (right - left) / features.length)), right);
   drawValueAxis(plot, { y, values: numbers, x, name: measure });
   drawBars(plot.layer("importance"), values, { x, y });
   join(plot.layer("whiskers"), "path", spread ?? [], (deviation, f) => {
-    const [low, high] = [values[f] - deviation, values[f] + deviation].map((value) => y(Math.max(0, value)));
+    const [low, high] = [values[f] - deviation, values[f] + deviation].map(y);
     return { d: `M${x(f)},${low}V${high}` };
   });
   const below = drawLabelAxis(plot, x, bottom, features, { all: true, name: say("feature") });
@@ -99,16 +99,17 @@ export function cellPlot(host) {
 
 /** @param {Plot} plot @param {OfCells} data */
 function drawCells(plot, { labels, features, cells, measure, least }) {
+  const lowest = cells.flat().reduce((a, b) => Math.min(a, b), 0);
   const highest = cells.flat().reduce((a, b) => Math.max(a, b), least) || 1;
   const ramp = shades(plot.element, [Array.from({ length: 32 }, (_, i) => i / 31)], 1);
   const shape = [svg("image", { href: ramp, x: 2, y: 1, width: 18, height: 11, preserveAspectRatio: "none" })];
-  const top = plot.legend([{ name: say("cells.scale", { measure, highest: number(highest) }), kind: "shades", shape }]) + 6;
+  const top = plot.legend([{ name: say("cells.scale", { measure, lowest: number(lowest), highest: number(highest) }), kind: "shades", shape }]) + 6;
   const row = Math.min(HIGHEST_ROW, Math.max(LOWEST_ROW, ALL_ROWS / features.length));
   const bottom = top + row * features.length;
   const names = axisTexts(features, Math.min(160, plot.width * 0.3));
   const x = slotScale(cells.length, axisWidth(names), plot.width - 6);
   const ofFeatures = features.map((_, f) => cells.map((values) => values[f]));
-  join(plot.layer("shades"), "image", [shades(plot.element, ofFeatures, highest)], (href) => ({
+  join(plot.layer("shades"), "image", [shades(plot.element, ofFeatures, highest, lowest)], (href) => ({
     href,
     x: x.left,
     y: top,

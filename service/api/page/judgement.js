@@ -1,5 +1,6 @@
 /** How good the model is: metrics beside their baseline, scores of each class, the confusion matrix, and the losses. */
 
+import { measured } from "./card.js";
 import { byId, html, number, scrollable, table } from "./dom.js";
 import { linePlot } from "./lines.js";
 import { count, say } from "./text.js";
@@ -10,25 +11,31 @@ const BASELINES = { "most frequent class": "baseline.class", mean: "baseline.mea
 let losses;
 
 /** Show the judgement of a card, and the losses of its training. */
-export function showJudgement({ judgement, target, training }) {
-  byId("judged").replaceChildren(...(judgement ? [...metrics(judgement), ...classes(judgement)] : []));
+export function showJudgement(card) {
+  const { judgement, target, training } = card;
+  byId("judged").replaceChildren(...(judgement ? [...metrics(judgement, say(`metrics.${measured(card)}`)), ...classes(judgement)] : []));
   byId("confusion").replaceChildren(...confusion(judgement, target));
   const history = Object.entries(training?.history ?? {}).filter(([name]) => name.includes("loss"));
   byId("learning").hidden = !history.length;
   byId("quality").hidden = !judgement && !history.length;
   if (!history.length) return;
+  const best = training.best_epoch;
+  const marked = best && best <= history[0][1].length;
+  byId("learning-text").textContent = say("learning.text") + (marked ? ` ${say("learning.best", { epoch: best })}` : "");
   losses ??= linePlot(byId("learning-plot"), say("epochs"));
   losses.update({
     title: say("learning.title"),
-    text: say("learning.text"),
+    text: byId("learning-text").textContent,
     labels: history[0][1].map((_, epoch) => String(epoch + 1)),
     across: say("epoch"),
     measure: say("loss"),
     lines: history,
+    mark: marked ? best - 1 : null,
   });
 }
 
-function metrics(judgement) {
+/** @param {object} judgement @param {string} over what it was measured on */
+function metrics(judgement, over) {
   const rows = judgement.metrics.map(({ name, value, low, high, baseline }) => [
     name,
     number(value),
@@ -38,7 +45,7 @@ function metrics(judgement) {
   const head = [say("metric"), say("model"), say("interval.name"), say("baseline")];
   return [
     html("h3", {}, say("metrics.title")),
-    html("p", { class: "note" }, say("metrics.note", { baseline: say(BASELINES[judgement.baseline]) })),
+    html("p", { class: "note" }, say("metrics.note", { over, baseline: say(BASELINES[judgement.baseline]) })),
     scrollable(say("metrics.title"), table(head, rows)),
   ];
 }

@@ -16,6 +16,7 @@ const MOST_MARKS = 40;
  * @property {string} across name of the horizontal axis
  * @property {string} measure name of the vertical axis, which begins at 0 or below
  * @property {[string, number[]][]} lines name and values of each line
+ * @property {number|null} [mark] index of a step that is marked by a dashed line
  *
  * @param {Element} host
  * @param {string} cursor accessible name of the cursor
@@ -37,7 +38,7 @@ export function linePlot(host, cursor) {
 }
 
 /** @param {Plot} plot @param {Lines} data */
-function drawLines(plot, { labels, across, measure, lines }) {
+function drawLines(plot, { labels, across, measure, lines, mark = null }) {
   const top = plot.legend(lines.map(([name], k) => ({ name, kind: "series", shape: symbol(k) }))) + 28;
   const bottom = top + 160;
   plot.resize(bottom + 40);
@@ -53,6 +54,7 @@ function drawLines(plot, { labels, across, measure, lines }) {
     "stroke-dasharray": look(k).dash || null,
     d: values.map((value, i) => `${i ? "L" : "M"}${x(i)},${y(value)}`).join(""),
   }));
+  join(plot.layer("mark"), "line", mark === null ? [] : [x(mark)], (at) => ({ x1: at, x2: at, y1: top, y2: bottom }));
   const points = labels.length > MOST_MARKS ? [] : lines.flatMap(([, values], k) => values.map((value, i) => [k, i, value]));
   join(plot.layer("marks"), "path", points, ([k, i, value]) => ({
     class: look(k).kind,

@@ -61,9 +61,9 @@ async function load() {
     byId("unavailable").replaceChildren();
     byId("content").hidden = false;
     showCard(card);
-    showProfile(profile);
+    showProfile(profile, card);
     showImportance(card);
-    showFaithfulness(card.faithfulness ?? null);
+    showFaithfulness(card);
     showJudgement(card);
     live.follow(profile, selection);
     form.use(card, selection);

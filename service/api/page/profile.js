@@ -1,28 +1,36 @@
 /** Where the model looks, and what matters to it: the attention profile of training, and importance. */
 
 import { timestepName } from "./axes.js";
+import { measuredOn } from "./card.js";
 import { LEAST_EFFECT, profilePlot } from "./charts.js";
 import { byId, number, percent } from "./dom.js";
 import { cellPlot, featurePlot } from "./importance.js";
 import { say } from "./text.js";
 
+/** The most timesteps in a sentence. */
+const MOST_NAMED = 5;
+
 /** "timesteps 10 and 11" */
 function spoken(labels) {
+  const rest = labels.length - MOST_NAMED;
+  if (rest > 0) return say("timesteps.more", { labels: labels.slice(0, MOST_NAMED).join(", "), rest });
   const last = String(labels.at(-1));
   return labels.length > 1 ? say("timesteps", { labels: labels.slice(0, -1).join(", "), last }) : timestepName(last);
 }
 
 let [plot, ofFeatures, ofCells] = [];
 
-/** Draw the attention profile, null for a model without attention, over held-out sequences, with importance. */
-export function showProfile(profile) {
+/** Draw the attention profile of a card, null for a model without attention, with importance. */
+export function showProfile(profile, card) {
   byId("profile").hidden = !profile;
   byId("no-attention").hidden = Boolean(profile);
   if (!profile) return;
   plot ??= profilePlot(byId("profile-plot"), say("profile.cursor"));
   const { importance, timestep_labels: labels, peak, mean } = profile;
+  const seeds = (card.repeats?.profiles ?? []).map((one, i) => [card.repeats.seeds[i], one]);
   byId("profile-caption").textContent =
-    say("profile.caption", { n: profile.sequences }) +
+    say("profile.caption", { sequences: measuredOn(card, profile.sequences) }) +
+    (seeds.length ? ` ${say("profile.seeds", { n: seeds.length })}` : "") +
     (importance ? ` ${say("profile.importance", { metric: importance.metric, drop: number(Math.max(...importance.drop)) })}` : "");
   byId("agreement").textContent = agreement(profile);
   plot.update({
@@ -33,6 +41,7 @@ export function showProfile(profile) {
     spread: profile.spread,
     peak,
     importance,
+    seeds,
     name: say("attention"),
   });
 }
@@ -44,10 +53,11 @@ export function showImportance(card) {
   byId("features-figure").hidden = !features;
   byId("cells-figure").hidden = !cells;
   const measure = (found) => say("importance.of", { metric: found.metric });
-  const caption = (found) => say("importance.caption", { n: found.sequences, metric: found.metric });
+  const caption = (found) => say("importance.caption", { sequences: measuredOn(card, found.sequences), metric: found.metric });
   if (features) {
     ofFeatures ??= featurePlot(byId("features-plot"));
-    byId("features-caption").textContent = caption(features);
+    const repeated = features.repetitions > 1;
+    byId("features-caption").textContent = caption(features) + (repeated ? ` ${say("importance.whiskers", { n: features.repetitions })}` : "");
     ofFeatures.update({
       title: say("features.title"),
       features: card.feature_labels,
