@@ -138,6 +138,10 @@ class UnfinishedBody(DeadlineExceeded):
     headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 
+class TableError(Exception):
+    """A table cannot be read. The message has one line: where, what was expected, and what came."""
+
+
 class ArtifactError(Exception):
     """A version, or the folder of versions, cannot be served. Loading raises it, never a request.
 

@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
 from service.artifact.tensors import Array
+from service.problems import did_you_mean
+from service.tables.columns import Columns
+from service.tables.long import TIME_FEATURE
+from service.tables.rows import arrow_table
 from training import TrainingError
 from training.continuation import IN_MEMORY
 from training.data import Dataset, SourceData, lengths_of
-from training.messages import did_you_mean
 from training.options import Options
 from training.sources.loading import load
 from training.tables import reading
-from training.tables.columns import Columns
-from training.tables.long import TIME_FEATURE
-from training.tables.rows import arrow_table
 
 #: Frames of pandas and polars, tables of pyarrow. None of them is imported for this type.
 Frame = Any
@@ -35,6 +35,7 @@ def is_frame(data: object) -> bool:
     return type(data).__module__.partition(".")[0] in FRAMES and hasattr(data, "columns")
 
 
+@reading.table_errors()
 def load_frame(options: Options, frame: Frame) -> Dataset:
     """Return the dataset of a frame: `options` say which columns it has, as they do for a file."""
     return load(options.model_copy(update={"data": FRAME}), frame=arrow_table(FRAME, frame))
@@ -93,6 +94,7 @@ class FrameSequences(NamedTuple):
     names: Any
 
 
+@reading.table_errors()
 def sequences_of_frame(frame: Frame, card: ModelCard) -> FrameSequences:
     """Return the sequences of a frame that has the columns of training, in the order of their first rows.
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.timing import TOLERANCE
-from training import TrainingError
-from training.tables.rows import ROW, Table, literal, quoted, shown
+from service.errors import TableError
+from service.tables.rows import ROW, Table, literal, quoted, shown
 
 #: Forms of the time of a day.
 CLOCKS: Final = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
@@ -80,7 +80,7 @@ def times_of(table: Table, column: str, date_format: str | None) -> Times:
     """Return how the times of a column are read.
 
     Raises:
-        TrainingError: a cell holds no time, or the times may be read in two ways.
+        TableError: a cell holds no time, or the times may be read in two ways.
     """
     table.refuse_missing([column])
     name, of_type = quoted(column), table.types[column]
@@ -95,7 +95,7 @@ def times_of(table: Table, column: str, date_format: str | None) -> Times:
             return Times(column, f"{name}::BIGINT", "integers")
         case "numbers":
             return _finite(table, Times(column, f"{name}::DOUBLE", "numbers"))
-    raise TrainingError(f"{table.where}, column {column!r}: expected numbers or times, got {of_type}")
+    raise TableError(f"{table.where}, column {column!r}: expected numbers or times, got {of_type}")
 
 
 def are_times(table: Table, column: str) -> bool:
@@ -121,7 +121,7 @@ def _of_text(table: Table, column: str, date_format: str | None) -> Times:
         table.refuse_cell(column, row, f"a time of the format {date_format}" if date_format else _EXPECTED)
     if {_by_formats(column, DAY_FIRST), _by_formats(column, MONTH_FIRST)} <= set(fitting):
         ((value,),) = table.ask(f"SELECT {name} FROM rows ORDER BY {quoted(ROW)} LIMIT 1")
-        raise TrainingError(
+        raise TableError(
             f"{table.where}, column {column!r}: expected --date-format, as times such as {shown(value)} may begin with "
             "the day (%d/%m/%Y) or the month (%m/%d/%Y)"
         )
