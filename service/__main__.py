@@ -47,6 +47,10 @@ def main() -> None:
     if sys.argv[1:2] == [COMMAND]:
         make_key(sys.argv[2:])
         return
+    if sys.argv[1:2] == ["score"]:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        # A program of its own, as its processes would import this module, with all of the service.
+        os.execv(sys.executable, [sys.executable, "-m", "service.bulk", *sys.argv[2:]])  # noqa: S606 - our own
     settings = Settings.from_command_line(sys.argv[1:])
     require_keys(settings)  # with one message, before the worker processes start
     in_workers = f"{create_worker_app.__module__}:{create_worker_app.__name__}"

@@ -1,6 +1,6 @@
 """The timesteps of sequences from the rows of a table: static features, the end of a sequence, its last window."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ class Steps(NamedTuple):
         lengths: `(sequences,)`, at least 1 each.
     """
 
-    values: NDArray[np.float64]
+    values: NDArray[Any]
     rows: NDArray[np.intp]
     lengths: NDArray[np.intp]
 

@@ -45,6 +45,7 @@ _NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBL
 _TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
 _NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
 _LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
+_CELLS: Final = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _NO_MEMORY: Final = "Out of Memory Error"
 _NO_ROOM: Final = re.compile(r"No space left|File too large|max_temp_directory_size|Could not write|failed to offload")
 
@@ -352,8 +353,12 @@ def is_csv(source: Path | Any) -> bool:
     return isinstance(source, Path) and source.suffix != ".parquet"
 
 
-def open_table(where: str, source: Path | Any, dialect: Dialect, *, is_text: bool = False) -> Table:
+def open_table(
+    where: str, source: Path | Any, dialect: Dialect, *, is_text: bool = False, skips_wrong_rows: bool = False
+) -> Table:
     """Open a file, or a frame of pandas, polars or pyarrow; with `is_text`, all columns become text.
+
+    With `skips_wrong_rows`, rows of CSV with a wrong number of cells are left out; `skipped_rows` returns them.
 
     Raises:
         TableError: it cannot be read, or has too many columns or two of one name.
@@ -378,7 +383,7 @@ def open_table(where: str, source: Path | Any, dialect: Dialect, *, is_text: boo
         else:
             text = examine(where, source, dialect, (*MISSING, *table.missing))
             table = replace(table, text=text, decimal=text.decimal, thousands=text.thousands)
-            indices = _load(table, text)
+            indices = _load(table, text, skips_wrong_rows=skips_wrong_rows)
         described = table.connection.execute("DESCRIBE rows").fetchall()
         types = {name: of_type for name, of_type, *_ in described if name != ROW}
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
@@ -389,7 +394,31 @@ def open_table(where: str, source: Path | Any, dialect: Dialect, *, is_text: boo
     return table
 
 
-def _load(table: Table, text: CsvText) -> frozenset[str]:
+def skipped_rows(table: Table) -> list[tuple[int, str]]:
+    """Return the rows of CSV that were left out, counted from 1, with what is wrong with each."""
+    found = table.ask(f"SELECT {quoted(ROW)}, problem FROM skipped ORDER BY 1") if table.text is not None else []
+    return [(row, _CELLS.sub(r"expected \1 cells, got \2", problem)) for row, problem in found]
+
+
+def _number_with_skipped(table: Table, heading: int) -> None:
+    """Let the numbers of the rows count those that were left out, too."""
+    table.connection.execute(
+        f"CREATE TABLE skipped AS SELECT line - {heading} AS {quoted(ROW)}, min(error_message) AS problem "
+        "FROM reject_errors GROUP BY 1"
+    )
+    if not table.ask("SELECT 1 FROM skipped LIMIT 1"):
+        return
+    row = quoted(ROW)
+    # Of n skipped rows, the last is before the row that was counted as its number minus n - 1.
+    before = f"SELECT {row} - row_number() OVER (ORDER BY {row}) + 1 AS place, row_number() OVER (ORDER BY {row}) AS n"
+    numbers = f"SELECT place, max(n) AS n FROM ({before} FROM skipped) GROUP BY place"
+    table.connection.execute(
+        f"CREATE OR REPLACE TABLE rows AS SELECT rows.* REPLACE (rows.{row} + coalesce(n, 0) AS {row}) "
+        f"FROM rows ASOF LEFT JOIN ({numbers}) AS skips ON rows.{row} >= skips.place ORDER BY rows.{row}"
+    )
+
+
+def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[str]:
     """Load the rows of text into the database. Return the names of columns without a name."""
     names = [name or f"Unnamed: {index}" for index, name in enumerate(text.names)]
     _check_names(table.where, names)
@@ -399,9 +428,12 @@ def _load(table: Table, text: CsvText) -> frozenset[str]:
     question = (
         f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "
         f"auto_detect=false, header=false, skip={text.heading}, delim={literal(text.delimiter)}, quote='\"', "
-        f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}})"
+        f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}}, "
+        f"store_rejects={skips_wrong_rows})"
     )
     table.database.answer(lambda: table.connection.execute(question))
+    if skips_wrong_rows:
+        _number_with_skipped(table, text.heading)
     unnamed = [name for name, given in zip(names, text.names, strict=True) if not given]
     for name in unnamed:  # a delimiter at the end of each row makes a column without any value
         if not table.ask(f"SELECT 1 FROM rows WHERE {quoted(name)} IS NOT NULL LIMIT 1"):
