@@ -195,7 +195,7 @@ def _token(table: Table, name: str, card: ModelCard) -> str:
         return _number(table, name, quoted(name))
     tokens = ", ".join(map(str, card.tokens.vocabulary.values()))
     word = f"TRY_CAST(trim({quoted(name)}) AS {VOCABULARY})"
-    of_word = f"[{tokens}]::DOUBLE[][enum_code({word}) + 1]"
+    of_word = f"([{tokens}]::DOUBLE[])[enum_code({word}) + 1]"
     unknown = "NULL" if card.tokens.unknown is None else str(card.tokens.unknown)
     is_there = f"NOT {table.is_missing(name)}"
     return f"coalesce({of_word}, {_number(table, name, quoted(name))}, CASE WHEN {is_there} THEN {unknown} END)"

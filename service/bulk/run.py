@@ -24,6 +24,8 @@ from service.bulk.source import Unit
 from service.bulk.worker import Attention, Job, begin, digest_of, score_unit
 from service.errors import ScoringError
 
+#: Runs units of a job in some workers, and yields each when it is done.
+Execute = Callable[[Job, Sequence[Unit], int], Iterator[Unit]]
 #: Sequences of a unit, at most, and values of their inputs or their attention.
 MOST_SEQUENCES, MOST_VALUES = 2**16, 2**22
 #: What of a manifest must be the same for `--resume`, with its name in messages.
@@ -64,12 +66,39 @@ class Summary:
     seconds: float
 
 
-def score(options: Options, report: Callable[[int, int], None]) -> Summary:
+def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+    """Run units in processes of their own, and yield each when it is done. An error ends all processes.
+
+    Raises:
+        ScoringError, ArtifactError: a unit failed, or a process ended early.
+    """
+    if not units:
+        return
+    pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=begin)
+    try:
+        futures = {pool.submit(score_unit, job, unit): unit for unit in units}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+        pool.shutdown()
+    except BrokenProcessPool as error:
+        raise ScoringError(
+            "a worker process ended before its work was done: it was killed, or memory was short (--workers and "
+            "--chunk can be smaller); --resume continues the run"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()
+
+
+def score(options: Options, report: Callable[[int, int], None], execute: Execute = in_processes) -> Summary:
     """Score all sequences of the inputs, and write them into the folder of the output.
 
     Args:
         options: what to score, and how.
         report: is called with the sequences that are done and with all of them, at first and after each unit.
+        execute: runs the units.
 
     Raises:
         ScoringError, TableError, ArtifactError: an input, the version or the output is wrong, or a worker ended.
@@ -115,37 +144,11 @@ def score(options: Options, report: Callable[[int, int], None]) -> Summary:
         total, scored = (sum(unit.sequences for unit in units) for units in (plan.units, todo))
         report(total - scored, total)
         left = scored
-        for unit in run_all(job, todo, options.workers):
+        for unit in execute(job, todo, options.workers):
             left -= unit.sequences
             report(total - left, total)
         output.clean()
         return Summary(*output.count(), scored, time.monotonic() - started)
-
-
-def run_all(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
-    """Run units in processes of their own, and yield each when it is done. An error ends all processes.
-
-    Raises:
-        ScoringError, ArtifactError: a unit failed, or a process ended early.
-    """
-    if not units:
-        return
-    pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=begin)
-    try:
-        futures = {pool.submit(score_unit, job, unit): unit for unit in units}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
-        pool.shutdown()
-    except BrokenProcessPool as error:
-        raise ScoringError(
-            "a worker process ended before its work was done: it was killed, or memory was short (--workers and "
-            "--chunk can be smaller); --resume continues the run"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():
-            process.terminate()
 
 
 def _directory(options: Options, begun: int | None) -> Path:

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from multiprocessing import connection, parent_process
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -152,7 +152,7 @@ def digest_of(digests: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(digests.items())).encode()).hexdigest()
 
 
-@cache
+@lru_cache(1)
 def _worker(job: Job) -> Worker:
     return Worker(job)
 
