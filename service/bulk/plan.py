@@ -151,13 +151,18 @@ def _are_plain(layout: Layout, types: dict[str, Any], card: ModelCard) -> bool:
     of_key = types[layout.key] if layout.key is not None else pa.int64()
     of_time = types[layout.time] if layout.time is not None else pa.int64()
     return bool(
-        (pa.types.is_integer(of_key) or pa.types.is_string(of_key))
+        (pa.types.is_integer(of_key) or _is_text(of_key))
         and (pa.types.is_integer(of_time) or pa.types.is_floating(of_time) or pa.types.is_timestamp(of_time))
     )
 
 
 def _is_list(of_type: Any) -> bool:
-    return bool(pa.types.is_list(of_type) or pa.types.is_fixed_size_list(of_type))
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(kind(of_type) for kind in kinds)
+
+
+def _is_text(of_type: Any) -> bool:
+    return bool(pa.types.is_string(of_type) or pa.types.is_large_string(of_type))
 
 
 def _is_number(of_type: Any) -> bool:
@@ -169,7 +174,7 @@ def _stand_together(source: Source) -> bool:
     ascending = descending = True
     last: Any = None
     for keys in _keys(source):
-        if keys.null_count or (pa.types.is_string(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0):
+        if keys.null_count or (_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0):
             return False
         joined = keys if last is None else pa.concat_arrays([last, keys])
         before, after = joined.slice(0, len(joined) - 1), joined.slice(1)

@@ -225,13 +225,14 @@ def _table(source: Source, unit: Unit) -> Any:
     batch = pa.concat_batches(batches)
     if source.prepared:
         return batch
-    arrays = [one.cast(pa.list_(one.type.value_type)) if _is_fixed(one.type) else one for one in batch.columns]
+    arrays = [one.cast(pa.list_(one.type.value_type)) if _is_other_list(one.type) else one for one in batch.columns]
     rows = array_of(np.arange(unit.start, unit.stop) + 1)
     return pa.RecordBatch.from_arrays([*arrays, rows], [*batch.schema.names, "the number of the row"])
 
 
-def _is_fixed(of_type: Any) -> bool:
-    return bool(pa.types.is_fixed_size_list(of_type))
+def _is_other_list(of_type: Any) -> bool:
+    """Return whether a type is a list of another kind than the usual one."""
+    return bool(pa.types.is_large_list(of_type) or pa.types.is_fixed_size_list(of_type))
 
 
 def _batches(path: str, columns: list[str], unit: Unit) -> Iterator[Any]:
