@@ -2,8 +2,12 @@
 
 # ruff: noqa: E402
 import gc
+import os
 import signal
 import sys
+
+if sys.argv[1:2] == ["score"]:  # another program, without the imports below: its processes would repeat them
+    os.execv(sys.executable, [sys.executable, "-m", "service.bulk", *sys.argv[2:]])  # noqa: S606 - our own
 
 gc.disable()  # collections during the imports find no garbage and take a tenth of the start
 if __name__ == "__main__" and sys.platform != "win32":
@@ -11,7 +15,6 @@ if __name__ == "__main__" and sys.platform != "win32":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 import math
-import os
 import socket
 import sys
 import tempfile
@@ -47,10 +50,6 @@ def main() -> None:
     if sys.argv[1:2] == [COMMAND]:
         make_key(sys.argv[2:])
         return
-    if sys.argv[1:2] == ["score"]:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        # A program of its own, as its processes would import this module, with all of the service.
-        os.execv(sys.executable, [sys.executable, "-m", "service.bulk", *sys.argv[2:]])  # noqa: S606 - our own
     settings = Settings.from_command_line(sys.argv[1:])
     require_keys(settings)  # with one message, before the worker processes start
     in_workers = f"{create_worker_app.__module__}:{create_worker_app.__name__}"

@@ -84,10 +84,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("input", nargs="+", help="file or folder to read")
     parser.add_argument("output", type=Path, help="folder to write; a new or an empty one")
-    parser.add_argument("--model", required=True, help="name of the model")
-    parser.add_argument("--version", type=_count, help="version of the model (default: the newest, or the pinned one)")
+    parser.add_argument("--model", required=True, metavar="NAME", help="name of the model")
     parser.add_argument(
-        "--artifacts", type=Path, default=Path("artifacts"), help="folder of models (default: artifacts)"
+        "--version", type=_count, metavar="NUMBER", help="version of the model (default: the newest, or the pinned one)"
+    )
+    parser.add_argument(
+        "--artifacts",
+        type=Path,
+        default=Path("artifacts"),
+        metavar="FOLDER",
+        help="folder of models (default: artifacts)",
     )
     parser.add_argument(
         "--attention",
@@ -101,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write how far the prediction moves when a timestep is replaced; one more run for each timestep",
     )
-    parser.add_argument("--workers", type=_count, help="processes (default: one for each CPU)")
+    parser.add_argument("--workers", type=_count, metavar="NUMBER", help="processes (default: one for each CPU)")
     parser.add_argument(
         "--chunk", type=_count, metavar="ROWS", help="most sequences that a process holds (default: by their size)"
     )

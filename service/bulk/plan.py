@@ -16,8 +16,9 @@ from service.artifact.card import ModelCard
 from service.artifact.table_format import format_of
 from service.bulk.layout import Layout, layout_of
 from service.bulk.output import Output
+from service.bulk.parquet_rows import BUFFER
 from service.bulk.prepare import prepare
-from service.bulk.reading import BUFFER, Problem, starts_of
+from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
 

@@ -1,6 +1,6 @@
 """Reads a unit of a source: its sequences, and the problems of those that the model does not take."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
@@ -18,6 +17,7 @@ from service.artifact.table_format import format_of
 from service.artifact.tensors import Array
 from service.artifact.timing import timesteps_of
 from service.bulk.arrays import array_of, numbers_of, texts_of
+from service.bulk.parquet_rows import ParquetRows
 from service.bulk.source import Source, Unit
 
 Indices = NDArray[np.int64]
@@ -26,8 +26,6 @@ Indices = NDArray[np.int64]
 ROW, KEY, TIME, VALUES, WRONG, TEXT = "row", "key", "time", "values", "wrong", "text"
 #: Most timesteps for each row of a sequence.
 MOST_ABSENT: Final = 100
-#: Bytes of each column that are read at a time.
-BUFFER: Final = 2**16
 
 
 class Problem(NamedTuple):
@@ -102,17 +100,17 @@ class Read:
     problems: dict[int, Problem]
 
 
-def read(source: Source, unit: Unit, card: ModelCard) -> Part:
+def read(source: Source, unit: Unit, card: ModelCard, file: ParquetRows) -> Part:
     """Return the sequences of a unit, in their order."""
     match source.form:
         case "array":
             found = _array(source, unit)
         case "long":
-            found = _long(source, _table(source, unit), card)
+            found = _long(source, _table(source, unit, file), card)
         case "wide":
-            found = _wide(source, _table(source, unit), card)
+            found = _wide(source, _table(source, unit, file), card)
         case "series":
-            found = _series(source, _table(source, unit), card)
+            found = _series(source, _table(source, unit, file), card)
     return _checked(found, source, card)
 
 
@@ -133,11 +131,16 @@ def _checked(found: Read, source: Source, card: ModelCard) -> Part:
         problems[int(alive[index])] = Problem(
             int(found.rows[alive[index]]), _wrong_length(card, int(lengths[index]), windows=windows)
         )
-    x = np.full((len(alive), card.timesteps, card.features), np.nan, np.float32)
     with np.errstate(over="ignore"):  # too large values become infinite, and are refused
-        x[np.arange(card.timesteps) < np.where(wrong, 0, lengths)[:, np.newaxis]] = steps.values[
-            ~wrong.repeat(lengths)
-        ].astype(np.float32)
+        values = steps.values.astype(np.float32, copy=False)
+    if (lengths == card.timesteps).all():
+        x = values.reshape(len(alive), card.timesteps, card.features)
+    else:
+        x = np.full((len(alive), card.timesteps, card.features), np.nan, np.float32)
+        inside = np.arange(card.timesteps) < np.where(wrong, 0, lengths)[:, np.newaxis]
+        x[inside] = values[~wrong.repeat(lengths)]
+    if not problems and card.tokens is None and not card.categories and np.isfinite(x).all():  # as nearly always
+        return Part(x, lengths, found.rows, found.keys, [], texts_of([]))
     places = refused(x, card) & ~wrong[:, np.newaxis, np.newaxis]
     empty = absent(x).all(axis=1) & ~wrong
     starts = steps.starts
@@ -212,7 +215,7 @@ def _array(source: Source, unit: Unit) -> Read:
     return Read(Steps(values, rows.repeat(lengths), lengths[lengths > 0]), lengths > 0, rows, None, problems)
 
 
-def _table(source: Source, unit: Unit) -> Any:
+def _table(source: Source, unit: Unit, file: ParquetRows) -> Any:
     """Return the rows of a unit with the columns that are needed, a pyarrow record batch; and the row of each."""
     columns = [name for name in (source.key, source.time) if name is not None]
     if not source.prepared:
@@ -221,8 +224,7 @@ def _table(source: Source, unit: Unit) -> Any:
         columns += [ROW, WRONG, TEXT, *series_columns(source)]
     else:
         columns += [ROW, WRONG, TEXT, VALUES]
-    batches = list(_batches(source.path, columns, unit))
-    batch = pa.concat_batches(batches)
+    batch = file.read(source.path, columns, unit.start, unit.stop)
     if source.prepared:
         return batch
     arrays = [one.cast(pa.list_(one.type.value_type)) if _is_other_list(one.type) else one for one in batch.columns]
@@ -233,22 +235,6 @@ def _table(source: Source, unit: Unit) -> Any:
 def _is_other_list(of_type: Any) -> bool:
     """Return whether a type is a list of another kind than the usual one."""
     return bool(pa.types.is_large_list(of_type) or pa.types.is_fixed_size_list(of_type))
-
-
-def _batches(path: str, columns: list[str], unit: Unit) -> Iterator[Any]:
-    """Yield the rows of a unit. Row groups before it are not read."""
-    with pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False) as file:
-        sizes = [file.metadata.row_group(index).num_rows for index in range(file.num_row_groups)]
-        ends = np.cumsum(sizes)
-        groups = [g for g, end in enumerate(ends.tolist()) if end > unit.start and end - sizes[g] < unit.stop]
-        at = int(ends[groups[0]]) - sizes[groups[0]]
-        for batch in file.iter_batches(unit.stop - unit.start, row_groups=groups, columns=columns):
-            first, last = max(0, unit.start - at), min(len(batch), unit.stop - at)
-            if first < last:
-                yield batch.slice(first, last - first)
-            at += len(batch)
-            if at >= unit.stop:
-                return
 
 
 def series_columns(source: Source) -> list[str]:
@@ -306,7 +292,8 @@ def _wide(source: Source, batch: Any, card: ModelCard) -> Read:
     if order != list(range(values.shape[1])):
         values = values[:, order]
     lengths = np.full(int(alive.sum()), card.timesteps)
-    steps = Steps(values[alive].reshape(-1, card.features), rows[alive].repeat(card.timesteps), lengths)
+    good = values[alive] if problems else values
+    steps = Steps(good.reshape(-1, card.features), rows[alive].repeat(card.timesteps), lengths)
     return Read(steps, alive, rows, None, problems)
 
 
@@ -356,9 +343,11 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
         for row in np.flatnonzero(~np.isfinite(times)).tolist():
             reason = f"{_column(source.time)}expected a number or a time such as 2024-01-31 12:00, got no value"
             problems.setdefault(int(of_row[row]), Problem(int(rows[row]), reason))
-        order = np.lexsort((times, of_row))
-        rows, values, times = rows[order], values[order], times[order]
-        again = np.flatnonzero((times[1:] == times[:-1]) & (of_row[1:] == of_row[:-1]))
+        together = of_row[1:] == of_row[:-1]
+        if (together & (times[1:] < times[:-1])).any():
+            order = np.lexsort((times, of_row))
+            rows, values, times = rows[order], values[order], times[order]
+        again = np.flatnonzero(together & (times[1:] == times[:-1]))
         for row in again.tolist():
             number = int(rows[row : row + 2].max())
             column = _column(format_of(card).timestep_column or "")
@@ -369,10 +358,12 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
             problems = {**_changing(column, values[:, source.columns.index(column)], rows, starts), **problems}
     alive = np.ones(len(starts), np.bool_)
     alive[list(problems)] = False
-    kept = alive[of_row]
     sizes = np.diff(starts, append=len(rows))[alive]
-    some = Steps(values[kept], rows[kept], sizes)
-    steps = _in_time(some, times[kept], source, card) if source.time is not None and len(sizes) else some
+    if problems:
+        kept = alive[of_row]
+        values, rows, times = values[kept], rows[kept], times[kept]
+    some = Steps(values, rows, sizes)
+    steps = _in_time(some, times, source, card) if source.time is not None and len(sizes) else some
     whole = steps.lengths > 0
     if not whole.all():
         for index in np.flatnonzero(alive)[~whole].tolist():

@@ -21,6 +21,7 @@ from service.artifact.version import Artifact
 from service.bulk import results
 from service.bulk.arrays import array_of
 from service.bulk.output import Output
+from service.bulk.parquet_rows import ParquetRows
 from service.bulk.reading import Part, read
 from service.bulk.source import Source, Unit
 from service.engines import opener
@@ -85,6 +86,7 @@ class Worker:
         check_names(verified.card, job.version)
         self._card, self._engine, self._job = verified.card, verified.engine, job
         self._output = Output(job.output)
+        self._file = ParquetRows()
         self._outputs = [PREDICTION]
         if verified.card.attention is not None and job.attention != "none":
             self._outputs.append(ATTENTION if job.attention == "mean" else ATTENTION_VEC)
@@ -96,7 +98,7 @@ class Worker:
             ScoringError: the part cannot be written, or a sequence is wrong and the run is strict.
         """
         source = self._job.sources[unit.source]
-        part = read(source, unit, self._card)
+        part = read(source, unit, self._card, self._file)
         outputs = self._run(part.x)
         part, outputs = _finite(part, outputs)
         if part.problems and self._job.strict:
