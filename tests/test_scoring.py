@@ -1,6 +1,8 @@
 """Scoring in bulk: every form of input has the answers of the service."""
 
+import shutil
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,24 @@ import pytest
 from numpy.typing import NDArray
 
 from service.api.codecs.tables import decode_csv_table
+from service.artifact.card import ModelCard, TableFormat, Timing
 from service.artifact.gate import open_verified
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.bulk.run import Options, score
 from service.engines import opener
 from tests.categorized import CATEGORIES
-from tests.imported import FEATURES, TIMESTEPS, of_numbers, of_steps, of_tokens, run
+from tests.imported import (
+    FEATURES,
+    TIMESTEPS,
+    imported_card,
+    numbers,
+    of_numbers,
+    of_steps,
+    of_tokens,
+    run,
+    write_imported,
+)
 from tests.scoring import NAMES, answers, rejections, scored, silent, write_models
 
 N = 50
@@ -177,6 +190,53 @@ def test_categories_and_static_features_are_answered_as_by_the_service(categoriz
     path = tmp_path / "goods.csv"
     path.write_text("\n".join(lines))
     assert_as_served(categorized, "goods", path, path.read_bytes(), tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_equal_steps_of_time_have_absent_timesteps(categorized: Path, tmp_path: Path, suffix: str) -> None:
+    """Rows that are missing between others are absent timesteps, by dates and by months."""
+    for unit, step, days in (("seconds", 86400.0, 1), ("months", 1.0, 31)):
+        table = TableFormat(sequence_column="id", timestep_column="day", timing=Timing(unit=unit, step=step))
+        models = tmp_path / unit
+        copied = Artifact(models / "goods" / "1")
+        shutil.copytree(categorized / "goods", copied.directory.parent)
+        card = ModelCard.model_validate_json(copied.card_path.read_text())
+        copied.card_path.write_text(card.model_copy(update={"table": table}).model_dump_json())
+        copied.write_sums()
+        start = date(2026, 1, 1)
+        rows = [
+            {"id": id_, "day": (start + timedelta(days=days * day)).replace(**({"day": 1} if days > 1 else {})),
+             "speed": 50.0 + day, "colour": "red", "age": 30.0, "town": "town 1"}
+            for id_, taken in (("a", (0, 1, 3)), ("b", (2, 3, 4, 5)), ("c", (0, 5)))
+            for day in taken
+        ]  # fmt: skip
+        frame = pl.DataFrame(rows)
+        path = tmp_path / f"{unit}.{suffix}"
+        frame.write_parquet(path) if suffix == "parquet" else frame.write_csv(path)
+        assert_as_served(models, "goods", path, frame.write_csv().encode(), tmp_path / f"out-{unit}")
+        assert answers(tmp_path / f"out-{unit}")["attention"].list.len().to_list() == [4, 4, 6]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("time", [pl.col("t"), pl.col("t") * 0.5, pl.datetime(2026, 1, 1) + pl.duration(hours="t")])
+def test_windows_and_the_time_since_the_last_row(tmp_path: Path, suffix: str, time: pl.Expr) -> None:
+    """Of a series, the last window is scored; the time between rows is a feature, in seconds for points in time."""
+    same: dict[str, Any] = {"sequence_column": "id", "timestep_column": "t"}
+    since = "time since the last row"
+    cards = {
+        "windows": imported_card("windows", feature_labels=NAMES, table=TableFormat(windows=True, **same)),
+        "since": imported_card("since", feature_labels=("u", since), table=TableFormat(time_feature=since, **same)),
+    }
+    long = LONG.with_columns(time.alias("t")).drop("y")
+    series = long.with_columns(id=pl.col("id") // 10)
+    series = series.with_columns(t=pl.int_range(len(series)))
+    for name, frame in {"windows": series, "since": long}.items():
+        write_imported(tmp_path / "models", of_numbers(), cards[name], numbers())
+        path = tmp_path / f"{name}.{suffix}"
+        frame.write_parquet(path) if suffix == "parquet" else frame.write_csv(path)
+        text = (frame if name == "windows" else frame.drop("v")).write_csv()
+        assert_as_served(tmp_path / "models", name, path, text.encode(), tmp_path / f"out-{name}")
+    assert answers(tmp_path / "out-windows").height == N // 10
 
 
 def test_words_become_tokens(models: Path, tmp_path: Path) -> None:

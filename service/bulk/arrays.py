@@ -15,11 +15,16 @@ NAMES: Final = {"float": "float32", "double": "float64", "halffloat": "float16"}
 
 
 def numbers_of(array: Any) -> NDArray[Any]:
-    """Return the numbers `(n,)` of a pyarrow array. With nulls they are float64, NaN for a null."""
+    """Return the numbers `(n,)` of a pyarrow array. With nulls they are float64, NaN for a null.
+
+    True is 1, and a point in time is counted in the unit of its type.
+    """
     if pa.types.is_null(array.type):
         return np.full(len(array), np.nan)
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.uint8())
+    if pa.types.is_timestamp(array.type):
+        array = array.cast(pa.int64())
     known, data = array.buffers()
     of_type = np.dtype(NAMES.get(str(array.type), str(array.type)))
     values = np.frombuffer(data, of_type, array.offset + len(array))[array.offset :] if data else np.zeros(0, of_type)
