@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from service.artifact.card import TableFormat
+from service.bulk import prepare
 from service.bulk.output import REJECTED
 from service.errors import ScoringError, TableError
 from tests.imported import imported_card, numbers, of_numbers, write_imported
@@ -38,8 +39,12 @@ WIDE = [
 ]
 
 
-def test_wrong_rows_of_a_wide_table_of_text(models: Path, tmp_path: Path) -> None:
-    """Rows with too few and too many cells keep the numbers of the others right."""
+@pytest.mark.parametrize("many", [0, 100])
+def test_wrong_rows_of_a_wide_table_of_text(
+    models: Path, tmp_path: Path, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with too few and too many cells keep the numbers of the others right; many columns are read as few are."""
+    monkeypatch.setattr(prepare, "MANY", many)
     lines = [",".join(GOOD)]
     for wrong, _ in WIDE:
         lines += [",".join(map(str, (GOOD | row).values())) for row in (wrong, {})]

@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from service.artifact.card import ModelCard
 from service.artifact.table_format import format_of
+from service.bulk.arrays import array_of
 from service.bulk.layout import Layout, layout_of
 from service.bulk.output import Output
 from service.bulk.parquet_rows import BUFFER
@@ -96,28 +97,26 @@ def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -
     problems: dict[str, list[Problem]] = {}
     for index, file in enumerate(files):
         target = output.prepared / f"source-{index:05}"
-        source: Source | None
+        source: Source | None = None
         if Path(file).suffix == ".npz":
             source = _array(file, card, target.with_suffix(".npy"), output)
-        else:
-            source = _direct(file, card) if Path(file).suffix == ".parquet" else None
-            if source is None:
-                prepared = prepare(file, Path(file), card, target.with_suffix(".parquet"))
-                source, problems[file] = prepared.source, prepared.problems
+        elif Path(file).suffix == ".parquet":
+            source = _direct(file, card)
+        ranges = None if source is None else _ranges(source, card, chunk)
+        if source is None or ranges is None:
+            prepared = prepare(file, Path(file), card, target.with_suffix(".parquet"))
+            source, problems[file] = prepared.source, prepared.problems
+            ranges = _ranges(source, card, chunk)
+            assert ranges is not None, "a prepared table can be read"
         sources.append(source)
-        for start, stop, sequences in _ranges(source, card, chunk):
-            units.append(Unit(len(units), index, start, stop, sequences))
+        units += [Unit(len(units) + at, index, *one) for at, one in enumerate(ranges)]
     if not units and not any(problems.values()):
         raise ScoringError(f"{files[0]}: expected at least one sequence, got none")
     return Plan(tuple(sources), tuple(units), problems)
 
 
 def _direct(file: str, card: ModelCard) -> Source | None:
-    """Return a Parquet table that workers read as it is; None for another one.
-
-    Its values are numbers. The rows of each sequence stand together, and the keys ascend or descend, so that none comes
-    again.
-    """
+    """Return a Parquet table whose values are numbers, which workers read as they are; None for another one."""
     try:
         schema = pyarrow.parquet.read_schema(file)
     except (pa.ArrowException, OSError) as error:
@@ -133,10 +132,8 @@ def _direct(file: str, card: ModelCard) -> Source | None:
         scale = UNITS[of_time.unit] if pa.types.is_timestamp(of_time) else 1.0
         if timing is not None and (timing.unit == "seconds") != pa.types.is_timestamp(of_time):
             return None
-    source = Source(
-        file, str(Path(file).absolute()), layout.form, layout.columns, layout.labels, layout.key, layout.time, scale
-    )
-    return source if layout.key is None or _stand_together(source) else None
+    path = str(Path(file).absolute())
+    return Source(file, path, layout.form, layout.columns, layout.labels, layout.key, layout.time, scale)
 
 
 def _are_plain(layout: Layout, types: dict[str, Any], card: ModelCard) -> bool:
@@ -170,21 +167,48 @@ def _is_number(of_type: Any) -> bool:
     return bool(pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type))
 
 
-def _stand_together(source: Source) -> bool:
-    """Return whether each row has a key, and the keys ascend or descend from sequence to sequence."""
-    ascending = descending = True
+#: The first row of a unit, the row after its last one, and its sequences.
+Range = tuple[int, int, int]
+
+
+def _ranges(source: Source, card: ModelCard, chunk: int) -> list[Range] | None:
+    """Return the ranges of the units of a source; None if workers cannot read it as it is."""
+    if source.key is not None:
+        return _long_ranges(source, chunk, chunk * card.timesteps)
+    rows = source.shape[0] if source.shape else pyarrow.parquet.read_metadata(source.path).num_rows
+    if source.form == "long":  # one sequence
+        return [(0, rows, 1)] if rows else []
+    starts = range(0, rows, chunk)
+    return [(start, min(start + chunk, rows), min(chunk, rows - start)) for start in starts]
+
+
+def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | None:
+    """Return ranges that end where a sequence ends: `chunk` sequences, or fewer if they have many rows.
+
+    In a table that was not prepared, each row must have a key, and the keys must ascend or descend, so that none comes
+    again: else the result is None.
+    """
+    ranges: list[Range] = []
+    start = sequences = at = 0
+    is_rising = is_falling = True
     last: Any = None
     for keys in _keys(source):
-        if keys.null_count or (_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0):
-            return False
         joined = keys if last is None else pa.concat_arrays([last, keys])
-        before, after = joined.slice(0, len(joined) - 1), joined.slice(1)
-        ascending &= bool(pc.all(pc.greater_equal(after, before), min_count=0).as_py())
-        descending &= bool(pc.all(pc.less_equal(after, before), min_count=0).as_py())
-        if not (ascending or descending):
-            return False
+        begins = starts_of(joined)
+        firsts = joined.take(array_of(begins))
+        before, after = firsts.slice(0, len(firsts) - 1), firsts.slice(1)
+        is_rising &= bool(pc.all(pc.greater(after, before), min_count=0).as_py())
+        is_falling &= bool(pc.all(pc.less(after, before), min_count=0).as_py())
+        if not source.prepared and (_has_empty(firsts) or not (is_rising or is_falling)):
+            return None
+        for begin in (begins[1:] + at - (last is not None)).tolist():
+            sequences += 1
+            if sequences == chunk or begin - start >= most_rows:
+                ranges.append((start, begin, sequences))
+                start, sequences = begin, 0
+        at += len(keys)
         last = joined.slice(len(joined) - 1)
-    return True
+    return [*ranges, (start, at, sequences + 1)] if at else []
 
 
 def _keys(source: Source) -> Iterator[Any]:
@@ -193,36 +217,8 @@ def _keys(source: Source) -> Iterator[Any]:
             yield batch.columns[0]
 
 
-def _ranges(source: Source, card: ModelCard, chunk: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the first row, the row after the last one, and the sequences of each unit of a source."""
-    rows = source.shape[0] if source.shape else pyarrow.parquet.read_metadata(source.path).num_rows
-    if source.form != "long":
-        for start in range(0, rows, chunk):
-            stop = min(start + chunk, rows)
-            yield start, stop, stop - start
-    elif source.key is None:
-        if rows:
-            yield 0, rows, 1
-    else:
-        yield from _long_ranges(source, rows, chunk, chunk * card.timesteps)
-
-
-def _long_ranges(source: Source, rows: int, chunk: int, most_rows: int) -> Iterator[tuple[int, int, int]]:
-    """Yield ranges that end where a sequence ends: `chunk` sequences, or fewer if they have many rows."""
-    start = sequences = at = 0
-    last: Any = None
-    for keys in _keys(source):
-        joined = keys if last is None else pa.concat_arrays([last, keys])
-        begins = starts_of(joined)[1:] + at - (last is not None)
-        for begin in begins.tolist():
-            sequences += 1
-            if sequences == chunk or begin - start >= most_rows:
-                yield start, begin, sequences
-                start, sequences = begin, 0
-        at += len(keys)
-        last = joined.slice(len(joined) - 1)
-    if rows > start:
-        yield start, rows, sequences + 1
+def _has_empty(keys: Any) -> bool:
+    return bool(keys.null_count or (_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0))
 
 
 def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
