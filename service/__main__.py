@@ -2,8 +2,12 @@
 
 # ruff: noqa: E402
 import gc
+import os
 import signal
 import sys
+
+if sys.argv[1:2] == ["score"]:  # another program, without the imports below: its processes would repeat them
+    os.execv(sys.executable, [sys.executable, "-m", "service.bulk", *sys.argv[2:]])  # noqa: S606 - our own
 
 gc.disable()  # collections during the imports find no garbage and take a tenth of the start
 if __name__ == "__main__" and sys.platform != "win32":
@@ -11,7 +15,6 @@ if __name__ == "__main__" and sys.platform != "win32":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
 
 import math
-import os
 import socket
 import sys
 import tempfile

@@ -143,6 +143,14 @@ class UnfinishedBody(DeadlineExceeded):
     headers: ClassVar[Mapping[str, str]] = {"Connection": "close"}
 
 
+class TableError(Exception):
+    """A table cannot be read. The message has one line: where, what was expected, and what came."""
+
+
+class ScoringError(Exception):
+    """Scoring in bulk cannot begin or go on. The message has one line."""
+
+
 class ArtifactError(Exception):
     """A version, or the folder of versions, cannot be served. Loading raises it, never a request.
 

@@ -1,7 +1,8 @@
 """Wrong values in plain words, Pydantic's errors among them: the place, the expected value and the received one."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 import numpy as np
@@ -97,3 +98,13 @@ def kind_of(value: object) -> str:
             return "an object"
         case _:
             return "a number"
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return the end of a message about an unknown word: `; did you mean 'epochs'?`, or "" if no choice is close.
+
+    Upper and lower case are alike.
+    """
+    by_lower = {choice.lower(): choice for choice in choices}
+    close = get_close_matches(word.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""

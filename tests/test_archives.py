@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.tables.sequences import MOST_COLUMNS
 from training import TrainingError
-from training.data import MOST_COLUMNS
 from training.options import Options
 from training.sources import archives
 from training.sources.loading import load

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.tables.sequences import MOST_COLUMNS
 from training import TrainingError
-from training.data import MOST_COLUMNS, SourceData
+from training.data import SourceData
 from training.sources import arrays
 
 X = np.zeros((10, 4, 2))

@@ -5,9 +5,9 @@ import re
 import pytest
 from pydantic import BaseModel, Field
 
+from service.problems import did_you_mean
 from training import TrainingError
 from training.command_line import read_arguments
-from training.messages import did_you_mean
 from training.options import Check, Compare, Import, Options, Prune
 
 

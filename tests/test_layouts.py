@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.artifact.tensors import Array
+from service.tables import rows
 from training import TrainingError
 from training.data import SourceData
 from training.options import Options
 from training.sources import archives, arrays
 from training.sources.loading import load
-from training.tables import reading, rows
+from training.tables import reading
 
 FEATURES = ("u", "v")
 WIDE: dict[str, Any] = {"target_column": ("y",)}

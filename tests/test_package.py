@@ -76,6 +76,15 @@ def test_training_names_the_extra_to_install(scripts: Path, tmp_path: Path) -> N
     assert len(outcome.stderr.splitlines()) == 1
 
 
+def test_scoring_names_the_extra_to_install(scripts: Path, tmp_path: Path) -> None:
+    """One line instead of a traceback; its help needs no extra."""
+    assert run(scripts, "attention-service", "score", "--help", cwd=tmp_path).returncode == 0
+    outcome = run(scripts, "attention-service", "score", "in.csv", "out", "--model", "any", cwd=tmp_path)
+    assert outcome.returncode == 1
+    assert outcome.stderr.endswith(": pip install 'attention-service[bulk]'\n"), outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
 def test_the_base_dependencies_serve_like_tensorflow(artifacts: Path, scripts: Path, tmp_path: Path) -> None:
     """TensorFlow is not installed, and the answers are the same."""
     absent = run(scripts, "python", "-c", "import tensorflow", cwd=tmp_path)

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from training import TrainingError
+from service.errors import TableError
+from service.tables import rows
+from service.tables.rows import Table, open_table
 from training.options import Options
-from training.tables import reading, rows
-from training.tables.rows import Table, open_table
+from training.tables import reading
 
 #: Rows of a table that is larger than the memory of the tests below.
 N = 60_000
@@ -39,7 +40,7 @@ def small_files() -> Iterator[None]:
 
 def table(path: Path, **options: Any) -> Table:
     """Open a file of numbers in random order, with their order."""
-    return open_table("t", path, Options(data=str(path), **options))
+    return open_table("t", path, Options(data=str(path), **options).dialect)
 
 
 def write(folder: Path, name: str, **columns: Any) -> Path:
@@ -85,7 +86,7 @@ def test_a_full_disk_is_told(tmp_path: Path, name: str) -> None:
         path = tmp_path / name
         path.write_bytes(gzip.compress((tmp_path / "data.csv").read_bytes()))
     message = r"expected room for the rows of t, got [\d,]+ MB free; free more, or set TMPDIR"
-    with small_files(), pytest.raises(TrainingError, match=message):
+    with small_files(), pytest.raises(TableError, match=message):
         table(path)
 
 
@@ -102,7 +103,7 @@ def test_many_columns_are_examined_as_few_are(
     kinds = {"large": "numbers", "word": "text", "none": "empty", "flag": "booleans"}
     assert opened.kinds(tuple(kinds)) == kinds
     place = f"row {4 if name.endswith('csv') else 3}"
-    with pytest.raises(TrainingError, match=f"t, column 'large', {place}: expected a finite number, got '?1e"):
+    with pytest.raises(TableError, match=f"t, column 'large', {place}: expected a finite number, got '?1e"):
         opened.refuse_words(("flag", "none", "large"))
 
 

@@ -11,8 +11,8 @@ from service.api.codecs.records import loads_records
 from service.api.codecs.tables import MISSING, decode_csv_table, decode_table, table_of_records, table_of_split
 from service.artifact.card import ModelCard, TableFormat, Tokens
 from service.errors import InvalidInput, TooLarge
+from service.tables import rows as training_tables
 from tests.samples import card, record
-from training.tables import rows as training_tables
 
 
 def long_card(**fields: Any) -> ModelCard:

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal, NoReturn, Union, get_args, ge
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from service.problems import did_you_mean
 from training import TrainingError
-from training.messages import did_you_mean
 
 #: Width of the help in characters.
 WIDTH: Final = 80

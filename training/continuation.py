@@ -14,9 +14,9 @@ from service.artifact.card import ModelCard, Target, TrainingRecord
 from service.artifact.layout import discover, versions_of
 from service.artifact.tensors import Array
 from service.artifact.version import Artifact, Contents
+from service.problems import did_you_mean
 from training import TrainingError
 from training.data import Dataset, Indices, LabelledSequences, Scale, SequenceStore, as_published
-from training.messages import did_you_mean
 from training.options import SYNTHETIC, Options
 
 #: Options that shape the graph. They are always those of the version.

@@ -13,8 +13,6 @@ from service.artifact.tensors import Array
 
 Indices = NDArray[np.int64]
 
-#: Largest number of columns of a table, and of values of a sequence. A table with more is probably transposed.
-MOST_COLUMNS: Final = 20_000
 #: Smallest standard deviation of a feature that is scaled. float32 has fewer digits for the numbers around 1e-38.
 SMALLEST_DEVIATION: Final = 1e-30
 #: Largest number of values in one pass over a part of the data. Each takes some 20 bytes.

@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
 from service.artifact.tensors import Array
+from service.problems import did_you_mean
+from service.tables.columns import Columns
+from service.tables.long import TIME_FEATURE
+from service.tables.rows import Table, arrow_table, open_table
 from training import TrainingError
 from training.continuation import IN_MEMORY
 from training.data import Dataset, SourceData, lengths_of
-from training.messages import did_you_mean
 from training.options import Options
 from training.sources.loading import TABLES, load
 from training.tables import reading
-from training.tables.columns import Columns
-from training.tables.long import TIME_FEATURE
-from training.tables.rows import Table, arrow_table, open_table
 
 #: Frames of pandas and polars, tables of pyarrow. None of them is imported for this type.
 Frame = Any
@@ -36,6 +36,7 @@ def is_frame(data: object) -> bool:
     return type(data).__module__.partition(".")[0] in FRAMES and hasattr(data, "columns")
 
 
+@reading.table_errors()
 def load_frame(options: Options, frame: Frame) -> Dataset:
     """Return the dataset of a frame: `options` say which columns it has, as they do for a file."""
     return load(options.model_copy(update={"data": FRAME}), frame=arrow_table(FRAME, frame))
@@ -120,6 +121,7 @@ class FrameSequences(NamedTuple):
     names: Any
 
 
+@reading.table_errors()
 def sequences_of_frame(frame: Frame | Path, card: ModelCard) -> FrameSequences:
     """Return the sequences of a frame, or of a file, that has the columns of training, in the order of first rows.
 
@@ -151,7 +153,7 @@ def sequences_of_frame(frame: Frame | Path, card: ModelCard) -> FrameSequences:
         key = key.dictionary_encode().combine_chunks()
         numbers, names = key.indices, key.dictionary
     roles = _roles(where, table, card, options)
-    numbered = open_table(where, table.append_column(NUMBER, [numbers]), options, text=text)
+    numbered = open_table(where, table.append_column(NUMBER, [numbers]), options.dialect, text=text)
     source = reading.read_again(numbered, options, roles, card.table)
     order = np.argsort(source.labels.astype(np.int64))
     return FrameSequences(_fitting(source, card)[order], names)
@@ -163,7 +165,7 @@ def _opened(path: Path, options: Options) -> Table:
         raise TrainingError(f"{path}: expected a table ({', '.join(TABLES)}), or its sequences as arrays")
     if not path.is_file():
         raise TrainingError(f"{path}: expected a file, got {'a directory' if path.is_dir() else 'no such file'}")
-    return open_table(str(path), path, options)
+    return open_table(str(path), path, options.dialect)
 
 
 def _options(card: ModelCard) -> Options:

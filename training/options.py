@@ -18,10 +18,10 @@ from pydantic import (
 from service.artifact.card import Task
 from service.artifact.layout import NAME_PATTERN
 from service.engines import EngineChoice
-from service.problems import in_plain_words
+from service.problems import did_you_mean, in_plain_words
+from service.tables.dialect import Dialect
 from training import TrainingError
 from training.command_line import flag_of, is_tuple, read_arguments
-from training.messages import did_you_mean
 
 Architecture = Literal["after_lstm", "before_lstm", "additive", "multiplicative", "inception", "minirocket"]
 ArchitectureChoice = Literal[Architecture, "auto"]
@@ -333,6 +333,23 @@ class Options(CommandLine):
     def architecture_or_default(self) -> ArchitectureChoice:
         """The architecture: `--architecture`, or the default for the data."""
         return self.architecture or ("after_lstm" if self.data in SYNTHETIC else "auto")
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the text of tables is read, as far as the options say."""
+        targets, keys = self.target_column or (), (self.sequence_column, self.group_column)
+        chosen = (*(self.static_columns or ()), *targets, self.timestep_column)
+        return Dialect(
+            header=self.header,
+            delimiter=self.delimiter,
+            decimal=self.decimal,
+            thousands=self.thousands,
+            encoding=self.encoding,
+            missing=self.missing or (),
+            date_format=self.date_format,
+            used=None if self.feature_columns is None else {*self.feature_columns, *filter(None, chosen)},
+            left_out={*(self.drop_columns or ()), *filter(None, keys)}.difference(targets),
+        )
 
     @property
     def model_name(self) -> str:

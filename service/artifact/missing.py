@@ -1,12 +1,14 @@
 """Values that a model allows: NaN where one is missing, which makes timesteps absent, tokens, indices of categories."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
-from service.artifact.categories import wrong_indices
+from service.artifact.categories import expected_index, wrong_indices
 from service.artifact.tensors import Array
-from service.artifact.tokens import wrong_tokens
+from service.artifact.tokens import expected_token, wrong_tokens
 
 
 def absent(sequences: Array) -> NDArray[np.bool_]:
@@ -40,3 +42,24 @@ def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
         padding = np.logical_and.accumulate(absent(sequences)[:, ::-1], axis=1)[:, ::-1]
         wrong[padding] = False
     return wrong
+
+
+def problem_of(value: float | str, card: ModelCard, label: str) -> str:
+    """Return the problem of a refused value of a feature: what is expected, and what came.
+
+    Args:
+        value: the value, NaN for a missing one; or how a message shows it.
+        card: the model's card.
+        label: the feature's label.
+    """
+    categories = card.categories.get(label)
+    noun = "a number" if categories is None else f"a name or {expected_index(categories)}"
+    if card.tokens is not None:
+        noun = expected_token(card.tokens, label)
+    expected = f"{noun} or no value" if card.missing_values else noun
+    if isinstance(value, str):
+        return f"expected {expected}, got {value}"
+    if math.isnan(value):
+        return f"expected {expected}, got no value"
+    finite = "a finite float32" if categories is None and card.tokens is None else expected
+    return f"expected {finite}, got {value:g}"

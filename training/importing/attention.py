@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from service.artifact.tensors import Array
+from service.problems import did_you_mean
 from training import TrainingError
 from training.importing.distributions import (
     Distribution,
@@ -16,7 +17,6 @@ from training.importing.distributions import (
     without_copies,
 )
 from training.importing.original import Values
-from training.messages import did_you_mean
 
 #: The word for a model without attention.
 NONE: Final = "none"

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
+from service.tables.sequences import MOST_COLUMNS
 from training import TrainingError
-from training.data import MOST_COLUMNS, SourceData, lengths_of, numbered
+from training.data import SourceData, lengths_of, numbered
 
 #: The errors of numpy for damaged files.
 NUMPY_ERRORS: Final = (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, ValueError, zlib.error)

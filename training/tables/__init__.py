@@ -1,1 +1,1 @@
-"""Tables of any kind to sequences: CSV and Parquet files, and frames in memory. DuckDB reads and sorts them."""
+"""Tables as training data: the roles of their columns, labels and windows. `service/tables/` reads the sequences."""

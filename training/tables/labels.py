@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from service.tables.rows import Table
 from training import TrainingError
-from training.tables.rows import Table
 
 _INTEGER: Final = re.compile(r"[+-]?\d+")
 _LEADING_ZERO: Final = re.compile(r"[+-]?0\d+")

@@ -1,6 +1,7 @@
 """Reading of tables: a file to fit and, if given, a file to hold out become sequences with labels."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -8,21 +9,34 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.artifact.card import TableFormat, Timing
+from service.errors import TableError
+from service.tables.columns import Columns
+from service.tables.long import TIME_FEATURE, long_sequences, sorted_rows, steps_and_lengths
+from service.tables.rows import Table, is_csv, open_table
+from service.tables.sequences import Sequences
+from service.tables.timeline import Timeline, timeline_of, timeline_on_card
+from service.tables.times import times_of
+from service.tables.wide import list_sequences, wide_of, wide_sequences
 from training import TrainingError
 from training.command_line import flag_of
 from training.data import Indices, SourceData, numbered
 from training.options import Options
-from training.tables.columns import Columns, columns_of, values_of
+from training.tables.columns import columns_of, values_of
 from training.tables.labels import Labels
-from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
-from training.tables.rows import Table, is_csv, open_table
 from training.tables.spool import SpoolWriter
-from training.tables.timeline import Timeline, timeline_of, timeline_on_card
-from training.tables.times import times_of
-from training.tables.wide import Sequences, list_sequences, wide_of, wide_sequences
 from training.tables.windows import Windows, split_by_time, window_starts
 
 
+@contextmanager
+def table_errors() -> Iterator[None]:
+    """Raise the error of a table as one of training."""
+    try:
+        yield
+    except TableError as error:
+        raise TrainingError(str(error)) from error
+
+
+@table_errors()
 def read(sources: Mapping[str, Any], options: Options) -> SourceData:
     """Read one table, or a table to fit and a table to hold out.
 
@@ -34,7 +48,7 @@ def read(sources: Mapping[str, Any], options: Options) -> SourceData:
         TrainingError: a table cannot be read, or its values do not suit the options.
     """
     is_text = any(map(is_csv, sources.values()))
-    tables = [open_table(where, source, options, is_text=is_text) for where, source in sources.items()]
+    tables = [open_table(where, source, options.dialect, is_text=is_text) for where, source in sources.items()]
     columns = columns_of(tables[0], options)
     for table in tables[1:]:
         needed = [*columns.targets, *columns.features, columns.sequence, columns.timestep, columns.group]
@@ -55,6 +69,7 @@ def read(sources: Mapping[str, Any], options: Options) -> SourceData:
     return _sequences(tables, columns, options)
 
 
+@table_errors()
 def read_again(table: Table, options: Options, columns: Columns, known: TableFormat | None) -> SourceData:
     """Read another table for a model of an earlier training. A series is not cut into windows.
 
@@ -87,7 +102,7 @@ def _sequences(tables: list[Table], columns: Columns, options: Options, known: T
         hints += _hints_on_time(timeline, options)
         features = (*columns.features, *((TIME_FEATURE,) if options.time_feature else ()))
         labels, static, timing = timeline.labels(), columns.static, timeline.timing()
-        parts = [_long(table, columns, timeline, time_feature=options.time_feature) for table in tables]
+        parts = [long_sequences(table, columns, timeline, time_feature=options.time_feature) for table in tables]
     elif lists:
         left = [name for name in columns.features if name not in {*lists, *columns.static}]
         if left:
@@ -138,36 +153,6 @@ def _sequences(tables: list[Table], columns: Columns, options: Options, known: T
         hints=tuple(hints),
         table=_format(first, columns, features, timing, options),
     )
-
-
-def _long(table: Table, columns: Columns, timeline: Timeline, *, time_feature: bool) -> Iterator[Sequences]:
-    """Yield the sequences of a table of one row a timestep."""
-    static = [columns.features.index(name) for name in columns.static]
-    for rows in sorted_rows(table, columns, timeline):
-        values = rows.values
-        for index in static:
-            column = pa.array(values[:, index], from_pandas=True)
-            known, _ = one_of_each(table, rows, columns.features[index], column, required=False)
-            values[:, index] = np.repeat(known.to_numpy(zero_copy_only=False), rows.sizes)
-        changing = np.delete(values, static, axis=1)
-        values[np.isnan(changing).all(axis=1)] = np.nan
-        if time_feature:
-            assert timeline.times is not None, "checked with the options"
-            since = np.where(
-                np.isnan(values).all(axis=1, keepdims=True), np.nan, time_since_last(rows, timeline.times.unit)
-            )
-            with_time = rows.with_feature(since)
-        else:
-            with_time = rows
-        steps, lengths = steps_and_lengths(with_time, timeline.positions(rows.times, rows.starts))
-        targets = [
-            one_of_each(table, rows, name, values, required=True)[0]
-            for name, values in zip(columns.targets, rows.targets, strict=True)
-        ]
-        groups = None
-        if columns.group is not None:
-            groups, _ = one_of_each(table, rows, columns.group, rows.groups, required=True)
-        yield Sequences(rows.numbers[rows.starts], steps, lengths, targets, groups)
 
 
 def _windows(table: Table, columns: Columns, options: Options) -> SourceData:

@@ -24,10 +24,12 @@ from service.api.codecs.padding import PaddedSequences, padded_each
 from service.api.codecs.records import Record, first_repeated, name_problem
 from service.api.codecs.sequences import NUMBERS_OR_NULL
 from service.artifact.card import ModelCard, TableFormat, Timing, Tokens
-from service.artifact.categories import categories_of, expected_index, have_numbers, index_of
-from service.artifact.missing import absent, refused
+from service.artifact.categories import categories_of, have_numbers, index_of
+from service.artifact.missing import absent, problem_of, refused
+from service.artifact.steps import Steps, complete_static, last_windows, up_to_last_value
+from service.artifact.table_format import format_of
 from service.artifact.timing import timesteps_of
-from service.artifact.tokens import expected_token, token_of
+from service.artifact.tokens import token_of
 from service.errors import InvalidInput, TooLarge
 from service.problems import kind_of, shown
 
@@ -450,25 +452,6 @@ def _left_out(card: ModelCard) -> set[str]:
     return columns if card.table is not None else columns - {""}  # training leaves out columns without a name
 
 
-def format_of(card: ModelCard) -> TableFormat:
-    """Return how training read its table; of earlier versions, as its options say."""
-    if card.table is not None:
-        return card.table
-    options = card.training_options
-    sequence, timestep = (options.get(f"{noun}_column") for noun in ("sequence", "timestep"))
-    targets, others = (_listed(options.get(option)) for option in ("target_column", "drop_columns"))
-    return TableFormat(
-        sequence_column=str(sequence) if sequence else None,
-        timestep_column=str(timestep) if timestep else None,
-        target_columns=targets,
-        other_columns=others,
-    )
-
-
-def _listed(names: Any) -> tuple[str, ...]:
-    return tuple(map(str, names if isinstance(names, list | tuple) else [names] if names else []))
-
-
 class Rows(NamedTuple):
     """The rows of a table.
 
@@ -509,20 +492,15 @@ def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedS
         lengths = np.full(len(rows.numbers), card.timesteps)
     else:
         steps, row_of, lengths = _timesteps(table, layout, rows, card)
-    starts = np.cumsum(lengths) - lengths
-    _complete_static(steps, starts, lengths, card)
-    first_rows = row_of[starts]
+    found = Steps(steps, row_of, lengths)
+    complete_static(found, card)
+    first_rows = row_of[found.starts]
     windows = format_of(card).windows and not layout.wide
-    if card.variable_length or windows:  # a sequence ends with its last value
-        present = np.where(np.isnan(steps).all(axis=1), -1, np.arange(len(steps)))
-        last = np.maximum.reduceat(present, starts)
-        kept = np.arange(len(steps)) <= last.repeat(lengths)
-        steps, row_of, lengths = steps[kept], row_of[kept], np.maximum(last - starts + 1, 0)
-        starts = np.cumsum(lengths) - lengths
+    if card.variable_length or windows:
+        found = up_to_last_value(found)
     if windows:  # what follows the last one is predicted
-        kept = np.arange(len(steps)) >= (starts + lengths - card.timesteps).repeat(lengths)
-        steps, row_of, lengths = steps[kept], row_of[kept], np.minimum(lengths, card.timesteps)
-        starts = np.cumsum(lengths) - lengths
+        found = last_windows(found, card.timesteps)
+    steps, row_of, lengths = found
     wrong = (lengths < (card.timesteps if windows else card.fewest_timesteps)) | (lengths > card.timesteps)
     if wrong.any():
         first, got = rows.numbers[first_rows[wrong.argmax()]], lengths[wrong.argmax()]
@@ -533,7 +511,7 @@ def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedS
         padded = padded_each(steps.astype(np.float32), lengths, card.timesteps)
     if (places := refused(padded.array, card)).any():
         i, t, f = np.argwhere(places)[0].tolist()
-        step = starts[i] + t
+        step = found.starts[i] + t
         column = (*layout.values, layout.timestep or "")[t * card.features + f if layout.wide else f]
         raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f], card.feature_labels[f])
     if (empty := absent(padded.array).all(axis=1)).any():
@@ -542,35 +520,10 @@ def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedS
     return padded, rows.keys
 
 
-def _complete_static(
-    steps: NDArray[np.float64], starts: NDArray[np.intp], lengths: NDArray[np.intp], card: ModelCard
-) -> None:
-    """Give static features their value at each timestep that has other values, and none at any other timestep.
-
-    One row of a sequence may have the value, as in training.
-    """
-    static = np.isin(card.feature_labels, card.static_labels)
-    for feature in np.flatnonzero(static):
-        values = steps[:, feature]
-        known = np.where(np.isnan(values), len(steps), np.arange(len(steps)))
-        first = np.minimum(np.minimum.reduceat(known, starts), starts + lengths - 1)  # of the rows with a value
-        steps[:, feature] = np.where(np.isnan(values), values[first].repeat(lengths), values)
-    if static.any() and not static.all():
-        steps[np.isnan(steps[:, ~static]).all(axis=1)] = np.nan
-
-
 def _wrong_cell(  # noqa: PLR0913, PLR0917 - private
     table: Table, number: int, column: str, card: ModelCard, got: float | str, label: str
 ) -> InvalidInput:
-    values = card.categories.get(label)
-    noun = "a number" if values is None else f"a name or {expected_index(values)}"
-    if card.tokens is not None:
-        noun = expected_token(card.tokens, label)
-    expected = f"{noun} or no value" if card.missing_values else noun
-    if isinstance(got, float):
-        finite = "a finite float32" if values is None and card.tokens is None else expected
-        expected, got = (expected, "no value") if math.isnan(got) else (finite, f"{got:g}")
-    return InvalidInput(f"{table.place(number)}, column {column[:80]!r}: expected {expected}, got {got}")
+    return InvalidInput(f"{table.place(number)}, column {column[:80]!r}: {problem_of(got, card, label)}")
 
 
 def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.timing import TOLERANCE
-from training import TrainingError
-from training.tables.rows import ROW, Table, literal, quoted, shown
+from service.errors import TableError
+from service.tables.rows import ROW, Table, literal, quoted, shown
 
 #: Forms of the time of a day.
 CLOCKS: Final = ("%H:%M:%S", "%H:%M", "%I:%M:%S %p", "%I:%M %p")
@@ -80,12 +80,35 @@ def times_of(table: Table, column: str, date_format: str | None) -> Times:
     """Return how the times of a column are read.
 
     Raises:
-        TrainingError: a cell holds no time, or the times may be read in two ways.
+        TableError: a cell holds no time, or the times may be read in two ways.
     """
     table.refuse_missing([column])
-    name, of_type = quoted(column), table.types[column]
-    if of_type == "VARCHAR":
+    if table.types[column] == "VARCHAR":
         return _of_text(table, column, date_format)
+    return _finite(table, _of_type(table, column))
+
+
+def likely_times(table: Table, column: str, formats: tuple[str, ...]) -> Times:
+    """Return how most of the times of a column are read. The SQL is null for a cell that holds no such time.
+
+    Args:
+        table: the table.
+        column: the name of the column.
+        formats: the formats of times as text, as on a card; empty for numbers and ISO 8601.
+
+    Raises:
+        TableError: the column cannot hold times.
+    """
+    if table.types[column] != "VARCHAR":
+        return _of_type(table, column)
+    choices = [_by_formats(column, formats)] if formats else _choices(table, column)
+    (counts,) = table.ask(f"SELECT {', '.join(f'count({one.sql})' for one in choices)} FROM rows")
+    return choices[counts.index(max(counts))]
+
+
+def _of_type(table: Table, column: str) -> Times:
+    """Return how the times of a column that is no text are read."""
+    name, of_type = quoted(column), table.types[column]
     match table.kinds([column])[column]:
         case "times" if of_type == "TIMESTAMP_NS":
             return Times(column, f"epoch_ns({name})", "ns")
@@ -94,8 +117,8 @@ def times_of(table: Table, column: str, date_format: str | None) -> Times:
         case "numbers" if of_type.endswith(("INT", "INTEGER")):
             return Times(column, f"{name}::BIGINT", "integers")
         case "numbers":
-            return _finite(table, Times(column, f"{name}::DOUBLE", "numbers"))
-    raise TrainingError(f"{table.where}, column {column!r}: expected numbers or times, got {of_type}")
+            return Times(column, f"{name}::DOUBLE", "numbers")
+    raise TableError(f"{table.where}, column {column!r}: expected numbers or times, got {of_type}")
 
 
 def are_times(table: Table, column: str) -> bool:
@@ -104,28 +127,27 @@ def are_times(table: Table, column: str) -> bool:
 
 
 def _of_text(table: Table, column: str, date_format: str | None) -> Times:
-    name = quoted(column)
-    integers = f"CASE WHEN regexp_full_match(trim({name}), '[+-]?\\d+') THEN TRY_CAST(trim({name}) AS BIGINT) END"
-    choices = [
-        Times(column, integers, "integers"),
-        Times(column, table.number(column), "numbers"),
-        _iso(table, column),
-        *_formatted(column),
-    ]
-    if date_format is not None:
-        choices = [_by_formats(column, (date_format,))]
+    choices = _choices(table, column) if date_format is None else [_by_formats(column, (date_format,))]
     first_wrong = [_wrong(table, times) for times in choices]
     fitting = [times for times, wrong in zip(choices, first_wrong, strict=True) if wrong is None]
     if not fitting:
         row = max(wrong for wrong in first_wrong if wrong is not None)
         table.refuse_cell(column, row, f"a time of the format {date_format}" if date_format else _EXPECTED)
     if {_by_formats(column, DAY_FIRST), _by_formats(column, MONTH_FIRST)} <= set(fitting):
-        ((value,),) = table.ask(f"SELECT {name} FROM rows ORDER BY {quoted(ROW)} LIMIT 1")
-        raise TrainingError(
+        ((value,),) = table.ask(f"SELECT {quoted(column)} FROM rows ORDER BY {quoted(ROW)} LIMIT 1")
+        raise TableError(
             f"{table.where}, column {column!r}: expected --date-format, as times such as {shown(value)} may begin with "
             "the day (%d/%m/%Y) or the month (%m/%d/%Y)"
         )
     return _finite(table, fitting[0])
+
+
+def _choices(table: Table, column: str) -> list[Times]:
+    """Return the ways to read text as times, the likeliest first."""
+    cell = f"trim({quoted(column)})"
+    integers = f"CASE WHEN regexp_full_match({cell}, '[+-]?\\d+') THEN TRY_CAST({cell} AS BIGINT) END"
+    numbers = Times(column, table.number(column), "numbers")
+    return [Times(column, integers, "integers"), numbers, _iso(table, column), *_formatted(column)]
 
 
 def _iso(table: Table, column: str) -> Times:

@@ -10,11 +10,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
-from training import TrainingError
-from training.data import MOST_COLUMNS, Indices
-from training.tables.columns import Columns
-from training.tables.rows import ROW, Table, quoted
-from training.tables.timeline import Timeline
+from service.errors import TableError
+from service.tables.columns import Columns
+from service.tables.rows import ROW, Table, quoted
+from service.tables.sequences import MOST_COLUMNS, Indices, Sequences
+from service.tables.timeline import Timeline
 
 #: The name of the feature of `--time-feature`.
 TIME_FEATURE = "time since the last row"
@@ -50,11 +50,41 @@ class Rows:
         return replace(self, values=np.concatenate([self.values, values.astype(np.float32)], axis=1))
 
 
+def long_sequences(table: Table, columns: Columns, timeline: Timeline, *, time_feature: bool) -> Iterator[Sequences]:
+    """Yield the sequences of a table of one row a timestep."""
+    static = [columns.features.index(name) for name in columns.static]
+    for rows in sorted_rows(table, columns, timeline):
+        values = rows.values
+        for index in static:
+            column = pa.array(values[:, index], from_pandas=True)
+            known, _ = one_of_each(table, rows, columns.features[index], column, required=False)
+            values[:, index] = np.repeat(known.to_numpy(zero_copy_only=False), rows.sizes)
+        changing = np.delete(values, static, axis=1)
+        values[np.isnan(changing).all(axis=1)] = np.nan
+        if time_feature:
+            assert timeline.times is not None, "checked with the options"
+            since = np.where(
+                np.isnan(values).all(axis=1, keepdims=True), np.nan, time_since_last(rows, timeline.times.unit)
+            )
+            with_time = rows.with_feature(since)
+        else:
+            with_time = rows
+        steps, lengths = steps_and_lengths(with_time, timeline.positions(rows.times, rows.starts))
+        targets = [
+            one_of_each(table, rows, name, values, required=True)[0]
+            for name, values in zip(columns.targets, rows.targets, strict=True)
+        ]
+        groups = None
+        if columns.group is not None:
+            groups, _ = one_of_each(table, rows, columns.group, rows.groups, required=True)
+        yield Sequences(rows.numbers[rows.starts], steps, lengths, targets, groups)
+
+
 def sorted_rows(table: Table, columns: Columns, timeline: Timeline) -> Iterator[Rows]:
     """Yield all rows in the order of sequence and time, some whole sequences at once.
 
     Raises:
-        TrainingError: a row has no identifier, or a sequence has a time twice or too many values.
+        TableError: a row has no identifier, or a sequence has a time twice or too many values.
     """
     keys = [column for column in (columns.sequence, columns.group) if column is not None]
     table.refuse_missing(keys)
@@ -71,7 +101,7 @@ def sorted_rows(table: Table, columns: Columns, timeline: Timeline) -> Iterator[
         # The last sequence may continue in the next batch.
         whole, rest = batch.slice(0, int(starts[-1])), batch.slice(int(starts[-1]))
         if columns.sequence is not None and len(rest) * len(columns.features) > MOST_COLUMNS:
-            raise TrainingError(
+            raise TableError(
                 f"{table.place(rest['r'][0].as_py(), columns.sequence)}: expected at most {MOST_COLUMNS:,} values in a "
                 f"sequence, got {len(rest) * len(columns.features):,} or more"
             )
@@ -101,7 +131,7 @@ def _rows(table: Table, columns: Columns, timeline: Timeline, batch: Any, starts
             first, second = rows.numbers[twice[0] : twice[0] + 2].tolist()
             column = timeline.times.column
             ((value,),) = table.ask(f"SELECT {quoted(column)} FROM rows WHERE {quoted(ROW)} = {second}")
-            raise TrainingError(
+            raise TableError(
                 f"{table.place(second, column)}: expected each timestep of a sequence once, got {str(value)!r} here "
                 f"and in row {table.line(first):,}"
             )
@@ -130,13 +160,13 @@ def one_of_each(table: Table, rows: Rows, column: str, values: Any, *, required:
     Rows without a value do not count.
 
     Raises:
-        TrainingError: a sequence has two values, or none although one is required.
+        TableError: a sequence has two values, or none although one is required.
     """
     codes = values.dictionary_encode().indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     of_sequence = np.maximum.reduceat(codes, rows.starts)
     if required and len(none := np.flatnonzero(of_sequence < 0)):
         place = table.place(int(rows.numbers[rows.starts[none[0]]]), column)
-        raise TrainingError(f"{place}: expected a value in a row of the sequence, got none")
+        raise TableError(f"{place}: expected a value in a row of the sequence, got none")
     repeated = np.repeat(of_sequence, rows.sizes)
     other = np.flatnonzero((codes >= 0) & (codes != repeated))
     has = codes == repeated
@@ -145,7 +175,7 @@ def one_of_each(table: Table, rows: Rows, column: str, values: Any, *, required:
         row = int(other[0])
         known = first[np.searchsorted(rows.starts, row, side="right") - 1]
         one, two = sorted([row, int(known)], key=lambda index: int(rows.numbers[index]))
-        raise TrainingError(
+        raise TableError(
             f"{table.place(int(rows.numbers[two]), column)}: expected {values[one].as_py()!r}, as in row "
             f"{table.line(int(rows.numbers[one])):,} of the same sequence, got {values[two].as_py()!r}"
         )

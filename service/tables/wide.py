@@ -11,32 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.tensors import Array
-from training import TrainingError
-from training.data import Indices
-from training.tables.columns import Columns
-from training.tables.long import label
-from training.tables.rows import ROW, Table, quoted
+from service.errors import TableError
+from service.tables.columns import Columns
+from service.tables.long import label
+from service.tables.rows import ROW, Table, quoted
+from service.tables.sequences import Sequences
 
 _NUMBERS: Final = re.compile(r"(\d+)")
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Some whole sequences.
-
-    Attributes:
-        numbers: `(k,)`, the number of each sequence's row in its table.
-        steps: `(sum of lengths, features)`, the timesteps of all sequences, one after the other.
-        lengths: `(k,)`.
-        targets: the columns to predict, as pyarrow arrays `(k,)`.
-        groups: the group of each sequence, a pyarrow array; None if there are no groups.
-    """
-
-    numbers: Indices
-    steps: Array
-    lengths: Indices
-    targets: Sequence[Any]
-    groups: Any
 
 
 @dataclass(frozen=True)
@@ -62,17 +43,17 @@ def wide_of(table: Table, columns: Columns) -> Wide:
     """Return which column is which timestep of which feature: all columns of one, or `feature@timestep`.
 
     Raises:
-        TrainingError: some columns are named feature@timestep and others are not, or a timestep lacks a feature.
+        TableError: some columns are named feature@timestep and others are not, or a timestep lacks a feature.
     """
     changing = [name for name in columns.features if name not in columns.static]
     plain = [name for name in changing if "@" not in name]
     if not changing:
-        raise TrainingError(f"{table.where}: expected columns that change with time, got {table.shown_names()}")
+        raise TableError(f"{table.where}: expected columns that change with time, got {table.shown_names()}")
     if len(plain) == len(changing):
         timesteps, hints = _in_order(changing)
         return Wide(timesteps, ("0",), columns.static, timesteps, hints)
     if plain:
-        raise TrainingError(
+        raise TableError(
             f"{table.where}: expected all columns or none to be named feature@timestep, got "
             f"{next(name for name in changing if '@' in name)!r} and {plain[0]!r}; --static-columns names those that "
             "do not change with time, --drop-columns leaves some out"
@@ -85,7 +66,7 @@ def wide_of(table: Table, columns: Columns) -> Wide:
     if len(changing) != expected:
         there = set(changing)
         missing = next(name for name in names if name not in there)
-        raise TrainingError(
+        raise TableError(
             f"{table.where}: uneven features: expected each at every timestep, {expected:,} columns, "
             f"got {len(changing):,}, without {missing!r}"
         )
@@ -115,7 +96,7 @@ def list_sequences(table: Table, columns: Columns, lists: Sequence[str]) -> Iter
     """Yield the sequences of a table whose columns `lists` hold whole series, one for each feature.
 
     Raises:
-        TrainingError: a cell holds no numbers, or the series of a row differ in length.
+        TableError: a cell holds no numbers, or the series of a row differ in length.
     """
     cast = {name: f"TRY_CAST({quoted(name)} AS FLOAT[])" for name in lists}
     selected = [f"{sql} AS l{index}" for index, sql in enumerate(cast.values())]
@@ -129,7 +110,7 @@ def list_sequences(table: Table, columns: Columns, lists: Sequence[str]) -> Iter
         lengths = np.stack([one.value_lengths().to_numpy(zero_copy_only=False) for one in series])
         if len(uneven := np.flatnonzero((lengths != lengths[0]).any(axis=0))):
             place = table.place(int(batch["r"][int(uneven[0])].as_py()))
-            raise TrainingError(
+            raise TableError(
                 f"{place}: expected series of one length, got {', '.join(map(str, lengths[:, uneven[0]]))}"
             )
         most = int(lengths.max())

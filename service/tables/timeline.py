@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from service.artifact.card import Timing
 from service.artifact.timing import timesteps_of
-from training.data import MOST_COLUMNS, Indices
-from training.tables.columns import Columns
-from training.tables.rows import Table, quoted
-from training.tables.times import Times, Unit, month_of, steps_of
+from service.tables.columns import Columns
+from service.tables.rows import Table, quoted
+from service.tables.sequences import MOST_COLUMNS, Indices
+from service.tables.times import Times, Unit, month_of, steps_of
 
 #: The unit on the card for each unit of times, and how many are one of it.
 UNITS: Final[Mapping[Unit, tuple[Literal["number", "seconds", "months"], float]]] = {

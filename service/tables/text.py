@@ -11,9 +11,9 @@ from itertools import islice, takewhile, zip_longest
 from pathlib import Path
 from typing import IO, Final
 
-from training import TrainingError
-from training.data import MOST_COLUMNS
-from training.options import Options
+from service.errors import TableError
+from service.tables.dialect import Dialect
+from service.tables.sequences import MOST_COLUMNS
 
 #: Characters that may separate cells, the most usual first.
 DELIMITERS: Final = (",", ";", "\t", "|")
@@ -111,36 +111,36 @@ class CsvText:
         return Path(copy.name)
 
 
-def examine(where: str, path: Path, options: Options, missing: Sequence[str] = ("",)) -> CsvText:
-    """Find out how a CSV file is divided, as far as the options do not say.
+def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = ("",)) -> CsvText:
+    """Find out how a CSV file is divided, as far as the dialect does not say.
 
     A line that begins with # is a comment, unless it has as many cells as there are columns.
 
     Args:
         where: the file's name in error messages.
         path: the file.
-        options: the options of the training.
+        dialect: how the text is read, as far as it is known.
         missing: words for a missing number.
 
     Raises:
-        TrainingError: the file has no text, too many columns, is not of the encoding, or has numbers that may be read
+        TableError: the file has no text, too many columns, is not of the encoding, or has numbers that may be read
             in two ways.
     """
     with path.open("rb") as file:
         start = file.read(4)
     packed = start.startswith(b"\x1f\x8b")
     if start == b"PK\x03\x04":
-        raise TrainingError(f"{where}: expected text, got a zip archive; a table of Excel can be saved as CSV")
-    encoding, plain = _encoding(where, path, options.encoding, packed=packed)
+        raise TableError(f"{where}: expected text, got a zip archive; a table of Excel can be saved as CSV")
+    encoding, plain = _encoding(where, path, dialect.encoding, packed=packed)
     try:
         with _open_text(path, encoding, packed=packed) as text:
             sample = list(_sample(text))
     except (UnicodeError, LookupError) as error:
-        raise TrainingError(f"{where}: expected text in {encoding}: {error}") from None
+        raise TableError(f"{where}: expected text in {encoding}: {error}") from None
     hints = []
-    if encoding == "cp1252" and options.encoding is None:
+    if encoding == "cp1252" and dialect.encoding is None:
         hints.append("the file is not UTF-8 and was read as Windows-1252; --encoding names another encoding")
-    delimiter, preamble = options.delimiter, _comments_before_rows(sample, options.delimiter)
+    delimiter, preamble = dialect.delimiter, _comments_before_rows(sample, dialect.delimiter)
     lines = [line for _, line, is_comment in _lines(sample, preamble) if not is_comment]
     heading = 0
     if lines and (said := re.fullmatch(r"sep=(.)\s*", lines[0])):
@@ -149,22 +149,22 @@ def examine(where: str, path: Path, options: Options, missing: Sequence[str] = (
         heading += 1
     if heading == len(lines):
         got = "an empty file" if not sample else "empty lines"
-        raise TrainingError(f"{where}: expected names of columns in the first line, got {got}")
+        raise TableError(f"{where}: expected names of columns in the first line, got {got}")
     if len(lines[heading]) > MOST_SAMPLED:
-        raise TrainingError(
+        raise TableError(
             f"{where}: expected at most {MOST_COLUMNS:,} columns, got a first line of more than {MOST_SAMPLED:,} "
             "characters"
         )
     delimiter = delimiter or _delimiter(lines[heading:])
-    names = _names(_rows(lines[heading:], delimiter), header=options.header)
+    names = _names(_rows(lines[heading:], delimiter), header=dialect.header)
     if len(names) > MOST_COLUMNS:
-        raise TrainingError(f"{where}: expected at most {MOST_COLUMNS:,} columns, got {len(names):,}")
+        raise TableError(f"{where}: expected at most {MOST_COLUMNS:,} columns, got {len(names):,}")
     lines = [line for _, line, is_comment in _lines(sample, preamble, delimiter, len(names)) if not is_comment]
     lines = lines[heading:]
-    rows = _rows(lines, delimiter)[1 if options.header else 0 :]
-    numbers = _texts_of_numbers(names, rows, options, missing)
-    decimal, thousands = _marks_in_numbers(where, numbers, delimiter, options)
-    if decimal == "," and options.decimal is options.thousands is None and _may_be_either(numbers):
+    rows = _rows(lines, delimiter)[1 if dialect.header else 0 :]
+    numbers = _texts_of_numbers(names, rows, dialect, missing)
+    decimal, thousands = _marks_in_numbers(where, numbers, delimiter, dialect)
+    if decimal == "," and dialect.decimal is dialect.thousands is None and _may_be_either(numbers):
         shown = next(text for texts in numbers for text in texts if "," in text)
         hints.append(f"numbers such as {shown!r} were read with a decimal comma; --thousands , reads them as thousands")
     # A row of names may span lines.
@@ -178,7 +178,7 @@ def examine(where: str, path: Path, options: Options, missing: Sequence[str] = (
         thousands=thousands,
         names=names,
         preamble=preamble,
-        heading=heading + (len(_lines_of_first(lines, delimiter)) if options.header else 0),
+        heading=heading + (len(_lines_of_first(lines, delimiter)) if dialect.header else 0),
         plain=plain,
         hints=(),
     )
@@ -216,7 +216,7 @@ def _encoding(where: str, path: Path, named: str | None, *, packed: bool) -> tup
         except UnicodeDecodeError:
             return "cp1252", False
         except (EOFError, gzip.BadGzipFile) as error:
-            raise TrainingError(f"{where}: not a readable gzip file: {error}") from error
+            raise TableError(f"{where}: not a readable gzip file: {error}") from error
     return "utf-8", plain
 
 
@@ -295,7 +295,7 @@ def _names(cells: Sequence[Sequence[str]], *, header: bool) -> tuple[str, ...]:
 
 
 def _marks_in_numbers(
-    where: str, columns: Sequence[Sequence[str]], delimiter: str, options: Options
+    where: str, columns: Sequence[Sequence[str]], delimiter: str, dialect: Dialect
 ) -> tuple[str, str]:
     """Return the decimal separator of the numbers of some columns, and the character between thousands, "" for none.
 
@@ -303,7 +303,7 @@ def _marks_in_numbers(
     comma there, before three digits, the column has three decimals: a number below a thousand has no other comma.
     """
     texts = [text for column in columns for text in column]
-    decimal, thousands = options.decimal or _OTHER.get(options.thousands or ""), options.thousands
+    decimal, thousands = dialect.decimal or _OTHER.get(dialect.thousands or ""), dialect.thousands
     with_comma = [text for text in texts if "," in text]
     if groups := list(filter(None, map(_GROUPS.fullmatch, texts))):
         return decimal or ("," if with_comma else "."), groups[0][1] if thousands is None else thousands
@@ -313,10 +313,10 @@ def _marks_in_numbers(
         fitting = [mark for mark, numbers in _NUMBERS.items() if all(map(numbers.fullmatch, texts))]
         are_even = all(len({"," in text for text in column}) <= 1 for column in columns)
         if len(fitting) > 1 and not (delimiter == ";" and are_even):
-            raise TrainingError(f"{where}: expected --decimal or --thousands, as the comma in numbers may mean either")
+            raise TableError(f"{where}: expected --decimal or --thousands, as the comma in numbers may mean either")
         if not fitting:
             one, another = (next(one for one in texts if not form.fullmatch(one)) for form in _NUMBERS.values())
-            raise TrainingError(
+            raise TableError(
                 f"{where}: expected one decimal separator, got {another!r} and {one!r}; --decimal chooses one, "
                 "--drop-columns leaves columns out"
             )
@@ -334,15 +334,12 @@ def _may_be_either(columns: Sequence[Sequence[str]]) -> bool:
 
 
 def _texts_of_numbers(
-    names: Sequence[str], rows: Sequence[Sequence[str]], options: Options, missing: Sequence[str]
+    names: Sequence[str], rows: Sequence[Sequence[str]], dialect: Dialect, missing: Sequence[str]
 ) -> list[list[str]]:
     """Return the numbers of each column of numbers, as text. Identifiers and columns left out do not count."""
-    targets, keys = options.target_column or (), (options.sequence_column, options.group_column)
-    left_out = {*(options.drop_columns or ()), *keys}.difference(targets)
-    chosen = {*(options.feature_columns or names), *(options.static_columns or ()), *targets, options.timestep_column}
     found, no_numbers = [], frozenset(missing)
     for name, cells in zip(names, zip_longest(*rows, fillvalue=""), strict=False):
-        if name in left_out or name not in chosen:
+        if name in dialect.left_out or (dialect.used is not None and name not in dialect.used):
             continue
         texts = [text for cell in cells if (text := cell.strip()) not in no_numbers]
         numbers = [text for text in texts if _is_number(text)]

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from service.artifact.card import LARGEST_FLOAT32
-from training import TrainingError
-from training.data import MOST_COLUMNS
-from training.messages import did_you_mean
-from training.options import Options
-from training.tables.text import CsvText, examine
+from service.errors import TableError
+from service.problems import did_you_mean
+from service.tables.dialect import Dialect
+from service.tables.sequences import MOST_COLUMNS
+from service.tables.text import CsvText, examine
 
 #: Text that means a missing value in a column of numbers.
 MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
@@ -45,6 +45,7 @@ _NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBL
 _TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
 _NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
 _LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
+_CELLS: Final = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _NO_MEMORY: Final = "Out of Memory Error"
 _NO_ROOM: Final = re.compile(r"No space left|File too large|max_temp_directory_size|Could not write|failed to offload")
 
@@ -138,7 +139,7 @@ class Table:
         for column in columns:
             if column not in self.types:
                 nearest = did_you_mean(column, self.names)
-                raise TrainingError(f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}")
+                raise TableError(f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}")
 
     def shown_names(self) -> str:
         """Return the names of the first columns for error messages."""
@@ -148,7 +149,7 @@ class Table:
         """Return all rows in their order as a pyarrow table. The columns of text are as they are in the file.
 
         Raises:
-            TrainingError: the table cannot be read.
+            TableError: the table cannot be read.
         """
         names = ", ".join(map(quoted, self.names))
         return pa.Table.from_batches(self.batches(f"SELECT {names} FROM rows ORDER BY {quoted(ROW)}", len(self.names)))
@@ -165,7 +166,7 @@ class Table:
         """Return the rows of an SQL query.
 
         Raises:
-            TrainingError: the table cannot be read.
+            TableError: the table cannot be read.
         """
         try:
             # A cursor, as the rows of another question may still be read.
@@ -205,7 +206,7 @@ class Table:
             columns: the number of its columns.
 
         Raises:
-            TrainingError: the table cannot be read.
+            TableError: the table cannot be read.
         """
         size, done = max(128, min(ROWS, VALUES // columns)), 0
         while True:
@@ -224,26 +225,26 @@ class Table:
         if _NO_ROOM.search(str(error)):
             folder = self.database.folder.parent
             free = shutil.disk_usage(folder).free // 2**20
-            raise TrainingError(
+            raise TableError(
                 f"{folder}: expected room for the rows of {self.where}, got {free:,} MB free; free more, or set TMPDIR "
                 "to a folder on another disk"
             ) from error
         if _NO_MEMORY in str(error):
-            raise TrainingError(f"{self.where}: expected rows that fit into memory, got too long ones") from error
+            raise TableError(f"{self.where}: expected rows that fit into memory, got too long ones") from error
         if self.text is None or not (line := _LINE.search(str(error))):
-            raise TrainingError(f"{self.where}: not readable: {_first_line(error)}") from error
+            raise TableError(f"{self.where}: not readable: {_first_line(error)}") from error
         number, text = next(islice(self.text.lines(), int(line[1]) - 1, None))
         cells = next(csv.reader([text], delimiter=self.text.delimiter), [])
         problem = _first_line(error)
         if len(cells) != len(self.text.names):
             problem = f"expected {len(self.text.names)} columns, got {len(cells)}: {text.strip()[:60]}"
-        raise TrainingError(f"{self.where}, row {number:,}: {problem}") from error
+        raise TableError(f"{self.where}, row {number:,}: {problem}") from error
 
     def refuse_cell(self, column: str, row: int, expected: str) -> NoReturn:
         """Raise the error of a wrong cell."""
         ((value,),) = self.ask(f"SELECT {quoted(column)} FROM rows WHERE {quoted(ROW)} = {row}")
         got = "none" if value is None or value == "" else shown(value)
-        raise TrainingError(f"{self.place(row, column)}: expected {expected}, got {got}")
+        raise TableError(f"{self.place(row, column)}: expected {expected}, got {got}")
 
     def refuse_missing(self, columns: Sequence[str]) -> None:
         """Refuse columns with empty cells."""
@@ -251,7 +252,7 @@ class Table:
             empty = f" OR trim({quoted(column)}) = ''" if self.types[column] == "VARCHAR" else ""
             ((row,),) = self.ask(f"SELECT min({quoted(ROW)}) FROM rows WHERE {quoted(column)} IS NULL{empty}")
             if row is not None:
-                raise TrainingError(f"{self.place(row, column)}: expected a value, got none")
+                raise TableError(f"{self.place(row, column)}: expected a value, got none")
 
     def refuse_words(self, columns: Sequence[str]) -> None:
         """Refuse text, and numbers too large for float32, in columns of numbers."""
@@ -341,7 +342,7 @@ class Table:
             elif of_type == '"NULL"':
                 found[column] = "empty"
             else:
-                raise TrainingError(f"{self.where}, column {column!r}: expected numbers, text or times, got {of_type}")
+                raise TableError(f"{self.where}, column {column!r}: expected numbers, text or times, got {of_type}")
         texts = [column for column in columns if column not in found]
         found |= {column: _kind(*counts) for column, counts in self.of_each(texts, self._counts).items()}
         return {column: found[column] for column in columns}
@@ -361,20 +362,27 @@ def is_csv(source: Path | Any) -> bool:
     return isinstance(source, Path) and source.suffix != ".parquet"
 
 
-def open_table(
-    where: str, source: Path | Any, options: Options, *, is_text: bool = False, text: CsvText | None = None
+def open_table(  # noqa: PLR0913 - each by its name
+    where: str,
+    source: Path | Any,
+    dialect: Dialect,
+    *,
+    is_text: bool = False,
+    text: CsvText | None = None,
+    skips_wrong_rows: bool = False,
 ) -> Table:
     """Open a file, or a frame of pandas, polars or pyarrow.
 
     Args:
         where: the table's name in error messages.
         source: the path of a file, or a frame.
-        options: the options of the training.
+        dialect: how text is read.
         is_text: whether all columns become text.
         text: the CSV file that the rows of a frame come from, for the lines in error messages.
+        skips_wrong_rows: whether rows of CSV with a wrong number of cells are left out; `skipped_rows` returns them.
 
     Raises:
-        TrainingError: it cannot be read, or has too many columns or two of one name.
+        TableError: it cannot be read, or has too many columns or two of one name.
     """
     written_by_duckdb = is_text and not is_csv(source)
     table = Table(
@@ -383,9 +391,9 @@ def open_table(
         types={},
         text=text,
         is_text=is_text or is_csv(source),
-        decimal="." if written_by_duckdb else options.decimal or ".",
-        thousands="" if written_by_duckdb else options.thousands or "",
-        missing=options.missing or (),
+        decimal="." if written_by_duckdb else dialect.decimal or ".",
+        thousands="" if written_by_duckdb else dialect.thousands or "",
+        missing=dialect.missing,
         indices=frozenset(),
     )
     try:
@@ -394,20 +402,44 @@ def open_table(
         elif not is_csv(source):
             indices = _view(table, source)
         else:
-            text = examine(where, source, options, (*MISSING, *table.missing))
+            text = examine(where, source, dialect, (*MISSING, *table.missing))
             table = replace(table, text=text, decimal=text.decimal, thousands=text.thousands)
-            indices = _load(table, text)
+            indices = _load(table, text, skips_wrong_rows=skips_wrong_rows)
         described = table.connection.execute("DESCRIBE rows").fetchall()
         types = {name: of_type for name, of_type, *_ in described if name != ROW}
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
     if not table.ask("SELECT 1 FROM rows LIMIT 1"):
-        raise TrainingError(f"{where}: expected rows, got none")
+        raise TableError(f"{where}: expected rows, got none")
     return table
 
 
-def _load(table: Table, text: CsvText) -> frozenset[str]:
+def skipped_rows(table: Table) -> list[tuple[int, str]]:
+    """Return the rows of CSV that were left out, counted from 1, with what is wrong with each."""
+    found = table.ask(f"SELECT {quoted(ROW)}, problem FROM skipped ORDER BY 1") if table.text is not None else []
+    return [(row, _CELLS.sub(r"expected \1 cells, got \2", problem)) for row, problem in found]
+
+
+def _number_with_skipped(table: Table, heading: int) -> None:
+    """Let the numbers of the rows count those that were left out, too."""
+    table.connection.execute(
+        f"CREATE TABLE skipped AS SELECT line - {heading} AS {quoted(ROW)}, min(error_message) AS problem "
+        "FROM reject_errors GROUP BY 1"
+    )
+    if not table.ask("SELECT 1 FROM skipped LIMIT 1"):
+        return
+    row = quoted(ROW)
+    # Of n skipped rows, the last is before the row that was counted as its number minus n - 1.
+    before = f"SELECT {row} - row_number() OVER (ORDER BY {row}) + 1 AS place, row_number() OVER (ORDER BY {row}) AS n"
+    numbers = f"SELECT place, max(n) AS n FROM ({before} FROM skipped) GROUP BY place"
+    table.connection.execute(
+        f"CREATE OR REPLACE TABLE rows AS SELECT rows.* REPLACE (rows.{row} + coalesce(n, 0) AS {row}) "
+        f"FROM rows ASOF LEFT JOIN ({numbers}) AS skips ON rows.{row} >= skips.place ORDER BY rows.{row}"
+    )
+
+
+def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[str]:
     """Load the rows of text into the database. Return the names of columns without a name."""
     names = [name or f"Unnamed: {index}" for index, name in enumerate(text.names)]
     _check_names(table.where, names)
@@ -417,9 +449,12 @@ def _load(table: Table, text: CsvText) -> frozenset[str]:
     question = (
         f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "
         f"auto_detect=false, header=false, skip={text.heading}, delim={literal(text.delimiter)}, quote='\"', "
-        f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}})"
+        f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}}, "
+        f"store_rejects={skips_wrong_rows})"
     )
     table.database.answer(lambda: table.connection.execute(question))
+    if skips_wrong_rows:
+        _number_with_skipped(table, text.heading)
     unnamed = [name for name, given in zip(names, text.names, strict=True) if not given]
     for name in unnamed:  # a delimiter at the end of each row makes a column without any value
         if not table.ask(f"SELECT 1 FROM rows WHERE {quoted(name)} IS NOT NULL LIMIT 1"):
@@ -453,7 +488,7 @@ def arrow_table(where: str, frame: Any) -> Any:
     """Return a frame of pandas, polars or pyarrow as a pyarrow table. The index of pandas is left out.
 
     Raises:
-        TrainingError: it is no such frame, or a column has values of several types.
+        TableError: it is no such frame, or a column has values of several types.
     """
     if isinstance(frame, pa.Table):
         return frame
@@ -462,10 +497,10 @@ def arrow_table(where: str, frame: Any) -> Any:
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
     except (TypeError, AttributeError) as error:
-        raise TrainingError(f"{where}: expected a frame of pandas, polars or pyarrow: {_first_line(error)}") from error
+        raise TableError(f"{where}: expected a frame of pandas, polars or pyarrow: {_first_line(error)}") from error
     except pa.ArrowException as error:
         problem = "; ".join(map(str, error.args))
-        raise TrainingError(f"{where}: expected values of one type in each column: {problem}") from error
+        raise TableError(f"{where}: expected values of one type in each column: {problem}") from error
 
 
 def _indices(schema: Any) -> frozenset[str]:
@@ -475,11 +510,11 @@ def _indices(schema: Any) -> frozenset[str]:
 
 def _check_names(where: str, names: Sequence[str]) -> None:
     if len(names) > MOST_COLUMNS:
-        raise TrainingError(f"{where}: expected at most {MOST_COLUMNS:,} columns, got {len(names):,}")
+        raise TableError(f"{where}: expected at most {MOST_COLUMNS:,} columns, got {len(names):,}")
     seen: dict[str, str] = {}
     for name in names:
         if name.lower() in seen:  # names in SQL have no case
-            raise TrainingError(
+            raise TableError(
                 f"{where}: expected columns of different names, got {seen[name.lower()]!r} "
                 + ("twice" if seen[name.lower()] == name else f"and {name!r}")
             )
@@ -492,16 +527,16 @@ def _parquet_names(where: str, path: Path) -> tuple[list[str], frozenset[str]]:
         file.seek(max(0, size - 8))
         end = file.read()
     if size < 12 or end[4:] != b"PAR1":
-        raise TrainingError(f"{where}: not a readable .parquet file: expected it to end in PAR1, got {shown(end[4:])}")
+        raise TableError(f"{where}: not a readable .parquet file: expected it to end in PAR1, got {shown(end[4:])}")
     if (footer := int.from_bytes(end[:4], "little")) > MOST_FOOTER:
-        raise TrainingError(
+        raise TableError(
             f"{where}: expected at most {MOST_COLUMNS:,} columns, got descriptions of them in {footer:,} bytes"
         )
     try:
         with pyarrow.parquet.ParquetFile(path) as parquet:
             return list(parquet.schema_arrow.names), _indices(parquet.schema_arrow)
     except (pa.ArrowException, OSError) as error:
-        raise TrainingError(f"{where}: not a readable .parquet file: {_first_line(error)}") from error
+        raise TableError(f"{where}: not a readable .parquet file: {_first_line(error)}") from error
 
 
 def _kind(values: int, numbers: int, booleans: int, lists: int) -> Kind:

@@ -1,0 +1,24 @@
+"""How the table of a version's training was read."""
+
+from typing import Any
+
+from service.artifact.card import ModelCard, TableFormat
+
+
+def format_of(card: ModelCard) -> TableFormat:
+    """Return how training read its table; of earlier versions, as its options say."""
+    if card.table is not None:
+        return card.table
+    options = card.training_options
+    sequence, timestep = (options.get(f"{noun}_column") for noun in ("sequence", "timestep"))
+    targets, others = (_listed(options.get(option)) for option in ("target_column", "drop_columns"))
+    return TableFormat(
+        sequence_column=str(sequence) if sequence else None,
+        timestep_column=str(timestep) if timestep else None,
+        target_columns=targets,
+        other_columns=others,
+    )
+
+
+def _listed(names: Any) -> tuple[str, ...]:
+    return tuple(map(str, names if isinstance(names, list | tuple) else [names] if names else []))

@@ -1,0 +1,58 @@
+"""Ranges of the rows of Parquet files, read forwards."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet
+
+#: Rows that are read at a time, and bytes of each column.
+ROWS, BUFFER = 2**13, 2**16
+_NOTHING: Final = iter(())
+
+
+class ParquetRows:
+    """Reads ranges of rows. A range behind the last one goes on from there, as a row group cannot be entered midway."""
+
+    def __init__(self) -> None:
+        self._file: Any = None
+        self._opened: tuple[str, Sequence[str]] = ("", ())
+        self._batches: Iterator[Any] = _NOTHING
+        self._batch: Any = None
+        self._at = self._end = 0
+
+    def read(self, path: str, columns: Sequence[str], start: int, stop: int) -> Any:
+        """Return rows with some columns, a pyarrow record batch.
+
+        Args:
+            path: the file.
+            columns: the names of the columns.
+            start: the first row.
+            stop: the row after the last one; there is at least one.
+        """
+        if self._opened != (path, columns) or not self._at <= start < self._end:
+            self._open(path, columns, start)
+        parts = []
+        while True:
+            behind = self._at + len(self._batch)
+            if start < behind:
+                parts.append(self._batch.slice(max(0, start - self._at), min(stop, behind) - max(start, self._at)))
+            if stop <= behind:
+                break
+            if behind == self._end:
+                self._open(path, columns, behind)
+            else:
+                self._at, self._batch = behind, next(self._batches)
+        return pa.concat_batches(parts)
+
+    def _open(self, path: str, columns: Sequence[str], row: int) -> None:
+        """Begin at the row group that has a row."""
+        if self._opened[0] != path:
+            self._file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+        self._opened = path, columns
+        group = self._at = self._end = 0
+        while self._end <= row:
+            self._at, self._end = self._end, self._end + self._file.metadata.row_group(group).num_rows
+            group += 1
+        self._batches = self._file.iter_batches(ROWS, row_groups=[group - 1], columns=list(columns))
+        self._batch = next(self._batches)

@@ -1,0 +1,277 @@
+"""Plans a run: the sources in a form that workers read, and the units of work."""
+
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet
+
+from service.artifact.card import ModelCard
+from service.artifact.table_format import format_of
+from service.bulk.arrays import array_of
+from service.bulk.layout import Layout, layout_of
+from service.bulk.output import Output
+from service.bulk.parquet_rows import BUFFER
+from service.bulk.prepare import prepare
+from service.bulk.reading import Problem, starts_of
+from service.bulk.source import Source, Unit
+from service.errors import ScoringError
+
+#: Ends of the names of files.
+TABLES: Final = (".parquet", ".csv", ".tsv", ".txt", ".gz")
+SUFFIXES: Final = (*TABLES, ".npz")
+#: Units of pyarrow's points in time, in a second.
+UNITS: Final = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+#: Size of the header of a file in a zip archive, without name and extra fields, and where their lengths are.
+ZIP_HEADER, ZIP_LENGTHS = 30, 26
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The sources and units of a run, and the rows that belong to no sequence, by file."""
+
+    sources: tuple[Source, ...]
+    units: tuple[Unit, ...]
+    problems: dict[str, list[Problem]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the sources and units as JSON has them."""
+        return {"sources": list(map(asdict, self.sources)), "units": list(map(asdict, self.units))}
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any]) -> "Plan":
+        """Return the plan whose `as_json` is given."""
+        lists = ("columns", "labels", "shape")
+        sources = (Source(**{**one, **{name: tuple(one[name]) for name in lists}}) for one in values["sources"])
+        return cls(tuple(sources), tuple(Unit(**one) for one in values["units"]), {})
+
+
+def files_of(inputs: Sequence[str]) -> list[str]:
+    """Return the files that inputs name: themselves, or those in a folder and its folders, in the order of their names.
+
+    Raises:
+        ScoringError: there is no such file, or it is of another kind.
+    """
+    files: list[str] = []
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            inside = sorted(one for one in path.rglob("*") if one.suffix in SUFFIXES and one.is_file())
+            found = [
+                str(one)
+                for one in inside
+                if not any(part.startswith(("_", ".")) for part in one.relative_to(path).parts)
+            ]
+            if not found:
+                raise ScoringError(f"{name}: expected files with names that end in {', '.join(SUFFIXES)}, got none")
+            files += found
+        elif not path.exists():
+            raise ScoringError(f"{name}: no such file")
+        elif path.suffix not in SUFFIXES:
+            raise ScoringError(f"{name}: expected a file with a name that ends in {', '.join(SUFFIXES)}")
+        else:
+            files.append(name)
+    return files
+
+
+def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -> Plan:
+    """Return the plan for some files. What workers cannot read as it is, is written into the folder of the run.
+
+    Args:
+        files: the files.
+        card: the card of the model.
+        output: the folder of the run.
+        chunk: sequences of a unit.
+
+    Raises:
+        ScoringError, TableError: a file cannot be read, or does not suit the model.
+    """
+    sources: list[Source] = []
+    units: list[Unit] = []
+    problems: dict[str, list[Problem]] = {}
+    for index, file in enumerate(files):
+        target = output.prepared / f"source-{index:05}"
+        source: Source | None = None
+        if Path(file).suffix == ".npz":
+            source = _array(file, card, target.with_suffix(".npy"), output)
+        elif Path(file).suffix == ".parquet":
+            source = _direct(file, card)
+        ranges = None if source is None else _ranges(source, card, chunk)
+        if source is None or ranges is None:
+            prepared = prepare(file, Path(file), card, target.with_suffix(".parquet"))
+            source, problems[file] = prepared.source, prepared.problems
+            ranges = _ranges(source, card, chunk)
+            assert ranges is not None, "a prepared table can be read"
+        sources.append(source)
+        units += [Unit(len(units) + at, index, *one) for at, one in enumerate(ranges)]
+    if not units and not any(problems.values()):
+        raise ScoringError(f"{files[0]}: expected at least one sequence, got none")
+    return Plan(tuple(sources), tuple(units), problems)
+
+
+def _direct(file: str, card: ModelCard) -> Source | None:
+    """Return a Parquet table whose values are numbers, which workers read as they are; None for another one."""
+    try:
+        schema = pyarrow.parquet.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ScoringError(f"{file}: not a readable .parquet file: {str(error).partition(chr(10))[0]}") from error
+    types = dict(zip(schema.names, schema.types, strict=True))
+    layout = layout_of(file, list(types), card, lambda name: _is_list(types[name]))
+    if len(types) != len(schema.names) or not _are_plain(layout, types, card):
+        return None
+    scale = 1.0
+    if layout.time is not None:
+        of_time = types[layout.time]
+        timing = format_of(card).timing
+        scale = UNITS[of_time.unit] if pa.types.is_timestamp(of_time) else 1.0
+        if timing is not None and (timing.unit == "seconds") != pa.types.is_timestamp(of_time):
+            return None
+    path = str(Path(file).absolute())
+    return Source(file, path, layout.form, layout.columns, layout.labels, layout.key, layout.time, scale)
+
+
+def _are_plain(layout: Layout, types: dict[str, Any], card: ModelCard) -> bool:
+    """Return whether workers read columns of these types as they are."""
+    for name, label in zip(layout.columns, layout.labels, strict=True):
+        of_type = types[name]
+        if layout.form == "series" and label not in card.static_labels:
+            if not _is_list(of_type):
+                return False
+            of_type = of_type.value_type
+        if not _is_number(of_type):
+            return False
+    of_key = types[layout.key] if layout.key is not None else pa.int64()
+    of_time = types[layout.time] if layout.time is not None else pa.int64()
+    return bool(
+        (pa.types.is_integer(of_key) or _is_text(of_key))
+        and (pa.types.is_integer(of_time) or pa.types.is_floating(of_time) or pa.types.is_timestamp(of_time))
+    )
+
+
+def _is_list(of_type: Any) -> bool:
+    kinds = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
+    return any(kind(of_type) for kind in kinds)
+
+
+def _is_text(of_type: Any) -> bool:
+    return bool(pa.types.is_string(of_type) or pa.types.is_large_string(of_type))
+
+
+def _is_number(of_type: Any) -> bool:
+    return bool(pa.types.is_integer(of_type) or pa.types.is_floating(of_type) or pa.types.is_boolean(of_type))
+
+
+#: The first row of a unit, the row after its last one, and its sequences.
+Range = tuple[int, int, int]
+
+
+def _ranges(source: Source, card: ModelCard, chunk: int) -> list[Range] | None:
+    """Return the ranges of the units of a source; None if workers cannot read it as it is."""
+    if source.key is not None:
+        return _long_ranges(source, chunk, chunk * card.timesteps)
+    rows = source.shape[0] if source.shape else pyarrow.parquet.read_metadata(source.path).num_rows
+    if source.form == "long":  # one sequence
+        return [(0, rows, 1)] if rows else []
+    starts = range(0, rows, chunk)
+    return [(start, min(start + chunk, rows), min(chunk, rows - start)) for start in starts]
+
+
+def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | None:
+    """Return ranges that end where a sequence ends: `chunk` sequences, or fewer if they have many rows.
+
+    In a table that was not prepared, each row must have a key, and the keys must ascend or descend, so that none comes
+    again: else the result is None.
+    """
+    ranges: list[Range] = []
+    start = sequences = at = 0
+    is_rising = is_falling = True
+    last: Any = None
+    for keys in _keys(source):
+        joined = keys if last is None else pa.concat_arrays([last, keys])
+        begins = starts_of(joined)
+        firsts = joined.take(array_of(begins))
+        before, after = firsts.slice(0, len(firsts) - 1), firsts.slice(1)
+        is_rising &= bool(pc.all(pc.greater(after, before), min_count=0).as_py())
+        is_falling &= bool(pc.all(pc.less(after, before), min_count=0).as_py())
+        if not source.prepared and (_has_empty(firsts) or not (is_rising or is_falling)):
+            return None
+        for begin in (begins[1:] + at - (last is not None)).tolist():
+            sequences += 1
+            if sequences == chunk or begin - start >= most_rows:
+                ranges.append((start, begin, sequences))
+                start, sequences = begin, 0
+        at += len(keys)
+        last = joined.slice(len(joined) - 1)
+    return [*ranges, (start, at, sequences + 1)] if at else []
+
+
+def _keys(source: Source) -> Iterator[Any]:
+    with pyarrow.parquet.ParquetFile(source.path, buffer_size=BUFFER, pre_buffer=False) as file:
+        for batch in file.iter_batches(columns=[source.key]):
+            yield batch.columns[0]
+
+
+def _has_empty(keys: Any) -> bool:
+    return bool(keys.null_count or (_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0))
+
+
+def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
+    """Return the array `x` of a .npz file; of a compressed one, a copy in the folder of the run."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            member = f"{'sequences' if 'sequences.npy' in names else 'x'}.npy"
+            if member not in names:
+                raise ScoringError(f"{file}: expected an array x of sequences, got {', '.join(names)}")
+            info = archive.getinfo(member)
+            path, begin = str(Path(file).absolute()), _begin(file, info.header_offset)
+            if info.compress_type != zipfile.ZIP_STORED:
+                with archive.open(member) as packed, output.writing(), target.open("wb") as plain:
+                    shutil.copyfileobj(packed, plain, 2**20)
+                path, begin = str(target.absolute()), 0
+        with Path(path).open("rb") as opened:
+            opened.seek(begin)
+            shape, is_fortran, dtype = _header(opened)
+            offset = opened.tell()
+    except (zipfile.BadZipFile, ValueError, OSError) as error:
+        raise ScoringError(f"{file}: not a readable .npz file: {error}") from error
+    if dtype.kind not in "biuf" or is_fortran or not _fits(shape, card):
+        least = "at most " if card.variable_length else ""
+        order = "in Fortran's order, " if is_fortran else ""
+        raise ScoringError(
+            f"{file}: expected x of numbers of shape (n, {least}{card.timesteps}, {card.features}), got {order}"
+            f"{dtype} of shape {shape}"
+        )
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, has_lengths="lengths.npy" in names)
+
+
+def _fits(shape: tuple[int, ...], card: ModelCard) -> bool:
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    if len(shape) != 3 or shape[2] != card.features:
+        return False
+    return 0 < shape[1] <= card.timesteps if card.variable_length else shape[1] == card.timesteps
+
+
+def _begin(file: str, header: int) -> int:
+    """Return where the bytes of a file in a zip archive begin, given the place of its header."""
+    with Path(file).open("rb") as archive:
+        archive.seek(header + ZIP_LENGTHS)
+        lengths = archive.read(4)
+    return header + ZIP_HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return the shape of an array, whether it is in Fortran's order, and its type."""
+    form: Any = np.lib.format  # numpy gives its functions no types
+    read = form.read_array_header_1_0 if form.read_magic(file) == (1, 0) else form.read_array_header_2_0
+    shape, is_fortran, dtype = read(file)
+    return shape, is_fortran, dtype

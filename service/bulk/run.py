@@ -1,0 +1,213 @@
+"""Runs the units of a plan in worker processes."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from service import __version__
+from service.artifact.card import ModelCard
+from service.artifact.layout import pinned_version, versions_of
+from service.artifact.table_format import format_of
+from service.artifact.version import Artifact
+from service.bulk import results
+from service.bulk.arrays import texts_of
+from service.bulk.output import Output, claimed
+from service.bulk.plan import Plan, files_of, plan_of
+from service.bulk.source import Unit
+from service.bulk.worker import Attention, Job, begin, digest_of, score_unit
+from service.errors import ScoringError
+
+#: Runs units of a job in some workers, and yields each when it is done.
+Execute = Callable[[Job, Sequence[Unit], int], Iterator[Unit]]
+#: Sequences of a unit, at most, and values of their inputs or their attention.
+MOST_SEQUENCES, MOST_VALUES = 2**15, 2**21
+#: What of a manifest must be the same for `--resume`, with its name in messages.
+SAME: Final = {
+    "program": "the program",
+    "model": "--model",
+    "version": "--version",
+    "digest": "the files of the version",
+    "options": "the options",
+    "inputs": "the input",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to score, and how. The command line describes them."""
+
+    inputs: tuple[str, ...]
+    output: Path
+    model: str
+    version: int | None = None
+    artifacts: Path = Path("artifacts")
+    attention: Attention = "mean"
+    importance: bool = False
+    workers: int = 1
+    chunk: int | None = None
+    resume: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The outcome of a run: sequences in the output, rows and sequences rejected, and those of this run in seconds."""
+
+    sequences: int
+    rejected: int
+    scored: int
+    seconds: float
+
+
+def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+    """Run units in processes of their own, and yield each when it is done. An error ends all processes.
+
+    Raises:
+        ScoringError, ArtifactError: a unit failed, or a process ended early.
+    """
+    if not units:
+        return
+    pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=begin)
+    try:
+        futures = {pool.submit(score_unit, job, unit): unit for unit in units}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+        pool.shutdown()
+    except BrokenProcessPool as error:
+        raise ScoringError(
+            "a worker process ended before its work was done: it was killed, or memory was short (--workers and "
+            "--chunk can be smaller); --resume continues the run"
+        ) from error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in active_children():
+            process.terminate()
+
+
+def score(options: Options, report: Callable[[int, int], None], execute: Execute = in_processes) -> Summary:
+    """Score all sequences of the inputs, and write them into the folder of the output.
+
+    Args:
+        options: what to score, and how.
+        report: is called with the sequences that are done and with all of them, at first and after each unit.
+        execute: runs the units.
+
+    Raises:
+        ScoringError, TableError, ArtifactError: an input, the version or the output is wrong, or a worker ended.
+    """
+    started = time.monotonic()
+    files = files_of(options.inputs)
+    with claimed(options.output, resume=options.resume) as output:
+        manifest = output.manifest()
+        directory = _directory(options, None if manifest is None else manifest["version"])
+        contents = Artifact(directory).read()
+        card, digest = contents.card(), digest_of(contents.digests)
+        if options.importance and card.baseline is None:
+            raise ScoringError(f"--importance: {options.model} has no baseline on its card: train it again")
+        chunk = options.chunk or _chunk(card, contents.golden().sizes.get("units", 1), options)
+        del contents
+        head = {
+            "program": __version__,
+            "model": options.model,
+            "version": int(directory.name),
+            "digest": digest,
+            "options": {"attention": options.attention, "importance": options.importance, "chunk": chunk},
+            "inputs": [_identity(Path(file)) for file in files],
+        }
+        if manifest is None:
+            plan = plan_of(files, card, output, chunk)
+            _write_problems(output, plan, strict=options.strict)
+            output.write_manifest(head | plan.as_json())
+        else:
+            _require_same(manifest, head)
+            plan = Plan.of_json(manifest)
+        job = Job(
+            version=directory,
+            digest=digest,
+            output=output.folder.absolute(),
+            attention=options.attention,
+            importance=options.importance,
+            strict=options.strict,
+            sources=plan.sources,
+            names_files=len(files) > 1,
+            key=format_of(card).sequence_column or "",
+        )
+        todo = [unit for unit in plan.units if not output.part(unit.number).exists()]
+        total, scored = (sum(unit.sequences for unit in units) for units in (plan.units, todo))
+        report(total - scored, total)
+        left = scored
+        for unit in execute(job, todo, options.workers):
+            left -= unit.sequences
+            report(total - left, total)
+        output.clean()
+        return Summary(*output.count(), scored, time.monotonic() - started)
+
+
+def _directory(options: Options, begun: int | None) -> Path:
+    """Return the directory of the version: the one given, else the one that the run began with, pinned, or newest.
+
+    Raises:
+        ScoringError: there is no such model or version.
+    """
+    home = options.artifacts / options.model
+    numbers = versions_of(home) if home.is_dir() else []
+    if not numbers:
+        raise ScoringError(f"--model: expected a model in {options.artifacts}, got {options.model!r}")
+    number = options.version or begun or pinned_version(home) or numbers[-1]
+    if number not in numbers:
+        listed = ", ".join(map(str, numbers))
+        raise ScoringError(f"--version: expected a version of {options.model} ({listed}), got {number}")
+    return (home / str(number)).absolute()
+
+
+def _chunk(card: ModelCard, units: int, options: Options) -> int:
+    """Return the sequences of a unit, so that a worker has a bounded number of values in memory."""
+    values = card.timesteps * max(card.features, units if options.attention == "full" else 1)
+    return max(1, min(MOST_SEQUENCES, MOST_VALUES // values))
+
+
+def _identity(path: Path) -> dict[str, Any]:
+    """Return what tells whether a file has changed."""
+    found = path.stat()
+    return {"file": str(path), "size": found.st_size, "changed": found.st_mtime_ns}
+
+
+def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:
+    """Check that a run is the one that began.
+
+    Raises:
+        ScoringError: something differs.
+    """
+    for name, shown in SAME.items():
+        if manifest[name] != head[name]:
+            raise ScoringError(
+                f"--resume: expected {shown} of the run that began, {_short(manifest[name])}, got {_short(head[name])}"
+            )
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"
+
+
+def _write_problems(output: Output, plan: Plan, *, strict: bool) -> None:
+    """Write the rows that belong to no sequence."""
+    tables = [
+        results.rejected(file, problems, texts_of([None] * len(problems)))
+        for file, problems in plan.problems.items()
+        if problems
+    ]
+    if not tables:
+        return
+    if strict:
+        file, problem = next((file, problems[0]) for file, problems in plan.problems.items() if problems)
+        raise ScoringError(f"{file}, row {problem.row:,}: {problem.reason}")
+    output.write(pa.concat_tables(tables).combine_chunks(), output.rejected_before)

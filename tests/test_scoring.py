@@ -1,0 +1,302 @@
+"""Scoring in bulk: every form of input has the answers of the service."""
+
+import shutil
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from numpy.typing import NDArray
+
+from service.api.codecs.tables import decode_csv_table
+from service.artifact.card import ModelCard, TableFormat, Timing
+from service.artifact.gate import open_verified
+from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
+from service.artifact.version import Artifact
+from service.bulk.run import Options, score
+from service.engines import opener
+from tests.categorized import CATEGORIES
+from tests.imported import (
+    FEATURES,
+    TIMESTEPS,
+    imported_card,
+    numbers,
+    of_numbers,
+    of_steps,
+    of_tokens,
+    run,
+    write_imported,
+)
+from tests.scoring import NAMES, answers, rejections, scored, silent, write_models
+
+N = 50
+X = np.random.default_rng(3).standard_normal((N, TIMESTEPS, FEATURES)).astype(np.float32)
+WIDE = pl.DataFrame({f"{name}@{t}": X[:, t, f] for t in range(TIMESTEPS) for f, name in enumerate(NAMES)})
+LONG = pl.DataFrame(
+    {
+        "id": np.arange(N).repeat(TIMESTEPS),
+        "t": np.tile(np.arange(TIMESTEPS), N),
+        "u": X[:, :, 0].ravel(),
+        "v": X[:, :, 1].ravel(),
+        "y": ["yes"] * (N * TIMESTEPS),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small models."""
+    folder = tmp_path_factory.mktemp("models")
+    write_models(folder)
+    return folder
+
+
+def write_npz(path: Path) -> None:
+    np.savez(path, x=X)
+
+
+def write_packed(path: Path) -> None:
+    np.savez_compressed(path, x=X.astype(np.float64), y=np.zeros(N))
+
+
+def write_wide(path: Path) -> None:
+    WIDE.with_columns(id=pl.lit("x")).write_parquet(path, row_group_size=7)
+
+
+def write_wide_text(path: Path) -> None:
+    WIDE.cast(pl.String).write_parquet(path)
+
+
+def write_csv(path: Path) -> None:
+    WIDE.write_csv(path, separator=";")
+
+
+def write_lists(path: Path) -> None:
+    pl.DataFrame({name: X[:, :, f].tolist() for f, name in enumerate(NAMES)}).write_parquet(path)
+
+
+def write_arrays(path: Path) -> None:
+    columns = {name: X[:, :, f] for f, name in enumerate(NAMES)}
+    pl.DataFrame(columns, schema=dict.fromkeys(NAMES, pl.Array(pl.Float32, TIMESTEPS))).write_parquet(path)
+
+
+def write_lists_of_text(path: Path) -> None:
+    pl.DataFrame({name: [str(one) for one in X[:, :, f].tolist()] for f, name in enumerate(NAMES)}).write_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("data.npz", write_npz),
+        ("data.npz", write_packed),
+        ("data.parquet", write_wide),
+        ("data.parquet", write_wide_text),
+        ("data.csv", write_csv),
+        ("data.parquet", write_lists),
+        ("data.parquet", write_arrays),
+        ("data.csv", write_lists_of_text),
+    ],
+)
+def test_a_row_a_sequence_has_the_answers_of_the_engine(
+    models: Path, tmp_path: Path, name: str, write: Callable[[Path], None]
+) -> None:
+    """The rows come in order, in several parts, with their numbers from 1."""
+    write(tmp_path / name)
+    summary = scored(models, tmp_path / name, tmp_path / "out", "wide", chunk=20)
+    assert (summary.sequences, summary.rejected) == (N, 0)
+    found = answers(tmp_path / "out")
+    expected = run(of_numbers(), X)
+    assert found["row"].to_list() == list(range(1, N + 1))
+    np.testing.assert_allclose(found["prediction"], expected[PREDICTION][:, 0], rtol=1e-6)
+    np.testing.assert_allclose(found["attention"].to_list(), expected[ATTENTION], rtol=1e-6)
+    assert found["label"].to_list() == [("no", "yes")[int(one >= 0.5)] for one in expected[PREDICTION][:, 0]]
+    np.testing.assert_allclose(found["probabilities"].list.sum(), np.ones(N), rtol=1e-6)
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.csv", "data.tsv", "data.csv.gz"])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_row_a_timestep_has_the_answers_of_the_engine(
+    models: Path, tmp_path: Path, name: str, *, shuffled: bool
+) -> None:
+    """Sequences come in the order of their first rows, with their keys, although rows stand in any order."""
+    table = LONG.sample(fraction=1, shuffle=True, seed=0) if shuffled else LONG
+    path = tmp_path / name
+    if name.endswith(".parquet"):
+        table.write_parquet(path, row_group_size=33)
+    else:
+        pd.DataFrame(table.to_dict(as_series=False)).to_csv(path, index=False, sep="\t" if "tsv" in name else ",")
+    scored(models, path, tmp_path / "out", "long", chunk=20)
+    found = answers(tmp_path / "out")
+    order = table["id"].unique(maintain_order=True).to_numpy()
+    assert found["id"].cast(pl.Int64).to_list() == order.tolist()
+    expected = run(of_numbers(), X)
+    np.testing.assert_allclose(found["prediction"], expected[PREDICTION][order, 0], rtol=1e-6)
+    np.testing.assert_allclose(found["attention"].to_list(), expected[ATTENTION][order], rtol=1e-6)
+
+
+def served(models: Path, name: str, text: bytes) -> tuple[dict[str, Array], NDArray[Any]]:
+    """Return what the service answers to a table: outputs, and the lengths of the sequences."""
+    verified = open_verified(Artifact(models / name / "1").read(), opener("auto", threads=1))
+    decoded = decode_csv_table(text, verified.card, limit=10_000)
+    outputs = verified.engine.run(decoded.array.astype(np.float32), (PREDICTION, ATTENTION))
+    lengths = np.broadcast_to(
+        verified.card.timesteps if decoded.lengths is None else decoded.lengths, len(decoded.array)
+    )
+    return outputs, lengths
+
+
+def assert_as_served(models: Path, name: str, path: Path, text: bytes, output: Path) -> None:
+    """Compare a run with what the service answers to the text."""
+    scored(models, path, output, name, chunk=16)
+    found, (expected, lengths) = answers(output), served(models, name, text)
+    assert not list((output / "_rejected").iterdir())
+    predicted = expected[PREDICTION][:, 0] if expected[PREDICTION].shape[1] == 1 else expected[PREDICTION]
+    np.testing.assert_allclose(np.array(found["prediction"].to_list()), predicted, rtol=1e-5, atol=1e-7)
+    attention = [row[:length] for row, length in zip(expected[ATTENTION], lengths, strict=True)]
+    assert found["attention"].list.len().to_list() == lengths.tolist()
+    np.testing.assert_allclose(np.concatenate(found["attention"].to_list()), np.concatenate(attention), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["visits", "meter", "machine"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_tables_of_training_are_answered_as_by_the_service(
+    tabular: Path, tmp_path: Path, name: str, suffix: str
+) -> None:
+    """Shorter sequences, missing values and columns that training left out among them."""
+    path = tabular / f"{name}.csv"
+    source = path
+    if suffix == "parquet":
+        source = tmp_path / f"{name}.parquet"
+        pl.read_csv(path).write_parquet(source)
+    assert_as_served(tabular / "models", name, source, path.read_bytes(), tmp_path / "out")
+
+
+def test_categories_and_static_features_are_answered_as_by_the_service(categorized: Path, tmp_path: Path) -> None:
+    """Words, unknown ones too, decimal commas, missing values, and a static value that stands on one row only."""
+    rng = np.random.default_rng(0)
+    lines = ["id;day;speed;colour;age;town;label"]
+    for number in range(20):
+        for day in range(2 + number % 5):
+            colour = ("", "violet", *CATEGORIES["colour"])[rng.integers(5)]
+            age, town = (f"{20 + number},5", f"town {number}") if day == 1 else ("", "")
+            lines.append(f"s{number};{day};{rng.normal(50, 9):.2f}".replace(".", ",") + f";{colour};{age};{town};x")
+    path = tmp_path / "goods.csv"
+    path.write_text("\n".join(lines))
+    assert_as_served(categorized, "goods", path, path.read_bytes(), tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_equal_steps_of_time_have_absent_timesteps(categorized: Path, tmp_path: Path, suffix: str) -> None:
+    """Rows that are missing between others are absent timesteps, by dates and by months."""
+    for unit, step, days in (("seconds", 86400.0, 1), ("months", 1.0, 31)):
+        table = TableFormat(sequence_column="id", timestep_column="day", timing=Timing(unit=unit, step=step))
+        models = tmp_path / unit
+        copied = Artifact(models / "goods" / "1")
+        shutil.copytree(categorized / "goods", copied.directory.parent)
+        card = ModelCard.model_validate_json(copied.card_path.read_text())
+        copied.card_path.write_text(card.model_copy(update={"table": table}).model_dump_json())
+        copied.write_sums()
+        start = date(2026, 1, 1)
+        rows = [
+            {"id": id_, "day": (start + timedelta(days=days * day)).replace(**({"day": 1} if days > 1 else {})),
+             "speed": 50.0 + day, "colour": "red", "age": 30.0, "town": "town 1"}
+            for id_, taken in (("a", (0, 1, 3)), ("b", (2, 3, 4, 5)), ("c", (0, 5)))
+            for day in taken
+        ]  # fmt: skip
+        frame = pl.DataFrame(rows)
+        path = tmp_path / f"{unit}.{suffix}"
+        frame.write_parquet(path) if suffix == "parquet" else frame.write_csv(path)
+        assert_as_served(models, "goods", path, frame.write_csv().encode(), tmp_path / f"out-{unit}")
+        assert answers(tmp_path / f"out-{unit}")["attention"].list.len().to_list() == [4, 4, 6]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("time", [pl.col("t"), pl.col("t") * 0.5, pl.datetime(2026, 1, 1) + pl.duration(hours="t")])
+def test_windows_and_the_time_since_the_last_row(tmp_path: Path, suffix: str, time: pl.Expr) -> None:
+    """Of a series, the last window is scored; the time between rows is a feature, in seconds for points in time."""
+    same: dict[str, Any] = {"sequence_column": "id", "timestep_column": "t"}
+    since = "time since the last row"
+    cards = {
+        "windows": imported_card("windows", feature_labels=NAMES, table=TableFormat(windows=True, **same)),
+        "since": imported_card("since", feature_labels=("u", since), table=TableFormat(time_feature=since, **same)),
+    }
+    long = LONG.with_columns(time.alias("t")).drop("y")
+    series = long.with_columns(id=pl.col("id") // 10)
+    series = series.with_columns(t=pl.int_range(len(series)))
+    for name, frame in {"windows": series, "since": long}.items():
+        write_imported(tmp_path / "models", of_numbers(), cards[name], numbers())
+        path = tmp_path / f"{name}.{suffix}"
+        frame.write_parquet(path) if suffix == "parquet" else frame.write_csv(path)
+        text = (frame if name == "windows" else frame.drop("v")).write_csv()
+        assert_as_served(tmp_path / "models", name, path, text.encode(), tmp_path / f"out-{name}")
+    assert answers(tmp_path / "out-windows").height == N // 10
+
+
+def test_words_become_tokens(models: Path, tmp_path: Path) -> None:
+    """Words of the vocabulary, unknown words, and numbers; texts may be shorter than the model allows."""
+    path = tmp_path / "texts.csv"
+    path.write_text("text,place,word\n1,0,the\n1,1,cat\n2,0,dog\n2,1,7\n2,2,sat\n")
+    scored(models, path, tmp_path / "out", "words")
+    x = np.full((2, 6, 1), np.nan, np.float32)
+    x[0, :2, 0], x[1, :3, 0] = (2, 3), (1, 7, 4)
+    expected = run(of_tokens(), x)
+    found = answers(tmp_path / "out")
+    assert found["text"].to_list() == ["1", "2"]
+    np.testing.assert_allclose(found["prediction"], expected[PREDICTION][:, 0], rtol=1e-6)
+    assert found["attention"].list.len().to_list() == [2, 3]
+
+
+def test_output_steps_and_full_attention(models: Path, tmp_path: Path) -> None:
+    """Each output step has its probabilities and its label, and each timestep a weight for each unit."""
+    write_npz(tmp_path / "data.npz")
+    scored(models, tmp_path / "data.npz", tmp_path / "out", "steps", attention="full")
+    expected, found = run(of_steps(2, 3), X), answers(tmp_path / "out")
+    np.testing.assert_allclose(np.array(found["prediction"].to_list()), expected[PREDICTION], rtol=1e-5)
+    np.testing.assert_allclose(np.array(found["attention"].to_list()), expected[ATTENTION_VEC], rtol=1e-5)
+    labels = np.array(["a", "b", "c"])[expected[PREDICTION].argmax(axis=2)]
+    assert [list(one) for one in found["label"]] == labels.tolist()
+
+
+def test_importance_on_request(models: Path, tmp_path: Path) -> None:
+    """It is how far the prediction moves when a timestep has the card's baseline."""
+    write_npz(tmp_path / "data.npz")
+    scored(models, tmp_path / "data.npz", tmp_path / "out", "wide", importance=True, attention="none")
+    found = answers(tmp_path / "out")
+    moved = X.copy()
+    moved[:, 2] = 0
+    difference = np.abs(run(of_numbers(), moved)[PREDICTION] - run(of_numbers(), X)[PREDICTION])[:, 0]
+    np.testing.assert_allclose(found["importance"].list.get(2), difference, atol=1e-6)
+    assert "attention" not in found.columns
+
+
+def test_several_files_and_folders(models: Path, tmp_path: Path) -> None:
+    """The output has the file of each sequence; files are in the order of their names."""
+    folder = tmp_path / "in" / "deep"
+    folder.mkdir(parents=True)
+    write_wide(folder / "b.parquet")
+    write_csv(folder / "a.csv")
+    (folder / "_hidden.csv").write_text("x")
+    write_npz(tmp_path / "last.npz")
+    given = Options((str(tmp_path / "in"), str(tmp_path / "last.npz")), tmp_path / "out", "wide", artifacts=models)
+    score(given, silent)
+    found = answers(tmp_path / "out")
+    names = [Path(name).name for name in found["file"].unique(maintain_order=True)]
+    assert names == ["a.csv", "b.parquet", "last.npz"]
+    assert found["row"].to_list() == list(range(1, N + 1)) * 3
+
+
+def test_readers_take_the_folder_as_one_table(models: Path, tmp_path: Path) -> None:
+    """Pandas and pyarrow pass over the manifest and what was rejected."""
+    WIDE.with_columns(pl.when(pl.int_range(N) == 4).then(None).otherwise(pl.col("u@0")).alias("u@0")).write_parquet(
+        tmp_path / "data.parquet"
+    )
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "wide", chunk=7)
+    assert rejections(tmp_path / "out") == {5: "column 'u@0': expected a number, got no value"}
+    assert len(pd.read_parquet(tmp_path / "out")) == pa.parquet.read_table(tmp_path / "out").num_rows == N - 1

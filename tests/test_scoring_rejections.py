@@ -1,0 +1,201 @@
+"""Scoring in bulk: what the model does not take is set apart with its file, row and reason, and the others go on."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from service.artifact.card import TableFormat
+from service.bulk import prepare
+from service.bulk.output import REJECTED
+from service.errors import ScoringError, TableError
+from tests.imported import imported_card, numbers, of_numbers, write_imported
+from tests.scoring import NAMES, answers, rejections, scored, write_models
+
+#: A good row of a wide table, and a good sequence of a long one.
+GOOD = {f"{name}@{t}": 0.5 for t in range(4) for name in NAMES}
+STEPS = [{"t": float(t), "u": 0.5, "v": 1.5} for t in range(4)]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the small models, and of one whose feature `v` does not change."""
+    folder = tmp_path_factory.mktemp("models")
+    write_models(folder)
+    table = TableFormat(sequence_column="id", timestep_column="t", static_columns=("v",))
+    card = imported_card("static", feature_labels=NAMES, static_labels=("v",), table=table)
+    write_imported(folder, of_numbers(), card, numbers())
+    return folder
+
+
+WIDE = [
+    ({"u@1": "oops"}, "column 'u@1': expected a number, got 'oops'"),
+    ({"u@0": "inf"}, "column 'u@0': expected a finite float32, got inf"),
+    ({"v@3": "1e39"}, "column 'v@3': expected a finite float32, got 1e+39"),
+    ({"v@3": ""}, "column 'v@3': expected a number, got no value"),
+    (dict.fromkeys(GOOD, "NA"), "expected a sequence of at least one value, got none"),
+]
+
+
+@pytest.mark.parametrize("many", [0, 100])
+def test_wrong_rows_of_a_wide_table_of_text(
+    models: Path, tmp_path: Path, many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows with too few and too many cells keep the numbers of the others right; many columns are read as few are."""
+    monkeypatch.setattr(prepare, "MANY", many)
+    lines = [",".join(GOOD)]
+    for wrong, _ in WIDE:
+        lines += [",".join(map(str, (GOOD | row).values())) for row in (wrong, {})]
+    lines[4] += ",9"
+    lines.append(",".join(["1"] * 7))
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(lines) + "\n")
+    summary = scored(models, path, tmp_path / "out", "wide")
+    cells = {4: "expected 8 cells, got 9", 11: "expected 8 cells, got 7"}
+    assert rejections(tmp_path / "out") == {2 * at + 1: reason for at, (_, reason) in enumerate(WIDE)} | cells
+    assert answers(tmp_path / "out")["row"].to_list() == [2, 6, 8, 10]
+    assert (summary.sequences, summary.rejected) == (4, 7)
+    files = pl.read_parquet(tmp_path / "out" / REJECTED / "*.parquet")["file"]
+    assert files.unique().to_list() == [str(path)]
+
+
+def test_wrong_rows_of_a_wide_table_of_numbers(models: Path, tmp_path: Path) -> None:
+    """Numbers that Parquet holds are checked like text."""
+    rows = [
+        GOOD | {name: float(cell or "nan") for name, cell in wrong.items() if cell != "NA"} for wrong, _ in WIDE[1:4]
+    ]
+    pl.DataFrame([GOOD, *rows, dict.fromkeys(GOOD)]).write_parquet(tmp_path / "data.parquet")
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "wide")
+    assert list(rejections(tmp_path / "out").values()) == [reason for _, reason in WIDE[1:]]
+    assert answers(tmp_path / "out")["row"].to_list() == [1]
+
+
+def long_table(parquet: Path | None = None) -> pl.DataFrame:
+    """Return a long table whose odd sequences have one problem each, and write it if a path is given."""
+    wrong: list[list[dict[str, Any]]] = [
+        STEPS[:3],
+        [*STEPS, {"t": 4.0, "u": 1.0, "v": 1.0}],
+        [*STEPS[:3], STEPS[2]],
+        [*STEPS[:2], {"t": None, "u": 1.0, "v": 1.0}, STEPS[3]],
+        [*STEPS[:3], {"t": 3.0, "u": None, "v": 1.0}],
+        [{"t": step["t"], "u": None, "v": None} for step in STEPS],
+    ]
+    rows = [
+        {"id": 2 * number + odd, **step}
+        for number, sequence in enumerate(wrong)
+        for odd, steps in enumerate((STEPS, sequence))
+        for step in steps
+    ]
+    table = pl.DataFrame(rows, schema={"id": pl.Int64, "t": pl.Float64, "u": pl.Float64, "v": pl.Float64})
+    if parquet is not None:
+        table.write_parquet(parquet)
+    return table
+
+
+LONG = {
+    5: "expected a sequence of 4 timesteps, got 3",
+    12: "expected a sequence of 4 timesteps, got 5",
+    24: "column 't': expected each timestep of a sequence once, got one twice",
+    31: "column 't': expected a number or a time such as 2024-01-31 12:00, got no value",
+    40: "column 'u': expected a number, got no value",
+    45: "expected a sequence of at least one value, got none",
+}
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.csv"])
+def test_wrong_sequences_of_a_long_table(models: Path, tmp_path: Path, name: str) -> None:
+    """Each has one line, with its key and the row of the mistake; the sequences beside them are scored."""
+    table = long_table(tmp_path / name if name.endswith("parquet") else None)
+    if name.endswith("csv"):
+        table.write_csv(tmp_path / name)
+    scored(models, tmp_path / name, tmp_path / "out", "long")
+    assert rejections(tmp_path / "out") == LONG
+    assert answers(tmp_path / "out")["id"].cast(pl.Int64).to_list() == [0, 2, 4, 6, 8, 10]
+    found = pl.read_parquet(tmp_path / "out" / REJECTED / "*.parquet")
+    assert found["sequence"].to_list() == ["1", "3", "5", "7", "9", "11"]
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.csv"])
+def test_rows_without_a_key_and_text_in_times(models: Path, tmp_path: Path, name: str) -> None:
+    """A row without a key is in no sequence."""
+    table = pl.DataFrame([{"id": key, **step} for key in ("a", " ", "b") for step in STEPS])
+    table = table.with_columns(t=pl.when(pl.int_range(12) == 9).then(pl.lit("noon")).otherwise(pl.col("t").cast(str)))
+    if name.endswith("csv"):
+        table.write_csv(tmp_path / name)
+    else:
+        table.write_parquet(tmp_path / name)
+    scored(models, tmp_path / name, tmp_path / "out", "long")
+    identifier = "column 'id': expected the identifier of a sequence, got no value"
+    noon = "column 't': expected a number or a time such as 2024-01-31 12:00, got 'noon'"
+    assert rejections(tmp_path / "out") == {5: identifier, 6: identifier, 7: identifier, 8: identifier, 10: noon}
+    assert answers(tmp_path / "out")["id"].to_list() == ["a"]
+
+
+def test_a_static_value_that_changes(models: Path, tmp_path: Path) -> None:
+    """The row that differs from the first value is named; one value for the whole sequence is enough."""
+    good = [{"id": 1, **step, "v": 2.0 if step["t"] == 2 else None} for step in STEPS]
+    wrong = [{"id": 2, **step, "v": 2.0 + (step["t"] == 3)} for step in STEPS]
+    pl.DataFrame([*good, *wrong]).write_parquet(tmp_path / "data.parquet")
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "static")
+    reason = "column 'v': expected 2, as in a row before of the same sequence, got 3"
+    assert rejections(tmp_path / "out") == {8: reason}
+    assert answers(tmp_path / "out")["id"].to_list() == [1]
+
+
+def test_lists_of_a_wrong_length(models: Path, tmp_path: Path) -> None:
+    """Lists of one row must be of one length, and of that of the model."""
+    lists = [([1.0] * 4, [2.0] * 4), ([1.0] * 4, [2.0] * 3), ([1.0] * 5, [2.0] * 5), ([], []), (None, [1.0] * 4)]
+    table = pl.DataFrame(lists, schema=dict.fromkeys(NAMES, pl.List(pl.Float64)), orient="row")
+    table.write_parquet(tmp_path / "data.parquet")
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "wide")
+    assert rejections(tmp_path / "out") == {
+        2: "expected series of one length, got [3, 4]",
+        3: "expected a sequence of 4 timesteps, got 5",
+        4: "expected a sequence of at least one value, got none",
+        5: "expected series of one length, got [0, 4]",
+    }
+    assert answers(tmp_path / "out")["row"].to_list() == [1]
+
+
+def test_tokens_out_of_range_and_unknown_values_of_an_array(models: Path, tmp_path: Path) -> None:
+    """The message has the indices of the timestep and the feature."""
+    x = np.array([[1, 2, 3, 0, 0, 0], [1, 2, 99, 0, 0, 0], [1, 2.5, 3, 0, 0, 0]])
+    np.savez(tmp_path / "data.npz", x=x, lengths=np.array([3, 6, 6]))
+    scored(models, tmp_path / "data.npz", tmp_path / "out", "words")
+    expected = "expected an integer from 0 to 9 or a word of the vocabulary, got"
+    assert rejections(tmp_path / "out") == {2: f"[2][0]: {expected} 99", 3: f"[1][0]: {expected} 2.5"}
+    assert answers(tmp_path / "out")["attention"].list.len().to_list() == [3]
+
+
+def test_the_first_wrong_sequence_ends_a_strict_run(models: Path, tmp_path: Path) -> None:
+    """The message has the file, the row and the reason."""
+    long_table(tmp_path / "data.parquet")
+    with pytest.raises(ScoringError, match=r"data\.parquet, row 5: expected a sequence of 4 timesteps, got 3"):
+        scored(models, tmp_path / "data.parquet", tmp_path / "out", "long", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("data.csv", "u@0,v@0\n1,2\n", r"data\.csv: expected a column 'u@1', got u@0, v@0; did you mean 'u@0'\?"),
+        ("data.csv", "", r"data\.csv: expected names of columns in the first line, got an empty file"),
+        ("data.parquet", "PAR1", r"data\.parquet: not a readable \.parquet file"),
+        ("data.npz", "x", r"data\.npz: not a readable \.npz file"),
+        ("data.xlsx", "x", r"data\.xlsx: expected a file with a name that ends in \.parquet"),
+    ],
+)
+def test_files_that_cannot_be_scored(models: Path, tmp_path: Path, name: str, text: str, message: str) -> None:
+    """One line says what was expected."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises((ScoringError, TableError), match=message):
+        scored(models, tmp_path / name, tmp_path / "out", "wide")
+
+
+def test_arrays_of_another_shape(models: Path, tmp_path: Path) -> None:
+    """The message has both shapes."""
+    np.savez(tmp_path / "data.npz", x=np.zeros((3, 5, 2)))
+    message = r"expected x of numbers of shape \(n, 4, 2\), got float64 of shape \(3, 5, 2\)"
+    with pytest.raises(ScoringError, match=message):
+        scored(models, tmp_path / "data.npz", tmp_path / "out", "wide")
