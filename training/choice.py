@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import keras
@@ -11,9 +13,11 @@ from numpy.typing import NDArray
 
 from service.artifact.card import Target, Trial
 from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import Dataset
 from training.evaluate import forward, predict
 from training.folds import parts_of
+from training.jobs import Runner, in_turn
 from training.options import Architecture, Options
 from training.plan import Plan
 from training.reports import announce
@@ -75,7 +79,9 @@ class Deadline:
             raise GivenUp(f"given up after {epoch} of {self._epochs} epochs: too slow for the time that was left")
 
 
-def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Options, tuple[Trial, ...]]:
+def choose(
+    dataset: Dataset, options: Options, fit_model: FitModel, run: Runner = in_turn
+) -> tuple[Options, tuple[Trial, ...]]:
     """Try all candidates on held-out parts of the training data. Return options that name the best, and all trials.
 
     A candidate must be better than the best one before it by two standard errors of the difference on the same
@@ -90,13 +96,16 @@ def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Opt
         return options.model_copy(update={"architecture": CLOSED_FORM}), ()
     results: list[Scored] = []
     best: Scored | None = None
-    for candidate in CANDIDATES:
-        if best is not None and best.scores is not None and best.scores.min() == 1 == best.trial.mean:
-            break
-        result = _try(candidate, folds, options, fit_model, end)
-        results.append(result)
-        if result.scores is not None and (best is None or _is_better(result.scores, best.scores)):
-            best = result
+    attempt = partial(_attempt, options=options, fit_model=fit_model, end=end)
+    with closing(run(attempt, folds, CANDIDATES)) as outcomes:
+        for result in outcomes:
+            if isinstance(result, TrainingError):
+                raise result
+            results.append(result)
+            if result.scores is not None and (best is None or _is_better(result.scores, best.scores)):
+                best = result
+            if best is not None and best.scores is not None and best.scores.min() == 1 == best.trial.mean:
+                break
     chosen = best.architecture if best is not None else CLOSED_FORM
     names = [one.architecture for one in results]
     trials = tuple(
@@ -114,6 +123,16 @@ def folds_of(dataset: Dataset, seed: int) -> Iterator[Dataset]:
     for fitted, held_out in parts if len(dataset.train) <= MOST_FOR_ALL_FOLDS else parts[-1:]:
         test = dataset.train.take(held_out[:MOST_JUDGED])  # training data is in random order
         yield replace(dataset, train=dataset.train.take(fitted), test=test)
+
+
+def _attempt(
+    folds: Sequence[Dataset], architecture: Architecture, *, options: Options, fit_model: FitModel, end: float
+) -> Scored | TrainingError:
+    """Return the results of a candidate, or its error, which does not matter if a candidate before it is perfect."""
+    try:
+        return _try(architecture, folds, options, fit_model, end)
+    except TrainingError as error:
+        return error
 
 
 def _try(

@@ -119,7 +119,8 @@ class Options(CommandLine):
         "Learning": (
             "architecture", "budget", "shared_attention", "units", "cell", "layers", "bidirectional", "dropout",
             "epochs", "batch_size", "learning_rate", "patience",
-            "loss", "balanced", "class_weight", "validation_split", "seed", "continue_", "resume", "tensorboard",
+            "loss", "balanced", "class_weight", "validation_split", "seed", "continue_", "resume", "jobs",
+            "tensorboard",
         ),
         "Judging": ("cross_validate", "repeats", "publish_anyway"),
         "Publishing": ("name", "artifacts"),
@@ -278,6 +279,13 @@ class Options(CommandLine):
     )
     resume: bool = Field(
         default=False, description="continue a killed training with the same options, to the same weights"
+    )
+    jobs: int = Field(
+        1,
+        ge=1,
+        description="number of processes for the fits of --repeats, --cross-validate and --architecture auto; the "
+        "results are the same",
+        exclude=True,  # it changes no weight
     )
     publish_anyway: bool = Field(
         default=False,
