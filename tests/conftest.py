@@ -66,6 +66,7 @@ SLOW = {
         "test_faithfulness.py",
         "test_fitting.py",
         "test_importing*.py",
+        "test_jobs.py",
         "test_layers.py",
         "test_library.py",
         "test_lowering.py",

@@ -49,7 +49,7 @@ class Runner(Protocol):
 
 def runner(options: Options) -> Runner:
     """Return how the fits of a training run: in this process, or in `--jobs` processes."""
-    return in_turn if options.jobs == 1 else SideBySide(partial(processes, options.jobs))
+    return in_turn if options.jobs == 1 else SideBySide(partial(processes, options.jobs, import_frameworks))
 
 
 def in_turn(function: Callable[[Data, Task], Outcome], data: Data, tasks: Sequence[Task]) -> Generator[Outcome]:
@@ -89,10 +89,10 @@ class SideBySide:
 
 
 @contextmanager
-def processes(count: int, work: bytes) -> Iterator[Submit]:
+def processes(count: int, prepare: Callable[[], object], work: bytes) -> Iterator[Submit]:
     """Run tasks in new processes of this machine, which end at the latest when this process does.
 
-    Processes are not forked, because TensorFlow's threads would not be in the copy.
+    Each process calls `prepare` first. Processes are not forked, because TensorFlow's threads would not be in the copy.
 
     Raises:
         ChildProcessError: a process ended without an outcome.
@@ -102,7 +102,7 @@ def processes(count: int, work: bytes) -> Iterator[Submit]:
     with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
         path = Path(private, "work")  # a file, because a queue would hold a copy for each task
         path.write_bytes(work)
-        executor = ProcessPoolExecutor(count, context, _begin, (watched,))
+        executor = ProcessPoolExecutor(count, context, _begin, (watched, prepare))
 
         def submit(task: Any) -> "Future[bytes]":
             with _interrupts_for_parent_only():
@@ -127,7 +127,7 @@ def _interrupts_for_parent_only() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(watched: Connection) -> None:
+def _begin(watched: Connection, prepare: Callable[[], object]) -> None:
     """Prepare a process: it ends when the other end of the pipe is closed, be it by a kill of the parent."""
 
     def watch() -> None:
@@ -136,6 +136,7 @@ def _begin(watched: Connection) -> None:
 
     threading.Thread(target=watch, daemon=True).start()
     tqdm.set_lock(threading.RLock())  # tqdm's own lock is a semaphore of the system, which such an end leaves behind
+    prepare()
 
 
 def _perform_stored(path: Path, task: Any) -> bytes:
@@ -144,7 +145,6 @@ def _perform_stored(path: Path, task: Any) -> bytes:
 
 def perform(work: bytes, task: Any) -> bytes:
     """Run a task in a process of its own: `work` is the pickled function and data. Return the pickled outcome."""
-    import_frameworks()
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         function, data = pickle.loads(work)  # noqa: S301 - by our own process
         return pickle.dumps(function(data, task))

@@ -1,0 +1,203 @@
+"""Tasks side by side: their order, their end, and the same results as one after the other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import training
+from service.artifact.version import Artifact
+from tests.sensors import sensors
+from tests.server import ROOT
+from training import TrainingError
+from training.jobs import SideBySide, in_turn, processes, runner
+from training.options import Options
+
+side_by_side = SideBySide(partial(processes, 2, os.getpid))
+
+
+def pipe(folder: Path) -> Path:
+    """Return a new named pipe. A process that reads from it waits for a writer."""
+    os.mkfifo(folder / "pipe")
+    return folder / "pipe"
+
+
+def has_readers(path: Path) -> bool:
+    """Return whether a process reads from a named pipe, or waits for a writer."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
+def process_of(path: Path, task: str) -> tuple[str, int]:
+    """Return a task with the id of its process. The task "wait" ends after the task "go"."""
+    if task == "wait":
+        path.read_text()
+    elif task == "go":
+        path.write_text("go")
+    sys.stderr.write("a bar")
+    return task, os.getpid()
+
+
+def end(path: Path, task: str) -> str:
+    """Do what the task says, after the task "wait" has begun, which lasts for ever."""
+    if task == "wait":
+        with path.open():
+            return path.read_text()
+    with path.open("w"):
+        if task == "raise":
+            raise TrainingError("the fit diverges")
+        if task == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return task
+
+
+def test_the_outcomes_have_the_order_of_the_tasks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The second task ends first. Each has a process of its own, which writes nothing: one bar counts both."""
+    outcomes = list(side_by_side(process_of, pipe(tmp_path), ["wait", "go"]))
+    assert [task for task, _ in outcomes] == ["wait", "go"]
+    assert len({os.getpid(), *(process for _, process in outcomes)}) == 3
+    printed = capfd.readouterr().err
+    assert "2/2" in printed
+    assert "a bar" not in printed
+
+
+def test_a_single_task_runs_in_this_process(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It shows its own progress."""
+    assert list(side_by_side(process_of, tmp_path, ["alone"])) == [("alone", os.getpid())]
+    assert capfd.readouterr().err == "a bar"
+
+
+def test_in_turn_a_task_waits_until_it_is_asked_for() -> None:
+    """The third task, which would fail, does not run."""
+    with closing(in_turn(lambda data, task: data / task, 6, [2, 3, 0])) as outcomes:
+        assert (next(outcomes), next(outcomes)) == (3, 2)
+
+
+def test_one_job_is_none_but_this_process() -> None:
+    """The tasks of a training run in turn by default."""
+    assert runner(Options()) is in_turn
+    assert isinstance(runner(Options(jobs=2)), SideBySide)
+
+
+@pytest.mark.parametrize(
+    ("task", "error", "message"),
+    [("raise", TrainingError, "the fit diverges"), ("die", ChildProcessError, "a process of --jobs ended before")],
+)
+def test_an_error_ends_the_other_tasks(tmp_path: Path, task: str, error: type[Exception], message: str) -> None:
+    """The first task would wait for ever; its process is gone when the error of the second is raised."""
+    path = pipe(tmp_path)
+    with pytest.raises(error, match=message):
+        list(side_by_side(end, path, ["wait", task]))
+    assert not has_readers(path)
+
+
+def test_closing_ends_the_tasks_that_are_left(tmp_path: Path) -> None:
+    """The outcome of the first task is enough; the second would wait for ever."""
+    path = pipe(tmp_path)
+    with closing(side_by_side(end, path, ["return", "wait"])) as outcomes:
+        assert next(outcomes) == "return"
+    assert not has_readers(path)
+
+
+#: Runs two tasks that wait for ever.
+PROGRAM = """
+import sys
+from pathlib import Path
+from tests.test_jobs import side_by_side, wait
+
+if __name__ == "__main__":
+    try:
+        list(side_by_side(wait, Path(sys.argv[1]), ["one", "two"]))
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+def wait(path: Path, task: str) -> None:
+    """Say that the task has begun, and wait for ever."""
+    with path.open("a") as begun:
+        begun.write(f"{task}\n")
+    signal.pause()
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+def ended(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], tuple[int, str, str]]]:
+    """Yield a function that ends a program with two tasks, and returns its status and output.
+
+    Ctrl-C in a terminal is a signal to all processes, and a kill one to the program alone.
+    """
+    (tmp_path / "program.py").write_text(PROGRAM)
+    path = pipe(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "program.py", path], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+
+        def end_both() -> tuple[int, str, str]:
+            begun = ""
+            while len(begun.splitlines()) < 2:
+                begun += path.read_text()
+            (os.killpg if request.param is signal.SIGINT else os.kill)(process.pid, request.param)
+            output, errors = process.communicate()  # until no process has the other end of the pipes
+            return process.returncode, output, errors
+
+        yield end_both
+        process.kill()
+
+
+def test_no_process_outlives_the_program(ended: Callable[[], tuple[int, str, str]]) -> None:
+    """An interrupt is handled once, by the program; after a kill, its processes end by themselves."""
+    status, output, errors = ended()
+    assert (status, output) in {(0, "stopped\n"), (-signal.SIGKILL, "")}
+    assert "Traceback" not in errors
+    assert status == -signal.SIGKILL or "leaked" not in errors
+
+
+def published(**options: Any) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+    """Train on the sensors. Return the card without times and names of functions, and the outputs of the version."""
+    result = training.train(*sensors(), publish_anyway=True, **options)
+    card = json.loads(result.card.model_dump_json())
+    del card["created"], card["training"]["seconds"], card["lowering"]["source_digest"]
+    for trial in card["trials"]:
+        del trial["seconds"]
+    golden = Artifact(result.directory).read().golden()
+    return card, {"prediction": golden.prediction, "attention_vec": golden.attention_vec}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"repeats": 2, "architecture": "additive", "epochs": 1, "units": 2}, {"cross_validate": 2}],
+    ids=["repeats", "folds of the chosen architecture"],
+)
+def test_the_results_are_those_of_one_after_the_other(tmp_path: Path, options: dict[str, Any]) -> None:
+    """Card and outputs are equal to the last bit. A perfect candidate ends the choice of the architecture."""
+    (card, outputs), (same_card, same_outputs) = (
+        published(**options, jobs=jobs, name="m", artifacts=tmp_path / str(jobs)) for jobs in (1, 2)
+    )
+    assert card == same_card
+    for name, values in outputs.items():
+        np.testing.assert_array_equal(values, same_outputs[name])
+
+
+def test_fits_side_by_side_leave_checkpoints_for_any_number_of_processes(tmp_path: Path) -> None:
+    """A training in one process continues what two processes began."""
+    learning: dict[str, Any] = {"architecture": "after_lstm", "units": 2, "epochs": 1, "cross_validate": 2}
+    x, y = np.ones((40, 3, 1)), np.repeat(["bad", "good"], [10, 30])
+    with pytest.raises(TrainingError, match="nothing is published"):
+        training.train(x, y, name="m", artifacts=tmp_path, jobs=2, **learning)
+    checkpoints = [path.name for path in tmp_path.glob("m/.checkpoint-*/*.npz")]
+    assert sorted(checkpoints) == ["0-1.npz", "0-2.npz", "0.npz"]
+    result = training.train(x, y, name="m", artifacts=tmp_path, publish_anyway=True, resume=True, **learning)
+    assert result.card.cross_validation is not None
