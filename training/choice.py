@@ -63,7 +63,10 @@ class Scored:
 
 
 class Deadline:
-    """The end of the time for the fit of `epochs` epochs, as an observer of its epochs."""
+    """The end of the time for the fit of `epochs` epochs, as an observer of its epochs.
+
+    It is wall-clock time, because the fit may run on another machine, which has another monotonic clock.
+    """
 
     def __init__(self, end: float, epochs: int) -> None:
         self._end, self._epochs = end, epochs
@@ -71,7 +74,7 @@ class Deadline:
 
     def __call__(self, epoch: int) -> None:
         """Raise `GivenUp` if the fit would end too late, at the speed of all epochs but the first, which compiles."""
-        now = time.monotonic()
+        now = time.time()
         if epoch == 1:
             self._first = now
         each = (now - self._first) / (epoch - 1) if epoch > 1 else 0.0
@@ -90,7 +93,7 @@ def choose(
 
     Source of the rule: Breiman and others, Classification and Regression Trees, 1984, section 3.4.3.
     """
-    end = time.monotonic() + SHARE * options.budget * 60
+    end = time.time() + SHARE * options.budget * 60
     folds = list(folds_of(dataset, options.seed)) if len(dataset.train) >= FEWEST else []
     if not folds:  # too few sequences, or too long windows
         return options.model_copy(update={"architecture": CLOSED_FORM}), ()
@@ -139,7 +142,7 @@ def _try(
     architecture: Architecture, folds: Sequence[Dataset], options: Options, fit_model: FitModel, end: float
 ) -> Scored:
     """Fit a candidate and score it on one or more folds."""
-    began = time.monotonic()
+    began = time.time()
     metric = MAIN_METRIC[folds[0].target.task]
     given = options.model_copy(update={"architecture": architecture})
     means: list[float] = []
@@ -147,7 +150,7 @@ def _try(
     try:
         # the last fold of sequences in the order of time has the most training data
         for fold in folds[::-1] if architecture == CLOSED_FORM else folds[-1:]:
-            if time.monotonic() > end:
+            if time.time() > end:
                 raise GivenUp("not tried: no time was left" if first is None else outcome)
             if not means:
                 announce(f"trying {architecture}")
@@ -162,7 +165,7 @@ def _try(
         metric=metric,
         mean=float(np.mean(means)) if means else None,
         spread=float(np.std(means)) if len(means) > 1 else None,
-        seconds=time.monotonic() - began,
+        seconds=time.time() - began,
         outcome=outcome,
     )
     return Scored(architecture, trial, first)

@@ -1,5 +1,6 @@
-"""Tasks on the same data, such as the fits of several seeds: one after the other, or side by side in processes."""
+"""Tasks on the same data, such as the fits of several seeds: in turn, in processes side by side, or on a cluster."""
 
+import logging
 import multiprocessing
 import os
 import pickle
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, chdir, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
@@ -19,6 +20,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from training import TrainingError
 from training.frameworks import import_frameworks
 from training.options import Options
 
@@ -48,7 +50,9 @@ class Runner(Protocol):
 
 
 def runner(options: Options) -> Runner:
-    """Return how the fits of a training run: in this process, or in `--jobs` processes."""
+    """Return how the fits of a training run: in this process, in `--jobs` processes, or on the cluster of `--ray`."""
+    if options.ray is not None:
+        return SideBySide(partial(cluster, options.ray, import_frameworks))
     return in_turn if options.jobs == 1 else SideBySide(partial(processes, options.jobs, import_frameworks))
 
 
@@ -115,6 +119,37 @@ def processes(count: int, prepare: Callable[[], object], work: bytes) -> Iterato
         finally:
             lifeline.close()
             executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def cluster(address: str, prepare: Callable[[], object], work: bytes) -> Iterator[Submit]:
+    """Run tasks on a Ray cluster, whose nodes have this package and share the working directory.
+
+    Raises:
+        TrainingError: Ray is not installed.
+        ChildProcessError: a process ended without an outcome.
+    """
+    try:
+        import ray
+        from ray.exceptions import RayError, RayTaskError
+    except ModuleNotFoundError:
+        raise TrainingError("--ray needs the module 'ray': pip install 'attention-service[ray]'") from None
+    with ray.init(address, log_to_driver=False, logging_level=logging.ERROR):
+        perform_there = ray.remote(max_retries=0)(_perform_on_node)
+        stored = ray.put(work)
+        try:
+            yield lambda task: perform_there.remote(Path.cwd(), prepare, stored, task).future()
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayError as error:
+            raise ChildProcessError(f"--ray {address}: a fit has no outcome: {error}") from None
+
+
+def _perform_on_node(folder: Path, prepare: Callable[[], object], work: bytes, task: Any) -> bytes:
+    """Run a task in the same working directory, as paths of options may be relative."""
+    prepare()
+    with chdir(folder):
+        return perform(work, task)
 
 
 @contextmanager
