@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -163,6 +164,50 @@ def test_no_process_outlives_the_program(ended: Callable[[], tuple[int, str, str
     assert (status, output) in {(0, "stopped\n"), (-signal.SIGKILL, "")}
     assert "Traceback" not in errors
     assert status == -signal.SIGKILL or "leaked" not in errors
+
+
+#: Runs tasks on a new cluster of this machine.
+ON_RAY = """
+import os
+from functools import partial
+from tests.test_jobs import quotient
+from training import TrainingError
+from training.jobs import SideBySide, cluster
+
+on_ray = SideBySide(partial(cluster, "local", os.getpid))
+outcomes = list(on_ray(quotient, 12, [3, 2]))
+print([outcome for outcome, _ in outcomes], os.getpid() in [process for _, process in outcomes])
+try:
+    list(on_ray(quotient, 12, [3, 0]))
+except TrainingError as error:
+    print(f"error: {error}")
+"""
+
+
+def quotient(data: int, task: int) -> tuple[int, int]:
+    """Return a quotient and the id of this process."""
+    if task == 0:
+        raise TrainingError("expected a number above 0, got 0")
+    return data // task, os.getpid()
+
+
+def test_tasks_run_on_a_ray_cluster() -> None:
+    """Outcomes and errors are those of processes, and nothing but the bars is written."""
+    outcome = subprocess.run(
+        [sys.executable, "-c", ON_RAY], cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)},
+    )  # fmt: skip
+    assert outcome.returncode == 0, outcome.stderr
+    assert outcome.stdout == "[4, 6] False\nerror: expected a number above 0, got 0\n"
+    lines = [line for line in outcome.stderr.splitlines() if line.strip()]
+    assert [line for line in lines if not line.startswith("fits side by side: ")] == []
+
+
+def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is one line, before anything runs."""
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(TrainingError, match=r"pip install 'attention-service\[ray\]'"):
+        list(runner(Options(ray="auto"))(quotient, 12, [1, 2]))
 
 
 def published(**options: Any) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:

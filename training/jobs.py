@@ -134,6 +134,7 @@ def cluster(address: str, prepare: Callable[[], object], work: bytes) -> Iterato
         from ray.exceptions import RayError, RayTaskError
     except ModuleNotFoundError:
         raise TrainingError("--ray needs the module 'ray': pip install 'attention-service[ray]'") from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports nothing
     with ray.init(address, log_to_driver=False, logging_level=logging.ERROR):
         perform_there = ray.remote(max_retries=0)(_perform_on_node)
         stored = ray.put(work)
