@@ -103,9 +103,10 @@ def processes(count: int, prepare: Callable[[], object], work: bytes) -> Iterato
     """
     context = multiprocessing.get_context("spawn")
     watched, lifeline = context.Pipe(duplex=False)
-    with tempfile.TemporaryDirectory(prefix="attention-training-") as private:
+    with tempfile.TemporaryDirectory(prefix="attention-training-") as private, watched:
         path = Path(private, "work")  # a file, because a queue would hold a copy for each task
         path.write_bytes(work)
+        del work
         executor = ProcessPoolExecutor(count, context, _begin, (watched, prepare))
 
         def submit(task: Any) -> "Future[bytes]":
