@@ -38,7 +38,7 @@ settings.load_profile("without deadline")
 #: on the TensorFlow engine are of kind `tensorflow`. `--fast` leaves all of them out, `-m KIND` selects one kind.
 SLOW = {
     "browser": ("page/*",),
-    "benchmark": ("test_benchmarks.py",),
+    "benchmark": ("test_benchmarks.py", "test_capacity.py"),
     "client": ("test_generated_clients.py",),
     "document": (
         "test_*_doc.py",
@@ -66,6 +66,7 @@ SLOW = {
         "test_faithfulness.py",
         "test_fitting.py",
         "test_importing*.py",
+        "test_jobs.py",
         "test_layers.py",
         "test_library.py",
         "test_lowering.py",

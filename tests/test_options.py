@@ -112,6 +112,8 @@ def test_columns_are_separated_by_commas_or_repeated() -> None:
         (["--cross-validate", "5", "--window", "9"], "--cross-validate: expected no --window, as later windows"),
         (["--cross-validate", "5", "--continue", "m"], "--cross-validate: expected no --continue, as the published"),
         (["--continue", "m/0"], "--continue: expected text that matches ^[A-Za-z0-9]"),
+        (["--jobs", "0"], '--jobs: expected a number of at least 1, got "0"'),
+        (["--jobs", "2", "--ray", "auto"], "--ray: expected no --jobs, as the cluster decides"),
         (["--patience", "2", "--validation-split", "0"], "--patience needs validation data: expected a --validation"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -102,3 +103,11 @@ def test_a_full_disk_ends_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(TrainingError, match=r"expected room for the sequences, got: .*No space left"),
     ):
         writer.append(np.zeros((1, 1), dtype=np.float32), np.ones(1, dtype=np.int64))
+
+
+def test_another_process_gets_a_copy() -> None:
+    """The copy of a part is read as the part is, after the spool has gone."""
+    spool, x = spooled([3, 1, 2, 3, 2])
+    part = pickle.dumps(LabelledSequences(spool, np.arange(5)).take(slice(1, 4)))
+    del spool
+    np.testing.assert_array_equal(pickle.loads(part).x[:], x[1:4])  # noqa: S301 - our own

@@ -1,8 +1,10 @@
 """The choice of an architecture by cross-validation on the training data, within a time budget."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import keras
@@ -11,9 +13,11 @@ from numpy.typing import NDArray
 
 from service.artifact.card import Target, Trial
 from service.artifact.tensors import Array
+from training import TrainingError
 from training.data import Dataset
 from training.evaluate import forward, predict
 from training.folds import parts_of
+from training.jobs import Runner, in_turn
 from training.options import Architecture, Options
 from training.plan import Plan
 from training.reports import announce
@@ -59,7 +63,10 @@ class Scored:
 
 
 class Deadline:
-    """The end of the time for the fit of `epochs` epochs, as an observer of its epochs."""
+    """The end of the time for the fit of `epochs` epochs, as an observer of its epochs.
+
+    It is wall-clock time, because the fit may run on another machine, which has another monotonic clock.
+    """
 
     def __init__(self, end: float, epochs: int) -> None:
         self._end, self._epochs = end, epochs
@@ -67,7 +74,7 @@ class Deadline:
 
     def __call__(self, epoch: int) -> None:
         """Raise `GivenUp` if the fit would end too late, at the speed of all epochs but the first, which compiles."""
-        now = time.monotonic()
+        now = time.time()
         if epoch == 1:
             self._first = now
         each = (now - self._first) / (epoch - 1) if epoch > 1 else 0.0
@@ -75,7 +82,9 @@ class Deadline:
             raise GivenUp(f"given up after {epoch} of {self._epochs} epochs: too slow for the time that was left")
 
 
-def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Options, tuple[Trial, ...]]:
+def choose(
+    dataset: Dataset, options: Options, fit_model: FitModel, run: Runner = in_turn
+) -> tuple[Options, tuple[Trial, ...]]:
     """Try all candidates on held-out parts of the training data. Return options that name the best, and all trials.
 
     A candidate must be better than the best one before it by two standard errors of the difference on the same
@@ -84,19 +93,22 @@ def choose(dataset: Dataset, options: Options, fit_model: FitModel) -> tuple[Opt
 
     Source of the rule: Breiman and others, Classification and Regression Trees, 1984, section 3.4.3.
     """
-    end = time.monotonic() + SHARE * options.budget * 60
+    end = time.time() + SHARE * options.budget * 60
     folds = list(folds_of(dataset, options.seed)) if len(dataset.train) >= FEWEST else []
     if not folds:  # too few sequences, or too long windows
         return options.model_copy(update={"architecture": CLOSED_FORM}), ()
     results: list[Scored] = []
     best: Scored | None = None
-    for candidate in CANDIDATES:
-        if best is not None and best.scores is not None and best.scores.min() == 1 == best.trial.mean:
-            break
-        result = _try(candidate, folds, options, fit_model, end)
-        results.append(result)
-        if result.scores is not None and (best is None or _is_better(result.scores, best.scores)):
-            best = result
+    attempt = partial(_attempt, options=options, fit_model=fit_model, end=end)
+    with closing(_outcomes(attempt, folds, run)) as outcomes:
+        for result in outcomes:
+            if isinstance(result, TrainingError):
+                raise result
+            results.append(result)
+            if result.scores is not None and (best is None or _is_better(result.scores, best.scores)):
+                best = result
+            if best is not None and best.scores is not None and best.scores.min() == 1 == best.trial.mean:
+                break
     chosen = best.architecture if best is not None else CLOSED_FORM
     names = [one.architecture for one in results]
     trials = tuple(
@@ -116,11 +128,29 @@ def folds_of(dataset: Dataset, seed: int) -> Iterator[Dataset]:
         yield replace(dataset, train=dataset.train.take(fitted), test=test)
 
 
+def _outcomes(
+    attempt: Callable[[Sequence[Dataset], Architecture], Scored | TrainingError], folds: Sequence[Dataset], run: Runner
+) -> Generator[Scored | TrainingError]:
+    """Yield the outcome of each candidate. The first takes seconds and may be perfect, so the others start after it."""
+    yield attempt(folds, CANDIDATES[0])
+    yield from run(attempt, folds, CANDIDATES[1:])
+
+
+def _attempt(
+    folds: Sequence[Dataset], architecture: Architecture, *, options: Options, fit_model: FitModel, end: float
+) -> Scored | TrainingError:
+    """Return the results of a candidate, or its error, which does not matter if a candidate before it is perfect."""
+    try:
+        return _try(architecture, folds, options, fit_model, end)
+    except TrainingError as error:
+        return error
+
+
 def _try(
     architecture: Architecture, folds: Sequence[Dataset], options: Options, fit_model: FitModel, end: float
 ) -> Scored:
     """Fit a candidate and score it on one or more folds."""
-    began = time.monotonic()
+    began = time.time()
     metric = MAIN_METRIC[folds[0].target.task]
     given = options.model_copy(update={"architecture": architecture})
     means: list[float] = []
@@ -128,7 +158,7 @@ def _try(
     try:
         # the last fold of sequences in the order of time has the most training data
         for fold in folds[::-1] if architecture == CLOSED_FORM else folds[-1:]:
-            if time.monotonic() > end:
+            if time.time() > end:
                 raise GivenUp("not tried: no time was left" if first is None else outcome)
             if not means:
                 announce(f"trying {architecture}")
@@ -143,7 +173,7 @@ def _try(
         metric=metric,
         mean=float(np.mean(means)) if means else None,
         spread=float(np.std(means)) if len(means) > 1 else None,
-        seconds=time.monotonic() - began,
+        seconds=time.time() - began,
         outcome=outcome,
     )
     return Scored(architecture, trial, first)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -12,6 +14,7 @@ from training.data import Dataset, Scale
 from training.evaluate import Evaluation, forward, predict
 from training.fitting import FitResult
 from training.folds import Part
+from training.jobs import Runner, in_turn
 from training.options import Options
 from training.reports import announce
 from training.scores import compute_metrics
@@ -52,21 +55,34 @@ def fold_of(dataset: Dataset, part: Part) -> Dataset:
     return replace(dataset, train=train, test=test, scale=dataset.scale and Scale.of(train.x))
 
 
-def cross_validate(dataset: Dataset, parts: list[Part], fit_fold: FitFold) -> CrossValidated:
+class Fold(NamedTuple):
+    """The results of one fold: the predictions of its held-out part `(n, outputs)`, their metrics, the best epoch."""
+
+    predictions: Array
+    metrics: dict[str, float]
+    epoch: int | None
+
+
+def cross_validate(dataset: Dataset, parts: list[Part], fit_fold: FitFold, run: Runner = in_turn) -> CrossValidated:
     """Fit a model for each part of the training data on the others, and judge it on that part.
 
     Source: Stone, "Cross-Validatory Choice and Assessment of Statistical Predictions", 1974.
     """
     predictions = np.zeros((len(dataset.train), dataset.target.outputs or 0), np.float32)
-    of_folds: list[dict[str, float]] = []
-    epochs = []
-    for number, part in enumerate(parts, 1):
-        announce(f"fold {number} of {len(parts)}")
-        fold = fold_of(dataset, part)
-        model, fitted = fit_fold(fold, number)
-        predictions[part.held_out] = predict(forward(model), fold.test.x)
-        of_folds.append(compute_metrics(predictions[part.held_out], fold.test.y, dataset.target))
-        epochs += [fitted.epoch] if fitted.epoch is not None else []
-    metrics = {name: tuple(one[name] for one in of_folds) for name in of_folds[0]}
-    record = CrossValidation(folds=len(parts), metrics=metrics, epochs=tuple(epochs))
+    judge_fold = partial(_judge_fold, fit_fold=fit_fold, count=len(parts))
+    folds = list(run(judge_fold, dataset, tuple(enumerate(parts, 1))))
+    for part, fold in zip(parts, folds, strict=True):
+        predictions[part.held_out] = fold.predictions
+    metrics = {name: tuple(fold.metrics[name] for fold in folds) for name in folds[0].metrics}
+    epochs = tuple(fold.epoch for fold in folds if fold.epoch is not None)
+    record = CrossValidation(folds=len(parts), metrics=metrics, epochs=epochs)
     return CrossValidated(predictions, compute_metrics(predictions, dataset.train.y, dataset.target), record)
+
+
+def _judge_fold(dataset: Dataset, numbered: tuple[int, Part], *, fit_fold: FitFold, count: int) -> Fold:
+    number, part = numbered
+    announce(f"fold {number} of {count}")
+    fold = fold_of(dataset, part)
+    model, fitted = fit_fold(fold, number)
+    predictions = predict(forward(model), fold.test.x)
+    return Fold(predictions, compute_metrics(predictions, fold.test.y, dataset.target), fitted.epoch)

@@ -84,9 +84,14 @@ def forward(model: keras.Model) -> Forward:
 
 
 def attending(model: keras.Model) -> Attending:
-    """Return a function that predicts with the attention that it is given, through the layers after attention."""
-    sequence, attention_vec = model.input, model.output[ATTENTION_VEC]
-    part = keras.Model([sequence, attention_vec], model.output[PREDICTION])
+    """Return a function that predicts with the attention that it is given, through the layers after attention.
+
+    They are those of a copy, because Keras cannot pickle a model whose inner tensor has become an input.
+    """
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    sequence, attention_vec = copy.input, copy.output[ATTENTION_VEC]
+    part = keras.Model([sequence, attention_vec], copy.output[PREDICTION])
     compiled = tf.function(
         lambda *inputs: part(list(inputs), training=False),
         input_signature=[tf.TensorSpec((None, *one.shape[1:]), tf.float32) for one in (sequence, attention_vec)],

@@ -122,7 +122,8 @@ class Options(CommandLine):
         "Learning": (
             "architecture", "budget", "shared_attention", "units", "cell", "layers", "bidirectional", "dropout",
             "epochs", "batch_size", "learning_rate", "patience",
-            "loss", "balanced", "class_weight", "validation_split", "seed", "continue_", "resume", "tensorboard",
+            "loss", "balanced", "class_weight", "validation_split", "seed", "continue_", "resume", "jobs",
+            "ray", "tensorboard",
         ),
         "Judging": ("cross_validate", "repeats", "publish_anyway"),
         "Publishing": ("name", "artifacts"),
@@ -282,6 +283,20 @@ class Options(CommandLine):
     resume: bool = Field(
         default=False, description="continue a killed training with the same options, to the same weights"
     )
+    jobs: int = Field(
+        1,
+        ge=1,
+        description="number of processes for the fits of --repeats, --cross-validate and --architecture auto; the "
+        "results are the same",
+        exclude=True,  # it changes no weight
+    )
+    ray: str | None = Field(
+        None,
+        title="ADDRESS",
+        description="address of a Ray cluster that runs these fits in place of --jobs; auto: the one of this machine, "
+        "local: a new one",
+        exclude=True,  # it changes no weight
+    )
     publish_anyway: bool = Field(
         default=False,
         description="publish the model even if it is not better than always predicting the most frequent class, the "
@@ -315,6 +330,12 @@ class Options(CommandLine):
                 raise ValueError(f"--cross-validate: expected no {flag_of(name)}, {WHY_NOT_BOTH[name]}")
         if self.data in SYNTHETIC:
             raise ValueError(f"--cross-validate: expected your data, got the synthetic data {self.data}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_run_in_one_place(self) -> Self:
+        if self.ray is not None and self.jobs != 1:
+            raise ValueError("--ray: expected no --jobs, as the cluster decides how many processes there are")
         return self
 
     @field_validator("target_column", "feature_columns", "drop_columns", "static_columns")

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from training.continuation import as_continued, set_published_weights, with_publ
 from training.cross_validation import CrossValidated, cross_validate, fold_of
 from training.data import Dataset, baseline_of
 from training.evaluate import Evaluation, attending, evaluate, forward
+from training.jobs import Runner, runner
 from training.judgement import judge
 from training.layers import layers_of
 from training.memory import fewest_bytes, memory_limit
@@ -60,9 +62,10 @@ def run(options: Options, dataset: Dataset) -> Path:
         pass  # fail before the fit, not after hours of it, if the folder is read-only
     parts = folds.parts_of(dataset, options.cross_validate, options.seed) if options.cross_validate else []
     trials: tuple[Trial, ...] = ()
+    run_tasks = runner(options)
     if options.architecture_or_default == "auto":
         part = fold_of(dataset, parts[0]) if parts else dataset
-        options, trials = choose(part, options, _fit_on_part)
+        options, trials = choose(part, options, _fit_on_part, run_tasks)
         announce(f"chosen: {options.architecture}")
     checkpoints = Checkpoints(home, options, dataset)
     if not options.resume:
@@ -70,9 +73,9 @@ def run(options: Options, dataset: Dataset) -> Path:
     elif not checkpoints:
         logger.warning("nothing to resume: %s has no checkpoint of these options and data; starting over", home)
     try:
-        validated = _cross_validated(dataset, options, parts, checkpoints) if parts else None
+        validated = _cross_validated(dataset, options, parts, checkpoints, run_tasks) if parts else None
         last = validated.last_options(options) if validated else options
-        trained = [_train(dataset, last, seed, checkpoints) for seed in options.seeds]
+        trained = list(run_tasks(partial(_train, options=last, checkpoints=checkpoints), dataset, options.seeds))
     except TrainingError:  # resuming would fail in the same way
         checkpoints.discard()
         raise
@@ -92,18 +95,22 @@ def run(options: Options, dataset: Dataset) -> Path:
 
 
 def _cross_validated(
-    dataset: Dataset, options: Options, parts: list[folds.Part], checkpoints: Checkpoints
+    dataset: Dataset, options: Options, parts: list[folds.Part], checkpoints: Checkpoints, run_tasks: Runner
 ) -> CrossValidated:
     """Fit and judge each fold, with a checkpoint of its own. The folds leave no logs."""
     quiet = options.model_copy(update={"tensorboard": None})
-    outcome = cross_validate(
-        dataset, parts, lambda fold, number: _fit(fold, quiet, options.seed, checkpoints.of(options.seed, number))
-    )
+    outcome = cross_validate(dataset, parts, partial(_fit_fold, options=quiet, checkpoints=checkpoints), run_tasks)
     announce("fitting all data")
     return outcome
 
 
-def _train(dataset: Dataset, options: Options, seed: int, checkpoints: Checkpoints) -> TrainedModel:
+def _fit_fold(
+    fold: Dataset, number: int, *, options: Options, checkpoints: Checkpoints
+) -> tuple[keras.Model, fitting.FitResult]:
+    return _fit(fold, options, options.seed, checkpoints.of(options.seed, number))
+
+
+def _train(dataset: Dataset, seed: int, *, options: Options, checkpoints: Checkpoints) -> TrainedModel:
     model, fitted = _fit(dataset, options, seed, checkpoints.of(seed))
     baseline = baseline_of(dataset).astype(np.float32)
     attend = None if options.architecture == "minirocket" else attending(model)  # whose attention only describes it

@@ -3,7 +3,7 @@
 import os
 import tempfile
 import weakref
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -28,6 +28,13 @@ class Spool:
         self._starts, self._ends = offsets[:-1], offsets[1:]
         self.shape: tuple[int, ...] = (len(offsets) - 1, int(np.diff(offsets).max(initial=0)), features)
         weakref.finalize(self, os.close, self._file)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the sequences themselves, because the file has no name by which another process could open it."""
+        lengths = self._ends - self._starts
+        steps = np.empty((int(lengths.sum()), self.shape[2]), dtype=np.float32)
+        self._read(self._starts, self._ends, steps)
+        return _spooled, (steps, lengths)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -102,3 +109,10 @@ class SpoolWriter:
         return TrainingError(
             f"{tempfile.gettempdir()}: expected room for the sequences, got: {error} (TMPDIR names another folder)"
         )
+
+
+def _spooled(steps: Array, lengths: Indices) -> Spool:
+    """Return a spool of sequences: all their timesteps `(sum of lengths, features)`, and the length of each `(n,)`."""
+    with SpoolWriter(steps.shape[1]) as writer:
+        writer.append(steps, lengths)
+        return writer.spool()
