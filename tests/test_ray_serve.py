@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import secrets
 import signal
 import subprocess
 import sysconfig
@@ -137,7 +138,7 @@ def test_the_manifest_is_valid_and_deploys_the_same() -> None:
 
 @contextmanager
 def two_replicas(arguments: dict[str, Any]) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run two replicas on this machine until the block ends; yield their address and the process that started Ray."""
+    """Run two replicas on this machine until the block ends; yield their address and the process of Ray."""
     (application,) = CONFIG["applications"]
     deployment = {"name": "AttentionService", "num_replicas": 2, "ray_actor_options": {"num_cpus": 0}}
     port = free_port()
@@ -151,7 +152,6 @@ def two_replicas(arguments: dict[str, Any]) -> Iterator[tuple[str, subprocess.Po
         variables = {
             **VARIABLES,
             # Other places and ports than those of another Ray on this machine.
-            "RAY_TMPDIR": folder,
             "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
             "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
             "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
@@ -160,13 +160,26 @@ def two_replicas(arguments: dict[str, Any]) -> Iterator[tuple[str, subprocess.Po
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
             "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
             "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
+            # Nobody else starts programs on it. Without this, Ray writes a token below the home directory.
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            # A busy machine is slow, and no client is left at the end.
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            "RAY_ADDRESS": f"127.0.0.1:{(port_of_ray := free_port())}",
         }
-        command = [str(Path(sysconfig.get_path("scripts"), "serve")), "run", str(path)]
-        with running(command, env={**os.environ, **variables}) as process:
+        scripts, environment = sysconfig.get_path("scripts"), {**os.environ, **variables}
+        start = [f"{scripts}/ray", "start", "--head", "--block", "--port", str(port_of_ray), "--temp-dir", folder]
+        start += ["--node-ip-address", "127.0.0.1", "--include-dashboard", "false", "--num-cpus", "1"]
+        run = [f"{scripts}/serve", "run", str(path)]
+        with running(start, env=environment) as ray, running(run, env=environment) as process:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url, process, SECONDS)
             wait_for(lambda: len(workers(url)) == 2)
-            yield url, process
+            yield url, ray
+            process.send_signal(signal.SIGINT)  # it ends what it has started on Ray, HAProxy for example
+            process.communicate(timeout=SECONDS)
 
 
 def wait_for(condition: Callable[[], object]) -> None:
