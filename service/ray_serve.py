@@ -86,6 +86,7 @@ def app(arguments: dict[str, Any]) -> serve.Application:
         name="AttentionService",
         max_ongoing_requests=settings.max_requests + OTHER_REQUESTS,
         health_check_period_s=CHECK_SECONDS,
+        logging_config={"enable_access_log": False},  # `access_log` is the service's own
         graceful_shutdown_timeout_s=reachable + (settings.drain_timeout or settings.timeout),
     )
     return deployment(serve.ingress(build)()).bind()

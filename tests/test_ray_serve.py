@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -65,6 +66,7 @@ OF_SERVER = {"test_refusing_an_announced_body_closes_the_connection"}
 VARIABLES = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
     "RAY_USAGE_STATS_ENABLED": "0",
 }
@@ -109,6 +111,15 @@ def test_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVICE_TLS_CERT", "certificate.pem")
     with pytest.raises(ValueError, match=r"^tls_cert: expected no such setting"):
         app({})
+
+
+def test_the_document_names_all() -> None:
+    """It has each variable that Ray is started with, each refused setting, and the address of each file."""
+    text = (ROOT / "docs/ray.md").read_text()
+    for name, value in VARIABLES.items():
+        assert f"{name}={value}" in text
+    assert set(REFUSED) <= set(re.findall(r"`(\w+)`", text.partition("| instead |")[2]))
+    assert {path.name for path in (ROOT / "deploy/ray").iterdir()} <= set(re.findall(r"deploy/ray/([\w.]+)", text))
 
 
 def test_the_manifest_is_valid_and_deploys_the_same() -> None:
