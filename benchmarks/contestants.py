@@ -213,7 +213,12 @@ def _rayserve(*, batching: bool) -> Contestant:
         body=_plain_body,
         answers=_plain_answers,
         batching=batching,
-        settings={"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_USAGE_STATS_ENABLED": "0"},
+        settings={
+            # The ingress that docs/ray.md describes.
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
     )
 
 

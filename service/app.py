@@ -80,13 +80,20 @@ SHARED_FOLDER: Final = "ATTENTION_SERVICE_SHARED_FOLDER"
 FAILED: Final = "failed"
 
 
-def create_app(settings: Settings, shared: Path | None = None, *, open_engine: OpenEngine | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    shared: Path | None = None,
+    *,
+    open_engine: OpenEngine | None = None,
+    node: str | None = None,
+) -> FastAPI:
     """Load the models and build the app that serves them.
 
     Args:
         settings: all settings.
         shared: a folder in which the worker processes of one service share state; None with one process.
         open_engine: opens the engine of a version; by default as the settings say.
+        node: the node of a cluster whose processes share the folder, if others of the service do not.
 
     Raises:
         ArtifactError: there is nothing to serve.
@@ -144,6 +151,7 @@ def create_app(settings: Settings, shared: Path | None = None, *, open_engine: O
     app.state.repository = repository
     app.state.settings = settings
     app.state.counters = counters
+    app.state.node = node
     app.state.plane = DataPlane(
         repository, max_sequences=settings.max_sequences, max_values=settings.max_body // BYTES_OF_VALUE
     )
@@ -195,14 +203,19 @@ def add_routes(app: FastAPI) -> None:
     openapi.complete(app, None if settings.keys is None else rights.open_routes(listed(settings.open_routes)))
 
 
-def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
-    """Build the app of a server process. If nothing can be served, log why and end the process."""
+def tune_process() -> None:
+    """Set what a process that serves needs of Python's threads and of the C library's memory."""
     # Python lets a thread that computes keep the interpreter for 5 ms, while the event loop has requests to read.
     sys.setswitchinterval(SWITCH_SECONDS)
     if sys.platform == "linux":
         with suppress(AttributeError):  # another C library
             for parameter, value in MEMORY.items():
                 ctypes.CDLL(None).mallopt(parameter, value)
+
+
+def create_app_or_exit(settings: Settings, shared: Path | None = None) -> FastAPI:
+    """Build the app of a server process. If nothing can be served, log why and end the process."""
+    tune_process()
     try:
         return create_app(settings, shared)
     except (ArtifactError, KeyFileError) as error:

@@ -3,9 +3,9 @@
 import ipaddress
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, Literal, Self, get_args
+from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -298,9 +298,8 @@ class Settings(BaseSettings):
         Raises:
             SystemExit: a setting is wrong. The message names it and the expected value.
         """
-        for name in PROTECTING:  # a template with an unset variable must not open the service
-            if os.environ.get(variable := f"SERVICE_{name.upper()}") == "":
-                raise SystemExit(f"error: {variable}: expected a file, got nothing: unset the variable to do without")
+        if (problem := _unset_protection()) is not None:
+            raise SystemExit(f"error: {problem}")
         try:
             return CliApp.run(cls, cli_args=list(without_serve(arguments)))
         except ValidationError as error:
@@ -308,6 +307,31 @@ class Settings(BaseSettings):
         except SettingsError:  # of the only setting that is no single value
             problems = 'pin: expected MODEL=VERSION, or {"MODEL": VERSION} in SERVICE_PIN'
         raise SystemExit(f"error: {problems} (see python -m service --help)")
+
+    @classmethod
+    def from_arguments(cls, arguments: Mapping[str, Any]) -> Self:
+        """Read values by the names of the settings, then the environment and the rest, as for a command line.
+
+        Raises:
+            ValueError: a setting is wrong. The message names it and the expected value.
+        """
+        if (problem := _unset_protection()) is not None:
+            raise ValueError(problem)
+        try:
+            return cls(**arguments)
+        except ValidationError as error:
+            problems = "; ".join(in_plain_words(problem, "settings") for problem in error.errors())
+        except SettingsError:  # of the only setting that is no single value
+            problems = 'pin: expected {"MODEL": VERSION} in SERVICE_PIN'
+        raise ValueError(problems)
+
+
+def _unset_protection() -> str | None:
+    """Return what is wrong if a variable that must not be empty is so, as by a template with an unset variable."""
+    for name in PROTECTING:
+        if os.environ.get(variable := f"SERVICE_{name.upper()}") == "":
+            return f"{variable}: expected a file, got nothing: unset the variable to do without"
+    return None
 
 
 def listed(setting: str) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ SLOW = {
         "test_byte_streams.py",
         "test_observed_server.py",
         "test_proxies.py",
+        "test_ray_serve.py",
         "test_server.py",
         "test_system_calls.py",
     ),

@@ -49,6 +49,7 @@ async def test_the_profile_is_the_cards(client: httpx.AsyncClient, artifacts: Pa
     assert answer == {
         "model": "after-lstm",
         "version": 1,
+        "node": None,
         "timestep_labels": [str(t) for t in range(20)],
         **card.attention.model_dump(mode="json"),
         "importance": card.importance.model_dump(mode="json"),

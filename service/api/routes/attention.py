@@ -6,7 +6,7 @@ import io
 from typing import Annotated, Final, Literal, Self
 
 import mimeparse
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from service import errors
@@ -95,6 +95,11 @@ class AttentionAnswer(AttentionProfile):
 
     model: str = Field(description="Model that the profile belongs to.", examples=["after-lstm"])
     version: int = Field(description="Its version.", examples=[3])
+    node: str | None = Field(
+        description="Address of the node of a Ray cluster whose replicas `live` counts; null if `live` counts all "
+        "processes of the service.",
+        examples=[None],
+    )
     timestep_labels: tuple[str, ...] = Field(description="Labels of the timesteps.", examples=[["0", "1", "2", "3"]])
     importance: Importance | None = Field(description="How much predictions depend on the timesteps, for comparison.")
     agreement: Agreement | None = Field(description="Whether attention lies where importance does.")
@@ -134,8 +139,9 @@ class AttentionAnswer(AttentionProfile):
     },
     dependencies=[only("model", "version", "chart", "window")],
 )
-async def attention(
+async def attention(  # noqa: PLR0913, PLR0917 - FastAPI passes them by name
     model: SelectedModel,
+    request: Request,
     response: Response,
     accept: Accepted,
     chart: Annotated[
@@ -176,6 +182,7 @@ async def attention(
         **dict(profile),
         model=card.name,
         version=model.version,
+        node=request.app.state.node,
         timestep_labels=card.timestep_labels,
         importance=card.importance,
         agreement=card.agreement,
