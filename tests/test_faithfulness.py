@@ -14,7 +14,7 @@ from service.artifact.removal import FRACTIONS
 from service.artifact.tensors import Array
 from tests.samples import BINARY, MULTICLASS, REGRESSION, TWO_NUMBERS
 from training import faithfulness as module
-from training.data import LabelledSequences
+from training.data import Dataset, LabelledSequences
 from training.faithfulness import VERDICTS, faithfulness, replaced_attention
 
 TIMESTEPS = 20
@@ -208,19 +208,21 @@ def test_replaced_attention_stays_on_present_timesteps() -> None:
 
 
 @pytest.fixture(scope="module")
-def trained() -> Callable[[str], Any]:
+def trained() -> Callable[[str], tuple[Any, Dataset]]:
     """Return a function that returns the model of a case and its data; each is trained once."""
     return cache(lambda name: CASES[name].trained(seed=100))
 
 
 @pytest.mark.parametrize("name", ["additive, add-two-numbers", "after-LSTM, shifted states"])
-def test_the_sentence_is_right_for_trained_models(name: str, trained: Callable[[str], Any]) -> None:
+def test_the_sentence_is_right_for_trained_models(name: str, trained: Callable[[str], tuple[Any, Dataset]]) -> None:
     """Attention of the first is on the two numbers, and that of the second on states that only know the label."""
     assert measured(*trained(name), seed=100).attention_finds == CASES[name].finds
 
 
 @pytest.mark.parametrize("name", ["additive, add-two-numbers", "after-LSTM, recurrent", "after-LSTM, decoy"])
-def test_importance_is_on_the_feature_and_the_cell_that_decide(name: str, trained: Callable[[str], Any]) -> None:
+def test_importance_is_on_the_feature_and_the_cell_that_decide(
+    name: str, trained: Callable[[str], tuple[Any, Dataset]]
+) -> None:
     """The decoy looks like the label at the same timestep, and has no importance at training and on request."""
     shares = masses(*trained(name), CASES[name], seed=100)
     assert shares["features at training"] >= 0.95
