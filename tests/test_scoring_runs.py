@@ -186,10 +186,10 @@ def test_a_second_run_on_the_same_output_is_refused(models: Path, data: Path, tm
 
 
 @contextmanager
-def small_files() -> Iterator[None]:
-    """Let files have at most 2 KB, as on a full disk."""
+def small_files(size: int) -> Iterator[None]:
+    """Let files have at most some bytes, as on a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2**11, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
         yield
     finally:
@@ -203,7 +203,7 @@ def test_a_full_disk_is_told_and_the_run_resumed(models: Path, unbroken: Path, d
     def full(*arguments: Any) -> Iterator[Any]:
         units = here(*arguments)
         yield next(units)
-        with small_files():
+        with small_files(2**11):
             yield from units
 
     message = "out: cannot be written: File too large; --resume continues the run"
@@ -213,6 +213,15 @@ def test_a_full_disk_is_told_and_the_run_resumed(models: Path, unbroken: Path, d
     assert not list(output.glob("_unfinished*"))
     scored(models, data, output, "long", chunk=100, resume=True)
     assert_same(output, unbroken)
+
+
+def test_a_full_disk_while_a_table_is_prepared(models: Path, unbroken: Path, data: Path, tmp_path: Path) -> None:
+    """One line names the file, and --resume begins again."""
+    message = r"_prepared/source-00000\.parquet: cannot be written: .*; --resume begins again"
+    with small_files(2**14), pytest.raises(ScoringError, match=message):
+        score(_options(models, data, tmp_path / "out"), silent, here)
+    scored(models, data, tmp_path / "out", "long", chunk=100, resume=True)
+    assert_same(tmp_path / "out", unbroken)
 
 
 def test_a_killed_worker_ends_the_run(models: Path, data: Path, tmp_path: Path) -> None:

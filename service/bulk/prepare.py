@@ -12,6 +12,7 @@ from service.artifact.table_format import format_of
 from service.bulk.layout import Layout, layout_of
 from service.bulk.reading import KEY, ROW, TEXT, TIME, VALUES, WRONG, Problem
 from service.bulk.source import Source
+from service.errors import ScoringError
 from service.tables import rows
 from service.tables.columns import Columns
 from service.tables.dialect import Dialect
@@ -51,7 +52,7 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
 
     Raises:
         TableError: the table cannot be read, or there is no room.
-        ScoringError: a column is missing.
+        ScoringError: a column is missing, or the file cannot be written.
     """
     told = format_of(card)
     dialect = Dialect(
@@ -84,6 +85,11 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     copy = f"COPY ({question}) TO {literal(str(target))} (FORMAT parquet, ROW_GROUP_SIZE {ROWS})"
     try:
         table.database.answer(lambda: table.connection.execute(copy))
+    except duckdb.IOException as error:
+        if str(target) not in str(error):
+            table.refuse(error)
+        problem = str(error).partition("\n")[0]
+        raise ScoringError(f"{target}: cannot be written: {problem}; --resume begins again") from error
     except duckdb.Error as error:
         table.refuse(error)
     return Prepared(source, problems)
