@@ -138,8 +138,8 @@ export class HeatMap {
 
   /** "sequence 3", or "sequence 3 (pump-7)" */
   #named(index) {
-    const [number, key] = [index + this.rows.first, this.data.keys?.[index]];
-    return say(this.rows.noun, { number: key === undefined ? number : `${count(number)} (${key})` });
+    const [place, key] = [index + this.rows.first, this.data.keys?.[index]];
+    return say(this.rows.noun, { number: key === undefined ? place : `${count(place)} (${key})` });
   }
 
   #key(event) {
