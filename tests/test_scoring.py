@@ -121,12 +121,14 @@ def test_a_row_a_sequence_has_the_answers_of_the_engine(
 
 
 @pytest.mark.parametrize("name", ["data.parquet", "data.csv", "data.tsv", "data.csv.gz"])
-@pytest.mark.parametrize("shuffled", [False, True])
-def test_a_row_a_timestep_has_the_answers_of_the_engine(
-    models: Path, tmp_path: Path, name: str, *, shuffled: bool
-) -> None:
+@pytest.mark.parametrize("rows", ["in order", "shuffled", "backwards in each sequence"])
+def test_a_row_a_timestep_has_the_answers_of_the_engine(models: Path, tmp_path: Path, name: str, rows: str) -> None:
     """Sequences come in the order of their first rows, with their keys, although rows stand in any order."""
-    table = LONG.sample(fraction=1, shuffle=True, seed=0) if shuffled else LONG
+    table = {
+        "in order": LONG,
+        "shuffled": LONG.sample(fraction=1, shuffle=True, seed=0),
+        "backwards in each sequence": LONG.sort("id", "t", descending=[False, True]),
+    }[rows]
     path = tmp_path / name
     if name.endswith(".parquet"):
         table.write_parquet(path, row_group_size=33)
