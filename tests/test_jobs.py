@@ -88,7 +88,7 @@ def test_closing_ends_the_tasks_that_are_left(tmp_path: Path) -> None:
     assert not has_readers(path)
 
 
-#: Runs two tasks that wait for ever.
+#: Runs two tasks, of which one waits for ever.
 PROGRAM = """
 import sys
 from pathlib import Path
