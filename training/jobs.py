@@ -69,7 +69,7 @@ class SideBySide:
     Function, data, tasks and outcomes are pickled. The first error ends all tasks. A single task runs in this process.
 
     Attributes:
-        started: takes the pickled function and data, and the tasks; starts them. Its end ends them.
+        started: a block in which the tasks run. It takes the pickled function and data, and the tasks; they end with it.
     """
 
     started: Callable[[bytes, Sequence[Any]], AbstractContextManager[Futures]]
