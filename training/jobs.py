@@ -69,7 +69,8 @@ class SideBySide:
     Function, data, tasks and outcomes are pickled. The first error ends all tasks. A single task runs in this process.
 
     Attributes:
-        started: a block in which the tasks run. It takes the pickled function and data, and the tasks; they end with it.
+        started: a block in which the tasks run, and with which they end. It takes the pickled function and data, and the
+            tasks.
     """
 
     started: Callable[[bytes, Sequence[Any]], AbstractContextManager[Futures]]
