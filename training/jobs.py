@@ -69,8 +69,7 @@ class SideBySide:
     Function, data, tasks and outcomes are pickled. The first error ends all tasks. A single task runs in this process.
 
     Attributes:
-        started: a block in which the tasks run, and with which they end. It takes the pickled function and data, and the
-            tasks.
+        started: takes the pickled function and data, and the tasks; returns the block in which they run.
     """
 
     started: Callable[[bytes, Sequence[Any]], AbstractContextManager[Futures]]
