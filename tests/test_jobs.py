@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,11 @@ import training
 from service.artifact.version import Artifact
 from tests.sensors import sensors
 from tests.server import ROOT
+from tests.tasks import end, process_of, quotient, side_by_side
 from training import TrainingError
 from training.choice import CANDIDATES
-from training.jobs import SideBySide, in_turn, processes, runner
+from training.jobs import SideBySide, in_turn, runner
 from training.options import Options
-
-side_by_side = SideBySide(partial(processes, 2, os.getpid))
 
 
 def pipe(folder: Path) -> Path:
@@ -40,29 +38,6 @@ def has_readers(path: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def process_of(path: Path, task: str) -> tuple[str, int]:
-    """Return a task with the id of its process. The task "wait" ends after the task "go"."""
-    if task == "wait":
-        path.read_text()
-    elif task == "go":
-        path.write_text("go")
-    sys.stderr.write("a bar")
-    return task, os.getpid()
-
-
-def end(path: Path, task: str) -> str:
-    """Do what the task says, after the task "wait" has begun, which lasts for ever."""
-    if task == "wait":
-        with path.open():
-            signal.pause()
-    with path.open("w"):
-        if task == "raise":
-            raise TrainingError("the fit diverges")
-        if task == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return task
 
 
 def test_the_outcomes_have_the_order_of_the_tasks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -113,11 +88,11 @@ def test_closing_ends_the_tasks_that_are_left(tmp_path: Path) -> None:
     assert not has_readers(path)
 
 
-#: Runs two tasks that wait for ever.
+#: Runs two tasks, of which one waits for ever.
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.test_jobs import side_by_side, wait
+from tests.tasks import side_by_side, wait
 
 if __name__ == "__main__":
     try:
@@ -125,13 +100,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("stopped")
 """
-
-
-def wait(path: Path, task: str) -> None:
-    """Say that the task has begun, and wait for ever."""
-    with path.open("a") as begun:
-        begun.write(f"{task}\n")
-    signal.pause()
 
 
 @pytest.fixture(params=[signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
@@ -170,7 +138,7 @@ def test_no_process_outlives_the_program(ended: Callable[[], tuple[int, str, str
 ON_RAY = """
 import os
 from functools import partial
-from tests.test_jobs import quotient
+from tests.tasks import quotient
 from training import TrainingError
 from training.jobs import SideBySide, cluster
 
@@ -182,13 +150,6 @@ try:
 except TrainingError as error:
     print(f"error: {error}")
 """
-
-
-def quotient(data: int, task: int) -> tuple[int, int]:
-    """Return a quotient and the id of this process."""
-    if task == 0:
-        raise TrainingError("expected a number above 0, got 0")
-    return data // task, os.getpid()
 
 
 def test_tasks_run_on_a_ray_cluster() -> None:

@@ -28,8 +28,8 @@ Data = TypeVar("Data")
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 
-#: Starts a task in another process. Its result is the pickled outcome.
-Submit = Callable[[Any], "Future[bytes]"]
+#: Tasks that run elsewhere. The results are the pickled outcomes.
+Futures = Sequence["Future[bytes]"]
 
 #: The error message when a process ends without an outcome.
 PROCESS_ENDED: Final = (
@@ -69,10 +69,10 @@ class SideBySide:
     Function, data, tasks and outcomes are pickled. The first error ends all tasks. A single task runs in this process.
 
     Attributes:
-        workers: takes the pickled function and data; yields a function that starts a task. Its end ends the tasks.
+        started: takes the pickled function and data, and the tasks; returns the block in which they run.
     """
 
-    workers: Callable[[bytes], AbstractContextManager[Submit]]
+    started: Callable[[bytes, Sequence[Any]], AbstractContextManager[Futures]]
 
     def __call__(
         self, function: Callable[[Data, Task], Outcome], data: Data, tasks: Sequence[Task]
@@ -81,11 +81,11 @@ class SideBySide:
             yield from in_turn(function, data, tasks)
             return
         with (
-            self.workers(pickle.dumps((function, data))) as submit,
+            self.started(pickle.dumps((function, data)), tasks) as futures,
             tqdm(total=len(tasks), desc="fits side by side", unit="fit", dynamic_ncols=True) as bar,
         ):
-            waiting = deque(submit(task) for task in tasks)
-            for done in as_completed(tuple(waiting)):
+            waiting = deque(futures)
+            for done in as_completed(futures):
                 done.result()  # an error is raised now, not when its turn comes
                 bar.update()
                 while waiting and waiting[0].done():
@@ -93,7 +93,7 @@ class SideBySide:
 
 
 @contextmanager
-def processes(count: int, prepare: Callable[[], object], work: bytes) -> Iterator[Submit]:
+def processes(count: int, prepare: Callable[[], object], work: bytes, tasks: Sequence[Any]) -> Iterator[Futures]:
     """Run tasks in new processes of this machine, which end at the latest when this process does.
 
     Each process calls `prepare` first. Processes are not forked, because TensorFlow's threads would not be in the copy.
@@ -107,14 +107,12 @@ def processes(count: int, prepare: Callable[[], object], work: bytes) -> Iterato
         path = Path(private, "work")  # a file, because a queue would hold a copy for each task
         path.write_bytes(work)
         del work
-        executor = ProcessPoolExecutor(count, context, _begin, (watched, prepare))
-
-        def submit(task: Any) -> "Future[bytes]":
-            with _interrupts_for_parent_only():
-                return executor.submit(_perform_stored, path, task)
-
+        executor = ProcessPoolExecutor(min(count, len(tasks)), context, _begin, (watched, prepare))
         try:
-            yield submit
+            with _interrupts_for_parent_only():
+                futures = [executor.submit(_perform_stored, path, task) for task in tasks]
+                executor.submit(int)  # only with the next task does the executor watch a process that has just started
+            yield futures
         except BrokenProcessPool:
             raise ChildProcessError(PROCESS_ENDED) from None
         finally:
@@ -123,7 +121,7 @@ def processes(count: int, prepare: Callable[[], object], work: bytes) -> Iterato
 
 
 @contextmanager
-def cluster(address: str, prepare: Callable[[], object], work: bytes) -> Iterator[Submit]:
+def cluster(address: str, prepare: Callable[[], object], work: bytes, tasks: Sequence[Any]) -> Iterator[Futures]:
     """Run tasks on a Ray cluster, whose nodes have this package and share the working directory.
 
     Raises:
@@ -140,7 +138,7 @@ def cluster(address: str, prepare: Callable[[], object], work: bytes) -> Iterato
         perform_there = ray.remote(max_retries=0)(_perform_on_node)
         stored = ray.put(work)
         try:
-            yield lambda task: perform_there.remote(Path.cwd(), prepare, stored, task).future()
+            yield [perform_there.remote(Path.cwd(), prepare, stored, task).future() for task in tasks]
         except RayTaskError as error:
             raise error.cause from None
         except RayError as error:
