@@ -217,6 +217,9 @@ def _rayserve(*, batching: bool) -> Contestant:
             # The ingress that docs/ray.md describes.
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
             "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+            "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+            # A single core starts a dozen processes slowly.
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
             "RAY_USAGE_STATS_ENABLED": "0",
         },
     )
