@@ -74,12 +74,16 @@ def _received(kind: str, context: Mapping[str, Any], value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a parsed value as messages show it: short JSON, or the kind of a list or an object."""
+    """Return a parsed value as messages show it: short JSON, or the kind of a list or an object.
+
+    Text of any script is shown as it came; only what cannot be printed is escaped.
+    """
     if isinstance(value, list | dict):
         return kind_of(value)
     if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
         return f"an integer of {value.bit_length()} bits"
-    return json.dumps(value[:80] if isinstance(value, str) else value)
+    text = json.dumps(value[:80] if isinstance(value, str) else value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def kind_of(value: object) -> str:
