@@ -139,7 +139,9 @@ async def test_numbers_without_names_are_timesteps(client: httpx.AsyncClient) ->
 async def test_another_encoding_is_refused(client: httpx.AsyncClient, text: bytes, message: str) -> None:
     """The message has the place, the bytes, and the command that converts the file."""
     answer = await of_table(client, text)
-    expected = message.format("expected CSV in UTF-8, got the bytes ", "convert the file, such as with iconv -f ")
+    expected = message.format(
+        "expected CSV in UTF-8, got the bytes ", "convert the file from its encoding; if that is "
+    )
     assert (answer.status_code, answer.json()) == (422, {"detail": expected})
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from training import TrainingError
 from training.options import Options
-from training.tables.rows import ROW, Kind, Table, literal, quoted
-from training.tables.times import are_times
+from training.tables.rows import ROW, Kind, Table, literal, quoted, shown
+from training.tables.times import are_times, look_like_dates
 
 #: Largest number of values of a category.
 MOST_CATEGORIES: Final = 1000
@@ -105,7 +105,9 @@ def columns_of(table: Table, options: Options) -> Columns:
     sequence, timestep = options.sequence_column, options.timestep_column
     kinds = table.kinds(candidates)
     times = [
-        name for name in candidates if kinds[name] == "times" or (kinds[name] == "text" and are_times(table, name))
+        name
+        for name in candidates
+        if kinds[name] == "times" or (kinds[name] == "text" and are_times(table, name, options.date_format))
     ]
     if sequence is None and timestep is None and options.window is None:
         sequence, timestep = _guessed_keys(table, candidates, kinds, times, targets)
@@ -151,6 +153,11 @@ def _with_features(
             else:
                 categories[name] = values
                 features.append(name)
+                if len(values) > 1 and look_like_dates(values):
+                    hints.append(
+                        f"column {name!r} was taken as a category of {len(values):,} values such as "
+                        f"{shown(values[0])}; if it is a time, name it with --timestep-column and its form with --date-format"
+                    )
         elif name in counting:
             hints.append(f"column {name!r} counts the rows and is left out")
         else:

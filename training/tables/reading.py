@@ -1,6 +1,6 @@
 """Reading of tables: a file to fit and, if given, a file to hold out become sequences with labels."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,10 @@ from training.options import Options
 from training.tables.columns import Columns, columns_of, values_of
 from training.tables.labels import Labels
 from training.tables.long import TIME_FEATURE, one_of_each, sorted_rows, steps_and_lengths, time_since_last
-from training.tables.rows import Table, is_csv, open_table
+from training.tables.rows import Table, is_csv, open_table, shown
 from training.tables.spool import SpoolWriter
 from training.tables.timeline import Timeline, timeline_of, timeline_on_card
-from training.tables.times import times_of
+from training.tables.times import look_like_dates, times_of
 from training.tables.wide import Sequences, list_sequences, wide_of, wide_sequences
 from training.tables.windows import Windows, split_by_time, window_starts
 
@@ -338,13 +338,23 @@ def _categories_of_wide(table: Table, columns: Columns, names: tuple[str, ...], 
                 if numeric := [name for name in other if kinds[name] != "empty"]:
                     raise TrainingError(
                         f"{table.where}, column {words[0]!r}: expected numbers, as in column {numeric[0]!r}, got text; "
-                        "--drop-columns leaves a column out, --static-columns names those that do not change with time"
+                        "if rows are timesteps, --sequence-column and --timestep-column name what orders them"
+                        f"{_about_dates(categories, words)}; --drop-columns leaves a column out, --static-columns "
+                        "names those that do not change with time"
                     )
             # A column without a number may hold words such as `none`, which are values of a category.
             known = categories | {name: values_of(table, name) for name in other}
             values = tuple(sorted({value for name in (*words, *other) for value in known[name]}))
             categories |= dict.fromkeys([*of_feature, feature], values)
     return columns.with_categories(categories)
+
+
+def _about_dates(categories: Mapping[str, Sequence[str]], columns: Sequence[str]) -> str:
+    """Return the part of an error message that names a column of dates of unknown form; "" if there is none."""
+    dates = next((name for name in columns if look_like_dates(categories[name])), None)
+    if dates is None:
+        return ""
+    return f"; column {dates!r} looks like dates ({shown(categories[dates][0])}), whose form --date-format gives"
 
 
 def _refuse_empty(table: Table, some: Sequences) -> None:
