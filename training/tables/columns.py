@@ -156,14 +156,15 @@ def _with_features(
                 if len(values) > 1 and look_like_dates(values):
                     hints.append(
                         f"column {name!r} was taken as a category of {len(values):,} values such as "
-                        f"{shown(values[0])}; if it is a time, name it with --timestep-column and its form with --date-format"
+                        f"{shown(values[0])}; if it is a time, name it with --timestep-column, and its form with "
+                        "--date-format"
                     )
         elif name in counting:
             hints.append(f"column {name!r} counts the rows and is left out")
         else:
             features.append(name)
     numbers = [name for name in numbers if name not in counting]
-    table.refuse_words(numbers)
+    table.refuse_words(numbers, may_be_missing=True)
     hints += _offsets(table, numbers)
     static = tuple(name for name in columns.static if name in features)
     return replace(columns, features=tuple(features), static=static, categories=categories, hints=tuple(hints))
