@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from service.artifact.layout import NAME_IN_WORDS, NAME_PATTERN
+
 #: The expected value of each type of error, with the fields of its context.
 EXPECTED: Final[Mapping[str, str]] = {
     "missing": "a value",
@@ -49,7 +51,7 @@ def in_plain_words(problem: Mapping[str, Any], where: str) -> str:
     kind, context, place = problem["type"], problem.get("ctx", {}), _place(problem["loc"])
     if kind == "value_error":  # of a validator of our own, which gives all but the place
         return f"{place}: {context['error']}" if place else str(context["error"])
-    expected = EXPECTED.get(kind)
+    expected = NAME_IN_WORDS if context.get("pattern") == NAME_PATTERN else EXPECTED.get(kind)
     expected = expected.format_map(context) if expected else problem["msg"].removeprefix("Input should be ")
     return f"{place or where}: expected {expected}, got {_received(kind, context, problem.get('input'))}"
 
