@@ -106,6 +106,14 @@ def test_many_columns_are_examined_as_few_are(
         opened.refuse_words(("flag", "none", "large"))
 
 
+def test_a_missing_column_may_be_one_of_another_encoding(tmp_path: Path) -> None:
+    """The message names the encoding that was taken, and the option for another one."""
+    (tmp_path / "t.csv").write_bytes("환자,a\n1,2\n".encode("cp949"))
+    with pytest.raises(TrainingError, match=r"expected a column '환자', .* read as Windows-1252, --encoding names"):
+        table(tmp_path / "t.csv").require(["환자"])
+    table(tmp_path / "t.csv", encoding="cp949").require(["환자"])
+
+
 @pytest.mark.parametrize(
     ("cell", "end"),
     [

@@ -139,7 +139,12 @@ class Table:
         for column in columns:
             if column not in self.types:
                 nearest = did_you_mean(column, self.names)
-                raise TrainingError(f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}")
+                other = ""
+                if self.text is not None and self.text.encoding == "cp1252":
+                    other = "; the file was read as Windows-1252, --encoding names another encoding, such as cp949"
+                raise TrainingError(
+                    f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}{other}"
+                )
 
     def shown_names(self) -> str:
         """Return the names of the first columns for error messages."""
