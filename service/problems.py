@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from service.artifact.layout import NAME_IN_WORDS, NAME_PATTERN
+
 #: The expected value of each type of error, with the fields of its context.
 EXPECTED: Final[Mapping[str, str]] = {
     "missing": "a value",
@@ -50,7 +52,7 @@ def in_plain_words(problem: Mapping[str, Any], where: str) -> str:
     kind, context, place = problem["type"], problem.get("ctx", {}), _place(problem["loc"])
     if kind == "value_error":  # of a validator of our own, which gives all but the place
         return f"{place}: {context['error']}" if place else str(context["error"])
-    expected = EXPECTED.get(kind)
+    expected = NAME_IN_WORDS if context.get("pattern") == NAME_PATTERN else EXPECTED.get(kind)
     expected = expected.format_map(context) if expected else problem["msg"].removeprefix("Input should be ")
     return f"{place or where}: expected {expected}, got {_received(kind, context, problem.get('input'))}"
 
@@ -75,12 +77,16 @@ def _received(kind: str, context: Mapping[str, Any], value: object) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a parsed value as messages show it: short JSON, or the kind of a list or an object."""
+    """Return a parsed value as messages show it: short JSON, or the kind of a list or an object.
+
+    Text of any script is shown as it came; only what cannot be printed is escaped.
+    """
     if isinstance(value, list | dict):
         return kind_of(value)
     if isinstance(value, int) and value.bit_length() > LONGEST_INTEGER:
         return f"an integer of {value.bit_length()} bits"
-    return json.dumps(value[:80] if isinstance(value, str) else value)
+    text = json.dumps(value[:80] if isinstance(value, str) else value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def kind_of(value: object) -> str:

@@ -132,14 +132,19 @@ async def test_numbers_without_names_are_timesteps(client: httpx.AsyncClient) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0,1\n1,2\nZürich,\n".encode("latin-1"), "line 3: {}b'\\xfc': {}WINDOWS-1252 -t UTF-8"),
-        (TABLE.encode("utf-16"), "line 1: {}b'\\xff\\xfe': {}UTF-16 -t UTF-8"),
+        (
+            "0,1\n1,2\nZürich,\n".encode("latin-1"),
+            "line 3: {}b'\\xfc': {}WINDOWS-1252, with iconv -f WINDOWS-1252 -t UTF-8",
+        ),
+        (TABLE.encode("utf-16"), "line 1: {}b'\\xff\\xfe': {}UTF-16, with iconv -f UTF-16 -t UTF-8"),
     ],
 )
 async def test_another_encoding_is_refused(client: httpx.AsyncClient, text: bytes, message: str) -> None:
     """The message has the place, the bytes, and the command that converts the file."""
     answer = await of_table(client, text)
-    expected = message.format("expected CSV in UTF-8, got the bytes ", "convert the file, such as with iconv -f ")
+    expected = message.format(
+        "expected CSV in UTF-8, got the bytes ", "convert the file from its encoding; if that is "
+    )
     assert (answer.status_code, answer.json()) == (422, {"detail": expected})
 
 

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from service.api.codecs.explanations import IMPORTANCE_VALUES
-from service.artifact.occlusion import DRAWS
+from service.artifact.occlusion import DRAWS, REPLACEMENTS
 from service.artifact.removal import FRACTIONS
-from service.serving.explanation import EXPLANATIONS, REMOVALS, REPLACEMENTS, runs_of
+from service.serving.explanation import EXPLANATIONS, REMOVALS, runs_of
 from tests.samples import card
 from tests.server import ROOT, execute, serving
 

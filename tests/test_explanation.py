@@ -10,6 +10,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from service.app import create_app
+from service.artifact.occlusion import REPLACEMENTS, Replacement
 from service.charts.chart import Text
 from service.settings import Settings
 from tests.conftest import connect
@@ -23,14 +24,17 @@ X, LABELS = sensors()
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("replacement", REPLACEMENTS)
 @pytest.mark.parametrize("importance", MEASURED)
-async def test_the_service_measures_the_same(monitored: Result, importance: ImportanceOf) -> None:
+async def test_the_service_measures_the_same(
+    monitored: Result, importance: ImportanceOf, replacement: Replacement
+) -> None:
     """Each importance equals that of `POST /predict`; what was not asked for is None."""
     app = create_app(Settings(artifacts=monitored.directory.parent.parent, model="monitored"))
-    body = {"sequences": X[:6].tolist(), "importance": importance}
+    body = {"sequences": X[:6].tolist(), "importance": importance, "replacement": replacement}
     async with app.router.lifespan_context(app), connect(app) as client:
         answers = (await client.post("/predict", json=body)).json()["predictions"]
-    explanation = monitored.explain(X[:6], importance)
+    explanation = monitored.explain(X[:6], importance, replacement)
     for name in ("attention", "importance", "feature_importance", "cell_importance"):
         found = getattr(explanation, name)
         assert (found is None) == (name not in answers[0])
@@ -57,6 +61,7 @@ async def test_lengths_gaps_categories_and_static_features(categorized: Path) ->
     texts = [one.text for one in explanation.plot(sequence=1).shapes if isinstance(one, Text)]
     assert [text for text in texts if text in {"0", "3", "4"}].count("3") == 1
     assert "4" not in texts
+    assert any("; not shown: " in text and "colour" in text for text in texts)
     assert [text.partition(":")[0] for text in texts if ": " in text][:2] == [
         "goods version 1, sequence 1",
         "the sequence",
@@ -114,6 +119,7 @@ def test_tokens_have_their_words_below(tmp_path: Path) -> None:
     ("ask", "message"),
     [
         (lambda result: result.explain(X, "all"), "importance: expected one of timesteps, features, both, got 'all'"),
+        (lambda result: result.explain(X, replacement="mean"), "replacement: expected one of baseline, marginal, got"),
         (lambda result: result.explain(pd.Series([1.0])), r"x: expected sequences \(n, timesteps, features\), got"),
         (
             lambda result: result.explain(X[:1]).plot("diagram"),
@@ -125,12 +131,22 @@ def test_tokens_have_their_words_below(tmp_path: Path) -> None:
             'the explanation has no importance of features at timesteps; importance="both" measures all',
         ),
     ],
-    ids=["importance", "data", "chart", "index", "not measured"],
+    ids=["importance", "replacement", "data", "chart", "index", "not measured"],
 )
 def test_a_mistake_is_one_line(monitored: Result, ask: Callable[[Result], Any], message: str) -> None:
     """The message lists what there is."""
     with pytest.raises(TrainingError, match=message):
         ask(monitored)
+
+
+def test_a_single_kept_sequence_is_no_distribution(tmp_path: Path) -> None:
+    """The message names the replacement that there is."""
+    golden = np.array([[2, 3, 4, 5, 6, 7]], np.float32)[:, :, np.newaxis]
+    tokens = {"least": 0, "most": 9}
+    card = imported_card("words", timesteps=6, features=1, tokens=tokens, baseline=((2,),) * 6)
+    write_imported(tmp_path, of_tokens(), card, golden)
+    with pytest.raises(TrainingError, match=r"replacement: expected 'baseline', as .* keeps a single sequence, got "):
+        load(tmp_path / "words").explain(golden, replacement="marginal")
 
 
 def test_without_a_baseline_there_is_no_importance(monitored: Result) -> None:

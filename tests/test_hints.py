@@ -115,18 +115,18 @@ def test_a_feature_that_decides_alone_may_be_a_leak(tmp_path: Path, x: Any, y: A
     """Its mean separates the classes, whatever their order."""
     x[:, :, 1] += 20 * y[:, np.newaxis]
     (hint,) = hints(tmp_path, x, y)
-    assert hint.startswith("the feature 'b' has enough to predict the target")
+    assert hint.startswith("the feature 'b' has values that suffice alone to predict the target")
     assert "check whether that is known before the outcome" in hint
     three = np.arange(N) % 3
     x[:, :, 1] = x[:, :, 2] + 20 * np.array([1, 0, 2])[three][:, np.newaxis]
-    assert any("'b' has enough" in hint for hint in hints(tmp_path, x, three))
+    assert any("'b' has values that suffice" in hint for hint in hints(tmp_path, x, three))
 
 
 def test_a_single_value_that_decides_alone_may_be_a_leak(tmp_path: Path, x: Any, y: Any) -> None:
     """The second column of a wide table is the second timestep."""
     x[:, 1, 0] = y
     (hint,) = hints(tmp_path, x[:, :, :1], y)
-    assert hint.startswith("the feature 'a at timestep 1' has enough to predict the target")
+    assert hint.startswith("the feature 'a at timestep 1' has values that suffice alone to predict the target")
 
 
 def test_a_single_feature_is_no_leak(tmp_path: Path, x: Any, y: Any) -> None:
@@ -144,7 +144,7 @@ def test_a_feature_that_has_the_number_to_predict_may_be_a_leak(
     y = rng.standard_normal(N) * 3.3
     x[:, :, 2] = 1.8 * y[:, np.newaxis] + 32
     (hint,) = hints(tmp_path, x, y)
-    assert hint.startswith("the feature 'c' has enough to predict the target")
+    assert hint.startswith("the feature 'c' has values that suffice alone to predict the target")
 
 
 def test_many_names_are_counted(tmp_path: Path, y: Any) -> None:

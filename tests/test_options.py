@@ -95,8 +95,8 @@ def test_columns_are_separated_by_commas_or_repeated() -> None:
             "--architecture: expected 'after_lstm', 'before_lstm', 'additive', 'multiplicative', 'inception', "
             "'minirocket' or 'auto', got \"gru\"",
         ),
-        (["--name", "../outside"], "--name: expected text that matches ^[A-Za-z0-9]"),
-        (["--name", ".hidden"], "--name: expected text that matches ^[A-Za-z0-9]"),
+        (["--name", "../outside"], "--name: expected letters a to z, digits, `.`, `_` and `-`, starting with"),
+        (["--name", "환자"], 'starting with a letter or digit, got "환자"'),
         (["--validation-split", "1"], '--validation-split: expected a number below 1.0, got "1"'),
         (["--target-column", "a,b,a"], "--target-column: expected each column once"),
         (["--class-weight", "a=0"], '--class-weight.a: expected a number above 0.0, got "0"'),

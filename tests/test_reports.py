@@ -25,6 +25,7 @@ def test_the_bar_counts_the_steps_of_all_epochs(capsys: pytest.CaptureFixture[st
     assert "40/40" in printed
     assert "training:" in printed
     assert "loss 0.4000, validation loss 0.3000" in printed
+    assert printed.count("training:") == 2, "outside a terminal, only the beginning and the end are written"
 
 
 def test_the_bar_of_a_resumed_fit_starts_at_its_progress(capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,32 @@ def test_many_columns_are_examined_as_few_are(
         opened.refuse_words(("flag", "none", "large"))
 
 
+def test_a_missing_column_may_be_one_of_another_encoding(tmp_path: Path) -> None:
+    """The message names the encoding that was taken, and the option for another one."""
+    (tmp_path / "t.csv").write_bytes("환자,a\n1,2\n".encode("cp949"))
+    with pytest.raises(TableError, match=r"expected a column '환자', .* read as Windows-1252, --encoding names"):
+        table(tmp_path / "t.csv").require(["환자"])
+    table(tmp_path / "t.csv", encoding="cp949").require(["환자"])
+
+
+@pytest.mark.parametrize(
+    ("cell", "end"),
+    [
+        ("n.d.", "got 'n.d.'; --missing n.d. takes it as a missing value"),
+        ("not done", "got 'not done'; --missing 'not done' takes it as a missing value"),
+        ("12O", "got '12O'"),
+    ],
+)
+def test_a_word_among_numbers_may_mean_a_missing_value(tmp_path: Path, cell: str, end: str) -> None:
+    """In a training the message names the option; a word with digits is probably a wrong number."""
+    (tmp_path / "t.csv").write_text(f"a\n1\n2\n{cell}\n")
+    with pytest.raises(TableError) as caught:
+        table(tmp_path / "t.csv").refuse_words(["a"], may_be_missing=True)
+    assert str(caught.value).endswith(end)
+    with pytest.raises(TableError, match=r"got '[^']*'$"):
+        table(tmp_path / "t.csv").refuse_words(["a"])
+
+
 def test_wide_text_keeps_the_order_of_its_columns(tmp_path: Path) -> None:
     """Numbers, words, and columns without values come in the order of the file."""
     names = [f"{feature}@{step}" for step in range(3) for feature in ("a", "word", "b")]

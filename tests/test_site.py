@@ -2,6 +2,7 @@
 
 import html
 import inspect
+import json
 import os
 import re
 import subprocess
@@ -56,6 +57,13 @@ def test_every_link_leads_to_a_file_of_the_project() -> None:
     ]
     assert len(documents) > 20
     assert dead == []
+
+
+def test_the_search_finds_the_parts_of_names(site: Path) -> None:
+    """Words of the search end at full stops and hyphens; numbers stay whole."""
+    separator = json.loads((site / "search" / "search_index.json").read_text())["config"]["separator"]
+    found = [re.split(separator, name) for name in ("card.baseline", "max-queue", "0.47")]
+    assert found == [["card", "baseline"], ["max", "queue"], ["0.47"]]
 
 
 def test_every_document_is_a_page(site: Path) -> None:

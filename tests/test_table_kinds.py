@@ -196,6 +196,10 @@ TIMES = {
     "clock": ["09:00", "09:30", "10:00"],
     "day first": ["01.02.2026", "02.02.2026", "03.02.2026"],
     "day first with a slash": ["13/02/2026", "14/02/2026", "15/02/2026"],
+    "year first with points": ["2026.02.01", "2026.02.02", "2026.02.03"],
+    "Korean": ["2026. 2. 1.", "2026. 2. 2.", "2026. 2. 3."],
+    "Korean without the last point": ["2026. 2. 1", "2026. 2. 2", "2026. 2. 3"],
+    "Korean words": ["2026년 02월 01일", "2026년 2월 2일", "2026년 02월 03일"],
     "nanoseconds": [f"2024-01-01 00:00:00.00000000{digit}" for digit in (1, 2, 3)],
     "zone": [f"2024-01-01T0{hour}:00:00+02:00" for hour in (1, 2, 3)],
     "summer time": ["2024-03-31T00:00:00+01:00", "2024-03-31T01:00:00+01:00", "2024-03-31T03:00:00+02:00"],
@@ -217,6 +221,31 @@ def test_dates_that_may_be_read_in_two_ways_need_an_option(tmp_path: Path) -> No
         read(tmp_path, long(rows), **LONG)
     loaded = read(tmp_path, long(rows), **LONG, date_format="%d/%m/%Y")
     assert loaded.timestep_labels[0] == "2026-02-01"
+
+
+def test_a_format_says_which_column_holds_the_times(tmp_path: Path) -> None:
+    """A column that has the format of the option holds the times, without a name."""
+    rows = [(f"p{one}", f"{t + 1} janv. 2026", u, f"c{one}") for one, t, u, _ in LONG_ROWS]
+    loaded = read(tmp_path, long(rows), target_column=("y",), date_format="%d janv. %Y")
+    assert loaded.table is not None
+    assert (loaded.table.sequence_column, loaded.table.timestep_column) == ("id", "t")
+
+
+def test_dates_of_unknown_form_are_named(tmp_path: Path) -> None:
+    """The error of a table whose rows may be timesteps names them; a hint does where they become a category."""
+    rows = [(f"p{one}", f"{t + 1} janv. 2026", u, f"c{one}") for one, t, u, _ in LONG_ROWS]
+    named = r"column 't' looks like dates \('1 janv. 2026'\), whose form --date-format gives"
+    with pytest.raises(TrainingError, match=rf"--sequence-column and --timestep-column .*; {named}"):
+        read(tmp_path, long(rows), target_column=("y",))
+    loaded = read(tmp_path, long(rows), target_column=("y",), sequence_column="id")
+    assert any("column 't' was taken as a category of 3 values such as '1 janv. 2026'" in one for one in loaded.hints)
+
+
+def test_words_do_not_look_like_dates(tmp_path: Path) -> None:
+    """A category of words and numbers has no hint on times."""
+    rows = [(f"p{one}", t, f"room {t} of 2026 seats" if t else "hall", f"c{one}") for one, t, _, _ in LONG_ROWS]
+    loaded = read(tmp_path, long(rows), **LONG)
+    assert not any("category" in one for one in loaded.hints)
 
 
 def test_an_infinite_time_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,17 @@ LONG = "id,day,pulse,warmth,note,y\n"
 ONE = card(timesteps=3, features=1, timestep_labels=("9:00", "10:00", "11:00"), training=record(target_column=["y"]))
 #: Two timesteps of two features.
 TWO = card(timesteps=2, timestep_labels=("t0", "t1"), feature_labels=("a", "b"), training=record())
+#: A long table whose dates were given a format.
+KOREAN = long_card(
+    **ANY,
+    table=TableFormat(
+        sequence_column="id",
+        timestep_column="day",
+        target_columns=("y",),
+        other_columns=("note",),
+        timing={"unit": "seconds", "step": 86400, "formats": ["%Y. %m. %d."]},
+    ),
+)
 
 
 def of_csv(text: str, described: ModelCard, limit: int = 9) -> Any:
@@ -137,6 +148,12 @@ def test_the_character_between_thousands_is_the_training_s() -> None:
     assert row[0] == 1234567.5
     assert math.isnan(row[1])
     assert of_csv("a,b\n1.25,2\n", described) == [[[1.25, 2]]]
+    assert of_csv("a\tb\n1.234,5\t2\n", described) == [[[1234.5, 2]]]
+    spaced = described.model_copy(update={"table": TableFormat(delimiter=";", decimal=",", thousands=" ")})
+    assert of_csv("a\tb\n1 395,2\t2\n", spaced) == [[[np.float32(1395.2), 2]]]
+    comma = described.model_copy(update={"table": TableFormat(delimiter=",", thousands=",")})
+    with pytest.raises(InvalidInput, match="line 2, column 'a': expected a number or no value, got"):
+        of_csv("a;b\n1,395;2\n", comma)
     for cell in ("1.5", "1.2.345", ".5", "1234.567,5"):
         with pytest.raises(InvalidInput, match="line 2, column 'a': expected a number or no value, got"):
             of_csv(f"a;b\n{cell};1\n", described)
@@ -197,6 +214,29 @@ def test_all_columns_may_be_there_where_training_chose_some() -> None:
         ("a@t0,b@t0,a@t1,b@t1,a\n1,2,3,4,5\n", TWO, "line 1: unknown column 'a'"),
         ("id,day,pulse\n1,2,3\n", long_card(), "line 1: missing column 'warmth'"),
         (",pulse,warmth\n0,1,2\n", long_card(), "line 1: unknown column ''"),
+        (
+            "person,day,pulse,warmth\np,0,1,2\n",
+            long_card(),
+            "line 1: unknown column 'person'; no column 'id', which tells the sequences apart",
+        ),
+        (
+            LONG + "p,2026-04-16,1,2,,\n",
+            KOREAN,
+            "line 2, column 'day': expected a time of the format %Y. %m. %d., such as 2024. 01. 31., "
+            'got "2026-04-16"',
+        ),
+        (
+            LONG + "p,2026. 4. 16.,1,2,,\np,삼월,1,2,,\n",
+            KOREAN,
+            "line 3, column 'day': expected a time of the format %Y. %m. %d., such as 2024. 01. 31., "
+            'as in the rows before, got "삼월"',
+        ),
+        ("9:00,10:00,11:00\n1,삼십칠.1,3\n", ONE, "line 2, column '10:00': expected a number, got \"삼십칠.1\""),
+        (
+            '9:00,10:00,11:00\n1,"\u202e\n\u00a0",3\n',
+            ONE,
+            "line 2, column '10:00': expected a number, got \"\\u202e\\n\\u00a0\"",
+        ),
         ("9:00,10:00,11:00\n1,2,3\n1,2\n", ONE, "line 3: expected 3 cells, got 2"),
         ("9:00,10:00,11:00\n1,2,3\n\n1,two,3\n", ONE, "line 4, column '10:00': expected a number, got \"two\""),
         ("9:00,10:00,11:00\n1,1_0,3\n", ONE, "line 2, column '10:00': expected a number, got \"1_0\""),

@@ -77,7 +77,7 @@ def find_hints(source: SourceData, dataset: Dataset, task: TaskChoice) -> tuple[
             )
         if leaks := _leaks(x, some, dataset):
             found.append(
-                f"{_named('feature', leaks)} enough to predict the target without the others: check whether that is "
+                f"{_named('feature', leaks)} values that suffice alone to predict the target: check whether that is "
                 "known before the outcome"
             )
     return tuple(found)

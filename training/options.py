@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from service.artifact.card import Task
-from service.artifact.layout import NAME_PATTERN
+from service.artifact.layout import NAME_IN_WORDS, NAME_PATTERN
 from service.engines import EngineChoice
 from service.problems import did_you_mean, in_plain_words
 from service.tables.dialect import Dialect
@@ -189,7 +189,10 @@ class Options(CommandLine):
     )
     decimal: Literal[".", ","] | None = Field(None, description="CSV: decimal separator; found in the file if absent")
     thousands: str | None = Field(
-        None, min_length=1, max_length=1, description="CSV: character between thousands, such as , or '"
+        None,
+        min_length=1,
+        max_length=1,
+        description="CSV: character between thousands, such as a space, , or '; found in the file if absent",
     )
     encoding: str | None = Field(
         None, description="CSV: encoding, such as latin-1; UTF-8 or UTF-16, else Windows-1252 if absent"
@@ -204,7 +207,8 @@ class Options(CommandLine):
     name: str | None = Field(
         None,
         pattern=NAME_PATTERN,
-        description="name of the model; without it, the name of the model to continue, or of the architecture",
+        description=f"name of the model: {NAME_IN_WORDS}; without it, the name of the model to continue, or of the "
+        "architecture",
     )
     artifacts: Path = Field(Path("artifacts"), description="folder to publish in", exclude=True)
     epochs: int | None = Field(
@@ -402,7 +406,7 @@ class Import(CommandLine):
         description="examples that the model was not trained on: a file that training reads, or a .npz or .npy file "
         "without labels"
     )
-    name: str = Field(pattern=NAME_PATTERN, description="name of the model in the service")
+    name: str = Field(pattern=NAME_PATTERN, description=f"name of the model in the service: {NAME_IN_WORDS}")
     attention: tuple[str, ...] = Field(
         default=(),
         description="layers, outputs or tensors that are distributions over the timesteps; none for a model without "

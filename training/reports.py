@@ -15,16 +15,22 @@ def announce(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
+#: Seconds between two states of the bar in a terminal, and elsewhere: a file or a pipe keeps each of them.
+IN_TERMINAL, ELSEWHERE = 0.1, 60
+
+
 class Report:
     """The progress bar and the logs of one fit of some steps, of which some were done before. A context manager."""
 
     def __init__(self, options: Options, seed: int, steps: int, done: int) -> None:
+        self._in_terminal = sys.stderr.isatty()
         self._bar = tqdm(
             total=steps,
             initial=done,
             desc="training" if options.repeats == 1 else f"training, seed {seed}",
             unit="step",
             dynamic_ncols=True,
+            mininterval=IN_TERMINAL if self._in_terminal else ELSEWHERE,
         )
         self._writer = None
         if options.tensorboard is not None:
@@ -45,7 +51,9 @@ class Report:
 
     def end_epoch(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Report a finished epoch and its metrics."""
-        self._bar.set_postfix_str(", ".join(f"{name} {value:.4f}" for name, value in logs.items()))
+        self._bar.set_postfix_str(
+            ", ".join(f"{name} {value:.4f}" for name, value in logs.items()), refresh=self._in_terminal
+        )
         if self._writer is not None:
             with self._writer.as_default(step=epoch):
                 for name, value in logs.items():

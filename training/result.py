@@ -16,7 +16,7 @@ from service.artifact.distances import units_of
 from service.artifact.gate import Verified, open_verified
 from service.artifact.layout import CARD, versions_of
 from service.artifact.missing import absent, refused
-from service.artifact.occlusion import Occlusions
+from service.artifact.occlusion import REPLACEMENTS, Occlusions, Replacement, replacements_of
 from service.artifact.tensors import ATTENTION, CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.charts.card_charts import CARD_CHARTS, CardChart
@@ -105,33 +105,45 @@ class Result:
             outputs[LABEL] = self._labels(outputs[PREDICTION])
         return outputs
 
-    def explain(self, data: Any, importance: ImportanceOf = "both") -> Explanation:
+    def explain(
+        self, data: Any, importance: ImportanceOf = "both", replacement: Replacement = "baseline"
+    ) -> Explanation:
         """Predict, and measure what each prediction depends on, as the service does for `"importance"` in a request.
 
-        The importance of a part is how far the prediction moves when the card's `baseline` replaces the part. `both`
-        runs the model once more for each timestep, for each feature and for each of both, so long sequences take time.
+        The importance of a part is how far the prediction moves when the part is replaced. `both` runs the model once
+        more for each timestep, for each feature and for each of both, so long sequences take time.
 
         Args:
             data: sequences, as for `predict`.
             importance: `timesteps`, `features`, or `both`, which includes features at timesteps.
+            replacement: `baseline`, the card's typical values; or `marginal`, the values of up to 8 sequences that the
+                version keeps, which takes as many times longer. Importance is the mean over them.
 
         Raises:
-            TrainingError: the data are wrong, as for `predict`, or the card has no baseline.
+            TrainingError: the data are wrong, as for `predict`, the card has no baseline, or the version keeps a single
+                sequence, which has no `marginal`.
             ArtifactError: a file of the version is missing or was changed.
         """
         if importance not in MEASURED:
             raise TrainingError(f"importance: expected one of {', '.join(MEASURED)}, got {importance!r}")
+        if replacement not in REPLACEMENTS:
+            raise TrainingError(f"replacement: expected one of {', '.join(REPLACEMENTS)}, got {replacement!r}")
         if self.card.baseline is None:
             raise TrainingError(f"{self.directory} has no baseline on its card, which importance needs: train it again")
+        replacements = replacements_of(self.card, self._verified.golden)
+        if replacement not in replacements:
+            raise TrainingError(
+                f"replacement: expected 'baseline', as {self.directory} keeps a single sequence, got {replacement!r}"
+            )
         if isinstance(data, str | Path) or is_frame(data):
             x, names = sequences_of_frame(Path(data) if isinstance(data, str) else data, self.card)
         else:
             x, names = self._sequences(data), None
         found = self._run(x)
-        prediction, baseline = found[PREDICTION], np.array(self.card.baseline, np.float32)
+        prediction = found[PREDICTION]
         units = units_of(self.card.target, self._verified.golden.prediction, self.card.target_deviation)
         for name in MEASURED[importance]:
-            occlusions = Occlusions(x, baseline, name, self.card.varying)
+            occlusions = Occlusions(x, replacements[replacement], name, self.card.varying)
             changed = self._run_parts(occlusions, (PREDICTION,))[PREDICTION]
             found[name] = occlusions.importance(prediction, changed, self.card.target, units)
         return Explanation(

@@ -1,19 +1,23 @@
 """Occlusion: the importance of timesteps, features and cells, from predictions of the sequence without each."""
 
 import copy
-from collections.abc import Sequence
-from typing import Final, Self
+from collections.abc import Mapping, Sequence
+from typing import Final, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from service.artifact.card import Target
+from service.artifact.card import ModelCard, Target
 from service.artifact.distances import moved
+from service.artifact.golden import Golden
 from service.artifact.missing import absent
 from service.artifact.tensors import CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE, Array
 
 #: Most sequences that `marginal` draws from.
 DRAWS: Final = 8
+#: What replaces a part: the card's baseline, or the values of other sequences, those of the golden example.
+Replacement = Literal["baseline", "marginal"]
+REPLACEMENTS: Final[tuple[Replacement, ...]] = get_args(Replacement)
 
 
 class Occlusions:
@@ -107,6 +111,18 @@ def marginal(sequences: Array, baseline: Array) -> Array:
     missing = np.isnan(drawn)
     first = np.take_along_axis(drawn, missing.argmin(axis=0)[np.newaxis], axis=0)  # that has a value, if any has
     return np.where(missing, np.where(np.isnan(first), baseline, first), drawn)
+
+
+def replacements_of(card: ModelCard, golden: Golden) -> Mapping[str, Array]:
+    """Return what may replace parts of sequences, by name: `(draws, timesteps, features)` each.
+
+    There is nothing without a baseline on the card, and no `marginal` for a golden example of a single sequence.
+    """
+    if card.baseline is None:
+        return {}
+    baseline = np.array(card.baseline, np.float32)
+    others = {"marginal": marginal(golden.sequence, baseline)} if len(golden.sequence) > 1 else {}
+    return {"baseline": baseline[np.newaxis], **others}
 
 
 def varying_or_all(sequences: Array, varying: Sequence[int] | None) -> NDArray[np.bool_]:

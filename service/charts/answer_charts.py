@@ -15,6 +15,8 @@ from service.charts.panels import Panel, Series, panels
 AnswerChart = Literal["timesteps", "features", "cells"]
 #: Colours of the features. No more of them are drawn as lines.
 COLOURS: Final = ("#4c8bd6", "#c06a1a", "#4a7a4a", "#8a4fa0", "#b03a48", "#7a8494")
+#: Most features without a line that a chart names.
+MOST_NAMED: Final = 3
 #: A scale of importance reaches at least this far. Smaller changes of a prediction look small.
 LEAST_CHANGE: Final = 0.05
 
@@ -90,10 +92,14 @@ def _values(answer: Answer) -> Panel | None:
         _of_feature(answer.features[feature], answer.sequence[:, feature].astype(np.float64), colour)
         for feature, colour in zip(shown, COLOURS, strict=False)
     ]
+    without = [label for feature, label in enumerate(answer.features) if feature not in answer.lines]
+    others = f"; not shown: {', '.join(without[:MOST_NAMED])}" if without else ""
+    others += f" and {len(without) - MOST_NAMED} more" if len(without) > MOST_NAMED else ""
     if len(lines) == 1:  # one line has no legend
-        return Panel(f"the sequence: {series[0].name}, from its lowest value (0) to its highest (1)", series, 1)
+        name = f"the sequence: {series[0].name}, from its lowest value (0) to its highest (1)"
+        return Panel(f"{name}{others}", series, 1)
     some = f"{len(shown)} of {len(lines)} features" if len(shown) < len(lines) else "features"
-    return Panel(f"the sequence: {some}, each from its lowest value (0) to its highest (1)", series, 1)
+    return Panel(f"the sequence: {some}, each from its lowest value (0) to its highest (1){others}", series, 1)
 
 
 def _of_feature(label: str, values: Array, colour: str) -> Series:

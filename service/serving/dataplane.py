@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from service.artifact.card import ModelCard
+from service.artifact.occlusion import Replacement
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, IMPORTANCE, PREDICTION, RANK_CORRELATION, Array
 from service.errors import DeadlineExceeded, InvalidInput, QueueFull, Unavailable
-from service.serving.explanation import ORDERS, Replacement, explain
+from service.serving.explanation import ORDERS, explain
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Result

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final, Literal, TypeVar, get_args
+from typing import Final, TypeVar
 
 import numpy as np
 
 from service.artifact.card import ModelCard
 from service.artifact.distances import rank_correlation
 from service.artifact.missing import absent
-from service.artifact.occlusion import Occlusions
+from service.artifact.occlusion import Occlusions, Replacement
 from service.artifact.removal import FRACTIONS, Removals
 from service.artifact.tensors import (
     ATTENTION,
@@ -28,9 +28,6 @@ from service.serving.request_queue import Outputs, Result
 
 #: The copies of a sequence for the faithfulness of one order.
 REMOVALS: Final = 2 * len(FRACTIONS)
-#: What replaces a part: the card's baseline, or the values of other sequences, those of the golden example.
-Replacement = Literal["baseline", "marginal"]
-REPLACEMENTS: Final[tuple[Replacement, ...]] = get_args(Replacement)
 #: The outputs that measure importance.
 IMPORTANCES: Final[tuple[str, ...]] = (IMPORTANCE, FEATURE_IMPORTANCE, CELL_IMPORTANCE)
 #: The outputs that measure faithfulness, each with the output whose order of timesteps it measures.

@@ -1,19 +1,15 @@
 """One loaded version: its card, its engine, its Batcher, its live profile, and its statistics."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from service.artifact.card import ModelCard
 from service.artifact.distances import total_variation, units_of
 from service.artifact.gate import Verified
 from service.artifact.golden import Golden
 from service.artifact.missing import refused
-from service.artifact.occlusion import marginal
+from service.artifact.occlusion import replacements_of
 from service.artifact.tensors import (
     ATTENTION,
     ATTENTION_VEC,
@@ -21,7 +17,6 @@ from service.artifact.tensors import (
     PREDICTION,
     SEQUENCE,
     SIGNATURES,
-    Array,
     shape_of,
 )
 from service.serving.batcher import Batcher
@@ -89,7 +84,7 @@ class Model:
         vocabulary = card.tokens.vocabulary if card.tokens is not None and card.features == 1 else None
         self.texts = None if vocabulary is None else {token: word for word, token in vocabulary.items()}
         self.units = units_of(card.target, verified.golden.prediction, card.target_deviation)
-        self.replacements = _replacements(card, verified.golden)
+        self.replacements = replacements_of(card, verified.golden)
         # A version that replaces a deleted one may have its number, but not its time of creation.
         key = f"{card.name}@{version}@{card.created:%Y%m%dT%H%M%S%f}"
         attends = card.attention is not None
@@ -142,15 +137,6 @@ class Model:
         await self.batcher.close()
         if self.live_profile is not None:
             self.live_profile.close()
-
-
-def _replacements(card: ModelCard, golden: Golden) -> Mapping[str, Array]:
-    """Return what replaces parts of sequences, `(draws, timesteps, features)` each; nothing without a baseline."""
-    if card.baseline is None:
-        return {}
-    baseline = np.array(card.baseline, np.float32)
-    others = {"marginal": marginal(golden.sequence, baseline)} if len(golden.sequence) > 1 else {}
-    return {"baseline": baseline[np.newaxis], **others}
 
 
 def most_rows(golden: Golden) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 import shutil
 import tempfile
 import weakref
@@ -139,7 +140,12 @@ class Table:
         for column in columns:
             if column not in self.types:
                 nearest = did_you_mean(column, self.names)
-                raise TableError(f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}")
+                other = ""
+                if self.text is not None and self.text.encoding == "cp1252":
+                    other = "; the file was read as Windows-1252, --encoding names another encoding, such as cp949"
+                raise TableError(
+                    f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}{other}"
+                )
 
     def shown_names(self) -> str:
         """Return the names of the first columns for error messages."""
@@ -240,11 +246,14 @@ class Table:
             problem = f"expected {len(self.text.names)} columns, got {len(cells)}: {text.strip()[:60]}"
         raise TableError(f"{self.where}, row {number:,}: {problem}") from error
 
-    def refuse_cell(self, column: str, row: int, expected: str) -> NoReturn:
-        """Raise the error of a wrong cell."""
+    def refuse_cell(self, column: str, row: int, expected: str, *, may_be_missing: bool = False) -> NoReturn:
+        """Raise the error of a wrong cell. If its word may mean a missing value, name the option that says so."""
         ((value,),) = self.ask(f"SELECT {quoted(column)} FROM rows WHERE {quoted(ROW)} = {row}")
         got = "none" if value is None or value == "" else shown(value)
-        raise TableError(f"{self.place(row, column)}: expected {expected}, got {got}")
+        hint = ""
+        if may_be_missing and isinstance(value, str) and not any(map(str.isdigit, value)):
+            hint = f"; --missing {shlex.quote(value.strip())} takes it as a missing value"
+        raise TableError(f"{self.place(row, column)}: expected {expected}, got {got}{hint}")
 
     def refuse_missing(self, columns: Sequence[str]) -> None:
         """Refuse columns with empty cells."""
@@ -254,14 +263,27 @@ class Table:
             if row is not None:
                 raise TableError(f"{self.place(row, column)}: expected a value, got none")
 
-    def refuse_words(self, columns: Sequence[str]) -> None:
-        """Refuse text, and numbers too large for float32, in columns of numbers."""
+    def refuse_words(self, columns: Sequence[str], *, may_be_missing: bool = False) -> None:
+        """Refuse text, and numbers too large for float32, in columns of numbers.
+
+        Args:
+            columns: the names of the columns.
+            may_be_missing: whether an option can make a word a missing value, as in a training.
+
+        Raises:
+            TableError: there is such a cell; the message names the first one.
+        """
         wrong = self.of_each(columns, self._first_wrong)
         rows = {column: row for column, row in wrong.items() if row is not None}
         if rows:
             column = min(rows, key=rows.__getitem__)
             ((number,),) = self.ask(f"SELECT {self.number(column)} FROM rows WHERE {quoted(ROW)} = {rows[column]}")
-            self.refuse_cell(column, rows[column], "a number" if number is None else "a finite number")
+            self.refuse_cell(
+                column,
+                rows[column],
+                "a number" if number is None else "a finite number",
+                may_be_missing=may_be_missing and number is None,
+            )
 
     def _first_wrong(self, column: str, cell: str) -> str:
         number = self.number(column, cell)

@@ -1,5 +1,7 @@
 """The times of the rows of a table: how they are read, and the steps between them."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
@@ -31,11 +33,17 @@ FORMATS: Final = (
     DAY_FIRST,
     MONTH_FIRST,
     _dates("%Y/%m/%d", "%Y-%m-%d"),
+    _dates("%Y. %m. %d.", "%Y. %m. %d", "%Y.%m.%d", "%Y년 %m월 %d일"),
     ("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
     ("%b %Y", "%B %Y"),
 )
 #: DuckDB takes more than this for a time: years of two digits, and any word after the time.
 _ISO: Final = r"\s*\d{4}-\d\d?-\d\d?([T ]\d\d?:\d\d(:\d\d([.]\d+)?)?)?\s*([zZ]|[+-]\d\d(:?\d\d)?)?\s*"
+#: The year of a date of any form, and its day or month.
+_YEAR: Final = re.compile(r"(?<!\d)(19|20)\d\d(?!\d)")
+_DAY: Final = re.compile(r"(?<!\d)\d\d?(?!\d)")
+#: Texts of which more than this fraction look like dates are probably dates.
+FEWEST_DATED: Final = 0.9
 _ZONE: Final = r"([zZ]|[+-]\d\d(:?\d\d)?)\s*$"
 #: More positions for each row than this are no equal steps with gaps.
 MOST_POSITIONS: Final = 2.5
@@ -121,9 +129,16 @@ def _of_type(table: Table, column: str) -> Times:
     raise TableError(f"{table.where}, column {column!r}: expected numbers or times, got {of_type}")
 
 
-def are_times(table: Table, column: str) -> bool:
-    """Return whether a column of text holds times rather than words."""
-    return any(_wrong(table, times) is None for times in (_iso(table, column), *_formatted(column)))
+def are_times(table: Table, column: str, date_format: str | None = None) -> bool:
+    """Return whether a column of text holds times rather than words. Times may have the format of the option."""
+    named = () if date_format is None else (_by_formats(column, (date_format,)),)
+    return any(_wrong(table, times) is None for times in (*named, _iso(table, column), *_formatted(column)))
+
+
+def look_like_dates(texts: Sequence[str]) -> bool:
+    """Return whether nearly all texts have a year and other digits, as dates of any form have."""
+    dated = [text for text in texts if _YEAR.search(text) and _DAY.search(_YEAR.sub("", text, count=1))]
+    return len(dated) > FEWEST_DATED * len(texts)
 
 
 def _of_text(table: Table, column: str, date_format: str | None) -> Times:

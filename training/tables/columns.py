@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Final
 
 from service.tables.columns import Columns
-from service.tables.rows import ROW, Kind, Table, quoted
-from service.tables.times import are_times
+from service.tables.rows import ROW, Kind, Table, quoted, shown
+from service.tables.times import are_times, look_like_dates
 from training import TrainingError
 from training.options import Options
 
@@ -60,7 +60,9 @@ def columns_of(table: Table, options: Options) -> Columns:
     sequence, timestep = options.sequence_column, options.timestep_column
     kinds = table.kinds(candidates)
     times = [
-        name for name in candidates if kinds[name] == "times" or (kinds[name] == "text" and are_times(table, name))
+        name
+        for name in candidates
+        if kinds[name] == "times" or (kinds[name] == "text" and are_times(table, name, options.date_format))
     ]
     if sequence is None and timestep is None and options.window is None:
         sequence, timestep = _guessed_keys(table, candidates, kinds, times, targets)
@@ -106,12 +108,18 @@ def _with_features(
             else:
                 categories[name] = values
                 features.append(name)
+                if len(values) > 1 and look_like_dates(values):
+                    hints.append(
+                        f"column {name!r} was taken as a category of {len(values):,} values such as "
+                        f"{shown(values[0])}; if it is a time, name it with --timestep-column, and its form with "
+                        "--date-format"
+                    )
         elif name in counting:
             hints.append(f"column {name!r} counts the rows and is left out")
         else:
             features.append(name)
     numbers = [name for name in numbers if name not in counting]
-    table.refuse_words(numbers)
+    table.refuse_words(numbers, may_be_missing=True)
     hints += _offsets(table, numbers)
     static = tuple(name for name in columns.static if name in features)
     return replace(columns, features=tuple(features), static=static, categories=categories, hints=tuple(hints))

@@ -1,6 +1,6 @@
 """Reading of tables: a file to fit and, if given, a file to hold out become sequences with labels."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,10 @@ from service.artifact.card import TableFormat, Timing
 from service.errors import TableError
 from service.tables.columns import Columns
 from service.tables.long import TIME_FEATURE, long_sequences, sorted_rows, steps_and_lengths
-from service.tables.rows import Table, is_csv, open_table
+from service.tables.rows import Table, is_csv, open_table, shown
 from service.tables.sequences import Sequences
 from service.tables.timeline import Timeline, timeline_of, timeline_on_card
-from service.tables.times import times_of
+from service.tables.times import look_like_dates, times_of
 from service.tables.wide import list_sequences, wide_of, wide_sequences
 from training import TrainingError
 from training.command_line import flag_of
@@ -323,13 +323,23 @@ def _categories_of_wide(table: Table, columns: Columns, names: tuple[str, ...], 
                 if numeric := [name for name in other if kinds[name] != "empty"]:
                     raise TrainingError(
                         f"{table.where}, column {words[0]!r}: expected numbers, as in column {numeric[0]!r}, got text; "
-                        "--drop-columns leaves a column out, --static-columns names those that do not change with time"
+                        "if rows are timesteps, --sequence-column and --timestep-column name what orders them"
+                        f"{_about_dates(categories, words)}; --drop-columns leaves a column out, --static-columns "
+                        "names those that do not change with time"
                     )
             # A column without a number may hold words such as `none`, which are values of a category.
             known = categories | {name: values_of(table, name) for name in other}
             values = tuple(sorted({value for name in (*words, *other) for value in known[name]}))
             categories |= dict.fromkeys([*of_feature, feature], values)
     return columns.with_categories(categories)
+
+
+def _about_dates(categories: Mapping[str, Sequence[str]], columns: Sequence[str]) -> str:
+    """Return the part of an error message that names a column of dates of unknown form; "" if there is none."""
+    dates = next((name for name in columns if look_like_dates(categories[name])), None)
+    if dates is None:
+        return ""
+    return f"; column {dates!r} looks like dates ({shown(categories[dates][0])}), whose form --date-format gives"
 
 
 def _refuse_empty(table: Table, some: Sequences) -> None:

@@ -5,11 +5,12 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, StrictBool, WithJsonSchema, field_validator
 
+from service.artifact.occlusion import Replacement
 from service.artifact.tensors import ATTENTION, CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE
 from service.errors import InvalidInput
 from service.problems import shown
 from service.serving.dataplane import NO_ATTENTION
-from service.serving.explanation import ORDERS, Replacement
+from service.serving.explanation import ORDERS
 from service.serving.model import Model
 
 #: The explanations of each value of `importance`.

@@ -50,9 +50,9 @@ class Prediction(BaseModel):
         examples=["pump-7"],
     )
     prediction: float | list[float] | list[list[float]] = Field(
-        description="Of two classes, the probability of the second in the card's `classes`; of more, one probability "
-        "per class in that order, each by itself with the task `multilabel`; for regression, the number predicted (a "
-        "list where there are several). With `steps` in the card's `target`, `(steps, outputs)`.",
+        description="Of two classes, the probability of the second in the card's `target.classes`; of more, one "
+        "probability per class in that order, each by itself with the task `multilabel`; for regression, the number "
+        "predicted (a list where there are several). With `steps` in the card's `target`, `(steps, outputs)`.",
         examples=[0.98],
     )
     label: str | list[str] | list[list[str]] | None = Field(

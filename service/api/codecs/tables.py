@@ -171,13 +171,14 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
         head, names = next(rows, (0, []))
     if not names:
         raise InvalidInput("expected CSV with the names of columns in its first line, got no text")
-    # Another delimiter is another dialect, in which the characters may mean something else.
+    # Another delimiter is another dialect, in which commas and points may mean something else.
     same = delimiter == table_format.delimiter
+    unclear = () if same else (",", ".") if delimiter == "," else (",",)
     numbers = partial(
         _text_numbers,
         missing=MISSING.union(table_format.missing),
         decimal=table_format.decimal if same or delimiter != "," else ".",
-        thousands=table_format.thousands if same else "",
+        thousands="" if table_format.thousands in unclear else table_format.thousands,
     )
     if table_format.header and table_format.time_feature is None:
         unnamed = Table(
@@ -311,8 +312,8 @@ def _not_utf8(text: bytes) -> InvalidInput:
     found, encoding = (text[:2], "UTF-16") if utf16 else (text[start:end], "WINDOWS-1252")
     line = 1 if utf16 else len(text[:end].splitlines())
     return InvalidInput(
-        f"line {line}: expected CSV in UTF-8, got the bytes {found!r}: convert the file, such as with "
-        f"iconv -f {encoding} -t UTF-8"
+        f"line {line}: expected CSV in UTF-8, got the bytes {found!r}: convert the file from its encoding; if that is "
+        f"{encoding}, with iconv -f {encoding} -t UTF-8"
     )
 
 
@@ -440,6 +441,8 @@ class Layout(NamedTuple):
         if table_format.time_feature is not None and not found.wide:
             needed.append(str(timestep))
         if problem := name_problem("column", table.columns, needed, left_out):
+            if sequence is not None and not found.wide and found.sequence is None:
+                problem += f"; no column {str(sequence)!r}, which tells the sequences apart"
             raise InvalidInput(f"{table.head}: {problem}")
         return found
 
@@ -750,9 +753,14 @@ def _times(table: Table, column: str, rows: Rows, timing: Timing | None) -> NDAr
             return np.array(list(map(read, rows.times)), dtype=object)
     read = finite if _is(finite, rows.times[0]) else point  # as the first, so must be all
     row = next(row for row, cell in enumerate(rows.times) if not _is(read, cell))
+    expected = "a number or a time such as 2024-01-31 12:00"
+    if timing is not None and timing.formats:
+        form = next((one for one in timing.formats if "%Y" in one), timing.formats[0])
+        expected = f"a time of the format {form}, such as {datetime(2024, 1, 31, 12, tzinfo=UTC).strftime(form)}"
+    before = ", as in the rows before" if row else ""
     raise InvalidInput(
-        f"{table.place(rows.numbers[row])}, column {column!r}: expected a number or a time such as 2024-01-31 12:00, "
-        f"as in the rows before, got {shown(rows.times[row])}"
+        f"{table.place(rows.numbers[row])}, column {column!r}: expected {expected}{before}, "
+        f"got {shown(rows.times[row])}"
     )
 
 
@@ -777,13 +785,13 @@ def _finite(cell: Any, numbers: Callable[[Sequence[Any]], list[float]]) -> float
 
 
 def _point_in_time(cell: Any) -> float:
-    return _seconds(datetime.fromisoformat(cell.strip()))
+    return _seconds(datetime.fromisoformat(str.strip(cell)))
 
 
 def _formatted(cell: Any, formats: Sequence[str]) -> float:
     for one in formats:
         with suppress(ValueError):
-            return _seconds(datetime.strptime(cell.strip(), one))
+            return _seconds(datetime.strptime(str.strip(cell), one))
     raise ValueError(cell)
 
 

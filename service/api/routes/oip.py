@@ -19,11 +19,12 @@ from service.api.openapi import takes
 from service.api.request_body import RequestBody, parse_sequences
 from service.api.selection import model_in_path
 from service.artifact.card import ModelCard
+from service.artifact.occlusion import REPLACEMENTS, Replacement
 from service.artifact.tensors import ATTENTION, AXES, MEASURES, OVER_TIME, PREDICTION, SEQUENCE, SIGNATURES, shape_of
 from service.errors import InvalidInput
 from service.problems import shown
 from service.serving.dataplane import DataPlane, Question
-from service.serving.explanation import EXPLANATIONS, REPLACEMENTS, Replacement, answerable
+from service.serving.explanation import EXPLANATIONS, answerable
 from service.serving.model import Model
 from service.serving.repository import Repository
 from service.serving.request_queue import Outputs
