@@ -7,8 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from service.artifact.layout import NAME_IN_WORDS, NAME_PATTERN
-
+#: A model's name is a directory's name and a part of URLs.
+NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+#: The same in words.
+NAME_IN_WORDS: Final = "letters a to z, digits, `.`, `_` and `-`, starting with a letter or digit"
 #: The expected value of each type of error, with the fields of its context.
 EXPECTED: Final[Mapping[str, str]] = {
     "missing": "a value",

@@ -16,9 +16,8 @@ from pydantic import (
 )
 
 from service.artifact.card import Task
-from service.artifact.layout import NAME_IN_WORDS, NAME_PATTERN
 from service.engines import EngineChoice
-from service.problems import did_you_mean, in_plain_words
+from service.problems import NAME_IN_WORDS, NAME_PATTERN, did_you_mean, in_plain_words
 from service.tables.dialect import Dialect
 from training import TrainingError
 from training.command_line import flag_of, is_tuple, read_arguments

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
-from service.artifact.layout import NAME_PATTERN
+from service.problems import NAME_PATTERN
 
 #: A SHA-256 in hexadecimal digits.
 SHA256_PATTERN: Final = "^[0-9a-f]{64}$"

@@ -8,11 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from service.errors import ArtifactError
+from service.problems import NAME_PATTERN
 
-#: A model's name is a directory's name and a part of URLs.
-NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
-#: The same in words.
-NAME_IN_WORDS: Final = "letters a to z, digits, `.`, `_` and `-`, starting with a letter or digit"
 #: Each number has one spelling: neither "007" nor "٣" is a version.
 VERSION_PATTERN: Final = re.compile("[1-9][0-9]{0,17}")
 #: Ends of the names of directories that are being written.
