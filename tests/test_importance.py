@@ -349,7 +349,7 @@ def test_importance_of_a_trained_model_is_where_the_label_was_written(artifacts:
     assert card.faithfulness.attention_finds == "what matters"
     assert (card.faithfulness.permuted or 1) < card.metrics["accuracy"]
     chart = artifact.chart_path("svg").read_text()
-    assert ">attention (sum over the timesteps: 1)<" in chart
+    assert ">attention (sum over the timesteps: 1; whiskers " in chart
     assert ">importance: drop of accuracy" in chart
 
 

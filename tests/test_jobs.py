@@ -167,7 +167,7 @@ def test_tasks_run_on_a_ray_cluster() -> None:
 def test_without_ray_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is one line, before anything runs."""
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(TrainingError, match=r"pip install 'attention-service\[ray\]'"):
+    with pytest.raises(TrainingError, match=r"pip install '\.\[ray\]'"):
         list(runner(Options(ray="auto"))(quotient, 12, [1, 2]))
 
 

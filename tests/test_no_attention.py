@@ -132,7 +132,7 @@ async def test_the_chart_of_importance_is_drawn(client: httpx.AsyncClient) -> No
     """It needs no attention."""
     answer = await client.get("/attention?chart=importance", headers={"Accept": "image/svg+xml"})
     assert answer.status_code == 200
-    assert "importance over 9 held-out sequences" in answer.text
+    assert "importance over 9 examples" in answer.text
 
 
 async def test_the_metrics_leave_it_out(client: httpx.AsyncClient) -> None:

@@ -81,7 +81,7 @@ def test_scoring_names_the_extra_to_install(scripts: Path, tmp_path: Path) -> No
     assert run(scripts, "attention-service", "score", "--help", cwd=tmp_path).returncode == 0
     outcome = run(scripts, "attention-service", "score", "in.csv", "out", "--model", "any", cwd=tmp_path)
     assert outcome.returncode == 1
-    assert outcome.stderr.endswith(": pip install 'attention-service[bulk]'\n"), outcome.stderr
+    assert outcome.stderr.endswith(": pip install '.[bulk]' in the copy of the repository\n"), outcome.stderr
     assert len(outcome.stderr.splitlines()) == 1
 
 

@@ -115,13 +115,14 @@ async def test_attention_of_a_step_can_be_asked_for(client: httpx.AsyncClient) -
 
 @pytest.mark.parametrize("name", TARGETS)
 async def test_importance_is_the_mean_over_the_steps(client: httpx.AsyncClient, name: str) -> None:
-    """For several classes it is the share of probability that moves, for others the mean difference."""
+    """Of several classes it is the share of probability that moves, of numbers the difference in their deviations."""
     sequence = numbers()[:1]
+    units = expected_of(name, numbers()).std(axis=(0, 1)) if name == "regression" else 1
     (one,) = await answered(client, name, sequence=sequence[0].tolist(), importance=True)
     for t in range(4):
         occluded = sequence.copy()
         occluded[0, t] = (0.5, -0.5)
-        moved = np.abs(expected_of(name, occluded) - expected_of(name, sequence))[0]  # (steps, outputs)
+        moved = np.abs(expected_of(name, occluded) - expected_of(name, sequence))[0] / units  # (steps, outputs)
         by_step = moved.sum(axis=1) / 2 if name == "multiclass" else moved.mean(axis=1)
         assert one["importance"][t] == pytest.approx(by_step.mean(), abs=1e-6)
 

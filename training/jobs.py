@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from service.errors import how_to_install
 from training import TrainingError
 from training.frameworks import import_frameworks
 from training.options import Options
@@ -132,7 +133,7 @@ def cluster(address: str, prepare: Callable[[], object], work: bytes, tasks: Seq
         import ray
         from ray.exceptions import RayError, RayTaskError
     except ModuleNotFoundError:
-        raise TrainingError("--ray needs the module 'ray': pip install 'attention-service[ray]'") from None
+        raise TrainingError(f"--ray needs the module 'ray': {how_to_install('ray')}") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports nothing
     with ray.init(address, log_to_driver=False, logging_level=logging.ERROR):
         perform_there = ray.remote(max_retries=0)(_perform_on_node)

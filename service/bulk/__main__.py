@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from service.errors import ArtifactError, ScoringError, TableError
+from service.errors import ArtifactError, ScoringError, TableError, how_to_install
 from service.serving.cpus import cpu_limit
 
 PROGRAM = "attention-service score"
@@ -28,9 +28,7 @@ def main() -> None:
     try:
         sys.stdout.write(f"{_run(given)}\n")
     except ModuleNotFoundError as error:
-        raise SystemExit(
-            f"error: scoring in bulk needs the module {error.name!r}: pip install 'attention-service[bulk]'"
-        ) from None
+        raise SystemExit(f"error: scoring in bulk needs the module {error.name!r}: {how_to_install('bulk')}") from None
     except (ScoringError, TableError, ArtifactError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
     except KeyboardInterrupt:

@@ -2,7 +2,7 @@ import type { components, operations } from "./generated";
 
 type Schemas = components["schemas"];
 
-const body: Schemas["PredictRequest"] = { sequence: [[0.1, null]], attention: "full", importance: true, replacement: "baseline", faithfulness: false, probabilities: false };
+const body: Schemas["PredictRequest"] = { sequence: [[0.1, null]], attention: "full", importance: true, replacement: "baseline", faithfulness: false, probabilities: false, inputs: false };
 const request: Schemas["InferRequest"] = {
   inputs: [{ name: "sequence", shape: [1, 1, 2], datatype: "FP32", data: [0.1, null] }],
 };

@@ -98,17 +98,19 @@ export function showCard(card) {
 }
 
 /**
- * What the sequences are that explanations and metrics of a card were measured on: held out; all, after cross-validation,
- * which fits the version on all of them; or the examples of an imported model.
- * @returns {"held_out"|"all"|"examples"}
+ * Return the one of three texts for what explanations and metrics of a card were measured on: held-out sequences; all, after
+ * cross-validation, which fits the version on all of them; or the examples of an imported model.
  */
-export function measured({ training, cross_validation: folds }) {
-  if (!training) return "examples";
-  return folds ? "all" : "held_out";
+function ofMeasured({ training, cross_validation: folds }, [heldOut, all, examples]) {
+  if (!training) return examples;
+  return folds ? all : heldOut;
 }
 
 /** "240 held-out sequences" */
-export const measuredOn = (card, n) => say(`measured.${measured(card)}`, { n });
+export const measuredOn = (card, n) => say(ofMeasured(card, ["measured.held_out", "measured.all", "measured.examples"]), { n });
+
+/** The heading of the metrics of a card. */
+export const metricsOn = (card) => say(ofMeasured(card, ["metrics.held_out", "metrics.all", "metrics.examples"]));
 
 /** "after-lstm, version 1" */
 export const named = ({ name, version }) => say("model.version", { name, version: String(version) });

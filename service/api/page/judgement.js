@@ -1,6 +1,6 @@
 /** How good the model is: metrics beside their baseline, scores of each class, the confusion matrix, and the losses. */
 
-import { measured } from "./card.js";
+import { metricsOn } from "./card.js";
 import { byId, html, number, scrollable, table } from "./dom.js";
 import { linePlot } from "./lines.js";
 import { count, say } from "./text.js";
@@ -13,7 +13,7 @@ let losses;
 /** Show the judgement of a card, and the losses of its training. */
 export function showJudgement(card) {
   const { judgement, target, training } = card;
-  byId("judged").replaceChildren(...(judgement ? [...metrics(judgement, say(`metrics.${measured(card)}`)), ...classes(judgement)] : []));
+  byId("judged").replaceChildren(...(judgement ? [...metrics(judgement, metricsOn(card)), ...classes(judgement)] : []));
   byId("confusion").replaceChildren(...confusion(judgement, target));
   const history = Object.entries(training?.history ?? {}).filter(([name]) => name.includes("loss"));
   byId("learning").hidden = !history.length;
