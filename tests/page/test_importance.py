@@ -76,7 +76,7 @@ def test_a_long_table_is_cut(open_page: OpenPage) -> None:
     page = open_page(prepare=with_card(cell_importance={**CELLS, "drop": [one * 15 for one in drop]}, **names))
     rows = values(page, "cells-plot")
     assert len(rows) == 20_000 // 31
-    expect(page.locator("#cells-plot")).to_contain_text(f"Only the first {len(rows)} rows are here; the CSV has all.")
+    expect(page.locator("#cells-plot")).to_contain_text(f"Rows shown: the first {len(rows)}. The CSV has all.")
 
 
 def test_a_card_without_importance_of_features_has_no_such_charts(open_page: OpenPage) -> None:
