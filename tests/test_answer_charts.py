@@ -47,8 +47,8 @@ def test_the_most_important_features_have_lines() -> None:
     legend = [text for text in texts(found) if text.startswith("sensor ")]
     assert len(legend) == len(COLOURS)
     assert legend[0] == f"sensor {first}: {low:.4g} to {high:.4g}"
-    one = replace(answer, lines=[0], sequence=np.array([[0.00012], [99812]], np.float32), timesteps=["0", "1"])
-    large = replace(one, attention=None, importance=None)
+    one = replace(answer, features=answer.features[:1], lines=[0], timesteps=["0", "1"])
+    large = replace(one, sequence=np.array([[0.00012], [99812]], np.float32), attention=None, importance=None)
     assert "the sequence: sensor 0: 0.00012 to 99810, from its lowest value (0) to its highest (1)" in texts(
         drawn(large)
     )
