@@ -10,14 +10,13 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from service.app import create_app
-from service.artifact.occlusion import REPLACEMENTS, Replacement
+from service.artifact.occlusion import MEASURED, REPLACEMENTS, ImportanceOf, Replacement
 from service.charts.chart import Text
 from service.settings import Settings
 from tests.conftest import connect
 from tests.imported import imported_card, of_tokens, write_imported
 from tests.sensors import long_frame, sensors
 from training import TrainingError, load
-from training.explanation import MEASURED, ImportanceOf
 from training.result import Result
 
 X, LABELS = sensors()

@@ -241,6 +241,20 @@ def test_windows_and_the_time_since_the_last_row(tmp_path: Path, suffix: str, ti
     assert answers(tmp_path / "out-windows").height == N // 10
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_long_gap_before_the_last_window_is_taken_as_by_the_service(tmp_path: Path, suffix: str) -> None:
+    """One of 899 steps, that is: the limit of absent timesteps is that of the service."""
+    timing = Timing(unit="number", step=1)
+    table = TableFormat(sequence_column="id", timestep_column="t", timing=timing, windows=True)
+    write_imported(tmp_path / "models", of_numbers(), imported_card("m", feature_labels=NAMES, table=table), numbers())
+    times = [0, 1, 900, 901, 902, 903]
+    frame = pl.DataFrame({"id": 1, "t": times, "u": np.arange(6.0), "v": np.arange(6.0)})
+    path = tmp_path / f"series.{suffix}"
+    frame.write_parquet(path) if suffix == "parquet" else frame.write_csv(path)
+    assert_as_served(tmp_path / "models", "m", path, frame.write_csv().encode(), tmp_path / "out")
+    assert answers(tmp_path / "out").height == 1
+
+
 def test_words_become_tokens(models: Path, tmp_path: Path) -> None:
     """Words of the vocabulary, unknown words, and numbers; texts may be shorter than the model allows."""
     path = tmp_path / "texts.csv"

@@ -1,26 +1,18 @@
 """The explanation of some answers: attention and importance, to compute with and to look at."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
-from service.artifact.tensors import CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE, Array
+from service.artifact.tensors import Array
 from service.charts.answer_charts import ANSWER_CHARTS, LEAST_CHANGE, Answer, AnswerChart
 from service.charts.chart import Chart
 from training import TrainingError
-
-ImportanceOf = Literal["timesteps", "features", "both"]
-#: The importances that are measured for each value of `importance`, as a request to the service has it.
-MEASURED: Final[Mapping[ImportanceOf, tuple[str, ...]]] = {
-    "timesteps": (IMPORTANCE,),
-    "features": (FEATURE_IMPORTANCE,),
-    "both": (IMPORTANCE, FEATURE_IMPORTANCE, CELL_IMPORTANCE),
-}
 
 
 @dataclass(frozen=True)

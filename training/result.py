@@ -16,14 +16,14 @@ from service.artifact.distances import units_of
 from service.artifact.gate import Verified, open_verified
 from service.artifact.layout import CARD, versions_of
 from service.artifact.missing import absent, refused
-from service.artifact.occlusion import REPLACEMENTS, Occlusions, Replacement, replacements_of
+from service.artifact.occlusion import MEASURED, REPLACEMENTS, ImportanceOf, Occlusions, Replacement, replacements_of
 from service.artifact.tensors import ATTENTION, CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.charts.card_charts import CARD_CHARTS, CardChart
 from service.charts.chart import Chart
 from service.engines import opener
 from training import TrainingError
-from training.explanation import MEASURED, Explanation, ImportanceOf
+from training.explanation import Explanation
 from training.in_memory import Frame, frame_like, is_frame, numbers_of, sequences_of, sequences_of_frame
 from training.scores import chosen
 from training.summary import summary

@@ -18,6 +18,13 @@ DRAWS: Final = 8
 #: What replaces a part: the card's baseline, or the values of other sequences, those of the golden example.
 Replacement = Literal["baseline", "marginal"]
 REPLACEMENTS: Final[tuple[Replacement, ...]] = get_args(Replacement)
+ImportanceOf = Literal["timesteps", "features", "both"]
+#: The importances that are measured for each value of `importance`.
+MEASURED: Final[Mapping[str, tuple[str, ...]]] = {
+    "timesteps": (IMPORTANCE,),
+    "features": (FEATURE_IMPORTANCE,),
+    "both": (IMPORTANCE, FEATURE_IMPORTANCE, CELL_IMPORTANCE),
+}
 
 
 class Occlusions:

@@ -1,11 +1,15 @@
 """The timesteps of sequences from the rows of a table: static features, the end of a sequence, its last window."""
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
+
+#: Most timesteps of a sequence: so many for each of its rows, and so many more.
+MOST_ABSENT: Final = 100
+MORE_ABSENT: Final = 1000
 
 
 class Steps(NamedTuple):
@@ -30,6 +34,17 @@ class Steps(NamedTuple):
     def kept(self, timesteps: NDArray[np.bool_], lengths: NDArray[np.intp]) -> "Steps":
         """Return some of the timesteps, and the lengths that the sequences have then."""
         return Steps(self.values[timesteps], self.rows[timesteps], lengths)
+
+
+def too_sparse(timesteps: NDArray[np.intp], rows: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Return which sequences have too many absent timesteps to be read: one wrong time may add millions.
+
+    Args:
+        timesteps: `(sequences,)`, from the first to the last row of each.
+        rows: `(sequences,)`, the number of rows of each.
+    """
+    sparse: NDArray[np.bool_] = timesteps > MOST_ABSENT * rows + MORE_ABSENT
+    return sparse
 
 
 def complete_static(steps: Steps, card: ModelCard) -> None:

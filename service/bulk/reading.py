@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent, problem_of, refused
-from service.artifact.steps import Steps, complete_static, last_windows, up_to_last_value
+from service.artifact.steps import Steps, complete_static, last_windows, too_sparse, up_to_last_value
 from service.artifact.table_format import format_of
 from service.artifact.tensors import Array
 from service.artifact.timing import timesteps_of
@@ -24,8 +24,6 @@ Indices = NDArray[np.int64]
 #: The columns that `prepare` writes: the number of the row, key, time, values of all columns, the place of the first
 #: wrong value among them, from 1, and its text.
 ROW, KEY, TIME, VALUES, WRONG, TEXT = "row", "key", "time", "values", "wrong", "text"
-#: Most timesteps for each row of a sequence.
-MOST_ABSENT: Final = 100
 
 
 class Problem(NamedTuple):
@@ -392,7 +390,7 @@ def _in_time(steps: Steps, times: NDArray[Any], source: Source, card: ModelCard)
     step = None if timing.step is None else timing.step * source.scale
     positions = timesteps_of(times, starts, np.array(timing.times) * source.scale, step)
     spans = positions[starts + steps.lengths - 1] + 1
-    spans[spans > MOST_ABSENT * steps.lengths + card.timesteps] = 0
+    spans[too_sparse(spans, steps.lengths)] = 0
     kept = spans.repeat(steps.lengths) > 0
     place = ((np.cumsum(spans) - spans).repeat(steps.lengths) + positions)[kept]
     values = np.full((int(spans.sum()), steps.values.shape[1]), np.nan, steps.values.dtype)

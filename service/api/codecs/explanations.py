@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, StrictBool, WithJsonSchema, field_validator
 
-from service.artifact.occlusion import Replacement
-from service.artifact.tensors import ATTENTION, CELL_IMPORTANCE, FEATURE_IMPORTANCE, IMPORTANCE
+from service.artifact.occlusion import MEASURED, Replacement
+from service.artifact.tensors import ATTENTION
 from service.errors import InvalidInput
 from service.problems import shown
 from service.serving.dataplane import NO_ATTENTION
@@ -16,11 +16,8 @@ from service.serving.model import Model
 #: The explanations of each value of `importance`.
 IMPORTANCE_VALUES: Final[Mapping[bool | str, tuple[str, ...]]] = {
     False: (),
-    True: (IMPORTANCE,),
-    "timesteps": (IMPORTANCE,),
-    "features": (FEATURE_IMPORTANCE,),
-    "both": (IMPORTANCE, FEATURE_IMPORTANCE, CELL_IMPORTANCE),
-}
+    True: MEASURED["timesteps"],
+} | dict(MEASURED)
 IMPORTANCE_SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
         {"title": "by timestep", "type": "boolean"},

@@ -26,7 +26,7 @@ from service.api.codecs.sequences import NUMBERS_OR_NULL
 from service.artifact.card import ModelCard, TableFormat, Timing, Tokens
 from service.artifact.categories import categories_of, have_numbers, index_of
 from service.artifact.missing import absent, problem_of, refused
-from service.artifact.steps import Steps, complete_static, last_windows, up_to_last_value
+from service.artifact.steps import Steps, complete_static, last_windows, too_sparse, up_to_last_value
 from service.artifact.table_format import format_of
 from service.artifact.timing import timesteps_of
 from service.artifact.tokens import token_of
@@ -45,8 +45,6 @@ DELIMITERS: Final = (",", ";", "\t", "|")
 BLOCK: Final = "\n"
 #: Most characters that a name in the first line has, on average, where the delimiter is found.
 LONGEST_NAME: Final = 1000
-#: Most timesteps for each row of a sequence.
-MOST_ABSENT: Final = 100
 #: Most columns that a table may have beside those of the model.
 MORE_COLUMNS: Final = 1000
 
@@ -700,7 +698,7 @@ def _timesteps(
         return rows.values[order], order, lengths
     positions = timesteps_of(np.array(times[order].tolist()), starts, np.array(timing.times), timing.step)
     spans = positions[starts + lengths - 1] + 1
-    if (too_long := spans > MOST_ABSENT * lengths + MORE_COLUMNS).any():
+    if (too_long := too_sparse(spans, lengths)).any():
         first = order[starts[too_long.argmax()]]
         raise InvalidInput(
             f"{table.place(rows.numbers[first])}, column {layout.timestep!r}: expected times in steps of "
