@@ -104,7 +104,8 @@ class ServerMetadata(BaseModel):
     """The server."""
 
     name: Literal["attention-service"] = Field("attention-service", description="Name of the server.")
-    version: str = Field(__version__, description="Its version.", examples=[__version__])
+    # No default in the document, which must not change with each build.
+    version: str = Field(default_factory=lambda: __version__, description="Its version.", examples=["1.0.0"])
     extensions: tuple[str, ...] = Field(
         ("binary_tensor_data", "model_repository", "model_configuration", "statistics"),
         description="Extensions of the protocol that it supports.",
