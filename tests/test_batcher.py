@@ -21,6 +21,7 @@ from service.serving.batcher import Batcher
 from service.serving.call_policy import GATHERING_SECONDS, INLINE_SECONDS
 from service.serving.durations import Durations
 from service.serving.request_queue import Call, Part, Piece, Request, Result
+from tests.fakes import until
 
 pytestmark = pytest.mark.anyio
 
@@ -76,12 +77,6 @@ async def batcher(
     finally:
         run.gate.set()
         await made.close()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

@@ -376,7 +376,10 @@ async def test_too_many_values_are_refused_before_they_are_parsed(artifacts: Pat
 
 
 async def test_a_refused_body_is_not_kept(client: httpx.AsyncClient) -> None:
-    """No reference cycle holds its lists until the next garbage collection; at most the last body is still held."""
+    """No reference cycle holds its lists until the next garbage collection.
+
+    A thread that decoded a body may still hold it for a moment after the answer.
+    """
     lists = 20_000
     content = json.dumps({"other": [[f"value {index}"] for index in range(lists)]})
     gc.collect()
@@ -386,7 +389,7 @@ async def test_a_refused_body_is_not_kept(client: httpx.AsyncClient) -> None:
         for _ in range(3):
             response = await client.post("/predict", content=content, headers={"Content-Type": "application/json"})
             assert response.status_code == 422
-        assert len(gc.get_objects()) - before < 2 * lists
+        await until(lambda: len(gc.get_objects()) - before < lists)
     finally:
         gc.enable()
 

@@ -30,12 +30,12 @@ class Measured(NamedTuple):
     Attributes:
         rows: the size.
         seconds: how long a run took.
-        row_seconds: processor time of the thread for each row.
+        computing: the same without the time in which other processes had the processor. Sizes are compared by it.
     """
 
     rows: int
     seconds: float
-    row_seconds: float
+    computing: float
 
 
 class Calibration(NamedTuple):
@@ -68,7 +68,8 @@ def calibrate(run: Run, rows: Array, outputs: Collection[str], *, max_batch: int
         if _expected(sizes, size) > LONGEST_RUN:
             break
         sizes.append(_measure(run, rows, outputs, size))
-    step = next(one for one in sizes[-2:] if one.row_seconds <= STEP_SLACK * sizes[-1].row_seconds)
+    row_seconds = sizes[-1].computing / sizes[-1].rows
+    step = next(one for one in sizes[-2:] if one.computing / one.rows <= STEP_SLACK * row_seconds)
     durations = Durations.through(sizes[0][:2], step[:2])
     most_rows = min(max_batch, max(step.rows, durations.rows_within(LONGEST_RUN)))
     return Calibration(durations, most_rows, step.rows)
@@ -77,19 +78,21 @@ def calibrate(run: Run, rows: Array, outputs: Collection[str], *, max_batch: int
 def _expected(sizes: Sequence[Measured], rows: int) -> float:
     """Return how long a run of some rows takes, from the last two sizes; from one size alone, at least how long.
 
-    The time of one row may be the start of a run for the most part, above all on a busy machine.
+    The time of one row may be the start of a run for the most part.
     """
     if len(sizes) == 1:
-        return sizes[0].seconds
-    return Durations.through(sizes[-2][:2], sizes[-1][:2]).seconds(rows)
+        return sizes[0].computing
+    before, last = sizes[-2:]
+    return Durations.through((before.rows, before.computing), (last.rows, last.computing)).seconds(rows)
 
 
 def _measure(run: Run, rows: Array, outputs: Collection[str], size: int) -> Measured:
     batch = np.resize(rows, (size, *rows.shape[1:]))
-    seconds, row_seconds = [], []
+    seconds, computing = [], []
     for _ in range(ROUNDS):
-        started, computed = time.perf_counter(), time.thread_time()
+        started, computed = time.perf_counter(), time.process_time()
         run(batch, outputs)
         seconds.append(time.perf_counter() - started)
-        row_seconds.append((time.thread_time() - computed) / size)
-    return Measured(size, min(seconds), min(row_seconds))
+        # Several threads may compute at once, so this is at most the time that passed.
+        computing.append(min(seconds[-1], time.process_time() - computed))
+    return Measured(size, min(seconds), min(computing))
