@@ -3,10 +3,8 @@
 import inspect
 import os
 import re
-import secrets
 import signal
 import subprocess
-import sysconfig
 import tempfile
 import time
 import warnings
@@ -25,6 +23,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from benchmarks.contestants import RAY_VARIABLES
+from benchmarks.on_ray import ray_variables, script
 from service.settings import Settings
 from tests import (
     test_answers,
@@ -62,14 +62,6 @@ API = (
 )
 #: Those among them about what the server does with a connection, which is the ingress's here.
 OF_SERVER = {"test_refusing_an_announced_body_closes_the_connection"}
-#: Variables that Ray is started with.
-VARIABLES = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 #: Clients at once.
 CLIENTS = 8
 #: Longest time to wait for Ray. It starts a dozen processes.
@@ -116,7 +108,7 @@ def test_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_document_names_all() -> None:
     """It has each variable that Ray is started with, each refused setting, and the address of each file."""
     text = (ROOT / "docs/ray.md").read_text()
-    for name, value in VARIABLES.items():
+    for name, value in RAY_VARIABLES.items():
         assert f"{name}={value}" in text
     assert set(REFUSED) <= set(re.findall(r"`(\w+)`", text.partition("| instead |")[2]))
     assert {path.name for path in (ROOT / "deploy/ray").iterdir()} <= set(re.findall(r"deploy/ray/([\w.]+)", text))
@@ -136,7 +128,7 @@ def test_the_manifest_is_valid_and_deploys_the_same() -> None:
         kubernetes_validate.validate(whole, newest, strict=True)
         (container,) = whole["spec"]["containers"]
         variables = {one["name"]: one["value"] for one in container["env"]}
-        assert variables == VARIABLES
+        assert variables == RAY_VARIABLES
         ports = {one["name"]: one["containerPort"] for one in container["ports"]}
         assert ports["serve"] == CONFIG["http_options"]["port"]
     assert ports["attention"] == CONFIG["applications"][0]["args"]["metrics_port"]
@@ -160,30 +152,12 @@ def two_replicas(arguments: dict[str, Any]) -> Iterator[tuple[str, subprocess.Po
     # Not pytest's folder, as the paths of sockets must be short.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         (path := Path(folder, "serve.yaml")).write_text(yaml.safe_dump(config))
-        variables = {
-            **VARIABLES,
-            # Other places and ports than those of another Ray on this machine.
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-            # Nobody else starts programs on it. Without this, Ray writes a token below the home directory.
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            # A busy machine is slow, and no client is left at the end.
-            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "RAY_ADDRESS": f"127.0.0.1:{(port_of_ray := free_port())}",
-        }
-        scripts, environment = sysconfig.get_path("scripts"), {**os.environ, **variables}
-        start = [f"{scripts}/ray", "start", "--head", "--block", "--port", str(port_of_ray), "--temp-dir", folder]
+        port_of_ray = free_port()
+        environment = os.environ | ray_variables(folder, port_of_ray, (free_port(), free_port(), free_port()))
+        environment["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "0"  # no client is left at the end
+        start = [script("ray"), "start", "--head", "--block", "--port", str(port_of_ray), "--temp-dir", folder]
         start += ["--node-ip-address", "127.0.0.1", "--include-dashboard", "false", "--num-cpus", "1"]
-        run = [f"{scripts}/serve", "run", str(path)]
+        run = [script("serve"), "run", str(path)]
         with running(start, env=environment) as ray, running(run, env=environment) as process:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url, process, SECONDS)
