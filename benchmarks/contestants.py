@@ -4,12 +4,21 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 HERE = Path(__file__).parent / "peers"
+
+#: What docs/ray.md has set wherever Ray is started.
+RAY_VARIABLES: Final[Mapping[str, str]] = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 
 Sequences = NDArray[np.floating[Any]]
 """(n, timesteps, features)"""
@@ -213,15 +222,8 @@ def _rayserve(*, batching: bool) -> Contestant:
         body=_plain_body,
         answers=_plain_answers,
         batching=batching,
-        settings={
-            # The ingress that docs/ray.md describes.
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-            "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-            # A single core starts a dozen processes slowly.
-            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-            "RAY_USAGE_STATS_ENABLED": "0",
-        },
+        # A single core starts a dozen processes slowly.
+        settings={**RAY_VARIABLES, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"},
     )
 
 

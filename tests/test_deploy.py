@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ ATTENTION_RULES = PROMETHEUS / "attention.rules.yml"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "deploy/grafana").iterdir())}
 DOC = (ROOT / "docs/monitoring.md").read_text()
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
+#: The attention of all replicas.
+MASS = "sum by (timestep) (attention_mass_total)"
 #: Series that Prometheus itself provides.
 BUILT_IN = {"up", "ALERTS"}
 #: Values for the dashboards' variables, which Grafana substitutes before a query.
@@ -246,15 +248,16 @@ def test_every_panel_has_its_place_and_description(name: str) -> None:
 
 
 @contextmanager
-def prometheus(url: str, folder: Path) -> Iterator[str]:
+def prometheus(urls: Sequence[str], folder: Path) -> Iterator[str]:
     """Run Prometheus until the block ends, with the configuration in deploy/ but much shorter intervals.
 
-    Yield its address.
+    It scrapes the services at some addresses. Yield its own.
     """
     for path in RULES:
         (folder / path.name).write_text(re.sub(r"interval: \d+[sm]", "interval: 1s", path.read_text()))
     configuration = re.sub(r"interval: \d+s", "interval: 1s", (PROMETHEUS / "prometheus.yml").read_text())
-    (folder / "prometheus.yml").write_text(configuration.replace("127.0.0.1:8000", url.removeprefix("http://")))
+    targets = '", "'.join(url.removeprefix("http://") for url in urls)
+    (folder / "prometheus.yml").write_text(configuration.replace("127.0.0.1:8000", targets))
     program = shutil.which("prometheus")
     assert program, "prometheus is missing: apt-get install prometheus"
     address = f"127.0.0.1:{free_port()}"
@@ -273,7 +276,7 @@ def test_every_panel_has_data(artifacts: Path, tmp_path: Path) -> None:
     panels = [panel for dashboard in DASHBOARDS.values() for panel in dashboard["panels"]]
     missing = {filled(part["expr"], variables) for part in every(panels) if "expr" in part}
     deadline = time.monotonic() + 60
-    with serving("--artifacts", str(models)) as (url, _), prometheus(url, tmp_path) as address:
+    with serving("--artifacts", str(models)) as (url, _), prometheus([url], tmp_path) as address:
         example = get(f"{url}/model/example").json()
         while missing and time.monotonic() < deadline:
             post(f"{url}/predict", json=example).raise_for_status()
@@ -287,6 +290,36 @@ def result(address: str, query: str) -> Any:
     """Return the result of a query."""
     answer = get(f"{address}/api/v1/query", params={"query": query})
     return answer.json()["data"]["result"] if answer.status_code == 200 else []
+
+
+def test_two_replicas_add_up(artifacts: Path, tmp_path: Path) -> None:
+    """The sums of their requests and of their attention are what the clients of both have counted."""
+    arguments = ("--artifacts", str(artifacts), "--model", "after-lstm")
+    with (
+        serving(*arguments) as (first, _),
+        serving(*arguments) as (second, _),
+        prometheus([first, second], tmp_path) as address,
+    ):
+        sequences = get(f"{first}/model/example").json()["sequences"]
+        attention = []
+        for number, url in enumerate([first, first, second]):
+            answer = post(f"{url}/predict", json={"sequences": sequences[number:]})
+            attention += [one["attention"] for one in answer.json()["predictions"]]
+        requests = 'sum(attention_service_requests_total{route="/predict", status="200"})'
+        wait_for_value(address, requests, 3)
+        wait_for_value(address, "sum(attention_sequences_total)", len(attention))
+        mass = {int(one["metric"]["timestep"]): one["value"][1] for one in result(address, MASS)}
+    found = [float(mass[timestep]) for timestep in range(len(mass))]
+    np.testing.assert_allclose(found, np.sum(attention, axis=0), atol=1e-4)
+
+
+def wait_for_value(address: str, query: str, value: float) -> None:
+    """Return once the result of a query is a value; fail if that takes too long."""
+    deadline, found = time.monotonic() + 60, None
+    while found != [value]:
+        assert time.monotonic() < deadline, f"{query}: expected {value}, got {found}"
+        with suppress(httpx.TransportError):  # Prometheus may not listen yet
+            found = [float(one["value"][1]) for one in result(address, query)]
 
 
 def test_dashboards_have_different_names() -> None:

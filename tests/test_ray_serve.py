@@ -3,10 +3,8 @@
 import inspect
 import os
 import re
-import secrets
 import signal
 import subprocess
-import sysconfig
 import tempfile
 import time
 import warnings
@@ -25,6 +23,8 @@ import pytest
 import yaml
 from numpy.typing import NDArray
 
+from benchmarks.contestants import RAY_VARIABLES
+from benchmarks.on_ray import ray_variables, script
 from service.settings import Settings
 from tests import (
     test_answers,
@@ -37,6 +37,7 @@ from tests import (
     test_tfserving,
 )
 from tests.server import ROOT, free_port, get, post, running, wait_until_ready
+from tests.test_deploy import prometheus, wait_for_value
 from tests.test_kubernetes import CUSTOM
 from tests.test_metrics import by
 
@@ -62,14 +63,6 @@ API = (
 )
 #: Those among them about what the server does with a connection, which is the ingress's here.
 OF_SERVER = {"test_refusing_an_announced_body_closes_the_connection"}
-#: Variables that Ray is started with.
-VARIABLES = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "2",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
 #: Clients at once.
 CLIENTS = 8
 #: Longest time to wait for Ray. It starts a dozen processes.
@@ -116,7 +109,7 @@ def test_variables_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_document_names_all() -> None:
     """It has each variable that Ray is started with, each refused setting, and the address of each file."""
     text = (ROOT / "docs/ray.md").read_text()
-    for name, value in VARIABLES.items():
+    for name, value in RAY_VARIABLES.items():
         assert f"{name}={value}" in text
     assert set(REFUSED) <= set(re.findall(r"`(\w+)`", text.partition("| instead |")[2]))
     assert {path.name for path in (ROOT / "deploy/ray").iterdir()} <= set(re.findall(r"deploy/ray/([\w.]+)", text))
@@ -136,7 +129,7 @@ def test_the_manifest_is_valid_and_deploys_the_same() -> None:
         kubernetes_validate.validate(whole, newest, strict=True)
         (container,) = whole["spec"]["containers"]
         variables = {one["name"]: one["value"] for one in container["env"]}
-        assert variables == VARIABLES
+        assert variables == RAY_VARIABLES
         ports = {one["name"]: one["containerPort"] for one in container["ports"]}
         assert ports["serve"] == CONFIG["http_options"]["port"]
     assert ports["attention"] == CONFIG["applications"][0]["args"]["metrics_port"]
@@ -160,30 +153,12 @@ def two_replicas(arguments: dict[str, Any]) -> Iterator[tuple[str, subprocess.Po
     # Not pytest's folder, as the paths of sockets must be short.
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         (path := Path(folder, "serve.yaml")).write_text(yaml.safe_dump(config))
-        variables = {
-            **VARIABLES,
-            # Other places and ports than those of another Ray on this machine.
-            "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": f"{folder}/haproxy.cfg",
-            "RAY_SERVE_HAPROXY_SOCKET_PATH": f"{folder}/admin.sock",
-            "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": f"{folder}/metrics.sock",
-            "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
-            "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": f"{folder}/server-state",
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
-            # Nobody else starts programs on it. Without this, Ray writes a token below the home directory.
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN": secrets.token_hex(32),
-            # A busy machine is slow, and no client is left at the end.
-            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
-            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            "RAY_ADDRESS": f"127.0.0.1:{(port_of_ray := free_port())}",
-        }
-        scripts, environment = sysconfig.get_path("scripts"), {**os.environ, **variables}
-        start = [f"{scripts}/ray", "start", "--head", "--block", "--port", str(port_of_ray), "--temp-dir", folder]
+        port_of_ray = free_port()
+        environment = os.environ | ray_variables(folder, port_of_ray, (free_port(), free_port(), free_port()))
+        environment["RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S"] = "0"  # no client is left at the end
+        start = [script("ray"), "start", "--head", "--block", "--port", str(port_of_ray), "--temp-dir", folder]
         start += ["--node-ip-address", "127.0.0.1", "--include-dashboard", "false", "--num-cpus", "1"]
-        run = [f"{scripts}/serve", "run", str(path)]
+        run = [script("serve"), "run", str(path)]
         with running(start, env=environment) as ray, running(run, env=environment) as process:
             url = f"http://127.0.0.1:{port}"
             wait_until_ready(url, process, SECONDS)
@@ -237,7 +212,7 @@ async def ask(url: str, times: int, stop: Callable[[], bool] = lambda: False) ->
 
     Returns:
         attention: `(answers, timesteps)`, of all answers.
-        failed: the number of requests without an answer.
+        failed: the number of requests without an answer of the service. The ingress may answer 500 in its place.
     """
     attention, failed = [], 0
 
@@ -247,11 +222,10 @@ async def ask(url: str, times: int, stop: Callable[[], bool] = lambda: False) ->
             if stop():
                 return
             try:
-                answer = await client.post("/predict", json={"sequence": sequence})
-            except httpx.TransportError:
+                answer = (await client.post("/predict", json={"sequence": sequence})).raise_for_status()
+            except httpx.HTTPError:
                 failed += 1
             else:
-                assert answer.status_code == 200, answer.text
                 attention.append(answer.json()["predictions"][0]["attention"])
 
     async with httpx.AsyncClient(base_url=url) as client, anyio.create_task_group() as group:
@@ -270,8 +244,11 @@ def counted(address: str) -> tuple[float, float, NDArray[Any]]:
     return requests, by(text, "attention_sequences_total", "version")["1",], np.array(attention)
 
 
-def check_sums(url: str, metrics: str) -> None:
-    """Each replica answers the sums of both, behind the ingress and on the port of the metrics: the client's counts."""
+def check_sums(url: str, metrics: str, folder: Path) -> None:
+    """Each replica answers the sums of both, behind the ingress and on the port of the metrics: the client's counts.
+
+    Prometheus has the same.
+    """
     requests, sequences, mass = counted(url)
     attention, failed = anyio.run(ask, url, 25)
     assert (len(attention), failed) == (25 * CLIENTS, 0)
@@ -280,6 +257,13 @@ def check_sums(url: str, metrics: str) -> None:
         found = counted(address)
         assert found[:2] == (requests + len(attention), sequences + len(attention))
         np.testing.assert_allclose(found[2] - mass, attention.sum(axis=0), atol=1e-3)
+    with prometheus([metrics], folder) as address:
+        wait_for_value(address, 'sum(attention_sequences_total{version="1"})', sequences + len(attention))
+        wait_for_value(
+            address,
+            'sum(attention_service_requests_total{route="/predict", status="200"})',
+            requests + len(attention),
+        )
 
 
 def check_loss(url: str, process: subprocess.Popen[str]) -> None:
@@ -304,7 +288,7 @@ def check_loss(url: str, process: subprocess.Popen[str]) -> None:
     assert len(attention) <= counted(url)[0] - requests <= len(attention) + failed
 
 
-def test_two_replicas_are_one_service(artifacts: Path) -> None:
+def test_two_replicas_are_one_service(artifacts: Path, tmp_path: Path) -> None:
     """They answer as the service does, count together, and replace each other; clients cannot load and unload."""
     scrapes = free_port()
     arguments = {"artifacts": str(artifacts), "model": "after-lstm", "max_body": 2**20, "metrics_port": scrapes}
@@ -312,7 +296,7 @@ def test_two_replicas_are_one_service(artifacts: Path) -> None:
         assert anyio.run(pass_api_tests, url, artifacts) > 30
         node = get(f"{url}/attention").json()["node"]
         assert get(f"http://{node}:{scrapes}/health/live").status_code == 404
-        check_sums(url, f"http://{node}:{scrapes}")
+        check_sums(url, f"http://{node}:{scrapes}", tmp_path)
         ready = get(f"{url}/health/ready", headers={"X-Request-ID": "one"})
         assert ready.json() == {"status": "ready", "model": "after-lstm", "version": 1}
         assert ready.headers.get_list("X-Request-ID") == ["one"]

@@ -20,7 +20,7 @@ from training.folds import parts_of
 from training.jobs import Runner, in_turn
 from training.options import Architecture, Options
 from training.plan import Plan
-from training.reports import announce
+from training.progress import announce
 from training.scores import MAIN_METRIC, compute_metrics
 
 #: The candidates, in the order of the trials.

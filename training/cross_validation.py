@@ -16,7 +16,7 @@ from training.fitting import FitResult
 from training.folds import Part
 from training.jobs import Runner, in_turn
 from training.options import Options
-from training.reports import announce
+from training.progress import announce
 from training.scores import compute_metrics
 
 #: Fits a model to the training data of a dataset; takes the number of the fold, from 1, too.

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from service.artifact.card import (
     Agreement,
@@ -25,6 +24,7 @@ from training import TrainingError
 from training.data import LabelledSequences, SequenceStore
 from training.faithfulness import Attending, faithfulness, replaced_attention
 from training.importance import agreement, importances
+from training.progress import progress_bar
 from training.scores import ProfileSum, compute_metrics
 
 #: Largest number of sequences, and of timesteps, that the model processes at a time.
@@ -137,19 +137,21 @@ def evaluate(  # noqa: PLR0913 - each by its name
     """
     predictions, profile, on_marked = [], ProfileSum(test.x.shape[1]), []
     present = np.zeros(test.x.shape[1])  # how many sequences have each timestep
-    starts = tqdm(
-        range(0, len(test), _step(test.x)), desc="evaluating", unit="call", delay=1, leave=False, dynamic_ncols=True
-    )
-    for start, some in zip(starts, _batches(test.x), strict=True):
-        outputs = run(some, (PREDICTION, ATTENTION))
-        if not all(np.isfinite(output).all() for output in outputs.values()):
-            raise TrainingError("training diverged: the model's outputs are not finite; try a smaller --learning-rate")
-        attention = outputs[ATTENTION]
-        predictions.append(outputs[PREDICTION])
-        present += np.any(~np.isnan(some), axis=2).sum(axis=0)
-        profile.add(attention)
-        if test.marked is not None:
-            on_marked.append(marked_attention(attention, test.marked[start : start + len(some)]))
+    starts = range(0, len(test), _step(test.x))
+    with progress_bar(len(starts), "evaluating", "call", stays=False) as bar:
+        for start, some in zip(starts, _batches(test.x), strict=True):
+            outputs = run(some, (PREDICTION, ATTENTION))
+            if not all(np.isfinite(output).all() for output in outputs.values()):
+                raise TrainingError(
+                    "training diverged: the model's outputs are not finite; try a smaller --learning-rate"
+                )
+            attention = outputs[ATTENTION]
+            predictions.append(outputs[PREDICTION])
+            present += np.any(~np.isnan(some), axis=2).sum(axis=0)
+            profile.add(attention)
+            if test.marked is not None:
+                on_marked.append(marked_attention(attention, test.marked[start : start + len(some)]))
+            bar.update()
     predicted = np.concatenate(predictions)
     outcome = compute_metrics(predicted, test.y, target)
     if on_marked:

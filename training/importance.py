@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from service.artifact.card import Agreement, CellImportance, FeatureImportance, Importance, Target
 from service.artifact.distances import rank_correlation
 from service.artifact.tensors import Array
 from training.data import Indices, LabelledSequences
+from training.progress import Bar, progress_bar
 from training.scores import MAIN_METRIC, main_score
 
 #: Largest number of sequences, of repetitions, and of timesteps that the model processes in all. The last is a budget
@@ -170,8 +170,8 @@ def cell_importance(
     )
 
 
-def _progress(total: int, what: str) -> "tqdm[NoReturn]":
-    return tqdm(total=total, desc=what, unit="exchange", delay=1, leave=False, dynamic_ncols=True)
+def _progress(total: int, what: str) -> Bar:
+    return progress_bar(total, what, "exchange", stays=False)
 
 
 class _Exchange:
@@ -227,7 +227,7 @@ class _Exchange:
                 found = _divided(found, self, exchanges - len(groups), bar)
         return found, grouped
 
-    def drops(self, groups: Sequence[Group], bar: "tqdm[NoReturn]") -> list[NDArray[np.float64]]:
+    def drops(self, groups: Sequence[Group], bar: Bar) -> list[NDArray[np.float64]]:
         """Return the drops `(repetitions,)` for each group."""
         at_a_time = max(1, SEQUENCES_AT_A_TIME // (len(self._x) * self.repetitions))
         found = []
@@ -251,7 +251,7 @@ class _Exchange:
         return exchanged
 
 
-def _divided(found: list[Measured], exchange: _Exchange, exchanges: int, bar: "tqdm[NoReturn]") -> list[Measured]:
+def _divided(found: list[Measured], exchange: _Exchange, exchanges: int, bar: Bar) -> list[Measured]:
     """Divide the most important groups in halves, until all exchanges are used or no group is left that matters."""
     finished: list[Group] = []  # groups of which no half matters by itself
     while True:

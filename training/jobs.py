@@ -24,6 +24,7 @@ from service.errors import how_to_install
 from training import TrainingError
 from training.frameworks import import_frameworks
 from training.options import Options
+from training.progress import progress_bar
 
 Data = TypeVar("Data")
 Task = TypeVar("Task")
@@ -83,7 +84,7 @@ class SideBySide:
             return
         with (
             self.started(pickle.dumps((function, data)), tasks) as futures,
-            tqdm(total=len(tasks), desc="fits side by side", unit="fit", dynamic_ncols=True) as bar,
+            progress_bar(len(tasks), "fits side by side", "fit") as bar,
         ):
             waiting = deque(futures)
             for done in as_completed(futures):

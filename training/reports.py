@@ -5,18 +5,9 @@ from collections.abc import Mapping
 from typing import Self
 
 import tensorflow as tf
-from tqdm import tqdm
 
 from training.options import Options
-
-
-def announce(text: str) -> None:
-    """Write a line about the next fit to standard error. Progress bars stay below it."""
-    tqdm.write(text, file=sys.stderr)
-
-
-#: Seconds between two states of the bar in a terminal, and elsewhere: a file or a pipe keeps each of them.
-IN_TERMINAL, ELSEWHERE = 0.1, 60
+from training.progress import progress_bar
 
 
 class Report:
@@ -24,14 +15,8 @@ class Report:
 
     def __init__(self, options: Options, seed: int, steps: int, done: int) -> None:
         self._in_terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=steps,
-            initial=done,
-            desc="training" if options.repeats == 1 else f"training, seed {seed}",
-            unit="step",
-            dynamic_ncols=True,
-            mininterval=IN_TERMINAL if self._in_terminal else ELSEWHERE,
-        )
+        what = "training" if options.repeats == 1 else f"training, seed {seed}"
+        self._bar = progress_bar(steps, what, "step", done=done)
         self._writer = None
         if options.tensorboard is not None:
             self._writer = tf.summary.create_file_writer(str(options.tensorboard / f"{options.model_name}-seed-{seed}"))

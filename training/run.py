@@ -28,7 +28,7 @@ from training.judgement import judge
 from training.layers import layers_of
 from training.memory import fewest_bytes, memory_limit
 from training.options import Options
-from training.reports import announce
+from training.progress import announce
 
 #: The error message when memory is short.
 NO_MEMORY = "the fit needs more memory than there is: expected smaller --units or --batch-size"
