@@ -14,8 +14,8 @@ import pyarrow.parquet
 
 from service.artifact.card import ModelCard
 from service.artifact.table_format import format_of
+from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.arrays import array_of
-from service.bulk.layout import Layout, layout_of
 from service.bulk.output import Output
 from service.bulk.parquet_rows import BUFFER
 from service.bulk.prepare import prepare
@@ -122,7 +122,7 @@ def _direct(file: str, card: ModelCard) -> Source | None:
     except (pa.ArrowException, OSError) as error:
         raise ScoringError(f"{file}: not a readable .parquet file: {str(error).partition(chr(10))[0]}") from error
     types = dict(zip(schema.names, schema.types, strict=True))
-    layout = layout_of(file, list(types), card, lambda name: _is_list(types[name]))
+    layout = layout_of(types, card, has_lists=lambda name: _is_list(types[name]))
     if len(types) != len(schema.names) or not _are_plain(layout, types, card):
         return None
     scale = 1.0
@@ -136,8 +136,10 @@ def _direct(file: str, card: ModelCard) -> Source | None:
     return Source(file, path, layout.form, layout.columns, layout.labels, layout.key, layout.time, scale)
 
 
-def _are_plain(layout: Layout, types: dict[str, Any], card: ModelCard) -> bool:
-    """Return whether workers read columns of these types as they are."""
+def _are_plain(layout: TableLayout, types: dict[str, Any], card: ModelCard) -> bool:
+    """Return whether workers read columns of these types as they are; not where one is missing, which is an error."""
+    if not types.keys() >= {*layout.needed}:
+        return False
     for name, label in zip(layout.columns, layout.labels, strict=True):
         of_type = types[name]
         if layout.form == "series" and label not in card.static_labels:
