@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, takewhile, zip_longest
+from itertools import chain, islice, takewhile, zip_longest
 from pathlib import Path
 from typing import IO, Final
 
@@ -19,6 +19,8 @@ from service.tables.sequences import MOST_COLUMNS
 DELIMITERS: Final = (",", ";", "\t", "|")
 #: Lines that the delimiter is found in, and their largest size in characters.
 SAMPLED, MOST_SAMPLED = 200, 2**22
+#: A cell that DuckDB rejects for its quotes, and lines that a cell may span in a file with such cells.
+BROKEN, MOST_LINES = '"a"b', 1000
 #: Bytes in one read.
 BLOCK: Final = 2**20
 # A series in a cell, and a line that is read with another delimiter than its own, are longer than the module's default.
@@ -104,11 +106,18 @@ class CsvText:
 
     def plain_file(self, folder: Path) -> Path:
         """Return a file that DuckDB can read: this one, or a copy in a folder."""
-        if self.plain:
-            return self.path
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="\n", dir=folder, delete=False) as copy:
-            copy.writelines(line for _, line in self.lines())
-        return Path(copy.name)
+        return self.path if self.plain else _written((line for _, line in self.lines()), folder)
+
+    def divided_file(self, folder: Path) -> Path:
+        """Return a copy in a folder where each row ends, for a file with wrong rows.
+
+        A quote without its end would take the rows after it into one cell: its line is replaced by one that
+        DuckDB rejects. Empty lines, which it counts as lines but not as rows, are left out.
+        """
+        lines = (line for _, line in self.lines())
+        heading = list(islice(lines, self.heading))
+        rows = _with_ends(lines, self.delimiter, len(self.names))
+        return _written(chain(heading, (row for row in rows if row.strip("\n") or len(self.names) == 1)), folder)
 
 
 def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = ("",)) -> CsvText:
@@ -186,6 +195,45 @@ def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = (
         lines_are = "line that begins with # is" if comments == 1 else "lines that begin with # are"
         hints.append(f"{comments:,} {lines_are} left out, as comments")
     return replace(found, hints=tuple(hints))
+
+
+def _written(lines: Iterable[str], folder: Path) -> Path:
+    """Write lines into a new file of a folder."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="\n", dir=folder, delete=False) as copy:
+        copy.writelines(lines)
+    return Path(copy.name)
+
+
+def _with_ends(lines: Iterable[str], delimiter: str, columns: int) -> Iterator[str]:
+    """Yield lines, and a line with a `BROKEN` cell for each one with a quote that does not end."""
+    broken = f"{BROKEN}{delimiter * (columns - 1)}\n"
+    held: list[str] = []  # those of a cell in quotes, which may span lines
+    for line in lines:
+        is_odd = line.count('"') % 2 == 1
+        if held and is_odd and _cells((*held, line), delimiter) == columns:
+            yield from (*held, line)
+            held = []
+        elif held and not is_odd and len(held) < MOST_LINES:
+            held.append(line)
+        else:
+            if held:
+                yield from (broken, *held[1:])
+                held = []
+            if is_odd and _cells((line,), delimiter) is None:
+                held = [line]
+            else:
+                yield line
+    if held:
+        yield from (broken, *held[1:])
+
+
+def _cells(lines: Sequence[str], delimiter: str) -> int | None:
+    """Return the number of cells of a row; None if its quotes are wrong, or the lines are several rows."""
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    return len(rows[0]) if len(rows) == 1 else None
 
 
 def _open_text(path: Path, encoding: str, *, packed: bool) -> IO[str]:
