@@ -229,6 +229,10 @@ def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
             member = f"{'sequences' if 'sequences.npy' in names else 'x'}.npy"
             if member not in names:
                 raise ScoringError(f"{file}: expected an array x of sequences, got {', '.join(names)}")
+            has_lengths = "lengths.npy" in names
+            if has_lengths:
+                with archive.open("lengths.npy") as opened:
+                    of_lengths, _, kind = _header(opened)
             info = archive.getinfo(member)
             path, begin = str(Path(file).absolute()), _begin(file, info.header_offset)
             if info.compress_type != zipfile.ZIP_STORED:
@@ -248,9 +252,11 @@ def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
             f"{file}: expected x of numbers of shape (n, {least}{card.timesteps}, {card.features}), got {order}"
             f"{dtype} of shape {shape}"
         )
+    if has_lengths and (of_lengths != shape[:1] or kind.kind not in "iu"):
+        raise ScoringError(f"{file}: expected lengths ({shape[0]},) of integers, got {of_lengths} of {kind}")
     if len(shape) == 2:
         shape = (*shape, 1)
-    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, has_lengths="lengths.npy" in names)
+    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, has_lengths=has_lengths)
 
 
 def _fits(shape: tuple[int, ...], card: ModelCard) -> bool:
