@@ -363,3 +363,19 @@ def test_arrays_of_another_shape(models: Path, tmp_path: Path) -> None:
     message = r"expected x of numbers of shape \(n, 4, 2\), got float64 of shape \(3, 5, 2\)"
     with pytest.raises(ScoringError, match=message):
         scored(models, tmp_path / "data.npz", tmp_path / "out", "wide")
+
+
+@pytest.mark.parametrize("name", ["b.parquet", "b.csv"])
+def test_a_sequence_in_two_files(models: Path, tmp_path: Path, name: str) -> None:
+    """The error names the key and the files: each would have a part of the sequence."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    table = pl.DataFrame([{"id": key, **step} for key in (1, 2, 3) for step in STEPS])
+    table[:6].write_parquet(folder / "a.parquet")
+    table[6:].write_csv(folder / name) if name.endswith("csv") else table[6:].write_parquet(folder / name)
+    message = rf"{name}: expected sequences that stand in one file, got '2', which is also in .*a\.parquet: score each"
+    with pytest.raises(ScoringError, match=message):
+        scored(models, folder, tmp_path / "out", "long")
+    table[:4].write_parquet(folder / "a.parquet")
+    table[4:].write_csv(folder / name) if name.endswith("csv") else table[4:].write_parquet(folder / name)
+    assert scored(models, folder, tmp_path / "out", "long", resume=True).sequences == 3
