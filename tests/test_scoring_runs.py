@@ -170,6 +170,13 @@ def test_a_changed_input_is_not_resumed(begun: Options) -> None:
         score(begun, silent, here)
 
 
+def test_an_output_in_the_folder_of_the_input(models: Path, tmp_path: Path) -> None:
+    """Its parts are no input of the run that resumes."""
+    pl.DataFrame({"id": 1, "t": range(4), "u": 1.0, "v": 1.0}).write_parquet(tmp_path / "data.parquet")
+    for resume in (False, True):
+        assert scored(models, tmp_path, tmp_path / "out", "long", resume=resume).sequences == 1
+
+
 def test_an_output_with_files_is_refused(models: Path, data: Path, unbroken: Path) -> None:
     """Without --resume, nothing is overwritten."""
     before = sorted(unbroken.iterdir())
@@ -319,7 +326,7 @@ def test_a_full_disk_is_told_and_the_run_resumed(models: Path, unbroken: Path, d
 
 def test_a_full_disk_while_a_table_is_prepared(models: Path, unbroken: Path, data: Path, tmp_path: Path) -> None:
     """One line names the file, and --resume begins again."""
-    message = r"_prepared/source-00000\.parquet: cannot be written: .*; --resume begins again"
+    message = r"_prepared/source-00000\.parquet: cannot be written: File too large; --resume begins again"
     with small_files(2**14), pytest.raises(ScoringError, match=message):
         score(_options(models, data, tmp_path / "out"), silent, here)
     scored(models, data, tmp_path / "out", "long", chunk=100, resume=True)

@@ -107,7 +107,8 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
         ScoringError, TableError, ArtifactError: an input, the version or the output is wrong, or a worker ended.
     """
     started = time.monotonic()
-    files = files_of(options.inputs)
+    written = options.output.resolve()  # it may be in a folder of the input
+    files = [file for file in files_of(options.inputs) if not Path(file).resolve().is_relative_to(written)]
     with claimed(options.output, resume=options.resume) as output:
         manifest = output.manifest()
         directory = _directory(options, None if manifest is None else manifest.get("version"))
