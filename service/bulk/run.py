@@ -91,8 +91,8 @@ def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in active_children():
-            process.terminate()
-            process.join()
+            process.kill()
+            process.join()  # so that it does not write after this run
 
 
 def score(options: Options, report: Callable[[int, int], None], execute: Execute = in_processes) -> Summary:
