@@ -1,8 +1,12 @@
 """The benchmarks parse the output of wrk, and report medians."""
 
+from pathlib import Path
+
+import polars as pl
 import pytest
 
 from benchmarks import compare
+from benchmarks.killing import differences
 from benchmarks.load import Load, parse
 from benchmarks.report import Outcome, Results, Scenario, markdown
 
@@ -59,3 +63,30 @@ def test_a_comparison_holds_medians_and_ratios_of_rounds() -> None:
     assert "| | old | new | plain | new/old | new/plain |" in table
     assert "| 1 sequence: requests/s | 200 | 200 | 100 | 1.000 | 2.000 |" in table
     assert "| binary: requests/s | 50.00 | 50.00 |  | 1.000 |  |" in table
+
+
+@pytest.mark.parametrize(
+    ("changed", "problems"),
+    [
+        ([1, 2, 3, 4], []),
+        ([1, 3, 2, 4], ["the parts: differ, 4 rows and 4"]),
+        ([1, 2, 3], ["the parts: differ, 3 rows and 4", "the parts: differ as sorted tables"]),
+        (
+            [1, 2, 3, 4, 4],
+            [
+                "the parts: differ, 5 rows and 4",
+                "the parts: differ as sorted tables",
+                "the parts: a row is there twice",
+            ],
+        ),
+    ],
+)
+def test_differences_of_two_runs(tmp_path: Path, changed: list[int], problems: list[str]) -> None:
+    """Another order, a missing row, and a row that is there twice are found."""
+    for name, rows in {"output": changed, "expected": [1, 2, 3, 4]}.items():
+        (tmp_path / name / "_rejected").mkdir(parents=True)
+        pl.DataFrame({"row": rows[:2], "prediction": 0.5}).write_parquet(tmp_path / name / "part-00000.parquet")
+        pl.DataFrame({"row": rows[2:], "prediction": 0.5}).write_parquet(tmp_path / name / "part-00001.parquet")
+        rejected = pl.DataFrame({"file": ["a"], "row": [9], "reason": ["wrong"]})
+        rejected.write_parquet(tmp_path / name / "_rejected" / "part-00001.parquet")
+    assert differences(tmp_path / "output", tmp_path / "expected") == problems

@@ -1,5 +1,6 @@
 """Scoring in bulk: what the model does not take is set apart with its file, row and reason, and the others go on."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import polars as pl
 import pytest
 
 from service.artifact.card import TableFormat
+from service.artifact.tensors import PREDICTION
 from service.bulk import prepare
 from service.bulk.output import REJECTED
 from service.errors import ScoringError, TableError
-from tests.imported import imported_card, numbers, of_numbers, write_imported
+from tests.imported import imported_card, numbers, of_numbers, run, write_imported
 from tests.scoring import NAMES, answers, rejections, scored, write_models
 
 #: A good row of a wide table, and a good sequence of a long one.
@@ -169,6 +171,168 @@ def test_tokens_out_of_range_and_unknown_values_of_an_array(models: Path, tmp_pa
     assert answers(tmp_path / "out")["attention"].list.len().to_list() == [3]
 
 
+def test_lengths_of_an_array(models: Path, tmp_path: Path) -> None:
+    """They are from 1 to the timesteps of the array; a wrong one is of its sequence alone."""
+    np.savez(tmp_path / "data.npz", x=np.ones((4, 6, 1)), lengths=np.array([6, 7, 0, 1]))
+    scored(models, tmp_path / "data.npz", tmp_path / "out", "words")
+    expected = "expected a length from 1 to 6, got"
+    assert rejections(tmp_path / "out") == {2: f"{expected} 7", 3: f"{expected} 0"}
+    assert answers(tmp_path / "out")["attention"].list.len().to_list() == [6, 1]
+    for lengths in (np.ones(3, int), np.ones(4)):
+        np.savez(tmp_path / "data.npz", x=np.ones((4, 6, 1)), lengths=lengths)
+        with pytest.raises(ScoringError, match=r"data\.npz: expected lengths \(4,\) of integers, got \("):
+            scored(models, tmp_path / "data.npz", tmp_path / f"of {lengths.dtype}", "words")
+
+
+@pytest.mark.parametrize("times", [[0.0, 1.0, 2.0, 1e300], [-(2**63), 0, 1, 2**63 - 1]])
+def test_a_time_that_is_far_away(models: Path, tmp_path: Path, times: list[float]) -> None:
+    """It is of its sequence alone, although the number of timesteps up to it is larger than any integer."""
+    rows = [{"id": 1, **step, "t": time} for step, time in zip(STEPS, times, strict=True)]
+    good = [{"id": 2, **step, "t": time} for step, time in zip(STEPS, range(4), strict=True)]
+    pl.DataFrame([*rows, *good]).write_parquet(tmp_path / "data.parquet")
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "long")
+    reason = "expected a sequence of at most 4 timesteps, got too many between its times"
+    assert rejections(tmp_path / "out") == {1: reason}
+    assert answers(tmp_path / "out")["id"].to_list() == [2]
+
+
+def test_an_infinite_time(models: Path, tmp_path: Path) -> None:
+    """The reason has the name of the column, although the table was prepared, and the value."""
+    rows = [{"id": key, **step} for key in (2, 1) for step in STEPS]
+    frame = pl.DataFrame(rows).with_columns(t=pl.when(pl.int_range(8) == 3).then(np.inf).otherwise("t"))
+    frame.write_csv(tmp_path / "data.csv")
+    scored(models, tmp_path / "data.csv", tmp_path / "out", "long")
+    assert rejections(tmp_path / "out") == {
+        4: "column 't': expected a number or a time such as 2024-01-31 12:00, got inf"
+    }
+
+
+QUOTE = "expected a quote at the end of a cell that begins with one, got none"
+
+
+@pytest.mark.parametrize("wrong", [(3,), (3, 8), (250,), (250, 255), (299,)])
+def test_a_quote_without_its_end_takes_no_other_row(models: Path, tmp_path: Path, wrong: tuple[int, ...]) -> None:
+    """Rows after it are scored. A note of several lines, and a quote within a note, are no mistakes."""
+    good = ",".join(map(str, GOOD.values()))
+    lines = [f"{good},fine" for _ in range(300)]
+    lines[5], lines[252] = f'{good},"two\nlines"', f'{good},a screen of 5" size'
+    for row in wrong:
+        lines[row] = '0.5,"0.5,' + good[8:] + ",fine"
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join([",".join([*GOOD, "note"]), *lines]))
+    scored(models, path, tmp_path / "out", "wide")
+    assert rejections(tmp_path / "out") == {row + 1: QUOTE for row in wrong}
+    assert answers(tmp_path / "out")["row"].to_list() == [row + 1 for row in range(300) if row not in wrong]
+
+
+def test_lines_without_a_row_do_not_move_the_numbers_of_rows(models: Path, tmp_path: Path) -> None:
+    """Neither empty lines nor comments are rows, before a line with a wrong number of cells and after it."""
+    good = ",".join(map(str, GOOD.values()))
+    path = tmp_path / "data.csv"
+    path.write_text(
+        "\n".join([",".join(GOOD), good, "", "# a comment", good, "1,2", good, "", good.replace("5", "x", 1)])
+    )
+    scored(models, path, tmp_path / "out", "wide")
+    assert rejections(tmp_path / "out") == {
+        3: "expected 8 cells, got 2",
+        5: "column 'u@0': expected a number, got '0.x'",
+    }
+    assert answers(tmp_path / "out")["row"].to_list() == [1, 2, 4]
+
+
+#: Sequences of a file, and the distance of wrong ones: one percent is wrong.
+MANY, DISTANCE = 2000, 100
+X = np.random.default_rng(0).standard_normal((MANY, 4, 2)).astype(np.float32)
+
+
+def _replaced(cell: str) -> Callable[[list[str]], str]:
+    """Return what writes a row of text with another third cell."""
+    return lambda cells: ",".join([*cells[:2], cell, *cells[3:]])
+
+
+TEXT: Mapping[str, Callable[[list[str]], str]] = {
+    "column 'u@1': expected a number, got 'oops'": _replaced("oops"),
+    "column 'u@1': expected a finite float32, got inf": _replaced("inf"),
+    "column 'u@1': expected a finite float32, got 1e+39": _replaced("1e39"),
+    "column 'u@1': expected a number, got no value": _replaced(""),
+    "column 'u@1': expected a number, got '1\\x002'": _replaced("1\0" + "2"),
+    "column 'u@1': expected a number, got '1,5'": _replaced('"1,5"'),
+    "column 'u@1': expected a number, got '1\\n2'": _replaced('"1\n2"'),
+    "column 'u@1': expected a number, got 'ÿ'": _replaced("\udcff"),
+    QUOTE: _replaced('"1'),
+    "expected 8 cells, got 7": lambda cells: ",".join(cells[:7]),
+    "expected 8 cells, got 9": lambda cells: ",".join([*cells, "1"]),
+    "expected a sequence of at least one value, got none": lambda cells: "," * (len(cells) - 1),
+}
+
+
+def test_one_percent_of_wrong_lines_of_twelve_kinds(models: Path, tmp_path: Path) -> None:
+    """Each is rejected with its row and its reason, and all others have the answer of the engine."""
+    reasons = {row: list(TEXT)[number % len(TEXT)] for number, row in enumerate(range(9, MANY, DISTANCE))}
+    lines = [",".join(GOOD)]
+    for row, x in enumerate(X):
+        cells = list(map(repr, x.ravel().tolist()))
+        lines.append(TEXT[reasons[row]](cells) if row in reasons else ",".join(cells))
+    path = tmp_path / "data.csv"
+    path.write_bytes("\n".join(lines).encode(errors="surrogateescape"))
+    scored(models, path, tmp_path / "out", "wide", chunk=300)
+    assert rejections(tmp_path / "out") == {row + 1: reason for row, reason in reasons.items()}
+    assert_answers(tmp_path / "out", "row", [row + 1 for row in range(MANY) if row not in reasons])
+
+
+def assert_answers(output: Path, key: str, rows: list[int]) -> None:
+    """Compare with what the engine answers to some of `X`, whose rows count from 1."""
+    found = answers(output)
+    assert found[key].cast(pl.Int64).to_list() == rows
+    expected = run(of_numbers(), X[np.array(rows) - 1])[PREDICTION][:, 0]
+    np.testing.assert_allclose(found["prediction"], expected, rtol=1e-5)
+
+
+Step = dict[str, Any]
+LONG_KINDS: Mapping[str, tuple[int, Callable[[list[Step]], list[Step]]]] = {
+    "column 'u': expected a number, got 'oops'": (1, lambda s: [s[0], s[1] | {"u": "oops"}, *s[2:]]),
+    "column 'v': expected a finite float32, got inf": (2, lambda s: [*s[:2], s[2] | {"v": "inf"}, s[3]]),
+    "column 'v': expected a finite float32, got 1e+39": (0, lambda s: [s[0] | {"v": "1e39"}, *s[1:]]),
+    "column 'u': expected a number, got no value": (3, lambda s: [*s[:3], s[3] | {"u": ""}]),
+    "expected a sequence of 4 timesteps, got 3": (0, lambda s: s[:3]),
+    "expected a sequence of 4 timesteps, got 5": (0, lambda s: [*s, s[3] | {"t": 4}]),
+    "column 't': expected each timestep of a sequence once, got one twice": (3, lambda s: [*s[:3], s[3] | {"t": 2}]),
+    "column 't': expected a number or a time such as 2024-01-31 12:00, got 'noon'": (
+        1,
+        lambda s: [s[0], s[1] | {"t": "noon"}, *s[2:]],
+    ),
+    "column 't': expected a number or a time such as 2024-01-31 12:00, got no value": (
+        1,
+        lambda s: [s[0], s[1] | {"t": ""}, *s[2:]],
+    ),
+    "expected a sequence of at most 4 timesteps, got too many between its times": (
+        0,
+        lambda s: [*s[:3], s[3] | {"t": 10**9}],
+    ),
+    "expected a sequence of at least one value, got none": (0, lambda s: [one | {"u": "", "v": ""} for one in s]),
+}
+
+
+def test_one_percent_of_wrong_sequences_of_a_long_table(models: Path, tmp_path: Path) -> None:
+    """Of eleven kinds: each is rejected with its row, its key and its reason, and the others are scored."""
+    rows: list[Step] = []
+    expected, keys = {}, []
+    for number, x in enumerate(X, 1):
+        steps: list[Step] = [{"id": number, "t": t, "u": repr(u), "v": repr(v)} for t, (u, v) in enumerate(x.tolist())]
+        if number % DISTANCE == 0:
+            reason, (at, wrong) = list(LONG_KINDS.items())[number // DISTANCE % len(LONG_KINDS)]
+            expected[len(rows) + at + 1] = reason
+            keys.append(str(number))
+            steps = wrong(steps)
+        rows += steps
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(["id,t,u,v", *(",".join(map(str, row.values())) for row in rows)]))
+    scored(models, path, tmp_path / "out", "long", chunk=300)
+    assert rejections(tmp_path / "out") == expected
+    assert pl.read_parquet(tmp_path / "out" / REJECTED / "*.parquet")["sequence"].to_list() == keys
+    assert_answers(tmp_path / "out", "id", [number for number in range(1, MANY + 1) if number % DISTANCE])
+
+
 def test_the_first_wrong_sequence_ends_a_strict_run(models: Path, tmp_path: Path) -> None:
     """The message has the file, the row and the reason."""
     long_table(tmp_path / "data.parquet")
@@ -199,3 +363,19 @@ def test_arrays_of_another_shape(models: Path, tmp_path: Path) -> None:
     message = r"expected x of numbers of shape \(n, 4, 2\), got float64 of shape \(3, 5, 2\)"
     with pytest.raises(ScoringError, match=message):
         scored(models, tmp_path / "data.npz", tmp_path / "out", "wide")
+
+
+@pytest.mark.parametrize("name", ["b.parquet", "b.csv"])
+def test_a_sequence_in_two_files(models: Path, tmp_path: Path, name: str) -> None:
+    """The error names the key and the files: each would have a part of the sequence."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    table = pl.DataFrame([{"id": key, **step} for key in (1, 2, 3) for step in STEPS])
+    table[:6].write_parquet(folder / "a.parquet")
+    table[6:].write_csv(folder / name) if name.endswith("csv") else table[6:].write_parquet(folder / name)
+    message = rf"{name}: expected sequences that stand in one file, got '2', which is also in .*a\.parquet: score each"
+    with pytest.raises(ScoringError, match=message):
+        scored(models, folder, tmp_path / "out", "long")
+    table[:4].write_parquet(folder / "a.parquet")
+    table[4:].write_csv(folder / name) if name.endswith("csv") else table[4:].write_parquet(folder / name)
+    assert scored(models, folder, tmp_path / "out", "long", resume=True).sequences == 3

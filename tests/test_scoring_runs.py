@@ -18,7 +18,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.bulk.output import MANIFEST, claimed
+from service.bulk import output as of_output
+from service.bulk.output import MANIFEST, REJECTED, claimed
 from service.bulk.run import Options, score
 from service.errors import ScoringError
 from tests.scoring import answers, here, rejections, scored, silent, write_models
@@ -169,6 +170,13 @@ def test_a_changed_input_is_not_resumed(begun: Options) -> None:
         score(begun, silent, here)
 
 
+def test_an_output_in_the_folder_of_the_input(models: Path, tmp_path: Path) -> None:
+    """Its parts are no input of the run that resumes."""
+    pl.DataFrame({"id": 1, "t": range(4), "u": 1.0, "v": 1.0}).write_parquet(tmp_path / "data.parquet")
+    for resume in (False, True):
+        assert scored(models, tmp_path, tmp_path / "out", "long", resume=resume).sequences == 1
+
+
 def test_an_output_with_files_is_refused(models: Path, data: Path, unbroken: Path) -> None:
     """Without --resume, nothing is overwritten."""
     before = sorted(unbroken.iterdir())
@@ -183,6 +191,110 @@ def test_a_second_run_on_the_same_output_is_refused(models: Path, data: Path, tm
         outcome = run(models, data, tmp_path / "out", "--resume")
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == f"error: {tmp_path}/out: another run writes into this folder\n"
+
+
+def test_a_refused_run_leaves_the_files_of_the_other_one(tmp_path: Path) -> None:
+    """A file that the other run is writing among them."""
+    output = tmp_path / "out"
+    with claimed(output, resume=False):
+        unfinished = output / "_unfinished-1"
+        unfinished.touch()
+        with pytest.raises(ScoringError, match="another run writes"), claimed(output, resume=True):
+            pass
+        assert unfinished.exists()
+    assert not unfinished.exists()
+
+
+def test_a_run_begins_after_the_workers_of_a_killed_one(
+    models: Path, data: Path, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is stopped does not end with its run; the next run is refused until it ends."""
+    output = tmp_path / "out"
+    process = subprocess.Popen(
+        command(models, data, output, "--workers", "1", "--chunk", "10"), stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while not list(output.glob("part-*")) and process.poll() is None and time.monotonic() < deadline:
+        os.sched_yield()
+    (worker,) = _workers_of(process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    process.kill()
+    process.wait()
+    monkeypatch.setattr(of_output, "MOST_SECONDS", 0)
+    message = "out: workers of a run that was killed still write into this folder"
+    with pytest.raises(ScoringError, match=message):
+        scored(models, data, output, "long", chunk=10, resume=True)
+    monkeypatch.undo()
+    os.kill(worker, signal.SIGCONT)
+    scored(models, data, output, "long", chunk=10, resume=True)
+    assert not _runs(worker)
+    assert answers(output).equals(answers(unbroken))
+    assert rejections(output) == rejections(unbroken)
+
+
+@pytest.mark.parametrize("name", ["part-00000.parquet", "notes.txt"])
+def test_a_folder_of_something_else_is_not_resumed(models: Path, data: Path, tmp_path: Path, name: str) -> None:
+    """A part of another run would be taken for one of this run."""
+    (tmp_path / name).touch()
+    with pytest.raises(ScoringError, match=r"expected the folder of a run, got one with files but without _manifest"):
+        scored(models, data, tmp_path, "long", resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"program": "1.0', r"out/_manifest\.json: expected the manifest of a run: "),
+        ("[1, 2]", r"out/_manifest\.json: expected the manifest of a run, got \[1, 2\]"),
+        ('{"program": "999.0", "tasks": []}', r"--resume: expected the program of the run that began, 999\.0, got "),
+    ],
+)
+def test_a_manifest_that_is_not_of_this_program(begun: Options, text: str, message: str) -> None:
+    """One line says so."""
+    (begun.output / MANIFEST).write_text(text)
+    with pytest.raises(ScoringError, match=message):
+        score(begun, silent, here)
+
+
+@pytest.mark.parametrize("damage", ["an empty part", "half a part", "a lost part", "lost rejections"])
+def test_a_part_that_is_not_whole_is_written_again(begun: Options, unbroken: Path, damage: str) -> None:
+    """So is the copy of the input, which was removed at the end of the run."""
+    part = begun.output / "part-00003.parquet"
+    if damage == "a lost part":
+        part.unlink()
+    elif damage == "lost rejections":
+        next((begun.output / REJECTED).iterdir()).unlink()
+    else:
+        part.write_bytes(b"" if damage == "an empty part" else part.read_bytes()[:2000])
+    assert score(begun, silent, here).scored == 100
+    assert_same(begun.output, unbroken)
+
+
+def test_an_input_that_changes_while_it_is_scored(models: Path, data: Path, tmp_path: Path) -> None:
+    """The run ends with an error, and cannot be resumed."""
+    path = tmp_path / "data.parquet"
+    shutil.copy(data, path)
+
+    def changing(*arguments: Any) -> Iterator[Any]:
+        yield from here(*arguments)
+        path.touch()
+
+    with pytest.raises(ScoringError, match="the input changed while the run was going on"):
+        score(_options(models, path, tmp_path / "out"), silent, changing)
+    with pytest.raises(ScoringError, match="--resume: expected the input of the run that began"):
+        scored(models, path, tmp_path / "out", "long", chunk=100, resume=True)
+
+
+def test_rows_of_an_input_that_was_mended_are_not_rejected(models: Path, tmp_path: Path) -> None:
+    """Planning was killed before the manifest was written, after the rows without a key were."""
+    path, output = tmp_path / "data.csv", tmp_path / "out"
+    good = "id,t,u,v\n" + "".join(f"1,{t},1,2\n" for t in range(4))
+    path.write_text(f"{good},1,1,2\n")
+    assert scored(models, path, output, "long").rejected == 1
+    for name in (MANIFEST, "part-00000.parquet"):
+        (output / name).unlink()
+    path.write_text(good)
+    assert scored(models, path, output, "long", resume=True).rejected == 0
 
 
 @contextmanager
@@ -217,7 +329,7 @@ def test_a_full_disk_is_told_and_the_run_resumed(models: Path, unbroken: Path, d
 
 def test_a_full_disk_while_a_table_is_prepared(models: Path, unbroken: Path, data: Path, tmp_path: Path) -> None:
     """One line names the file, and --resume begins again."""
-    message = r"_prepared/source-00000\.parquet: cannot be written: .*; --resume begins again"
+    message = r"_prepared/source-00000\.parquet: cannot be written: File too large; --resume begins again"
     with small_files(2**14), pytest.raises(ScoringError, match=message):
         score(_options(models, data, tmp_path / "out"), silent, here)
     scored(models, data, tmp_path / "out", "long", chunk=100, resume=True)

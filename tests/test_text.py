@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from service.tables.dialect import Dialect
+from service.tables.text import examine
 from training import TrainingError
 from training.data import SourceData
 from training.options import Options
@@ -129,3 +131,19 @@ def test_a_cell_of_several_lines_may_have_a_number_sign(tmp_path: Path) -> None:
     loaded = read(tmp_path, content, static_columns=("note",))
     assert loaded.categories["note"] == ("first\n# second", "x")
     assert len(loaded.x) == 2
+
+
+def test_a_damaged_cell_does_not_make_the_file_one_of_another_encoding(tmp_path: Path) -> None:
+    """Other words keep their letters; the bytes that are not UTF-8 become marks."""
+    file = tmp_path / "data.csv"
+    file.write_bytes("a,y\n1,Müller\n2,Ørsted\n3,".encode() + b"Stra\xdfe\n")
+    text = examine("data.csv", file, Dialect())
+    assert [line for _, line in text.lines()][1:] == ["1,Müller\n", "2,Ørsted\n", "3,Stra\ufffde\n"]
+    assert text.hints == ("some bytes of the file are not UTF-8; they were read as \ufffd",)
+
+
+def test_a_byte_of_no_character_is_read(tmp_path: Path) -> None:
+    """Windows-1252 has no character 0x81."""
+    file = tmp_path / "data.csv"
+    file.write_bytes("a,y\n1,Müller\n2,".encode("cp1252") + b"\x81\n")
+    assert [line for _, line in examine("data.csv", file, Dialect()).lines()][1:] == ["1,Müller\n", "2,\ufffd\n"]

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 #: Largest distance of a time from a timestep, in steps.
 TOLERANCE: Final = 0.01
+#: The timestep of a row that is farther away than any other.
+FARTHEST: Final = 2**53
 
 
 def timesteps_of(
@@ -26,7 +28,9 @@ def timesteps_of(
     if step is None:
         own: NDArray[np.intp] = np.arange(len(times)) - starts.repeat(sizes)
     else:
-        own = np.rint((times - times[starts].repeat(sizes)) / step).astype(np.intp)
+        since = times - times[starts].repeat(sizes)
+        farthest = (since < 0) | (since >= FARTHEST * step)  # the difference of two integers may be too large for one
+        own = np.where(farthest, FARTHEST, np.rint(np.where(farthest, 0, since) / step)).astype(np.intp)
     if not len(known):
         return own
     above = np.searchsorted(known, times).clip(1, max(1, len(known) - 1))

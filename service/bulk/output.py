@@ -4,19 +4,26 @@ import fcntl
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
 import pyarrow.parquet
 
+from service.bulk.source import Unit
 from service.errors import ScoringError
 
 #: Readers of a folder of Parquet pass over names that begin with `_`.
 MANIFEST, PREPARED, REJECTED, UNFINISHED = "_manifest.json", "_prepared", "_rejected", "_unfinished-"
+#: Names that begin so are in the folder before the manifest is.
+BEFORE: Final = (PREPARED, REJECTED, UNFINISHED, ".")
 #: Columns of few different values.
 REPEATING: Final = ("label", "file", "reason")
+#: Seconds in which the workers of a run that was killed end.
+MOST_SECONDS: Final = 10.0
 
 
 class Output:
@@ -58,6 +65,36 @@ class Output:
                 os.fsync(file.fileno())
             unfinished.replace(path)
 
+    def has(self, unit: Unit) -> bool:
+        """Return whether each sequence of a unit is in its part, or in what was rejected of it."""
+        rejected = self.rejected(unit.number)
+        try:
+            found = pyarrow.parquet.read_metadata(self.part(unit.number)).num_rows
+            found += pyarrow.parquet.read_metadata(rejected).num_rows if rejected.exists() else 0
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return False
+        return bool(found == unit.sequences)
+
+    def hold(self) -> None:
+        """Let no other run begin in the folder while this process lives."""
+        fcntl.flock(os.open(self.folder / REJECTED, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
+
+    def wait_for_workers(self) -> None:
+        """Wait until no worker of a run before holds the folder.
+
+        Raises:
+            ScoringError: one does not end.
+        """
+        descriptor = os.open(self.folder / REJECTED, os.O_RDONLY | os.O_DIRECTORY)
+        deadline = time.monotonic() + MOST_SECONDS
+        try:
+            while not _locked(descriptor):
+                if time.monotonic() > deadline:
+                    raise ScoringError(f"{self.folder}: workers of a run that was killed still write into this folder")
+                time.sleep(0.05)
+        finally:
+            os.close(descriptor)
+
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Raise the error of a file system, such as a full disk, as one of the run."""
@@ -80,6 +117,8 @@ class Output:
             return None
         except (OSError, ValueError) as error:
             raise ScoringError(f"{path}: expected the manifest of a run: {error}") from error
+        if not isinstance(found, dict):
+            raise ScoringError(f"{path}: expected the manifest of a run, got {str(found)[:60]}")
         return found
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
@@ -100,6 +139,11 @@ class Output:
         )
         return scored, rejected
 
+    def remove_unfinished(self) -> None:
+        """Remove files that were not written to their end."""
+        for path in self.folder.glob(f"{UNFINISHED}*"):
+            path.unlink(missing_ok=True)
+
     def clean(self) -> None:
         """Remove the copies of tables that the run read."""
         shutil.rmtree(self.prepared, ignore_errors=True)
@@ -117,19 +161,29 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Output]:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ScoringError(f"{folder}: another run writes into this folder") from None
+        if not _locked(descriptor):
+            raise ScoringError(f"{folder}: another run writes into this folder")
         if not resume and any(folder.iterdir()):
             raise ScoringError(f"{folder}: expected an empty folder, got one with files; --resume continues a run")
+        if not (folder / MANIFEST).exists() and not all(path.name.startswith(BEFORE) for path in folder.iterdir()):
+            raise ScoringError(f"{folder}: expected the folder of a run, got one with files but without {MANIFEST}")
         with output.writing():
-            for path in folder.glob(f"{UNFINISHED}*"):  # of a run that was killed
-                path.unlink()
             for name in (PREPARED, REJECTED):
                 (folder / name).mkdir(exist_ok=True)
-        yield output
+            output.wait_for_workers()
+            output.remove_unfinished()  # of a run that was killed
+        try:
+            yield output
+        finally:
+            output.remove_unfinished()
     finally:
-        for path in folder.glob(f"{UNFINISHED}*"):
-            path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Lock what a descriptor is of. Return whether no other process has a lock on it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,6 +23,7 @@ from service.bulk.prepare import prepare
 from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
+from service.tables.rows import Database, literal, quoted
 
 #: Ends of the names of files.
 TABLES: Final = (".parquet", ".csv", ".tsv", ".txt", ".gz")
@@ -110,9 +112,38 @@ def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -
             assert ranges is not None, "a prepared table can be read"
         sources.append(source)
         units += [Unit(len(units) + at, index, *one) for at, one in enumerate(ranges)]
+    _require_whole_sequences(sources)
     if not units and not any(problems.values()):
         raise ScoringError(f"{files[0]}: expected at least one sequence, got none")
     return Plan(tuple(sources), tuple(units), problems)
+
+
+def _require_whole_sequences(sources: Sequence[Source]) -> None:
+    """Check that no key of a long table is in two files, as each file would have a part of the sequence.
+
+    Raises:
+        ScoringError: one is.
+    """
+    keyed = [(index, source) for index, source in enumerate(sources) if source.key is not None]
+    if len(keyed) < 2:
+        return
+    each = [
+        f"SELECT DISTINCT {quoted(source.key or '')}::VARCHAR AS key, {index} AS file "  # noqa: S608 - names are quoted
+        f"FROM read_parquet({literal(source.path)})"
+        for index, source in keyed
+    ]
+    files = "min(file), max(file)"
+    question = f"SELECT key, {files} FROM ({' UNION ALL '.join(each)}) GROUP BY key HAVING count(*) > 1 LIMIT 1"  # noqa: S608
+    database = Database()
+    try:
+        found = database.answer(lambda: database.connection.execute(question).fetchall())
+    except duckdb.Error as error:
+        raise ScoringError(f"the keys of the files cannot be compared: {str(error).partition(chr(10))[0]}") from error
+    for key, first, other in found:
+        raise ScoringError(
+            f"{sources[other].file}: expected sequences that stand in one file, got {key!r}, which is also in "
+            f"{sources[first].file}: score each file by itself, or join them"
+        )
 
 
 def _direct(file: str, card: ModelCard) -> Source | None:
@@ -231,6 +262,10 @@ def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
             member = f"{'sequences' if 'sequences.npy' in names else 'x'}.npy"
             if member not in names:
                 raise ScoringError(f"{file}: expected an array x of sequences, got {', '.join(names)}")
+            has_lengths = "lengths.npy" in names
+            if has_lengths:
+                with archive.open("lengths.npy") as opened:
+                    of_lengths, _, kind = _header(opened)
             info = archive.getinfo(member)
             path, begin = str(Path(file).absolute()), _begin(file, info.header_offset)
             if info.compress_type != zipfile.ZIP_STORED:
@@ -250,9 +285,11 @@ def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
             f"{file}: expected x of numbers of shape (n, {least}{card.timesteps}, {card.features}), got {order}"
             f"{dtype} of shape {shape}"
         )
+    if has_lengths and (of_lengths != shape[:1] or kind.kind not in "iu"):
+        raise ScoringError(f"{file}: expected lengths ({shape[0]},) of integers, got {of_lengths} of {kind}")
     if len(shape) == 2:
         shape = (*shape, 1)
-    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, has_lengths="lengths.npy" in names)
+    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, has_lengths=has_lengths)
 
 
 def _fits(shape: tuple[int, ...], card: ModelCard) -> bool:

@@ -1,5 +1,7 @@
 """Writes a table that workers cannot read by themselves into a Parquet file that they can, once, by DuckDB."""
 
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,7 +91,8 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     except duckdb.IOException as error:
         if str(target) not in str(error):
             table.refuse(error)
-        problem = str(error).partition("\n")[0]
+        number = re.search(r'"errno":"(\d+)"', str(error))
+        problem = os.strerror(int(number[1])) if number is not None else str(error).partition("\n")[0]
         raise ScoringError(f"{target}: cannot be written: {problem}; --resume begins again") from error
     except duckdb.Error as error:
         table.refuse(error)

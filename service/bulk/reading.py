@@ -199,15 +199,16 @@ def _array(source: Source, unit: Unit) -> Read:
     values: NDArray[Any] = np.fromfile(
         source.path, dtype, n * size, offset=source.offset + unit.start * size * dtype.itemsize
     )
-    lengths = np.full(n, timesteps)
+    lengths = told = np.full(n, timesteps)
     values = values.astype(np.float64 if dtype.itemsize > 4 else np.float32).reshape(n * timesteps, features)
     if source.has_lengths:
         with np.load(source.file) as arrays:
-            lengths = arrays["lengths"][unit.start : unit.stop].astype(np.int64).clip(0, timesteps)
+            told = arrays["lengths"][unit.start : unit.stop]
+        lengths = np.where((told > 0) & (told <= timesteps), told, 0).astype(np.int64)
         values = values[(np.arange(timesteps) < lengths[:, np.newaxis]).ravel()]
     rows = np.arange(unit.start, unit.stop) + 1
     problems = {
-        int(index): Problem(int(rows[index]), "expected a sequence of at least one value, got none")
+        int(index): Problem(int(rows[index]), f"expected a length from 1 to {timesteps}, got {told[index]}")
         for index in np.flatnonzero(lengths == 0)
     }
     return Read(Steps(values, rows.repeat(lengths), lengths[lengths > 0]), lengths > 0, rows, None, problems)
@@ -339,7 +340,9 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
     if source.time is not None:
         times = numbers_of(batch[source.time])
         for row in np.flatnonzero(~np.isfinite(times)).tolist():
-            reason = f"{_column(source.time)}expected a number or a time such as 2024-01-31 12:00, got no value"
+            got = "no value" if np.isnan(times[row]) else f"{times[row]}"
+            column = _column(format_of(card).timestep_column or "")
+            reason = f"{column}expected a number or a time such as 2024-01-31 12:00, got {got}"
             problems.setdefault(int(of_row[row]), Problem(int(rows[row]), reason))
         together = of_row[1:] == of_row[:-1]
         if (together & (times[1:] < times[:-1])).any():

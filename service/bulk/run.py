@@ -74,7 +74,9 @@ def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit
     """
     if not units:
         return
-    pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=begin)
+    pool = ProcessPoolExecutor(
+        min(workers, len(units)), get_context("spawn"), initializer=begin, initargs=(job.output,)
+    )
     try:
         futures = {pool.submit(score_unit, job, unit): unit for unit in units}
         for future in as_completed(futures):
@@ -89,7 +91,8 @@ def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in active_children():
-            process.terminate()
+            process.kill()
+            process.join()  # so that it does not write after this run
 
 
 def score(options: Options, report: Callable[[int, int], None], execute: Execute = in_processes) -> Summary:
@@ -104,10 +107,11 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
         ScoringError, TableError, ArtifactError: an input, the version or the output is wrong, or a worker ended.
     """
     started = time.monotonic()
-    files = files_of(options.inputs)
+    written = options.output.resolve()  # it may be in a folder of the input
+    files = [file for file in files_of(options.inputs) if not Path(file).resolve().is_relative_to(written)]
     with claimed(options.output, resume=options.resume) as output:
         manifest = output.manifest()
-        directory = _directory(options, None if manifest is None else manifest["version"])
+        directory = _directory(options, None if manifest is None else manifest.get("version"))
         contents = Artifact(directory).read()
         card, digest = contents.card(), digest_of(contents.digests)
         if options.importance and card.baseline is None:
@@ -120,7 +124,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             "version": int(directory.name),
             "digest": digest,
             "options": {"attention": options.attention, "importance": options.importance, "chunk": chunk},
-            "inputs": [_identity(Path(file)) for file in files],
+            "inputs": _identities(files),
         }
         if manifest is None:
             plan = plan_of(files, card, output, chunk)
@@ -129,6 +133,9 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
         else:
             _require_same(manifest, head)
             plan = Plan.of_json(manifest)
+        todo = [unit for unit in plan.units if not output.has(unit)]
+        if not all(Path(plan.sources[unit.source].path).exists() for unit in todo):  # the copies of the tables are gone
+            plan = plan_of(files, card, output, chunk)
         job = Job(
             version=directory,
             digest=digest,
@@ -140,13 +147,14 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             names_files=len(files) > 1,
             key=format_of(card).sequence_column or "",
         )
-        todo = [unit for unit in plan.units if not output.part(unit.number).exists()]
         total, scored = (sum(unit.sequences for unit in units) for units in (plan.units, todo))
         report(total - scored, total)
         left = scored
         for unit in execute(job, todo, options.workers):
             left -= unit.sequences
             report(total - left, total)
+        if _identities(files) != head["inputs"]:
+            raise ScoringError("the input changed while the run was going on: score it again into another folder")
         output.clean()
         return Summary(*output.count(), scored, time.monotonic() - started)
 
@@ -174,10 +182,10 @@ def _chunk(card: ModelCard, units: int, options: Options) -> int:
     return max(1, min(MOST_SEQUENCES, MOST_VALUES // values))
 
 
-def _identity(path: Path) -> dict[str, Any]:
-    """Return what tells whether a file has changed."""
-    found = path.stat()
-    return {"file": str(path), "size": found.st_size, "changed": found.st_mtime_ns}
+def _identities(files: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what tells whether files have changed."""
+    found = [(file, Path(file).stat()) for file in files]
+    return [{"file": file, "size": stat.st_size, "changed": stat.st_mtime_ns} for file, stat in found]
 
 
 def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:
@@ -187,9 +195,9 @@ def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:
         ScoringError: something differs.
     """
     for name, shown in SAME.items():
-        if manifest[name] != head[name]:
+        if (begun := manifest.get(name)) != head[name]:
             raise ScoringError(
-                f"--resume: expected {shown} of the run that began, {_short(manifest[name])}, got {_short(head[name])}"
+                f"--resume: expected {shown} of the run that began, {_short(begun)}, got {_short(head[name])}"
             )
 
 
@@ -206,6 +214,7 @@ def _write_problems(output: Output, plan: Plan, *, strict: bool) -> None:
         if problems
     ]
     if not tables:
+        output.rejected_before.unlink(missing_ok=True)  # of an input before this one, if planning was killed
         return
     if strict:
         file, problem = next((file, problems[0]) for file, problems in plan.problems.items() if problems)

@@ -175,11 +175,18 @@ def score_unit(job: Job, unit: Unit) -> Outcome:
         raise ScoringError(f"{place}: cannot be scored: {type(error).__name__}: {str(error).strip()}") from error
 
 
-def begin() -> None:
-    """Let this process end with the one that started it, and leave Ctrl-C to that one."""
+def begin(output: Path) -> None:
+    """Let this process end with the one that started it, and leave Ctrl-C to that one.
+
+    Args:
+        output: the folder of the run, where no other run begins while this process lives.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None, "a worker was started by another process"
+    Output(output).hold()
+    if connection.wait([parent.sentinel], 0):  # it ended before, and another run may have begun
+        os._exit(1)
 
     def end_with_parent(sentinel: Any) -> None:
         connection.wait([sentinel])

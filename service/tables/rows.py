@@ -45,6 +45,7 @@ _NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBL
 _TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
 _NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
 _LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
+_QUOTE: Final = "Value with unterminated quote found."
 _CELLS: Final = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 _NO_MEMORY: Final = "Out of Memory Error"
 _NO_ROOM: Final = re.compile(r"No space left|File too large|max_temp_directory_size|Could not write|failed to offload")
@@ -436,7 +437,8 @@ def open_table(  # noqa: PLR0913 - each by its name
 def skipped_rows(table: Table) -> list[tuple[int, str]]:
     """Return the rows of CSV that were left out, counted from 1, with what is wrong with each."""
     found = table.ask(f"SELECT {quoted(ROW)}, problem FROM skipped ORDER BY 1") if table.text is not None else []
-    return [(row, _CELLS.sub(r"expected \1 cells, got \2", problem)) for row, problem in found]
+    quote = "expected a quote at the end of a cell that begins with one, got none"
+    return [(row, _CELLS.sub(r"expected \1 cells, got \2", problem).replace(_QUOTE, quote)) for row, problem in found]
 
 
 def _number_with_skipped(table: Table, heading: int) -> None:
@@ -462,16 +464,22 @@ def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[s
     names = [name or f"Unnamed: {index}" for index, name in enumerate(text.names)]
     _check_names(table.where, names)
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-    path = text.plain_file(table.database.folder)
     table.database.limit(MEMORY + MEMORY_OF_COLUMN * len(names))
-    question = (
-        f"CREATE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} FROM read_csv({literal(str(path))}, "
-        f"auto_detect=false, header=false, skip={text.heading}, delim={literal(text.delimiter)}, quote='\"', "
-        f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}}, "
-        f"store_rejects={skips_wrong_rows})"
-    )
-    table.database.answer(lambda: table.connection.execute(question))
+
+    def load(path: Path) -> None:
+        question = (
+            f"CREATE OR REPLACE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} "
+            f"FROM read_csv({literal(str(path))}, auto_detect=false, header=false, skip={text.heading}, "
+            f"delim={literal(text.delimiter)}, quote='\"', escape='\"', max_line_size={MOST_LINE}, "
+            f"buffer_size={BUFFER}, columns={{{columns}}}, store_rejects={skips_wrong_rows})"
+        )
+        table.database.answer(lambda: table.connection.execute(question))
+
+    load(text.plain_file(table.database.folder))
     if skips_wrong_rows:
+        if table.connection.execute("SELECT 1 FROM reject_errors LIMIT 1").fetchall():
+            table.connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
+            load(text.divided_file(table.database.folder))
         _number_with_skipped(table, text.heading)
     unnamed = [name for name, given in zip(names, text.names, strict=True) if not given]
     for name in unnamed:  # a delimiter at the end of each row makes a column without any value

@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, takewhile, zip_longest
+from itertools import chain, islice, takewhile, zip_longest
 from pathlib import Path
 from typing import IO, Final
 
@@ -18,6 +18,8 @@ from service.tables.sequences import MOST_COLUMNS
 
 #: Lines that the delimiter is found in, and their largest size in characters.
 SAMPLED, MOST_SAMPLED = 200, 2**22
+#: A cell that DuckDB rejects for its quotes, and lines that a cell may span in a file with such cells.
+BROKEN, MOST_LINES = '"a"b', 1000
 #: Bytes in one read.
 BLOCK: Final = 2**20
 # A series in a cell, and a line that is read with another delimiter than its own, are longer than the module's default.
@@ -47,6 +49,7 @@ class CsvText:
         where: the file's name in error messages.
         path: the file.
         encoding: its encoding, and `packed` whether it is compressed with gzip.
+        errors: what is done with bytes that are not of the encoding, as `open` names it.
         delimiter: the character between cells.
         decimal, thousands: the characters within numbers; "" for no character between thousands.
         names: the names of the columns, one for each cell of a row; empty for cells after the last name.
@@ -59,6 +62,7 @@ class CsvText:
     where: str
     path: Path
     encoding: str
+    errors: str
     packed: bool
     delimiter: str
     decimal: str
@@ -71,7 +75,7 @@ class CsvText:
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Yield the lines that are no comments, with their numbers as an editor counts them."""
-        with _open_text(self.path, self.encoding, packed=self.packed) as file:
+        with _open_text(self.path, self.encoding, self.errors, packed=self.packed) as file:
             for number, line, is_comment in _lines(file, self.preamble, self.delimiter, len(self.names)):
                 if not is_comment:
                     yield number, line
@@ -80,7 +84,7 @@ class CsvText:
         """Return the number of comments."""
         if self.plain:
             return 0
-        with _open_text(self.path, self.encoding, packed=self.packed) as file:
+        with _open_text(self.path, self.encoding, self.errors, packed=self.packed) as file:
             return sum(one for _, _, one in _lines(file, self.preamble, self.delimiter, len(self.names)))
 
     def line_of(self, row: int) -> int:
@@ -103,11 +107,18 @@ class CsvText:
 
     def plain_file(self, folder: Path) -> Path:
         """Return a file that DuckDB can read: this one, or a copy in a folder."""
-        if self.plain:
-            return self.path
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="\n", dir=folder, delete=False) as copy:
-            copy.writelines(line for _, line in self.lines())
-        return Path(copy.name)
+        return self.path if self.plain else _written((line for _, line in self.lines()), folder)
+
+    def divided_file(self, folder: Path) -> Path:
+        """Return a copy in a folder where each row ends, for a file with wrong rows.
+
+        A quote without its end would take the rows after it into one cell: its line is replaced by one that
+        DuckDB rejects. Empty lines, which it counts as lines but not as rows, are left out.
+        """
+        lines = (line for _, line in self.lines())
+        heading = list(islice(lines, self.heading))
+        rows = _with_ends(lines, self.delimiter, len(self.names))
+        return _written(chain(heading, (row for row in rows if row.strip("\n") or len(self.names) == 1)), folder)
 
 
 def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = ("",)) -> CsvText:
@@ -130,13 +141,15 @@ def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = (
     packed = start.startswith(b"\x1f\x8b")
     if start == b"PK\x03\x04":
         raise TableError(f"{where}: expected text, got a zip archive; a table of Excel can be saved as CSV")
-    encoding, plain = _encoding(where, path, dialect.encoding, packed=packed)
+    encoding, errors, plain = _encoding(where, path, dialect.encoding, packed=packed)
     try:
-        with _open_text(path, encoding, packed=packed) as text:
+        with _open_text(path, encoding, errors, packed=packed) as text:
             sample = list(_sample(text))
     except (UnicodeError, LookupError) as error:
         raise TableError(f"{where}: expected text in {encoding}: {error}") from None
     hints = []
+    if encoding == "utf-8" and errors == "replace":
+        hints.append("some bytes of the file are not UTF-8; they were read as \ufffd")
     if encoding == "cp1252" and dialect.encoding is None:
         hints.append("the file is not UTF-8 and was read as Windows-1252; --encoding names another encoding")
     delimiter, preamble = dialect.delimiter, _comments_before_rows(sample, dialect.delimiter)
@@ -171,6 +184,7 @@ def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = (
         where=where,
         path=path,
         encoding=encoding,
+        errors=errors,
         packed=packed,
         delimiter=delimiter,
         decimal=decimal,
@@ -187,21 +201,60 @@ def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = (
     return replace(found, hints=tuple(hints))
 
 
-def _open_text(path: Path, encoding: str, *, packed: bool) -> IO[str]:
+def _written(lines: Iterable[str], folder: Path) -> Path:
+    """Write lines into a new file of a folder."""
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", newline="\n", dir=folder, delete=False) as copy:
+        copy.writelines(lines)
+    return Path(copy.name)
+
+
+def _with_ends(lines: Iterable[str], delimiter: str, columns: int) -> Iterator[str]:
+    """Yield lines, and a line with a `BROKEN` cell for each one with a quote that does not end."""
+    broken = f"{BROKEN}{delimiter * (columns - 1)}\n"
+    held: list[str] = []  # those of a cell in quotes, which may span lines
+    for line in lines:
+        is_odd = line.count('"') % 2 == 1
+        if held and is_odd and _cells((*held, line), delimiter) == columns:
+            yield from (*held, line)
+            held = []
+        elif held and not is_odd and len(held) < MOST_LINES:
+            held.append(line)
+        else:
+            if held:
+                yield from (broken, *held[1:])
+                held = []
+            if is_odd and _cells((line,), delimiter) is None:
+                held = [line]
+            else:
+                yield line
+    if held:
+        yield from (broken, *held[1:])
+
+
+def _cells(lines: Sequence[str], delimiter: str) -> int | None:
+    """Return the number of cells of a row; None if its quotes are wrong, or the lines are several rows."""
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    return len(rows[0]) if len(rows) == 1 else None
+
+
+def _open_text(path: Path, encoding: str, errors: str, *, packed: bool) -> IO[str]:
     if packed:
-        return gzip.open(path, "rt", encoding=encoding, newline=None)
-    return path.open(encoding=encoding, newline=None)
+        return gzip.open(path, "rt", encoding=encoding, errors=errors, newline=None)
+    return path.open(encoding=encoding, errors=errors, newline=None)
 
 
-def _encoding(where: str, path: Path, named: str | None, *, packed: bool) -> tuple[str, bool]:
-    """Return the encoding, and whether DuckDB can read the file as it is."""
+def _encoding(where: str, path: Path, named: str | None, *, packed: bool) -> tuple[str, str, bool]:
+    """Return the encoding, what is done with other bytes, and whether DuckDB can read the file as it is."""
     plain, decoder = not packed, codecs.getincrementaldecoder("utf-8")()
     with gzip.open(path) if packed else path.open("rb") as file:
         try:
             start = file.read(4)
             marked = next((name for mark, name in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
             if named is not None or marked is not None:
-                return named or marked or "", False
+                return named or marked or "", "strict", False
             file.seek(0)
             end = b"\n"
             while block := file.read(BLOCK):
@@ -213,10 +266,21 @@ def _encoding(where: str, path: Path, named: str | None, *, packed: bool) -> tup
                 end = block[-1:]
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
-            return "cp1252", False
+            file.seek(0)
+            return ("utf-8" if _is_mostly_utf8(file) else "cp1252"), "replace", False
         except (EOFError, gzip.BadGzipFile) as error:
             raise TableError(f"{where}: not a readable gzip file: {error}") from error
-    return "utf-8", plain
+    return "utf-8", "strict", plain
+
+
+def _is_mostly_utf8(file: IO[bytes] | gzip.GzipFile) -> bool:
+    """Return whether more characters outside ASCII are UTF-8 than are not: a damaged cell is no other encoding."""
+    decoder, right = codecs.getincrementaldecoder("utf-8")("replace"), 0
+    while block := file.read(BLOCK):
+        text = decoder.decode(block)
+        wrong = text.count("\ufffd")
+        right += len(text) - len(text.encode("ascii", "ignore")) - 2 * wrong
+    return right > 0
 
 
 def _sample(text: IO[str]) -> Iterator[str]:
