@@ -2,10 +2,10 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from service.errors import ArtifactError, ScoringError, TableError, how_to_install
-from service.serving.cpus import cpu_limit
 
 PROGRAM = "attention-service score"
 DESCRIPTION = """Score the sequences of files with a model, and write predictions and attention as Parquet.
@@ -39,7 +39,8 @@ def _run(given: argparse.Namespace) -> str:
     """Score, with a progress bar on a terminal. Return the line about the outcome."""
     from tqdm import tqdm
 
-    from service.bulk.run import Options, score
+    from service.bulk.on_ray import on_ray
+    from service.bulk.run import Options, in_processes, score
 
     options = Options(
         inputs=tuple(given.input),
@@ -49,7 +50,7 @@ def _run(given: argparse.Namespace) -> str:
         artifacts=given.artifacts,
         attention=given.attention,
         importance=given.importance,
-        workers=given.workers or cpu_limit(),
+        workers=given.workers,
         chunk=given.chunk,
         resume=given.resume,
         strict=given.strict,
@@ -63,7 +64,8 @@ def _run(given: argparse.Namespace) -> str:
                 bar.n = bar.initial = done
             bar.update(done - bar.n)
 
-        summary = score(options, report)
+        execute = in_processes if given.ray is None else partial(on_ray, given.ray)
+        summary = score(options, report, execute)
     rejected = f"{summary.rejected:,} rejected (see {options.output}/_rejected), " if summary.rejected else ""
     rate = summary.scored / max(summary.seconds, 1e-9)
     return (
@@ -106,6 +108,11 @@ def _parser() -> argparse.ArgumentParser:
         help="write how far the prediction moves when a timestep is replaced; one more run for each timestep",
     )
     parser.add_argument("--workers", type=_count, metavar="NUMBER", help="processes (default: one for each CPU)")
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="address of a Ray cluster that runs these processes; auto: the one of this machine, local: a new one",
+    )
     parser.add_argument(
         "--chunk", type=_count, metavar="ROWS", help="most sequences that a process holds (default: by their size)"
     )

@@ -250,7 +250,8 @@ def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
         )
     if len(shape) == 2:
         shape = (*shape, 1)
-    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, has_lengths="lengths.npy" in names)
+    lengths = str(Path(file).absolute()) if "lengths.npy" in names else ""
+    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, lengths=lengths)
 
 
 def _fits(shape: tuple[int, ...], card: ModelCard) -> bool:

@@ -65,7 +65,7 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     table = open_table(file, path, dialect, skips_wrong_rows=True)
     problems = [Problem(row, problem) for row, problem in skipped_rows(table)]
     layout = layout_of(file, table.names, card, lambda name: table.kinds([name])[name] == "lists")
-    source = Source(file, str(target), layout.form, layout.columns, layout.labels, prepared=True)
+    source = Source(file, str(target.absolute()), layout.form, layout.columns, layout.labels, prepared=True)
     if layout.form == "long":
         timeline = _timeline(table, layout, card)
         question = _long(table, layout, timeline, card)

@@ -23,9 +23,10 @@ from service.bulk.plan import Plan, files_of, plan_of
 from service.bulk.source import Unit
 from service.bulk.worker import Attention, Job, begin, digest_of, score_unit
 from service.errors import ScoringError
+from service.serving.cpus import cpu_limit
 
-#: Runs units of a job in some workers, and yields each when it is done.
-Execute = Callable[[Job, Sequence[Unit], int], Iterator[Unit]]
+#: Runs units of a job in some workers, None for one on each CPU, and yields each when it is done.
+Execute = Callable[[Job, Sequence[Unit], int | None], Iterator[Unit]]
 #: Sequences of a unit, at most, and values of their inputs or their attention.
 MOST_SEQUENCES, MOST_VALUES = 2**15, 2**21
 #: What of a manifest must be the same for `--resume`, with its name in messages.
@@ -50,7 +51,7 @@ class Options:
     artifacts: Path = Path("artifacts")
     attention: Attention = "mean"
     importance: bool = False
-    workers: int = 1
+    workers: int | None = None
     chunk: int | None = None
     resume: bool = False
     strict: bool = False
@@ -66,7 +67,7 @@ class Summary:
     seconds: float
 
 
-def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+def in_processes(job: Job, units: Sequence[Unit], workers: int | None) -> Iterator[Unit]:
     """Run units in processes of their own, and yield each when it is done. An error ends all processes.
 
     Raises:
@@ -74,7 +75,7 @@ def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit
     """
     if not units:
         return
-    pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=begin)
+    pool = ProcessPoolExecutor(min(workers or cpu_limit(), len(units)), get_context("spawn"), initializer=begin)
     try:
         futures = {pool.submit(score_unit, job, unit): unit for unit in units}
         for future in as_completed(futures):
