@@ -82,15 +82,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("input", nargs="+", help="file or folder to read")
-    parser.add_argument("output", type=Path, help="folder to write; a new or an empty one")
+    parser.add_argument("input", nargs="+", help="file or folder to read, or its address, such as s3://bucket/folder")
+    parser.add_argument("output", type=_folder, help="folder to write; a new or an empty one")
     parser.add_argument("--model", required=True, metavar="NAME", help="name of the model")
     parser.add_argument(
         "--version", type=_count, metavar="NUMBER", help="version of the model (default: the newest, or the pinned one)"
     )
     parser.add_argument(
         "--artifacts",
-        type=Path,
+        type=_folder,
         default=Path("artifacts"),
         metavar="FOLDER",
         help="folder of models (default: artifacts)",
@@ -123,6 +123,12 @@ def _parser() -> argparse.ArgumentParser:
         "--strict", action="store_true", help="end with an error at the first sequence that is rejected"
     )
     return parser
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"expected a folder of this machine or of a mount, got {text!r}")
+    return Path(text)
 
 
 def _count(text: str) -> int:

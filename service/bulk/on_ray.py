@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from service.bulk.address import is_address
 from service.bulk.output import MANIFEST
 from service.bulk.source import Unit
 from service.bulk.worker import Job, score_unit
@@ -53,8 +54,8 @@ def score_on_node(job: Job, unit: Unit) -> None:
     Raises:
         ScoringError: this node does not have the files of the run, or the unit cannot be scored.
     """
-    for path in (job.version, job.output / MANIFEST, Path(job.sources[unit.source].path)):
-        if not path.exists():
+    for path in (str(job.version), str(job.output / MANIFEST), job.sources[unit.source].path):
+        if not is_address(path) and not Path(path).exists():
             raise ScoringError(
                 f"{path}: no such file on node {socket.gethostname()}: artifacts, input and output must be in folders "
                 "that all nodes share under the same names"

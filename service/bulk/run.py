@@ -17,6 +17,7 @@ from service.artifact.layout import pinned_version, versions_of
 from service.artifact.table_format import format_of
 from service.artifact.version import Artifact
 from service.bulk import results
+from service.bulk.address import size_and_time
 from service.bulk.arrays import texts_of
 from service.bulk.output import Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
@@ -121,7 +122,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             "version": int(directory.name),
             "digest": digest,
             "options": {"attention": options.attention, "importance": options.importance, "chunk": chunk},
-            "inputs": [_identity(Path(file)) for file in files],
+            "inputs": list(map(_identity, files)),
         }
         if manifest is None:
             plan = plan_of(files, card, output, chunk)
@@ -175,10 +176,10 @@ def _chunk(card: ModelCard, units: int, options: Options) -> int:
     return max(1, min(MOST_SEQUENCES, MOST_VALUES // values))
 
 
-def _identity(path: Path) -> dict[str, Any]:
+def _identity(file: str) -> dict[str, Any]:
     """Return what tells whether a file has changed."""
-    found = path.stat()
-    return {"file": str(path), "size": found.st_size, "changed": found.st_mtime_ns}
+    size, changed = size_and_time(file)
+    return {"file": file, "size": size, "changed": changed}
 
 
 def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:
