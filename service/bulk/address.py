@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from pyarrow import fs
@@ -64,7 +65,7 @@ def files_at(address: str, suffixes: Collection[str]) -> list[str]:
     first = next((at for at, part in enumerate(parts) if WILDCARDS & {*part}), len(parts))
     pattern, folder = parts[first:], "/".join(parts[:first]).rstrip("/")
     with reading(address):
-        system, base = fs.FileSystem.from_uri(path_of(given._replace(path=folder).geturl()))
+        system, base = _file_system(given._replace(path=folder).geturl())
         of_type = system.get_file_info(base).type
         if not pattern and of_type == fs.FileType.File:
             return [address]
@@ -89,7 +90,7 @@ def size_and_time(file: str) -> tuple[int, int]:
         ScoringError: there is no such file, or it cannot be read.
     """
     with reading(file):
-        system, path = fs.FileSystem.from_uri(path_of(file))
+        system, path = _file_system(file)
         found = system.get_file_info(path)
     if found.type != fs.FileType.File:
         raise ScoringError(f"{file}: no such file")
@@ -117,10 +118,19 @@ def near(file: str, copy: Path, output: Output) -> Path:
 
 def _blocks(address: str) -> Iterator[bytes]:
     with reading(address):
-        system, path = fs.FileSystem.from_uri(path_of(address))
+        system, path = _file_system(address)
         with system.open_input_stream(path, compression=None) as stream:
             while block := stream.read(BLOCK):
                 yield block
+
+
+def _file_system(file: str) -> tuple[Any, str]:
+    """Return the file system that has a file, and the file's path there."""
+    path = path_of(file)
+    if path.startswith(OF_FSSPEC):
+        import_module("fsspec")  # pyarrow's own error does not say how to install it
+    system, inside = fs.FileSystem.from_uri(path)
+    return system, inside
 
 
 @contextmanager
@@ -132,6 +142,8 @@ def reading(address: str) -> Iterator[None]:
     """
     try:
         yield
+    except ModuleNotFoundError as error:
+        raise ScoringError(f"{address}: expected the module {error.name!r}: pip install {error.name}") from error
     except (OSError, ValueError, ImportError) as error:
         problem = str(error).strip().partition("\n")[0]
         raise ScoringError(f"{address}: cannot be read: {problem}") from error
