@@ -10,10 +10,11 @@ from service.errors import ArtifactError, ScoringError, TableError, how_to_insta
 PROGRAM = "attention-service score"
 DESCRIPTION = """Score the sequences of files with a model, and write predictions and attention as Parquet.
 
-An input is a .parquet, .csv, .tsv, .txt, .csv.gz or .npz file, or a folder of such files. Tables have the columns that
-the model was trained with; the target may be left out. The output is a folder, which pandas, DuckDB, polars and pyarrow
-read as one table: one row for each sequence, in the order of the input. A sequence that the model does not take is
-written into the folder _rejected, with file, row and reason, and the others go on.
+An input is a .parquet, .csv, .tsv, .txt, .csv.gz or .npz file, a folder of such files, or an address of one, such as
+'s3://bucket/folder/*.parquet'. Tables have the columns that the model was trained with; the target may be left out. The
+output is a folder, which pandas, DuckDB, polars and pyarrow read as one table: one row for each sequence, in the order
+of the input. A sequence that the model does not take is written into the folder _rejected, with file, row and reason,
+and the others go on.
 """
 EPILOG = "example: attention-service score visits.csv scores --model visits"
 

@@ -48,8 +48,8 @@ def files_at(address: str, suffixes: Collection[str]) -> list[str]:
     """Return the addresses of the files that an address names, in the order of their names.
 
     Args:
-        address: of a file, of a folder for the files in it and in its folders, or with `*`, `?` and `[…]` in its last
-            parts for the files of such names.
+        address: of a file, of a folder for the files in it and in its folders, or with `*` and `[…]` in its last parts
+            for the files of such names.
         suffixes: the ends of the names of files to read from a folder.
 
     Raises:
@@ -64,7 +64,7 @@ def files_at(address: str, suffixes: Collection[str]) -> list[str]:
     parts = given.path.split("/")
     first = next((at for at, part in enumerate(parts) if WILDCARDS & {*part}), len(parts))
     pattern, folder = parts[first:], "/".join(parts[:first]).rstrip("/")
-    with reading(address):
+    with _reading(address):
         system, base = _file_system(given._replace(path=folder).geturl())
         of_type = system.get_file_info(base).type
         if not pattern and of_type == fs.FileType.File:
@@ -89,7 +89,7 @@ def size_and_time(file: str) -> tuple[int, int]:
     Raises:
         ScoringError: there is no such file, or it cannot be read.
     """
-    with reading(file):
+    with _reading(file):
         system, path = _file_system(file)
         found = system.get_file_info(path)
     if found.type != fs.FileType.File:
@@ -117,7 +117,7 @@ def near(file: str, copy: Path, output: Output) -> Path:
 
 
 def _blocks(address: str) -> Iterator[bytes]:
-    with reading(address):
+    with _reading(address):
         system, path = _file_system(address)
         with system.open_input_stream(path, compression=None) as stream:
             while block := stream.read(BLOCK):
@@ -134,7 +134,7 @@ def _file_system(file: str) -> tuple[Any, str]:
 
 
 @contextmanager
-def reading(address: str) -> Iterator[None]:
+def _reading(address: str) -> Iterator[None]:
     """Raise the error of a file system as one of the run, with the address.
 
     Raises:

@@ -38,7 +38,7 @@ def on_ray(address: str, job: Job, units: Sequence[Unit], workers: int | None) -
         with connected(address) as ray:
             task, stored = ray.remote(max_retries=RETRIES)(score_on_node), ray.put(job)
             begun = ((task.remote(stored, unit), unit) for unit in units)
-            running = dict(islice(begun, workers or int(ray.cluster_resources()["CPU"])))
+            running = dict(islice(begun, workers or max(1, int(ray.cluster_resources().get("CPU", 0)))))
             while running:
                 for done in ray.wait(list(running))[0]:
                     ray.get(done)
