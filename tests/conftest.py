@@ -54,6 +54,7 @@ SLOW = {
         "test_observed_server.py",
         "test_proxies.py",
         "test_ray_serve.py",
+        "test_scoring_on_ray.py",
         "test_server.py",
         "test_system_calls.py",
     ),

@@ -42,7 +42,7 @@ def write_models(folder: Path) -> None:
     write_imported(folder, of_steps(2, 3), imported_card("steps", target=target, feature_labels=NAMES), numbers())
 
 
-def here(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+def here(job: Job, units: Sequence[Unit], workers: int | None) -> Iterator[Unit]:
     """Score units in this process."""
     del workers
     for unit in units:

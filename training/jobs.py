@@ -1,6 +1,5 @@
 """Tasks on the same data, such as the fits of several seeds: in turn, in processes side by side, or on a cluster."""
 
-import logging
 import multiprocessing
 import os
 import pickle
@@ -20,7 +19,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from service.errors import how_to_install
+from service.cluster import ClusterError, connected
 from training import TrainingError
 from training.frameworks import import_frameworks
 from training.options import Options
@@ -127,24 +126,15 @@ def cluster(address: str, prepare: Callable[[], object], work: bytes, tasks: Seq
     """Run tasks on a Ray cluster, whose nodes have this package and share the working directory.
 
     Raises:
-        TrainingError: Ray is not installed.
-        ChildProcessError: a process ended without an outcome.
+        TrainingError: Ray is not installed, there is no such cluster, or a process ended without an outcome.
     """
     try:
-        import ray
-        from ray.exceptions import RayError, RayTaskError
-    except ModuleNotFoundError:
-        raise TrainingError(f"--ray needs the module 'ray': {how_to_install('ray')}") from None
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that starts here reports nothing
-    with ray.init(address, log_to_driver=False, logging_level=logging.ERROR):
-        perform_there = ray.remote(max_retries=0)(_perform_on_node)
-        stored = ray.put(work)
-        try:
+        with connected(address) as ray:
+            perform_there = ray.remote(max_retries=0)(_perform_on_node)
+            stored = ray.put(work)
             yield [perform_there.remote(Path.cwd(), prepare, stored, task).future() for task in tasks]
-        except RayTaskError as error:
-            raise error.cause from None
-        except RayError as error:
-            raise ChildProcessError(f"--ray {address}: a fit has no outcome: {error}") from None
+    except ClusterError as error:
+        raise TrainingError(str(error)) from error
 
 
 def _perform_on_node(folder: Path, prepare: Callable[[], object], work: bytes, task: Any) -> bytes:

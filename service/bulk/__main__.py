@@ -2,18 +2,19 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from service.errors import ArtifactError, ScoringError, TableError, how_to_install
-from service.serving.cpus import cpu_limit
 
 PROGRAM = "attention-service score"
 DESCRIPTION = """Score the sequences of files with a model, and write predictions and attention as Parquet.
 
-An input is a .parquet, .csv, .tsv, .txt, .csv.gz or .npz file, or a folder of such files. Tables have the columns that
-the model was trained with; the target may be left out. The output is a folder, which pandas, DuckDB, polars and pyarrow
-read as one table: one row for each sequence, in the order of the input. A sequence that the model does not take is
-written into the folder _rejected, with file, row and reason, and the others go on.
+An input is a .parquet, .csv, .tsv, .txt, .csv.gz or .npz file, a folder of such files, or an address of one, such as
+'s3://bucket/folder/*.parquet'. Tables have the columns that the model was trained with; the target may be left out. The
+output is a folder, which pandas, DuckDB, polars and pyarrow read as one table: one row for each sequence, in the order
+of the input. A sequence that the model does not take is written into the folder _rejected, with file, row and reason,
+and the others go on.
 """
 EPILOG = "example: attention-service score visits.csv scores --model visits"
 
@@ -39,7 +40,8 @@ def _run(given: argparse.Namespace) -> str:
     """Score, with a progress bar on a terminal. Return the line about the outcome."""
     from tqdm import tqdm
 
-    from service.bulk.run import Options, score
+    from service.bulk.on_ray import on_ray
+    from service.bulk.run import Options, in_processes, score
 
     options = Options(
         inputs=tuple(given.input),
@@ -49,7 +51,7 @@ def _run(given: argparse.Namespace) -> str:
         artifacts=given.artifacts,
         attention=given.attention,
         importance=given.importance,
-        workers=given.workers or cpu_limit(),
+        workers=given.workers,
         chunk=given.chunk,
         resume=given.resume,
         strict=given.strict,
@@ -63,7 +65,8 @@ def _run(given: argparse.Namespace) -> str:
                 bar.n = bar.initial = done
             bar.update(done - bar.n)
 
-        summary = score(options, report)
+        execute = in_processes if given.ray is None else partial(on_ray, given.ray)
+        summary = score(options, report, execute)
     rejected = f"{summary.rejected:,} rejected (see {options.output}/_rejected), " if summary.rejected else ""
     rate = summary.scored / max(summary.seconds, 1e-9)
     return (
@@ -80,15 +83,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("input", nargs="+", help="file or folder to read")
-    parser.add_argument("output", type=Path, help="folder to write; a new or an empty one")
+    parser.add_argument("input", nargs="+", help="file or folder to read, or its address, such as s3://bucket/folder")
+    parser.add_argument("output", type=_folder, help="folder to write; a new or an empty one")
     parser.add_argument("--model", required=True, metavar="NAME", help="name of the model")
     parser.add_argument(
         "--version", type=_count, metavar="NUMBER", help="version of the model (default: the newest, or the pinned one)"
     )
     parser.add_argument(
         "--artifacts",
-        type=Path,
+        type=_folder,
         default=Path("artifacts"),
         metavar="FOLDER",
         help="folder of models (default: artifacts)",
@@ -107,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--workers", type=_count, metavar="NUMBER", help="processes (default: one for each CPU)")
     parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="address of a Ray cluster that runs these processes; auto: the one of this machine, local: a new one",
+    )
+    parser.add_argument(
         "--chunk", type=_count, metavar="ROWS", help="most sequences that a process holds (default: by their size)"
     )
     parser.add_argument(
@@ -116,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
         "--strict", action="store_true", help="end with an error at the first sequence that is rejected"
     )
     return parser
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"expected a folder of this machine or of a mount, got {text!r}")
+    return Path(text)
 
 
 def _count(text: str) -> int:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -56,7 +57,7 @@ class Output:
         Raises:
             ScoringError: it cannot be written.
         """
-        unfinished = self.folder / f"{UNFINISHED}{os.getpid()}"
+        unfinished = self.folder / f"{UNFINISHED}{secrets.token_hex(8)}"  # other nodes have the same process ids
         repeating = [name for name in table.schema.names if name in REPEATING]
         with self.writing():
             with unfinished.open("wb") as file:

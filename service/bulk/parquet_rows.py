@@ -6,9 +6,17 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet
 
-#: Rows that are read at a time, and bytes of each column.
-ROWS, BUFFER = 2**13, 2**16
+from service.bulk.address import is_address
+
+#: Rows that are read at a time, and bytes of each column; of a file at an address, where each reading takes longer.
+ROWS, BUFFER, FAR_BUFFER = 2**13, 2**16, 2**20
 _NOTHING: Final = iter(())
+
+
+def open_parquet(path: str) -> Any:
+    """Return the Parquet file at a path or an address, of which small parts are read."""
+    size = FAR_BUFFER if is_address(path) else BUFFER
+    return pyarrow.parquet.ParquetFile(path, buffer_size=size, pre_buffer=False)
 
 
 class ParquetRows:
@@ -48,7 +56,7 @@ class ParquetRows:
     def _open(self, path: str, columns: Sequence[str], row: int) -> None:
         """Begin at the row group that has a row."""
         if self._opened[0] != path:
-            self._file = pyarrow.parquet.ParquetFile(path, buffer_size=BUFFER, pre_buffer=False)
+            self._file = open_parquet(path)
         self._opened = path, columns
         group = self._at = self._end = 0
         while self._end <= row:

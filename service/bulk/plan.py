@@ -16,9 +16,10 @@ import pyarrow.parquet
 from service.artifact.card import ModelCard
 from service.artifact.table_format import format_of
 from service.artifact.table_layout import TableLayout, layout_of
+from service.bulk.address import files_at, is_address, is_read, name_of, near, path_of
 from service.bulk.arrays import array_of
 from service.bulk.output import Output
-from service.bulk.parquet_rows import BUFFER
+from service.bulk.parquet_rows import open_parquet
 from service.bulk.prepare import prepare
 from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
@@ -57,29 +58,32 @@ class Plan:
 def files_of(inputs: Sequence[str]) -> list[str]:
     """Return the files that inputs name: themselves, or those in a folder and its folders, in the order of their names.
 
+    Inputs are paths and addresses.
+
     Raises:
         ScoringError: there is no such file, or it is of another kind.
     """
     files: list[str] = []
     for name in inputs:
-        path = Path(name)
-        if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if one.suffix in SUFFIXES and one.is_file())
-            found = [
-                str(one)
-                for one in inside
-                if not any(part.startswith(("_", ".")) for part in one.relative_to(path).parts)
-            ]
-            if not found:
-                raise ScoringError(f"{name}: expected files with names that end in {', '.join(SUFFIXES)}, got none")
-            files += found
-        elif not path.exists():
-            raise ScoringError(f"{name}: no such file")
-        elif path.suffix not in SUFFIXES:
+        found = files_at(name, SUFFIXES) if is_address(name) else _files_in(name)
+        if any(Path(name_of(file)).suffix not in SUFFIXES for file in found):
             raise ScoringError(f"{name}: expected a file with a name that ends in {', '.join(SUFFIXES)}")
-        else:
-            files.append(name)
+        files += found
     return files
+
+
+def _files_in(name: str) -> list[str]:
+    """Return a file, or the files in a folder of this machine."""
+    path = Path(name)
+    if not path.exists():
+        raise ScoringError(f"{name}: no such file")
+    if not path.is_dir():
+        return [name]
+    inside = sorted(one for one in path.rglob("*") if one.is_file())
+    found = [str(one) for one in inside if is_read(one.relative_to(path), SUFFIXES)]
+    if not found:
+        raise ScoringError(f"{name}: expected files with names that end in {', '.join(SUFFIXES)}, got none")
+    return found
 
 
 def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -> Plan:
@@ -99,14 +103,16 @@ def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -
     problems: dict[str, list[Problem]] = {}
     for index, file in enumerate(files):
         target = output.prepared / f"source-{index:05}"
+        copy = output.prepared / f"copy-{index:05}-{name_of(file)}"
         source: Source | None = None
-        if Path(file).suffix == ".npz":
-            source = _array(file, card, target.with_suffix(".npy"), output)
-        elif Path(file).suffix == ".parquet":
+        if Path(name_of(file)).suffix == ".npz":
+            source = _array(file, near(file, copy, output), card, target.with_suffix(".npy"), output)
+        elif Path(name_of(file)).suffix == ".parquet":
             source = _direct(file, card)
         ranges = None if source is None else _ranges(source, card, chunk)
         if source is None or ranges is None:
-            prepared = prepare(file, Path(file), card, target.with_suffix(".parquet"))
+            prepared = prepare(file, near(file, copy, output), card, target.with_suffix(".parquet"))
+            copy.unlink(missing_ok=True)
             source, problems[file] = prepared.source, prepared.problems
             ranges = _ranges(source, card, chunk)
             assert ranges is not None, "a prepared table can be read"
@@ -149,7 +155,7 @@ def _require_whole_sequences(sources: Sequence[Source]) -> None:
 def _direct(file: str, card: ModelCard) -> Source | None:
     """Return a Parquet table whose values are numbers, which workers read as they are; None for another one."""
     try:
-        schema = pyarrow.parquet.read_schema(file)
+        schema = pyarrow.parquet.read_schema(path_of(file))
     except (pa.ArrowException, OSError) as error:
         raise ScoringError(f"{file}: not a readable .parquet file: {str(error).partition(chr(10))[0]}") from error
     types = dict(zip(schema.names, schema.types, strict=True))
@@ -163,8 +169,7 @@ def _direct(file: str, card: ModelCard) -> Source | None:
         scale = UNITS[of_time.unit] if pa.types.is_timestamp(of_time) else 1.0
         if timing is not None and (timing.unit == "seconds") != pa.types.is_timestamp(of_time):
             return None
-    path = str(Path(file).absolute())
-    return Source(file, path, layout.form, layout.columns, layout.labels, layout.key, layout.time, scale)
+    return Source(file, path_of(file), layout.form, layout.columns, layout.labels, layout.key, layout.time, scale)
 
 
 def _are_plain(layout: TableLayout, types: dict[str, Any], card: ModelCard) -> bool:
@@ -245,7 +250,7 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
 
 
 def _keys(source: Source) -> Iterator[Any]:
-    with pyarrow.parquet.ParquetFile(source.path, buffer_size=BUFFER, pre_buffer=False) as file:
+    with open_parquet(source.path) as file:
         for batch in file.iter_batches(columns=[source.key]):
             yield batch.columns[0]
 
@@ -254,10 +259,10 @@ def _has_empty(keys: Any) -> bool:
     return bool(keys.null_count or (_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0))
 
 
-def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
-    """Return the array `x` of a .npz file; of a compressed one, a copy in the folder of the run."""
+def _array(file: str, near: Path, card: ModelCard, target: Path, output: Output) -> Source:
+    """Return the array `x` of a .npz file, which is at a path; of a compressed one, a copy in the folder of the run."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(near) as archive:
             names = archive.namelist()
             member = f"{'sequences' if 'sequences.npy' in names else 'x'}.npy"
             if member not in names:
@@ -267,7 +272,7 @@ def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
                 with archive.open("lengths.npy") as opened:
                     of_lengths, _, kind = _header(opened)
             info = archive.getinfo(member)
-            path, begin = str(Path(file).absolute()), _begin(file, info.header_offset)
+            path, begin = str(near.absolute()), _begin(near, info.header_offset)
             if info.compress_type != zipfile.ZIP_STORED:
                 with archive.open(member) as packed, output.writing(), target.open("wb") as plain:
                     shutil.copyfileobj(packed, plain, 2**20)
@@ -289,7 +294,8 @@ def _array(file: str, card: ModelCard, target: Path, output: Output) -> Source:
         raise ScoringError(f"{file}: expected lengths ({shape[0]},) of integers, got {of_lengths} of {kind}")
     if len(shape) == 2:
         shape = (*shape, 1)
-    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, has_lengths=has_lengths)
+    lengths = str(near.absolute()) if has_lengths else ""
+    return Source(file, path, "array", dtype=dtype.str, shape=shape, offset=offset, lengths=lengths)
 
 
 def _fits(shape: tuple[int, ...], card: ModelCard) -> bool:
@@ -300,9 +306,9 @@ def _fits(shape: tuple[int, ...], card: ModelCard) -> bool:
     return 0 < shape[1] <= card.timesteps if card.variable_length else shape[1] == card.timesteps
 
 
-def _begin(file: str, header: int) -> int:
+def _begin(file: Path, header: int) -> int:
     """Return where the bytes of a file in a zip archive begin, given the place of its header."""
-    with Path(file).open("rb") as archive:
+    with file.open("rb") as archive:
         archive.seek(header + ZIP_LENGTHS)
         lengths = archive.read(4)
     return header + ZIP_HEADER + int.from_bytes(lengths[:2], "little") + int.from_bytes(lengths[2:], "little")

@@ -68,7 +68,7 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     problems = [Problem(row, problem) for row, problem in skipped_rows(table)]
     layout = layout_of(table.names, card, has_lists=lambda name: table.kinds([name])[name] == "lists")
     table.require(layout.needed)
-    source = Source(file, str(target), layout.form, layout.columns, layout.labels, prepared=True)
+    source = Source(file, str(target.absolute()), layout.form, layout.columns, layout.labels, prepared=True)
     if layout.form == "long":
         timeline = _timeline(table, layout, card)
         question = _long(table, layout, timeline, card)

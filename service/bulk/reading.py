@@ -201,8 +201,8 @@ def _array(source: Source, unit: Unit) -> Read:
     )
     lengths = told = np.full(n, timesteps)
     values = values.astype(np.float64 if dtype.itemsize > 4 else np.float32).reshape(n * timesteps, features)
-    if source.has_lengths:
-        with np.load(source.file) as arrays:
+    if source.lengths:
+        with np.load(source.lengths) as arrays:
             told = arrays["lengths"][unit.start : unit.stop]
         lengths = np.where((told > 0) & (told <= timesteps), told, 0).astype(np.int64)
         values = values[(np.arange(timesteps) < lengths[:, np.newaxis]).ravel()]

@@ -17,15 +17,17 @@ from service.artifact.layout import pinned_version, versions_of
 from service.artifact.table_format import format_of
 from service.artifact.version import Artifact
 from service.bulk import results
+from service.bulk.address import size_and_time
 from service.bulk.arrays import texts_of
 from service.bulk.output import Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
 from service.bulk.source import Unit
 from service.bulk.worker import Attention, Job, begin, digest_of, score_unit
 from service.errors import ScoringError
+from service.serving.cpus import cpu_limit
 
-#: Runs units of a job in some workers, and yields each when it is done.
-Execute = Callable[[Job, Sequence[Unit], int], Iterator[Unit]]
+#: Runs units of a job in some workers, None for one on each CPU, and yields each when it is done.
+Execute = Callable[[Job, Sequence[Unit], int | None], Iterator[Unit]]
 #: Sequences of a unit, at most, and values of their inputs or their attention.
 MOST_SEQUENCES, MOST_VALUES = 2**15, 2**21
 #: What of a manifest must be the same for `--resume`, with its name in messages.
@@ -50,7 +52,7 @@ class Options:
     artifacts: Path = Path("artifacts")
     attention: Attention = "mean"
     importance: bool = False
-    workers: int = 1
+    workers: int | None = None
     chunk: int | None = None
     resume: bool = False
     strict: bool = False
@@ -66,7 +68,7 @@ class Summary:
     seconds: float
 
 
-def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+def in_processes(job: Job, units: Sequence[Unit], workers: int | None) -> Iterator[Unit]:
     """Run units in processes of their own, and yield each when it is done. An error ends all processes.
 
     Raises:
@@ -75,7 +77,7 @@ def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit
     if not units:
         return
     pool = ProcessPoolExecutor(
-        min(workers, len(units)), get_context("spawn"), initializer=begin, initargs=(job.output,)
+        min(workers or cpu_limit(), len(units)), get_context("spawn"), initializer=begin, initargs=(job.output,)
     )
     try:
         futures = {pool.submit(score_unit, job, unit): unit for unit in units}
@@ -184,8 +186,8 @@ def _chunk(card: ModelCard, units: int, options: Options) -> int:
 
 def _identities(files: Sequence[str]) -> list[dict[str, Any]]:
     """Return what tells whether files have changed."""
-    found = [(file, Path(file).stat()) for file in files]
-    return [{"file": file, "size": stat.st_size, "changed": stat.st_mtime_ns} for file, stat in found]
+    found = [(file, *size_and_time(file)) for file in files]
+    return [{"file": file, "size": size, "changed": changed} for file, size, changed in found]
 
 
 def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ class Source:
         dtype: of an array, the type of its numbers.
         shape: of an array, its shape `(n, timesteps, features)`.
         offset: of an array, where it begins in the file.
-        has_lengths: of an array, whether there are lengths of the sequences, in `file`.
+        lengths: of an array, the .npz file with the lengths of the sequences; empty if there are none.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Source:
     dtype: str = ""
     shape: tuple[int, ...] = ()
     offset: int = 0
-    has_lengths: bool = False
+    lengths: str = ""
 
 
 @dataclass(frozen=True)

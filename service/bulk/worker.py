@@ -141,7 +141,8 @@ class Worker:
 
 def _finite(part: Part, outputs: dict[str, Array]) -> tuple[Part, dict[str, Array]]:
     """Return what has finite answers. The other sequences become problems, as they do in the service."""
-    finite = np.all([np.isfinite(values).reshape(len(part.x), -1).all(axis=1) for values in outputs.values()], axis=0)
+    of_each = [np.isfinite(values).all(axis=tuple(range(1, values.ndim))) for values in outputs.values()]
+    finite = np.all(of_each, axis=0)
     if finite.all():
         return part, outputs
     return part.without(~finite, "expected values that the model can handle, got an answer not finite"), {
