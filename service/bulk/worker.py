@@ -141,9 +141,9 @@ class Worker:
 
 def _finite(part: Part, outputs: dict[str, Array]) -> tuple[Part, dict[str, Array]]:
     """Return what has finite answers. The other sequences become problems, as they do in the service."""
-    finite = np.all([np.isfinite(values).reshape(len(part.x), -1).all(axis=1) for values in outputs.values()], axis=0)
-    if finite.all():
+    if all(np.isfinite(values).all() for values in outputs.values()):  # as nearly always
         return part, outputs
+    finite = np.all([np.isfinite(values).reshape(len(part.x), -1).all(axis=1) for values in outputs.values()], axis=0)
     return part.without(~finite, "expected values that the model can handle, got an answer not finite"), {
         name: values[finite] for name, values in outputs.items()
     }
