@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from service.bulk.processes import started
 from service.errors import ArtifactError, ScoringError, TableError, how_to_install
 from service.serving.cpus import cpu_limit
 
@@ -26,7 +29,9 @@ def main() -> None:
     """
     given = _parser().parse_intermixed_args()
     try:
-        sys.stdout.write(f"{_run(given)}\n")
+        workers = given.workers or cpu_limit()
+        with started(workers) as pool:
+            sys.stdout.write(f"{_run(given, workers, pool)}\n")
     except ModuleNotFoundError as error:
         raise SystemExit(f"error: scoring in bulk needs the module {error.name!r}: {how_to_install('bulk')}") from None
     except (ScoringError, TableError, ArtifactError, OSError) as error:
@@ -35,11 +40,12 @@ def main() -> None:
         raise SystemExit("stopped; --resume continues the run") from None
 
 
-def _run(given: argparse.Namespace) -> str:
+def _run(given: argparse.Namespace, workers: int, pool: ProcessPoolExecutor) -> str:
     """Score, with a progress bar on a terminal. Return the line about the outcome."""
+    # Imported here, while the processes import the same.
     from tqdm import tqdm
 
-    from service.bulk.run import Options, score
+    from service.bulk.run import Options, in_processes, score
 
     options = Options(
         inputs=tuple(given.input),
@@ -49,7 +55,7 @@ def _run(given: argparse.Namespace) -> str:
         artifacts=given.artifacts,
         attention=given.attention,
         importance=given.importance,
-        workers=given.workers or cpu_limit(),
+        workers=workers,
         chunk=given.chunk,
         resume=given.resume,
         strict=given.strict,
@@ -63,7 +69,7 @@ def _run(given: argparse.Namespace) -> str:
                 bar.n = bar.initial = done
             bar.update(done - bar.n)
 
-        summary = score(options, report)
+        summary = score(options, report, partial(in_processes, pool))
     rejected = f"{summary.rejected:,} rejected (see {options.output}/_rejected), " if summary.rejected else ""
     rate = summary.scored / max(summary.seconds, 1e-9)
     return (

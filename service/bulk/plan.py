@@ -18,7 +18,6 @@ from service.bulk.arrays import array_of
 from service.bulk.layout import Layout, layout_of
 from service.bulk.output import Output
 from service.bulk.parquet_rows import BUFFER
-from service.bulk.prepare import prepare
 from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
@@ -104,6 +103,8 @@ def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -
             source = _direct(file, card)
         ranges = None if source is None else _ranges(source, card, chunk)
         if source is None or ranges is None:
+            from service.bulk.prepare import prepare  # it imports DuckDB, which takes long
+
             prepared = prepare(file, Path(file), card, target.with_suffix(".parquet"))
             source, problems[file] = prepared.source, prepared.problems
             ranges = _ranges(source, card, chunk)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from service.bulk.arrays import texts_of
 from service.bulk.output import Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
 from service.bulk.source import Unit
-from service.bulk.worker import Attention, Job, begin, digest_of, score_unit
+from service.bulk.worker import Attention, Job, digest_of, score_unit
 from service.errors import ScoringError
 
 #: Runs units of a job in some workers, and yields each when it is done.
@@ -66,33 +65,31 @@ class Summary:
     seconds: float
 
 
-def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
-    """Run units in processes of their own, and yield each when it is done. An error ends all processes.
+def in_processes(pool: ProcessPoolExecutor, job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+    """Run units in a pool of processes, and yield each when it is done.
 
     Raises:
         ScoringError, ArtifactError: a unit failed, or a process ended early.
     """
-    if not units:
-        return
-    pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=begin)
     try:
-        futures = {pool.submit(score_unit, job, unit): unit for unit in units}
+        futures = {pool.submit(score_unit, job, unit): unit for unit in _in_stretches(units, workers)}
         for future in as_completed(futures):
             future.result()
             yield futures[future]
-        pool.shutdown()
     except BrokenProcessPool as error:
         raise ScoringError(
             "a worker process ended before its work was done: it was killed, or memory was short (--workers and "
             "--chunk can be smaller); --resume continues the run"
         ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():
-            process.terminate()
 
 
-def score(options: Options, report: Callable[[int, int], None], execute: Execute = in_processes) -> Summary:
+def _in_stretches(units: Sequence[Unit], workers: int) -> list[Unit]:
+    """Return units in such an order that a worker mostly takes the one behind its last, and reads on in its file."""
+    length = -(-len(units) // workers)
+    return [unit for start in range(length) for unit in units[start::length]]
+
+
+def score(options: Options, report: Callable[[int, int], None], execute: Execute) -> Summary:
     """Score all sequences of the inputs, and write them into the folder of the output.
 
     Args:

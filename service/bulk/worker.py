@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import os
-import signal
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -173,16 +169,3 @@ def score_unit(job: Job, unit: Unit) -> Outcome:
         file = job.sources[unit.source].file
         place = f"{file}, rows {unit.start + 1:,} to {unit.stop:,}"
         raise ScoringError(f"{place}: cannot be scored: {type(error).__name__}: {str(error).strip()}") from error
-
-
-def begin() -> None:
-    """Let this process end with the one that started it, and leave Ctrl-C to that one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None, "a worker was started by another process"
-
-    def end_with_parent(sentinel: Any) -> None:
-        connection.wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, args=(parent.sentinel,), daemon=True).start()
