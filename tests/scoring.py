@@ -42,9 +42,8 @@ def write_models(folder: Path) -> None:
     write_imported(folder, of_steps(2, 3), imported_card("steps", target=target, feature_labels=NAMES), numbers())
 
 
-def here(job: Job, units: Sequence[Unit], workers: int | None) -> Iterator[Unit]:
+def here(job: Job, units: Sequence[Unit]) -> Iterator[Unit]:
     """Score units in this process."""
-    del workers
     for unit in units:
         score_unit(job, unit)
         yield unit

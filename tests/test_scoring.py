@@ -33,7 +33,7 @@ from tests.imported import (
     run,
     write_imported,
 )
-from tests.scoring import NAMES, answers, rejections, scored, silent, write_models
+from tests.scoring import NAMES, answers, here, rejections, scored, silent, write_models
 
 N = 50
 X = np.random.default_rng(3).standard_normal((N, TIMESTEPS, FEATURES)).astype(np.float32)
@@ -301,7 +301,7 @@ def test_several_files_and_folders(models: Path, tmp_path: Path) -> None:
     (folder / "_hidden.csv").write_text("x")
     write_npz(tmp_path / "last.npz")
     given = Options((str(tmp_path / "in"), str(tmp_path / "last.npz")), tmp_path / "out", "wide", artifacts=models)
-    score(given, silent)
+    score(given, silent, here)
     found = answers(tmp_path / "out")
     names = [Path(name).name for name in found["file"].unique(maintain_order=True)]
     assert names == ["a.csv", "b.parquet", "last.npz"]

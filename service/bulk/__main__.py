@@ -4,8 +4,14 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from service.bulk.processes import started
 from service.errors import ArtifactError, ScoringError, TableError, how_to_install
+from service.serving.cpus import cpu_limit
+
+if TYPE_CHECKING:
+    from service.bulk.run import Execute
 
 PROGRAM = "attention-service score"
 DESCRIPTION = """Score the sequences of files with a model, and write predictions and attention as Parquet.
@@ -27,7 +33,14 @@ def main() -> None:
     """
     given = _parser().parse_intermixed_args()
     try:
-        sys.stdout.write(f"{_run(given)}\n")
+        if given.ray is None:
+            with started(given.workers or cpu_limit()) as processes:
+                outcome = _run(given, processes)
+        else:
+            from service.bulk.on_ray import on_ray
+
+            outcome = _run(given, partial(on_ray, given.ray, given.workers))
+        sys.stdout.write(f"{outcome}\n")
     except ModuleNotFoundError as error:
         raise SystemExit(f"error: scoring in bulk needs the module {error.name!r}: {how_to_install('bulk')}") from None
     except (ScoringError, TableError, ArtifactError, OSError) as error:
@@ -36,12 +49,12 @@ def main() -> None:
         raise SystemExit("stopped; --resume continues the run") from None
 
 
-def _run(given: argparse.Namespace) -> str:
+def _run(given: argparse.Namespace, execute: "Execute") -> str:
     """Score, with a progress bar on a terminal. Return the line about the outcome."""
+    # Imported here, while the processes import the same.
     from tqdm import tqdm
 
-    from service.bulk.on_ray import on_ray
-    from service.bulk.run import Options, in_processes, score
+    from service.bulk.run import Options, score
 
     options = Options(
         inputs=tuple(given.input),
@@ -51,7 +64,6 @@ def _run(given: argparse.Namespace) -> str:
         artifacts=given.artifacts,
         attention=given.attention,
         importance=given.importance,
-        workers=given.workers,
         chunk=given.chunk,
         resume=given.resume,
         strict=given.strict,
@@ -65,7 +77,6 @@ def _run(given: argparse.Namespace) -> str:
                 bar.n = bar.initial = done
             bar.update(done - bar.n)
 
-        execute = in_processes if given.ray is None else partial(on_ray, given.ray)
         summary = score(options, report, execute)
     rejected = f"{summary.rejected:,} rejected (see {options.output}/_rejected), " if summary.rejected else ""
     rate = summary.scored / max(summary.seconds, 1e-9)

@@ -17,7 +17,7 @@ from service.errors import ScoringError
 RETRIES: Final = 3
 
 
-def on_ray(address: str, job: Job, units: Sequence[Unit], workers: int | None) -> Iterator[Unit]:
+def on_ray(address: str, workers: int | None, job: Job, units: Sequence[Unit]) -> Iterator[Unit]:
     """Run units as tasks of a Ray cluster, and yield each when it is done. An error ends all tasks.
 
     Ray gives the tasks to processes that it keeps, so each opens the version once. A unit whose process or node was
@@ -25,9 +25,9 @@ def on_ray(address: str, job: Job, units: Sequence[Unit], workers: int | None) -
 
     Args:
         address: the address of the cluster, as in `service.cluster.connected`.
+        workers: how many run at once; None for one on each CPU of the cluster.
         job: what the units have in common.
         units: the units.
-        workers: how many run at once; None for one on each CPU of the cluster.
 
     Raises:
         ScoringError, ArtifactError: there is no such cluster, a unit failed, or its process was lost again and again.

@@ -58,10 +58,12 @@ class Output:
             ScoringError: it cannot be written.
         """
         unfinished = self.folder / f"{UNFINISHED}{secrets.token_hex(8)}"  # other nodes have the same process ids
-        repeating = [name for name in table.schema.names if name in REPEATING]
+        names = table.schema.names
+        repeating = [name for name in names if name in REPEATING]
+        ordered = [name for name in names if not pyarrow.types.is_nested(table.schema.field(name).type)]
         with self.writing():
             with unfinished.open("wb") as file:
-                pyarrow.parquet.write_table(table, file, use_dictionary=repeating)
+                pyarrow.parquet.write_table(table, file, use_dictionary=repeating, write_statistics=ordered)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)

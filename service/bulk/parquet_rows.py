@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
@@ -28,6 +29,7 @@ class ParquetRows:
         self._batches: Iterator[Any] = _NOTHING
         self._batch: Any = None
         self._at = self._end = 0
+        self._ends: Any = None
 
     def read(self, path: str, columns: Sequence[str], start: int, stop: int) -> Any:
         """Return rows with some columns, a pyarrow record batch.
@@ -57,10 +59,11 @@ class ParquetRows:
         """Begin at the row group that has a row."""
         if self._opened[0] != path:
             self._file = open_parquet(path)
+            groups = range(self._file.num_row_groups)
+            self._ends = np.cumsum([self._file.metadata.row_group(group).num_rows for group in groups])
         self._opened = path, columns
-        group = self._at = self._end = 0
-        while self._end <= row:
-            self._at, self._end = self._end, self._end + self._file.metadata.row_group(group).num_rows
-            group += 1
-        self._batches = self._file.iter_batches(ROWS, row_groups=[group - 1], columns=list(columns))
+        group = int(np.searchsorted(self._ends, row, side="right"))
+        self._at, self._end = int(self._ends[group - 1]) if group else 0, int(self._ends[group])
+        # A worker has one CPU, on which threads of pyarrow take longer than they save.
+        self._batches = self._file.iter_batches(ROWS, row_groups=[group], columns=list(columns), use_threads=False)
         self._batch = next(self._batches)

@@ -20,7 +20,6 @@ from service.bulk.address import files_at, is_address, is_read, name_of, near, p
 from service.bulk.arrays import array_of
 from service.bulk.output import Output
 from service.bulk.parquet_rows import open_parquet
-from service.bulk.prepare import prepare
 from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
@@ -111,6 +110,8 @@ def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -
             source = _direct(file, card)
         ranges = None if source is None else _ranges(source, card, chunk)
         if source is None or ranges is None:
+            from service.bulk.prepare import prepare  # it imports DuckDB, which takes long
+
             prepared = prepare(file, near(file, copy, output), card, target.with_suffix(".parquet"))
             copy.unlink(missing_ok=True)
             source, problems[file] = prepared.source, prepared.problems

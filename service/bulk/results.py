@@ -40,7 +40,8 @@ def scored(first: Mapping[str, Any], outputs: Mapping[str, Array], target: Targe
         )
     for name, values in outputs.items():
         if name != PREDICTION:
-            columns[COLUMNS.get(name, name)] = nested(values, lengths if name in OVER_TIME else None)
+            is_cut = name in OVER_TIME and bool((lengths < values.shape[1]).any())
+            columns[COLUMNS.get(name, name)] = nested(values, lengths if is_cut else None)
     return pa.Table.from_arrays(list(columns.values()), list(columns))
 
 

@@ -1,11 +1,8 @@
-"""Runs the units of a plan in worker processes."""
+"""One run of scoring: its plan or its manifest, its units, its outcome."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +19,11 @@ from service.bulk.arrays import texts_of
 from service.bulk.output import Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
 from service.bulk.source import Unit
-from service.bulk.worker import Attention, Job, begin, digest_of, score_unit
+from service.bulk.worker import Attention, Job, digest_of
 from service.errors import ScoringError
-from service.serving.cpus import cpu_limit
 
-#: Runs units of a job in some workers, None for one on each CPU, and yields each when it is done.
-Execute = Callable[[Job, Sequence[Unit], int | None], Iterator[Unit]]
+#: Runs units of a job, and yields each when it is done.
+Execute = Callable[[Job, Sequence[Unit]], Iterator[Unit]]
 #: Sequences of a unit, at most, and values of their inputs or their attention.
 MOST_SEQUENCES, MOST_VALUES = 2**15, 2**21
 #: What of a manifest must be the same for `--resume`, with its name in messages.
@@ -52,7 +48,6 @@ class Options:
     artifacts: Path = Path("artifacts")
     attention: Attention = "mean"
     importance: bool = False
-    workers: int | None = None
     chunk: int | None = None
     resume: bool = False
     strict: bool = False
@@ -68,36 +63,7 @@ class Summary:
     seconds: float
 
 
-def in_processes(job: Job, units: Sequence[Unit], workers: int | None) -> Iterator[Unit]:
-    """Run units in processes of their own, and yield each when it is done. An error ends all processes.
-
-    Raises:
-        ScoringError, ArtifactError: a unit failed, or a process ended early.
-    """
-    if not units:
-        return
-    pool = ProcessPoolExecutor(
-        min(workers or cpu_limit(), len(units)), get_context("spawn"), initializer=begin, initargs=(job.output,)
-    )
-    try:
-        futures = {pool.submit(score_unit, job, unit): unit for unit in units}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
-        pool.shutdown()
-    except BrokenProcessPool as error:
-        raise ScoringError(
-            "a worker process ended before its work was done: it was killed, or memory was short (--workers and "
-            "--chunk can be smaller); --resume continues the run"
-        ) from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in active_children():
-            process.kill()
-            process.join()  # so that it does not write after this run
-
-
-def score(options: Options, report: Callable[[int, int], None], execute: Execute = in_processes) -> Summary:
+def score(options: Options, report: Callable[[int, int], None], execute: Execute) -> Summary:
     """Score all sequences of the inputs, and write them into the folder of the output.
 
     Args:
@@ -152,7 +118,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
         total, scored = (sum(unit.sequences for unit in units) for units in (plan.units, todo))
         report(total - scored, total)
         left = scored
-        for unit in execute(job, todo, options.workers):
+        for unit in execute(job, todo):
             left -= unit.sequences
             report(total - left, total)
         if _identities(files) != head["inputs"]:

@@ -2,15 +2,11 @@
 
 import hashlib
 import json
-import os
-import signal
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import connection, parent_process
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -141,10 +137,10 @@ class Worker:
 
 def _finite(part: Part, outputs: dict[str, Array]) -> tuple[Part, dict[str, Array]]:
     """Return what has finite answers. The other sequences become problems, as they do in the service."""
+    if all(np.isfinite(values).all() for values in outputs.values()):  # as nearly always
+        return part, outputs
     of_each = [np.isfinite(values).all(axis=tuple(range(1, values.ndim))) for values in outputs.values()]
     finite = np.all(of_each, axis=0)
-    if finite.all():
-        return part, outputs
     return part.without(~finite, "expected values that the model can handle, got an answer not finite"), {
         name: values[finite] for name, values in outputs.items()
     }
@@ -174,23 +170,3 @@ def score_unit(job: Job, unit: Unit) -> Outcome:
         file = job.sources[unit.source].file
         place = f"{file}, rows {unit.start + 1:,} to {unit.stop:,}"
         raise ScoringError(f"{place}: cannot be scored: {type(error).__name__}: {str(error).strip()}") from error
-
-
-def begin(output: Path) -> None:
-    """Let this process end with the one that started it, and leave Ctrl-C to that one.
-
-    Args:
-        output: the folder of the run, where no other run begins while this process lives.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None, "a worker was started by another process"
-    Output(output).hold()
-    if connection.wait([parent.sentinel], 0):  # it ended before, and another run may have begun
-        os._exit(1)
-
-    def end_with_parent(sentinel: Any) -> None:
-        connection.wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, args=(parent.sentinel,), daemon=True).start()
