@@ -103,7 +103,7 @@ def test_a_node_without_the_files_says_so(options: Options, tmp_path: Path, miss
     """The error names the file and the node."""
     absent = tmp_path / "elsewhere"
 
-    def elsewhere(job: Job, units: Sequence[Unit], _: int | None) -> Iterator[Unit]:
+    def elsewhere(job: Job, units: Sequence[Unit]) -> Iterator[Unit]:
         sources = tuple(replace(source, path=str(absent)) for source in job.sources)
         change: dict[str, Any] = {missing: sources if missing == "sources" else absent}
         score_on_node(replace(job, **change), units[0])
@@ -117,7 +117,7 @@ def test_an_address_without_a_cluster_is_told(options: Options) -> None:
     """The error has one line, and the run can be resumed."""
 
     def nowhere(*arguments: Any) -> Iterator[Unit]:
-        return on_ray("127.0.0.1:1", *arguments)
+        return on_ray("127.0.0.1:1", None, *arguments)
 
     message = "^--ray 127.0.0.1:1: expected the address of a cluster: .*Connection refused; --resume continues the run$"
     with pytest.raises(ScoringError, match=message):
@@ -128,4 +128,4 @@ def test_without_ray_the_error_names_the_extra(options: Options, monkeypatch: py
     """It says how to install it."""
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ScoringError, match=r"^--ray needs the module 'ray': pip install '\.\[ray\]'"):
-        score(options, silent, lambda *arguments: on_ray("local", *arguments))
+        score(options, silent, lambda *arguments: on_ray("local", None, *arguments))
