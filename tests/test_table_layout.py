@@ -1,6 +1,7 @@
 """Which columns of a table hold which values: the service, scoring and the library ask one function."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from service.api.codecs.tables import decode_csv_table
 from service.artifact.card import ModelCard, TableFormat
 from service.artifact.table_layout import layout_of
-from service.errors import InvalidInput, TableError
+from service.bulk.output import Output
+from service.bulk.plan import plan_of
+from service.errors import InvalidInput, ScoringError, TableError
 from tests.samples import card, record
 from training import TrainingError
 from training.in_memory import sequences_of_frame
@@ -70,6 +73,14 @@ def test_missing_columns_are_named_with_those_that_came() -> None:
         sequences_of_frame(frame.drop(columns="u"), TRAINED["long"])
     with pytest.raises(InvalidInput, match=r"^line 1: missing column 'u@1'$"):
         decode_csv_table(WIDE.replace("u@1,", "").encode(), TRAINED["wide"], 9)
+
+
+def test_scoring_names_a_missing_column_of_parquet(tmp_path: Path) -> None:
+    """The file is not copied into another form before."""
+    file = str(tmp_path / "new.parquet")
+    pd.read_csv(io.StringIO(WIDE)).drop(columns="site").to_parquet(file)
+    with pytest.raises(ScoringError, match=r"new\.parquet: expected a column 'site', got u@0, v@0, u@1, v@1$"):
+        plan_of([file], TRAINED["wide"], Output(tmp_path / "out"), 9)
 
 
 def test_one_series_among_numbers_is_refused() -> None:

@@ -23,6 +23,7 @@ from service.bulk.parquet_rows import open_parquet
 from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
+from service.problems import missing_column
 from service.tables.rows import Database, literal, quoted
 
 #: Ends of the names of files.
@@ -161,6 +162,9 @@ def _direct(file: str, card: ModelCard) -> Source | None:
         raise ScoringError(f"{file}: not a readable .parquet file: {str(error).partition(chr(10))[0]}") from error
     types = dict(zip(schema.names, schema.types, strict=True))
     layout = layout_of(types, card, has_lists=lambda name: _is_list(types[name]))
+    for name in layout.needed:
+        if name not in types:
+            raise ScoringError(f"{file}: {missing_column(name, list(types))}")
     if len(types) != len(schema.names) or not _are_plain(layout, types, card):
         return None
     scale = 1.0
@@ -174,9 +178,7 @@ def _direct(file: str, card: ModelCard) -> Source | None:
 
 
 def _are_plain(layout: TableLayout, types: dict[str, Any], card: ModelCard) -> bool:
-    """Return whether workers read columns of these types as they are; not where one is missing, which is an error."""
-    if not types.keys() >= {*layout.needed}:
-        return False
+    """Return whether workers read columns of these types as they are."""
     for name, label in zip(layout.columns, layout.labels, strict=True):
         of_type = types[name]
         if layout.form == "series" and label not in card.static_labels:
