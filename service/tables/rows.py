@@ -433,7 +433,7 @@ def open_table(  # noqa: PLR0913 - each by its name
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
-    if not table.ask("SELECT 1 FROM rows LIMIT 1"):
+    if not table.ask("SELECT 1 FROM rows LIMIT 1") and not (skips_wrong_rows and skipped_rows(table)):
         raise TableError(f"{where}: expected rows, got none")
     return table
 
