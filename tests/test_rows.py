@@ -13,7 +13,8 @@ import pytest
 
 from service.errors import TableError
 from service.tables import rows
-from service.tables.rows import Table, open_table
+from service.tables.dialect import Dialect
+from service.tables.rows import ROW, Table, open_table, quoted, skipped_rows
 from training.options import Options
 from training.tables import reading
 
@@ -144,3 +145,22 @@ def test_wide_text_keeps_the_order_of_its_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         source.x[0:1], np.array([[[1, 1, 1], [np.nan, 0, 0.5], [-1e-44, np.nan, 9]]], np.float32)
     )
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_wrong_lines_of_a_file_that_does_not_fit_into_memory(tmp_path: Path) -> None:
+    """The rows after it have the numbers that they have in the file."""
+    path = tmp_path / "data.csv"
+    line = ",".join(f"{number:_<20}" for number in range(30))
+    wrong = ["1,2", f"{line},1,2,3", f'"a"b,{line}']
+    path.write_text(
+        "\n".join([",".join(f"c{number}" for number in range(30)), *[line] * 9_999, *wrong, *[line] * 9_998])
+    )
+    table = open_table("data.csv", path, Dialect(), skips_wrong_rows=True)
+    assert skipped_rows(table) == [
+        (10_000, "expected 30 cells, got 2"),
+        (10_001, "expected 30 cells, got 33"),
+        (10_002, "expected a quote at the end of a cell that begins with one, got none"),
+    ]
+    numbers = [row for (row,) in table.ask(f"SELECT {quoted(ROW)} FROM rows")]  # noqa: S608 - a name of ours
+    assert numbers == [*range(1, 10_000), *range(10_003, 20_001)]

@@ -225,6 +225,18 @@ def test_a_quote_without_its_end_takes_no_other_row(models: Path, tmp_path: Path
     assert answers(tmp_path / "out")["row"].to_list() == [row + 1 for row in range(300) if row not in wrong]
 
 
+@pytest.mark.parametrize("model", ["wide", "long"])
+def test_a_file_of_wrong_lines_only(models: Path, tmp_path: Path, model: str) -> None:
+    """It does not end the run of the other files."""
+    names = list(GOOD) if model == "wide" else ["id", "t", "u", "v"]
+    good = [",".join(["1"] * 8)] if model == "wide" else [f"1,{t},1,1" for t in range(4)]
+    for name, lines in {"a.csv": ["1,2"], "b.csv": good}.items():
+        (tmp_path / name).write_text("\n".join([",".join(names), *lines]))
+    summary = scored(models, tmp_path, tmp_path / "out", model)
+    assert (summary.sequences, summary.rejected) == (1, 1)
+    assert rejections(tmp_path / "out") == {1: f"expected {len(names)} cells, got 2"}
+
+
 def test_lines_without_a_row_do_not_move_the_numbers_of_rows(models: Path, tmp_path: Path) -> None:
     """Neither empty lines nor comments are rows, before a line with a wrong number of cells and after it."""
     good = ",".join(map(str, GOOD.values()))

@@ -429,7 +429,7 @@ def open_table(  # noqa: PLR0913 - each by its name
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
-    if not table.ask("SELECT 1 FROM rows LIMIT 1"):
+    if not table.ask("SELECT 1 FROM rows LIMIT 1") and not (skips_wrong_rows and skipped_rows(table)):
         raise TableError(f"{where}: expected rows, got none")
     return table
 
@@ -437,26 +437,15 @@ def open_table(  # noqa: PLR0913 - each by its name
 def skipped_rows(table: Table) -> list[tuple[int, str]]:
     """Return the rows of CSV that were left out, counted from 1, with what is wrong with each."""
     found = table.ask(f"SELECT {quoted(ROW)}, problem FROM skipped ORDER BY 1") if table.text is not None else []
-    quote = "expected a quote at the end of a cell that begins with one, got none"
-    return [(row, _CELLS.sub(r"expected \1 cells, got \2", problem).replace(_QUOTE, quote)) for row, problem in found]
+    return [(row, _reason(problem)) for row, problem in found]
 
 
-def _number_with_skipped(table: Table, heading: int) -> None:
-    """Let the numbers of the rows count those that were left out, too."""
-    table.connection.execute(
-        f"CREATE TABLE skipped AS SELECT line - {heading} AS {quoted(ROW)}, min(error_message) AS problem "
-        "FROM reject_errors GROUP BY 1"
-    )
-    if not table.ask("SELECT 1 FROM skipped LIMIT 1"):
-        return
-    row = quoted(ROW)
-    # Of n skipped rows, the last is before the row that was counted as its number minus n - 1.
-    before = f"SELECT {row} - row_number() OVER (ORDER BY {row}) + 1 AS place, row_number() OVER (ORDER BY {row}) AS n"
-    numbers = f"SELECT place, max(n) AS n FROM ({before} FROM skipped) GROUP BY place"
-    table.connection.execute(
-        f"CREATE OR REPLACE TABLE rows AS SELECT rows.* REPLACE (rows.{row} + coalesce(n, 0) AS {row}) "
-        f"FROM rows ASOF LEFT JOIN ({numbers}) AS skips ON rows.{row} >= skips.place ORDER BY rows.{row}"
-    )
+def _reason(problem: str) -> str:
+    """Return what DuckDB says of a row whose first cell is its number."""
+    if problem == _QUOTE:
+        return "expected a quote at the end of a cell that begins with one, got none"
+    cells = _CELLS.search(problem)
+    return problem if cells is None else f"expected {int(cells[1]) - 1} cells, got {int(cells[2]) - 1}"
 
 
 def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[str]:
@@ -466,21 +455,25 @@ def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[s
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     table.database.limit(MEMORY + MEMORY_OF_COLUMN * len(names))
 
-    def load(path: Path) -> None:
+    def load(path: Path, number: str, columns: str, heading: int) -> None:
         question = (
-            f"CREATE OR REPLACE TABLE rows AS SELECT *, row_number() OVER () AS {quoted(ROW)} "
-            f"FROM read_csv({literal(str(path))}, auto_detect=false, header=false, skip={text.heading}, "
-            f"delim={literal(text.delimiter)}, quote='\"', escape='\"', max_line_size={MOST_LINE}, "
-            f"buffer_size={BUFFER}, columns={{{columns}}}, store_rejects={skips_wrong_rows})"
+            f"CREATE OR REPLACE TABLE rows AS SELECT *{number} FROM read_csv({literal(str(path))}, "
+            f"auto_detect=false, header=false, skip={heading}, delim={literal(text.delimiter)}, quote='\"', "
+            f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}}, "
+            f"store_rejects={skips_wrong_rows})"
         )
         table.database.answer(lambda: table.connection.execute(question))
 
-    load(text.plain_file(table.database.folder))
+    load(text.plain_file(table.database.folder), f", row_number() OVER () AS {quoted(ROW)}", columns, text.heading)
     if skips_wrong_rows:
         if table.connection.execute("SELECT 1 FROM reject_errors LIMIT 1").fetchall():
             table.connection.execute("DROP TABLE reject_errors; DROP TABLE reject_scans")
-            load(text.divided_file(table.database.folder))
-        _number_with_skipped(table, text.heading)
+            load(text.numbered_file(table.database.folder), "", f"{literal(ROW)}: 'BIGINT', {columns}", 0)
+        # There is an error for each cell that is missing or too many: the first one, or the last one, has their number.
+        order = "WHEN 'UNQUOTED VALUE' THEN -1e9 WHEN 'TOO MANY COLUMNS' THEN -column_idx::BIGINT ELSE column_idx"
+        problem = f"arg_min(error_message, CASE error_type {order} END) AS problem"
+        question = f"SELECT line AS {quoted(ROW)}, {problem} FROM reject_errors GROUP BY 1"
+        table.connection.execute(f"CREATE TABLE skipped AS {question}")
     unnamed = [name for name, given in zip(names, text.names, strict=True) if not given]
     for name in unnamed:  # a delimiter at the end of each row makes a column without any value
         if not table.ask(f"SELECT 1 FROM rows WHERE {quoted(name)} IS NOT NULL LIMIT 1"):

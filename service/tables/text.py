@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice, takewhile, zip_longest
+from itertools import islice, takewhile, zip_longest
 from pathlib import Path
 from typing import IO, Final
 
@@ -109,16 +109,16 @@ class CsvText:
         """Return a file that DuckDB can read: this one, or a copy in a folder."""
         return self.path if self.plain else _written((line for _, line in self.lines()), folder)
 
-    def divided_file(self, folder: Path) -> Path:
-        """Return a copy in a folder where each row ends, for a file with wrong rows.
+    def numbered_file(self, folder: Path) -> Path:
+        """Return a copy in a folder without a heading, in which each row has its number as its first cell.
 
-        A quote without its end would take the rows after it into one cell: its line is replaced by one that
-        DuckDB rejects. Empty lines, which it counts as lines but not as rows, are left out.
+        A quote without its end would take the rows after it into one cell: such a row is replaced by one that DuckDB
+        rejects.
         """
-        lines = (line for _, line in self.lines())
-        heading = list(islice(lines, self.heading))
-        rows = _with_ends(lines, self.delimiter, len(self.names))
-        return _written(chain(heading, (row for row in rows if row.strip("\n") or len(self.names) == 1)), folder)
+        lines = (line for _, line in islice(self.lines(), self.heading, None))
+        rows = _rows_of(lines, self.delimiter, len(self.names))
+        full = (row for row in rows if row.strip("\n") or len(self.names) == 1)
+        return _written((f"{number}{self.delimiter}{row}" for number, row in enumerate(full, 1)), folder)
 
 
 def examine(where: str, path: Path, dialect: Dialect, missing: Sequence[str] = ("",)) -> CsvText:
@@ -208,14 +208,14 @@ def _written(lines: Iterable[str], folder: Path) -> Path:
     return Path(copy.name)
 
 
-def _with_ends(lines: Iterable[str], delimiter: str, columns: int) -> Iterator[str]:
-    """Yield lines, and a line with a `BROKEN` cell for each one with a quote that does not end."""
+def _rows_of(lines: Iterable[str], delimiter: str, columns: int) -> Iterator[str]:
+    """Yield rows, and one with a `BROKEN` cell for each line with a quote that does not end."""
     broken = f"{BROKEN}{delimiter * (columns - 1)}\n"
-    held: list[str] = []  # those of a cell in quotes, which may span lines
+    held: list[str] = []  # lines of a cell in quotes
     for line in lines:
         is_odd = line.count('"') % 2 == 1
         if held and is_odd and _cells((*held, line), delimiter) == columns:
-            yield from (*held, line)
+            yield "".join((*held, line))
             held = []
         elif held and not is_odd and len(held) < MOST_LINES:
             held.append(line)
