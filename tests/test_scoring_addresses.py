@@ -33,7 +33,7 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of buckets: one with the same sequences in several forms."""
     folder = tmp_path_factory.mktemp("buckets")
     inside = folder / "bucket" / "in"
-    (inside / "day=1").mkdir(parents=True)
+    (inside / "day=1" / "hour=2").mkdir(parents=True)
     x = np.random.default_rng(0).standard_normal((N, 4, 2)).astype(np.float32)
     columns = {f"{name}@{t}": x[:, t, f] for t in range(4) for f, name in enumerate(("u", "v"))}
     table = pl.DataFrame(columns)
@@ -42,6 +42,7 @@ def buckets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table.write_csv(inside / "b c.csv")
     np.savez(inside / "c.npz", x=x, lengths=np.full(N, 4))
     table.write_parquet(inside / "day=1" / "d.parquet")
+    table.write_parquet(inside / "day=1" / "hour=2" / "e.parquet")
     table.write_parquet(inside / "_hidden.parquet")
     return folder
 
@@ -85,8 +86,8 @@ def test_processes_read_a_folder_at_an_address_and_resume(models: Path, tmp_path
     command = [sys.executable, "-m", "service", "score", "s3://bucket/in/", str(output), *options]
     subprocess.run(command, check=True, capture_output=True)
     first = answers(output)
-    names = [f"s3://bucket/in/{name}" for name in ("a.parquet", "b%20c.csv", "c.npz", "day%3D1/d.parquet")]
-    assert first["file"].unique(maintain_order=True).to_list() == names
+    names = ["a.parquet", "b%20c.csv", "c.npz", "day%3D1/d.parquet", "day%3D1/hour%3D2/e.parquet"]
+    assert first["file"].unique(maintain_order=True).to_list() == [f"s3://bucket/in/{name}" for name in names]
     (output / "part-00001.parquet").unlink()
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert answers(output).equals(first)
@@ -121,8 +122,8 @@ def test_a_pattern_names_files(address: str, names: list[str]) -> None:
 
 def test_an_address_of_this_machine(buckets: Path) -> None:
     """A folder may be named by its address, too."""
-    folder = buckets / "bucket" / "in" / "day=1"
-    assert files_of([folder.as_uri()]) == [f"{folder.as_uri()}/d.parquet"]
+    folder = buckets / "bucket" / "in" / "day=1" / "hour=2"
+    assert files_of([folder.as_uri()]) == [f"{folder.as_uri()}/e.parquet"]
 
 
 @pytest.mark.usefixtures("store")
