@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import resource
 import shutil
 import statistics
 import subprocess
@@ -25,21 +26,25 @@ from service.artifact.version import Artifact
 from service.engines import opener
 
 SHAPE = Shape(20, 2, 32)
+#: The models: one of sequences of 20 timesteps, one of sequences of 5 to 20.
+SHAPES: Mapping[str, Shape] = {"scored": SHAPE, "varied": SHAPE._replace(variable_length=True)}
+FEWEST = 5
 #: Names of the features of the tables.
 NAMES = ("u", "v")
 PROCESSES, BATCH = 2, 64
-#: Runs a command and prints the largest memory of one of its processes, in KB.
+#: Runs a command and prints the processor time of its processes, and the largest memory of one of them in KB.
 MEASURED = (
     "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime, used.ru_maxrss)"
 )
 
 
 class Run(NamedTuple):
-    """One run: its duration in seconds, and the memory of its largest process in MB, 0 if not measured."""
+    """One run: its duration and its processor time in seconds, and its largest process in MB, 0 if not measured."""
 
     seconds: float
-    memory: float
+    processor: float
+    memory: float = 0
 
 
 def write_wide(path: Path, x: Array) -> None:
@@ -62,6 +67,14 @@ def write_lists(path: Path, x: Array) -> None:
     pl.DataFrame(columns).write_parquet(path)
 
 
+def write_varied(path: Path, x: Array) -> None:
+    """Write a row for each timestep that is not NaN."""
+    there = ~np.isnan(x[:, :, 0])
+    values = {name: x[:, :, f][there] for f, name in enumerate(NAMES)}
+    number, step = np.nonzero(there)
+    pl.DataFrame({"id": number, "t": step} | values).write_parquet(path)
+
+
 def write_npz(path: Path, x: Array) -> None:
     """Write an array that is not compressed."""
     np.savez(path, x=x)
@@ -73,19 +86,35 @@ def write_csv(path: Path, x: Array) -> None:
     pl.read_parquet(path.with_suffix(".wide")).write_csv(path)
 
 
-FORMS: Mapping[str, tuple[str, Callable[[Path, Array], None]]] = {
-    "wide": ("wide.parquet", write_wide),
-    "long": ("long.parquet", write_long),
-    "lists": ("lists.parquet", write_lists),
-    "npz": ("array.npz", write_npz),
-    "csv": ("wide.csv", write_csv),
+class Form(NamedTuple):
+    """A form of input: the name of its file, what writes it, and the model that takes it."""
+
+    file: str
+    write: Callable[[Path, Array], None]
+    model: str = "scored"
+
+    @property
+    def alone(self) -> str:
+        """The name of the runs of the model's engine alone."""
+        return "engine alone" if self.model == "scored" else f"engine alone, {self.model}"
+
+
+FORMS: Mapping[str, Form] = {
+    "wide": Form("wide.parquet", write_wide),
+    "long": Form("long.parquet", write_long),
+    "lists": Form("lists.parquet", write_lists),
+    "npz": Form("array.npz", write_npz),
+    "csv": Form("wide.csv", write_csv),
+    "varied": Form("varied.parquet", write_varied, "varied"),
 }
 
 
 def main() -> None:
-    """Run in turns, and print medians and their ratios."""
+    """Run in turns, and print medians and their ratios, for each number of sequences."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scoring", description=__doc__)
-    parser.add_argument("--sequences", type=int, default=1_000_000, help="sequences (default: 1,000,000)")
+    parser.add_argument(
+        "--sequences", type=int, nargs="+", default=[1_000_000], help="sequences, one or several numbers of them"
+    )
     parser.add_argument("--rounds", type=int, default=5, help="runs of each (default: 5)")
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="forms of input (default: all)")
     parser.add_argument("--importance", action="store_true", help="with importance")
@@ -93,86 +122,118 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         publish(folder)
-        x = np.random.default_rng(0).standard_normal((options.sequences, SHAPE.timesteps, SHAPE.features))
-        np.save(folder / "x.npy", x.astype(np.float32))
-        for form in options.forms:
-            file, write = FORMS[form]
-            write(folder / file, x.astype(np.float32))
-            write(folder / f"one-{file}", x[:1].astype(np.float32))
-        del x
-        runs: dict[str, list[Run]] = {}
-        starts: dict[str, list[float]] = {}
-        for number in range(options.rounds):
-            alone, loops = engine_alone(folder, options.sequences)
-            runs.setdefault("engine alone", []).append(alone)
-            starts.setdefault("engine alone", []).append(alone.seconds - loops)
-            for form in options.forms:
-                more = ["--importance"] if options.importance else []
-                runs.setdefault(form, []).append(scored(folder, FORMS[form][0], more))
-                starts.setdefault(form, []).append(scored(folder, f"one-{FORMS[form][0]}", more).seconds)
-            print(
-                f"round {number + 1}: {json.dumps({form: round(some[-1].seconds, 1) for form, some in runs.items()})}"
-            )
-    report(runs, starts, options.sequences)
+        for sequences in options.sequences:
+            measure(folder, sequences, {form: FORMS[form] for form in options.forms}, options)
 
 
-def report(runs: Mapping[str, list[Run]], starts: Mapping[str, list[float]], sequences: int) -> None:
-    """Print a line for each form."""
-    whole = {form: statistics.median(run.seconds for run in some) for form, some in runs.items()}
-    without = {form: seconds - statistics.median(starts[form]) for form, seconds in whole.items()}
-    for form, some in runs.items():
-        memory = max(run.memory for run in some)
-        print(
-            f"{form:<12} {whole[form]:6.1f} s, {sequences / whole[form]:8,.0f} sequences per second, "
-            f"{whole['engine alone'] / whole[form]:.2f} of the engine alone; without the start "
-            f"{without['engine alone'] / without[form]:.2f}; at most {memory:.0f} MB in a process"
+def measure(folder: Path, sequences: int, forms: Mapping[str, Form], options: argparse.Namespace) -> None:
+    """Measure forms of input with some sequences, and print the outcome."""
+    x = {model: values(model, sequences) for model in {form.model for form in forms.values()}}
+    for model, array in x.items():
+        np.save(folder / f"{model}.npy", array)
+    for form in forms.values():
+        form.write(folder / form.file, x[form.model])
+        form.write(folder / f"one-{form.file}", x[form.model][:1])
+    del x
+    more = ["--importance"] if options.importance else []
+    runs: dict[str, list[Run]] = {}
+    starts: dict[str, list[float]] = {}
+    for number in range(options.rounds):
+        for alone, model in {form.alone: form.model for form in forms.values()}.items():
+            run, loops = engine_alone(folder, model, sequences)
+            runs.setdefault(alone, []).append(run)
+            starts.setdefault(alone, []).append(run.seconds - loops)
+        for name, form in forms.items():
+            runs.setdefault(name, []).append(scored(folder, form.file, form.model, more))
+            starts.setdefault(name, []).append(scored(folder, f"one-{form.file}", form.model, more).seconds)
+        print(f"round {number + 1}: {json.dumps({name: round(some[-1].seconds, 1) for name, some in runs.items()})}")
+    report(runs, starts, forms, sequences)
+
+
+def values(model: str, sequences: int) -> Array:
+    """Return random sequences `(n, timesteps, features)`, NaN after their ends."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((sequences, SHAPE.timesteps, SHAPE.features), np.float32)
+    if SHAPES[model].variable_length:
+        lengths = rng.integers(FEWEST, SHAPE.timesteps + 1, sequences)
+        x[np.arange(SHAPE.timesteps) >= lengths[:, np.newaxis]] = np.nan
+    return x
+
+
+def report(
+    runs: Mapping[str, list[Run]], starts: Mapping[str, list[float]], forms: Mapping[str, Form], sequences: int
+) -> None:
+    """Print a line for each form, and for the engine alone."""
+    whole = {name: statistics.median(run.seconds for run in some) for name, some in runs.items()}
+    without = {name: seconds - statistics.median(starts[name]) for name, seconds in whole.items()}
+    print(f"{sequences:,} sequences, median of {len(next(iter(runs.values())))}")
+    for name, some in runs.items():
+        processor = statistics.median(run.processor for run in some)
+        line = (
+            f"{name:<20} {whole[name]:6.1f} s, {sequences / whole[name]:8,.0f} sequences per second, "
+            f"processor time {processor:.1f} s"
         )
+        if name in forms:
+            alone = forms[name].alone
+            memory = max(run.memory for run in some)
+            line += (
+                f", {whole[alone] / whole[name]:.2f} of the engine alone; without the start "
+                f"{without[alone] / without[name]:.2f}; at most {memory:.0f} MB in a process"
+            )
+        print(line)
 
 
 def publish(folder: Path) -> None:
-    """Publish the model `scored`, which takes all forms of tables."""
-    artifacts = publish_models(SHAPE, 1, folder)
-    artifact = Artifact(folder / "artifacts" / "scored" / "1")
-    shutil.copytree(artifacts / f"{SHAPE.name}-1" / "1", artifact.directory)
-    card = ModelCard.model_validate_json(artifact.card_path.read_text())
-    changes = {
-        "name": "scored",
-        "feature_labels": NAMES,
-        "table": TableFormat(sequence_column="id", timestep_column="t"),
-        "baseline": ((0.0,) * SHAPE.features,) * SHAPE.timesteps,
-    }
-    artifact.card_path.write_text(card.model_copy(update=changes).model_dump_json())
-    artifact.write_sums()
+    """Publish the models, which take all forms of tables."""
+    for name, shape in SHAPES.items():
+        artifact = Artifact(folder / "artifacts" / name / "1")
+        shutil.copytree(publish_models(shape, 1, folder) / f"{shape.name}-1" / "1", artifact.directory)
+        card = ModelCard.model_validate_json(artifact.card_path.read_text())
+        changes = {
+            "name": name,
+            "feature_labels": NAMES,
+            "table": TableFormat(sequence_column="id", timestep_column="t"),
+            "baseline": ((0.0,) * shape.features,) * shape.timesteps,
+        }
+        artifact.card_path.write_text(card.model_copy(update=changes).model_dump_json())
+        artifact.write_sums()
 
 
-def engine_alone(folder: Path, sequences: int) -> tuple[Run, float]:
+def engine_alone(folder: Path, model: str, sequences: int) -> tuple[Run, float]:
     """Run all sequences by processes that only run the engine. Return the run, and its time after their start."""
-    started = time.monotonic()
+    started, used = time.monotonic(), _processor_time()
     ranges = [(sequences * part // PROCESSES, sequences * (part + 1) // PROCESSES) for part in range(PROCESSES)]
     with ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
-        seconds = list(pool.map(_engine, [folder] * PROCESSES, *zip(*ranges, strict=True)))
-    return Run(time.monotonic() - started, 0), max(seconds)
+        seconds = list(pool.map(_engine, [folder] * PROCESSES, [model] * PROCESSES, *zip(*ranges, strict=True)))
+    return Run(time.monotonic() - started, _processor_time() - used), max(seconds)
 
 
-def _engine(folder: Path, start: int, stop: int) -> float:
-    engine = open_verified(Artifact(folder / "artifacts/scored/1").read(), opener("auto", threads=1)).engine
-    x = np.load(folder / "x.npy", mmap_mode="r")
+def _processor_time() -> float:
+    """Return the processor time of the child processes that have ended, in seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _engine(folder: Path, model: str, start: int, stop: int) -> float:
+    engine = open_verified(Artifact(folder / "artifacts" / model / "1").read(), opener("auto", threads=1)).engine
+    x = np.load(folder / f"{model}.npy", mmap_mode="r")
     started = time.monotonic()
     for begin in range(start, stop, BATCH):
         engine.run(x[begin : min(begin + BATCH, stop)], (PREDICTION, ATTENTION))
     return time.monotonic() - started
 
 
-def scored(folder: Path, file: str, more: list[str]) -> Run:
+def scored(folder: Path, file: str, model: str, more: list[str]) -> Run:
     """Score a file by the program."""
     output = folder / "output"
-    command = [sys.executable, "-m", "service", "score", str(folder / file), str(output), "--model", "scored"]
+    command = [sys.executable, "-m", "service", "score", str(folder / file), str(output), "--model", model]
     command += ["--artifacts", str(folder / "artifacts"), "--workers", str(PROCESSES), *more]
     started = time.monotonic()
     outcome = subprocess.run([sys.executable, "-c", MEASURED, *command], check=True, stdout=subprocess.PIPE, text=True)
     seconds = time.monotonic() - started
     shutil.rmtree(output)
-    return Run(seconds, int(outcome.stdout) / 1024)
+    processor, memory = map(float, outcome.stdout.split())
+    return Run(seconds, processor, memory / 1024)
 
 
 if __name__ == "__main__":

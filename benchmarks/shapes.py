@@ -15,11 +15,12 @@ GOLDEN_SEQUENCES = 32
 
 
 class Shape(NamedTuple):
-    """The shape of an `after_lstm` model."""
+    """The shape of an `after_lstm` model, whose sequences have so many timesteps, or at most so many."""
 
     timesteps: int
     features: int
     units: int
+    variable_length: bool = False
 
     def __str__(self) -> str:
         return f"{self.timesteps:,} × {self.features}, {self.units} units"
@@ -27,7 +28,8 @@ class Shape(NamedTuple):
     @property
     def name(self) -> str:
         """The first part of the names of models of this shape."""
-        return f"shape-{self.timesteps}x{self.features}-{self.units}"
+        most = "most-" if self.variable_length else ""
+        return f"shape-{most}{self.timesteps}x{self.features}-{self.units}"
 
 
 SHAPES = (Shape(20, 2, 32), Shape(1460, 1, 32), Shape(500, 16, 128))
@@ -71,7 +73,7 @@ def _publish_untrained(shape: Shape, home: Path) -> None:
         target=Target(task="binary", classes=("0", "1")),
         timestep_labels=numbered(shape.timesteps),
         feature_labels=numbered(shape.features),
-        variable_length=False,
+        variable_length=shape.variable_length,
         missing_values=False,
         scale=None,
     )
@@ -83,6 +85,7 @@ def _publish_untrained(shape: Shape, home: Path) -> None:
         features=shape.features,
         timestep_labels=data.timestep_labels,
         feature_labels=data.feature_labels,
+        variable_length=shape.variable_length,
         target=data.target,
         metrics={"accuracy": 0.5},
         attention=AttentionProfile(

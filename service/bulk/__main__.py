@@ -1,6 +1,7 @@
 """`attention-service score`: the command line of scoring in bulk."""
 
 import argparse
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from service.bulk.run import Execute
 
 PROGRAM = "attention-service score"
+# pyarrow's own pool keeps more memory for later, a fifth of what a process needs. The processes inherit the setting.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
 DESCRIPTION = """Score the sequences of files with a model, and write predictions and attention as Parquet.
 
 An input is a .parquet, .csv, .tsv, .txt, .csv.gz or .npz file, a folder of such files, or an address of one, such as

@@ -334,11 +334,10 @@ def _lengths(lists: Any) -> Indices:
 def _long(source: Source, batch: Any, card: ModelCard) -> Read:
     rows, values = _rows(source, batch), _values(source, batch)
     starts = starts_of(batch[source.key]) if source.key is not None else np.zeros(1, np.int64)
-    of_row = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))
     first_rows = np.minimum.reduceat(rows, starts)
     problems: dict[int, Problem] = {}
     for row, reason in _wrong_values(source, batch, card).items():
-        problems.setdefault(int(of_row[row]), Problem(int(rows[row]), reason))
+        problems.setdefault(_at(starts, row), Problem(int(rows[row]), reason))
     times: NDArray[Any] = rows
     if source.time is not None:
         times = numbers_of(batch[source.time])
@@ -346,17 +345,15 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
             got = "no value" if np.isnan(times[row]) else f"{times[row]}"
             column = _column(format_of(card).timestep_column or "")
             reason = f"{column}expected a number or a time such as 2024-01-31 12:00, got {got}"
-            problems.setdefault(int(of_row[row]), Problem(int(rows[row]), reason))
-        together = of_row[1:] == of_row[:-1]
-        if (together & (times[1:] < times[:-1])).any():
-            order = np.lexsort((times, of_row))
+            problems.setdefault(_at(starts, row), Problem(int(rows[row]), reason))
+        if not _rises(times, starts):
+            order = np.lexsort((times, np.repeat(np.arange(len(starts)), np.diff(starts, append=len(rows)))))
             rows, values, times = rows[order], values[order], times[order]
-        again = np.flatnonzero(together & (times[1:] == times[:-1]))
-        for row in again.tolist():
-            number = int(rows[row : row + 2].max())
-            column = _column(format_of(card).timestep_column or "")
-            reason = f"{column}expected each timestep of a sequence once, got one twice"
-            problems.setdefault(int(of_row[row]), Problem(number, reason))
+            for row in np.flatnonzero((times[1:] == times[:-1]) & ~np.isin(np.arange(1, len(rows)), starts)).tolist():
+                number = int(rows[row : row + 2].max())
+                column = _column(format_of(card).timestep_column or "")
+                reason = f"{column}expected each timestep of a sequence once, got one twice"
+                problems.setdefault(_at(starts, row), Problem(number, reason))
     for column, label in zip(source.columns, source.labels, strict=True):
         if label in card.static_labels:
             problems = {**_changing(column, values[:, source.columns.index(column)], rows, starts), **problems}
@@ -364,7 +361,7 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
     alive[list(problems)] = False
     sizes = np.diff(starts, append=len(rows))[alive]
     if problems:
-        kept = alive[of_row]
+        kept = alive.repeat(np.diff(starts, append=len(rows)))
         values, rows, times = values[kept], rows[kept], times[kept]
     some = Steps(values, rows, sizes)
     steps = _in_time(some, times, source, card) if source.time is not None and len(sizes) else some
@@ -377,6 +374,18 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
         steps = Steps(steps.values, steps.rows, steps.lengths[whole])
     keys = None if source.key is None else batch[source.key].take(array_of(starts))
     return Read(steps, alive, first_rows, keys, problems)
+
+
+def _at(starts: Indices, row: int) -> int:
+    """Return the index of the sequence that has a row."""
+    return int(np.searchsorted(starts, row, side="right")) - 1
+
+
+def _rises(times: NDArray[Any], starts: Indices) -> bool:
+    """Return whether each time is after the one before of the same sequence."""
+    rises = times[1:] > times[:-1]
+    rises[starts[1:] - 1] = True
+    return bool(rises.all())
 
 
 def _in_time(steps: Steps, times: NDArray[Any], source: Source, card: ModelCard) -> Steps:

@@ -25,7 +25,7 @@ from service.errors import ScoringError
 #: Runs units of a job, and yields each when it is done.
 Execute = Callable[[Job, Sequence[Unit]], Iterator[Unit]]
 #: Sequences of a unit, at most, and values of their inputs or their attention.
-MOST_SEQUENCES, MOST_VALUES = 2**15, 2**21
+MOST_SEQUENCES, MOST_VALUES = 25_000, 2**21
 #: What of a manifest must be the same for `--resume`, with its name in messages.
 SAME: Final = {
     "program": "the program",
