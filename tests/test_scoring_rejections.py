@@ -345,6 +345,70 @@ def test_one_percent_of_wrong_sequences_of_a_long_table(models: Path, tmp_path: 
     assert_answers(tmp_path / "out", "id", [number for number in range(1, MANY + 1) if number % DISTANCE])
 
 
+Series = list[float | None]
+NONE = "expected a sequence of at least one value, got none"
+LISTS: list[tuple[str, Callable[[Series, Series], tuple[Any, Any]]]] = [
+    ("expected series of one length, got [3, 4]", lambda u, v: (u[:3], v)),
+    ("expected series of one length, got [0, 4]", lambda _, v: (None, v)),
+    ("expected a sequence of 4 timesteps, got 3", lambda u, v: (u[:3], v[:3])),
+    ("expected a sequence of 4 timesteps, got 8", lambda u, v: (u + u, v + v)),
+    ("column 'u': expected a finite float32, got inf", lambda u, v: ([*u[:3], np.inf], v)),
+    ("column 'v': expected a finite float32, got 1e+39", lambda u, v: (u, [1e39, *v[1:]])),
+    ("column 'v': expected a number, got no value", lambda u, v: (u, [v[0], None, *v[2:]])),
+    (NONE, lambda *_: ([], [])),
+    (NONE, lambda *_: (None, None)),
+    (NONE, lambda *_: ([None] * 4, [None] * 4)),
+]
+
+
+def test_one_percent_of_wrong_lists_of_ten_kinds(models: Path, tmp_path: Path) -> None:
+    """Each is rejected with its row and its reason, and the others are scored."""
+    expected, table = {}, []
+    for row, x in enumerate(X, 1):
+        u, v = x.T.tolist()
+        if row % DISTANCE == 0:
+            expected[row], wrong = LISTS[row // DISTANCE % len(LISTS)]
+            u, v = wrong(u, v)
+        table.append((u, v))
+    frame = pl.DataFrame(table, schema=dict.fromkeys(NAMES, pl.List(pl.Float64)), orient="row")
+    frame.write_parquet(tmp_path / "data.parquet")
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "wide", chunk=300)
+    assert rejections(tmp_path / "out") == expected
+    assert_answers(tmp_path / "out", "row", [row for row in range(1, MANY + 1) if row % DISTANCE])
+
+
+WORD = "column 'word': expected an integer from 0 to 9 or a word of the vocabulary, got"
+WORDS: list[tuple[str, int, list[str]]] = [
+    (f"{WORD} 99", 1, ["x,0,the", "x,1,99"]),
+    (f"{WORD} -1", 0, ["x,0,-1"]),
+    (f"{WORD} 2.5", 0, ["x,0,2.5"]),
+    (f"{WORD} inf", 0, ["x,0,inf"]),
+    (f"{WORD} no value", 1, ["x,0,the", "x,1,", "x,2,cat"]),
+    (NONE, 0, ["x,0,", "x,1,"]),
+    ("expected a sequence of 1 to 6 timesteps, got 7", 0, [f"x,{place},the" for place in range(7)]),
+    ("column 'place': expected each timestep of a sequence once, got one twice", 1, ["x,0,the", "x,0,cat"]),
+    ("column 'text': expected the identifier of a sequence, got no value", 0, [",0,the"]),
+    ("expected 3 cells, got 2", 0, ["x,0"]),
+    (QUOTE, 0, ['x,0,"the']),
+]
+
+
+def test_wrong_sequences_of_eleven_kinds_of_a_model_of_variable_length(models: Path, tmp_path: Path) -> None:
+    """Sequences of one to six words beside them are scored."""
+    lines, expected = ["text,place,word"], {}
+    for number, (reason, at, wrong) in enumerate(WORDS):
+        lines += [f"{number},{place},sat" for place in range(1 + number % 6)]
+        expected[len(lines) + at] = reason
+        lines += [line.replace("x", f"x{number}", 1) for line in wrong]
+    path = tmp_path / "data.csv"
+    path.write_text("\n".join(lines))
+    scored(models, path, tmp_path / "out", "words", chunk=4)
+    assert rejections(tmp_path / "out") == expected
+    found = answers(tmp_path / "out")
+    assert found["text"].to_list() == list(map(str, range(len(WORDS))))
+    assert found["attention"].list.len().to_list() == [1 + number % 6 for number in range(len(WORDS))]
+
+
 def test_the_first_wrong_sequence_ends_a_strict_run(models: Path, tmp_path: Path) -> None:
     """The message has the file, the row and the reason."""
     long_table(tmp_path / "data.parquet")
