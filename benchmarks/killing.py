@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -22,7 +22,7 @@ from typing import Final, Literal
 import numpy as np
 import polars as pl
 
-from benchmarks.scoring import FORMS, PROCESSES, SHAPE, publish, write_csv, write_long
+from benchmarks.scoring import FORMS, PROCESSES, SHAPE, Form, publish, write_csv, write_long
 from service.artifact.tensors import Array
 from service.bulk.output import REJECTED
 
@@ -45,10 +45,11 @@ def write_wrong_csv(path: Path, x: Array) -> None:
         file.write("1,2,3\n")
 
 
-INPUTS: Final[Mapping[str, tuple[str, Callable[[Path, Array], None]]]] = {
-    **FORMS,
-    "shuffled": ("shuffled.parquet", write_shuffled),
-    "csv": ("wide.csv", write_wrong_csv),
+MODEL: Final = "scored"
+INPUTS: Final[Mapping[str, Form]] = {
+    **{name: form for name, form in FORMS.items() if form.model == MODEL},
+    "shuffled": Form("shuffled.parquet", write_shuffled),
+    "csv": Form("wide.csv", write_wrong_csv),
 }
 
 
@@ -168,18 +169,9 @@ def main() -> None:
         folder = Path(name)
         publish(folder)
         for form in options.forms:
-            file, write = INPUTS[form]
+            file, write, _ = INPUTS[form]
             write(folder / file, x)
-            command = [
-                sys.executable,
-                "-m",
-                "service",
-                "score",
-                str(folder / file),
-                "--model",
-                "scored",
-                "--importance",
-            ]
+            command = [sys.executable, "-m", "service", "score", str(folder / file), "--model", MODEL, "--importance"]
             command += ["--artifacts", str(folder / "artifacts"), "--workers", str(PROCESSES)]
             command += ["--chunk", str(options.chunk)]
             killing = Killing(command, folder, random.Random(f"{form} {options.seed}"))  # noqa: S311 - not for secrets
