@@ -116,3 +116,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     by_lower = {choice.lower(): choice for choice in choices}
     close = get_close_matches(word.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first names of columns, for messages."""
+    return ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+
+
+def missing_column(name: str, names: Sequence[str]) -> str:
+    """Return the message about a column that a table with the columns `names` must have."""
+    return f"expected a column {name!r}, got {listed(names)}{did_you_mean(name, names)}"

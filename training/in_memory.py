@@ -9,11 +9,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
+from service.artifact.table_format import format_of
+from service.artifact.table_layout import TableLayout, layout_of
 from service.artifact.tensors import Array
-from service.problems import did_you_mean
+from service.problems import missing_column
 from service.tables.columns import Columns
-from service.tables.long import TIME_FEATURE
 from service.tables.rows import Table, arrow_table, open_table
+from service.tables.wide import Wide
 from training import TrainingError
 from training.continuation import IN_MEMORY
 from training.data import Dataset, SourceData, lengths_of
@@ -143,20 +145,21 @@ def sequences_of_frame(frame: Frame | Path, card: ModelCard) -> FrameSequences:
         options = options.model_copy(update={"decimal": file.decimal, "thousands": file.thousands or None})
         where, text, frame = file.where, file.text, file.arrow()
     table = arrow_table(where, frame)
+    layout = _layout(where, table, card, options)
     # The number of the sequence takes the place of the target: reading returns it for each sequence.
-    sequence, names = options.sequence_column, None
-    numbers = np.arange(len(table)) if options.window is None else np.zeros(len(table), np.int64)
-    if sequence is not None:
-        key = _column(where, table, sequence)
+    numbers, names = np.zeros(len(table), np.int64) if layout.form == "long" else np.arange(len(table)), None
+    if layout.key is not None:
+        key = table[layout.key]
         if pa.types.is_dictionary(key.type):  # its categories may be more, and in another order
             key = key.cast(key.type.value_type)
         key = key.dictionary_encode().combine_chunks()
         numbers, names = key.indices, key.dictionary
-    roles = _roles(where, table, card, options)
     numbered = open_table(where, table.append_column(NUMBER, [numbers]), options.dialect, text=text)
-    source = reading.read_again(numbered, options, roles, card.table)
+    known = format_of(card) if layout.form == "long" else None
+    wide = _wide(layout, card) if layout.form == "wide" else None
+    source = reading.read_again(numbered, options, _roles(layout, card), known, wide)
     order = np.argsort(source.labels.astype(np.int64))
-    return FrameSequences(_fitting(source, card)[order], names)
+    return FrameSequences(_fitting(source, layout, card)[order], names)
 
 
 def _opened(path: Path, options: Options) -> Table:
@@ -185,52 +188,54 @@ def _options(card: ModelCard) -> Options:
     )
 
 
-def _roles(where: str, table: Any, card: ModelCard, options: Options) -> Columns:
-    """Return the roles of the columns of a table of pyarrow, by the card."""
-    wide = options.sequence_column is None and options.window is None
-    features = [name for name in card.feature_labels if not (options.time_feature and name == TIME_FEATURE)]
-    columns = _wide_columns(table.column_names, card) if wide else {name: name for name in features}
-    timestep = options.timestep_column
-    for name in (*columns, *([] if timestep is None else [timestep])):
-        _column(where, table, name)
+def _layout(where: str, table: Any, card: ModelCard, options: Options) -> TableLayout:
+    """Return the layout of a table of pyarrow. A table of one row a timestep has the key and the times of training."""
+
+    def has_lists(name: str) -> bool:
+        return open_table(where, table.select([name]), options.dialect).kinds([name])[name] == "lists"
+
+    layout = layout_of(table.column_names, card, has_lists=has_lists)
+    needed = [*layout.needed]
+    if layout.form == "long":
+        needed += [name for name in (options.sequence_column, options.timestep_column) if name is not None]
+    for name in needed:
+        if name not in table.column_names:
+            raise TrainingError(f"{where}: {missing_column(name, table.column_names)}")
+    if layout.form == "series":
+        for name in layout.columns:
+            if name not in card.static_labels and not has_lists(name):
+                raise TrainingError(f"{where}, column {name!r}: expected lists of numbers, as in the others")
+    return layout
+
+
+def _roles(layout: TableLayout, card: ModelCard) -> Columns:
+    labels = zip(layout.columns, layout.labels, strict=True)
     return Columns(
         targets=(NUMBER,),
-        features=tuple(columns),
+        features=layout.columns,
         static=card.static_labels,
-        categories={name: card.categories[label] for name, label in columns.items() if label in card.categories},
-        sequence=options.sequence_column,
-        timestep=timestep,
+        categories={name: card.categories[label] for name, label in labels if label in card.categories},
+        sequence=layout.key,
+        timestep=layout.time,
         group=None,
         hints=(),
     )
 
 
-def _wide_columns(names: Sequence[str], card: ModelCard) -> dict[str, str]:
-    """Return the columns of a table of one row a sequence, with the feature of each.
-
-    They are those of the timesteps, of one feature or of each, or one with the series of each feature.
-    """
-    static = {label: label for label in card.static_labels}
-    varying = [label for label in card.feature_labels if label not in static]
-    pairs = {f"{label}@{step}": label for step in card.timestep_labels for label in varying}
-    plain = dict.fromkeys(card.timestep_labels, varying[0]) if len(varying) == 1 else {}
-    series = {label: label for label in varying}
-    found = max(
-        (pairs, plain, series), key=lambda columns: (columns.keys() <= {*names}, len(columns.keys() & {*names}))
-    )
-    return found | static
+def _wide(layout: TableLayout, card: ModelCard) -> Wide:
+    static = card.static_labels
+    columns = tuple(name for name, label in zip(layout.columns, layout.labels, strict=True) if label not in static)
+    varying = tuple(label for label in card.feature_labels if label not in static)
+    return Wide(columns, varying, static, card.timestep_labels, ())
 
 
-def _column(where: str, table: Any, name: str) -> Any:
-    if name not in table.column_names:
-        raise TrainingError(f"{where}: expected a column {name!r}{did_you_mean(name, table.column_names)}")
-    return table[name]
-
-
-def _fitting(source: SourceData, card: ModelCard) -> Array:
+def _fitting(source: SourceData, layout: TableLayout, card: ModelCard) -> Array:
     """Return all sequences in memory, padded to the timesteps of a card; of windows, the last timesteps."""
     x = source.x[:]
-    if card.table is not None and card.table.windows:
+    if layout.form != "long":  # static features come last
+        read = sorted(card.feature_labels, key=card.static_labels.__contains__)
+        x = x[..., [read.index(label) for label in card.feature_labels]]
+    if format_of(card).windows and layout.form != "wide":
         return _last_windows(source.where, x, card.timesteps)
     if x.shape[1] > card.timesteps:
         raise TrainingError(

@@ -14,14 +14,15 @@ import pyarrow.parquet
 
 from service.artifact.card import ModelCard
 from service.artifact.table_format import format_of
+from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.arrays import array_of
-from service.bulk.layout import Layout, layout_of
 from service.bulk.output import Output
 from service.bulk.parquet_rows import BUFFER
 from service.bulk.prepare import prepare
 from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
+from service.problems import missing_column
 
 #: Ends of the names of files.
 TABLES: Final = (".parquet", ".csv", ".tsv", ".txt", ".gz")
@@ -122,7 +123,10 @@ def _direct(file: str, card: ModelCard) -> Source | None:
     except (pa.ArrowException, OSError) as error:
         raise ScoringError(f"{file}: not a readable .parquet file: {str(error).partition(chr(10))[0]}") from error
     types = dict(zip(schema.names, schema.types, strict=True))
-    layout = layout_of(file, list(types), card, lambda name: _is_list(types[name]))
+    layout = layout_of(types, card, has_lists=lambda name: _is_list(types[name]))
+    for name in layout.needed:
+        if name not in types:
+            raise ScoringError(f"{file}: {missing_column(name, list(types))}")
     if len(types) != len(schema.names) or not _are_plain(layout, types, card):
         return None
     scale = 1.0
@@ -136,7 +140,7 @@ def _direct(file: str, card: ModelCard) -> Source | None:
     return Source(file, path, layout.form, layout.columns, layout.labels, layout.key, layout.time, scale)
 
 
-def _are_plain(layout: Layout, types: dict[str, Any], card: ModelCard) -> bool:
+def _are_plain(layout: TableLayout, types: dict[str, Any], card: ModelCard) -> bool:
     """Return whether workers read columns of these types as they are."""
     for name, label in zip(layout.columns, layout.labels, strict=True):
         of_type = types[name]

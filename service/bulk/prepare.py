@@ -9,7 +9,7 @@ import duckdb
 
 from service.artifact.card import ModelCard
 from service.artifact.table_format import format_of
-from service.bulk.layout import Layout, layout_of
+from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.reading import KEY, ROW, TEXT, TIME, VALUES, WRONG, Problem
 from service.bulk.source import Source
 from service.errors import ScoringError
@@ -51,8 +51,8 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
         target: the file to write.
 
     Raises:
-        TableError: the table cannot be read, or there is no room.
-        ScoringError: a column is missing, or the file cannot be written.
+        TableError: the table cannot be read, a column is missing, or there is no room.
+        ScoringError: the file cannot be written.
     """
     told = format_of(card)
     dialect = Dialect(
@@ -64,7 +64,8 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     )
     table = open_table(file, path, dialect, skips_wrong_rows=True)
     problems = [Problem(row, problem) for row, problem in skipped_rows(table)]
-    layout = layout_of(file, table.names, card, lambda name: table.kinds([name])[name] == "lists")
+    layout = layout_of(table.names, card, has_lists=lambda name: table.kinds([name])[name] == "lists")
+    table.require(layout.needed)
     source = Source(file, str(target), layout.form, layout.columns, layout.labels, prepared=True)
     if layout.form == "long":
         timeline = _timeline(table, layout, card)
@@ -114,7 +115,7 @@ class Cell:
     text: str
 
 
-def _timeline(table: Table, layout: Layout, card: ModelCard) -> Timeline:
+def _timeline(table: Table, layout: TableLayout, card: ModelCard) -> Timeline:
     timing = format_of(card).timing
     formats = timing.formats if timing is not None else ()
     times = None if layout.time is None else likely_times(table, layout.time, formats)
@@ -131,13 +132,13 @@ def _key(table: Table, column: str | None) -> str:
     return f"{name}::BIGINT" if of_type.endswith(("INT", "INTEGER")) else f"nullif(trim({name}::VARCHAR), '')"
 
 
-def _without_key(table: Table, layout: Layout) -> list[Problem]:
+def _without_key(table: Table, layout: TableLayout) -> list[Problem]:
     found = table.ask(f"SELECT {quoted(rows.ROW)} FROM rows WHERE {_key(table, layout.key)} IS NULL ORDER BY 1")
     reason = f"column {layout.key!r}: expected the identifier of a sequence, got no value"
     return [Problem(row, reason) for (row,) in found]
 
 
-def _long(table: Table, layout: Layout, timeline: Timeline, card: ModelCard) -> str:
+def _long(table: Table, layout: TableLayout, timeline: Timeline, card: ModelCard) -> str:
     """Return the query of all rows with a key: sequences in the order of their first rows, each in order of time."""
     key, row = _key(table, layout.key), quoted(rows.ROW)
     cells = _cells(table, layout, card)
@@ -181,13 +182,13 @@ def _checked(given: str, names: Sequence[str], cells: list[Cell], form: str, *, 
     )
 
 
-def _are_all_numbers(table: Table, layout: Layout, card: ModelCard) -> bool:
+def _are_all_numbers(table: Table, layout: TableLayout, card: ModelCard) -> bool:
     """Return whether the columns of a wide table are text with numbers, not words."""
     has_words = bool(card.categories) or (card.tokens is not None and card.tokens.vocabulary is not None)
     return layout.form == "wide" and not has_words and {table.types[name] for name in layout.columns} == {"VARCHAR"}
 
 
-def _many(table: Table, layout: Layout) -> str:
+def _many(table: Table, layout: TableLayout) -> str:
     """Return the query that `_checked` returns, for many columns of text with numbers."""
     names = ", ".join(map(quoted, layout.columns))
     first = layout.columns[0]
@@ -200,7 +201,7 @@ def _many(table: Table, layout: Layout) -> str:
     return f"SELECT row AS {ROW}, found AS {VALUES}, wrong AS {WRONG}, texts[wrong] AS {TEXT} FROM ({checked})"
 
 
-def _cells(table: Table, layout: Layout, card: ModelCard) -> list[Cell]:
+def _cells(table: Table, layout: TableLayout, card: ModelCard) -> list[Cell]:
     """Return the cells of the columns with values."""
     pairs = list(zip(layout.columns, layout.labels, strict=True))
     categories = {name: card.categories[label] for name, label in pairs if label in card.categories}

@@ -1,8 +1,9 @@
 """A file of sequences in a form that workers read by themselves, and the parts of it that they read."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from service.bulk.layout import Form
+from service.artifact.table_layout import Form
 
 
 @dataclass(frozen=True)
@@ -12,8 +13,8 @@ class Source:
     Attributes:
         file: the file as it was given.
         path: the file to read: that one, or a copy in the folder of the run.
-        form: array for numpy's; wide, series or long for a Parquet table, as in `Layout`.
-        columns: the columns of values, as in `Layout`.
+        form: array for numpy's; wide, series or long for a Parquet table, as in `TableLayout`.
+        columns: the columns of values, as in `TableLayout`.
         labels: the feature of each column.
         key: the column of the sequence's key; None if the number of the row is the key.
         time: the column of the time of a row, numbers; None if there is none.
@@ -27,7 +28,7 @@ class Source:
 
     file: str
     path: str
-    form: Form
+    form: Form | Literal["array"]
     columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     key: str | None = None

@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from service.artifact.card import LARGEST_FLOAT32
 from service.errors import TableError
-from service.problems import did_you_mean
+from service.problems import listed, missing_column
 from service.tables.dialect import Dialect
 from service.tables.sequences import MOST_COLUMNS
 from service.tables.text import CsvText, examine
@@ -139,17 +139,14 @@ class Table:
         """Refuse columns that do not exist."""
         for column in columns:
             if column not in self.types:
-                nearest = did_you_mean(column, self.names)
                 other = ""
                 if self.text is not None and self.text.encoding == "cp1252":
                     other = "; the file was read as Windows-1252, --encoding names another encoding, such as cp949"
-                raise TableError(
-                    f"{self.where}: expected a column {column!r}, got {self.shown_names()}{nearest}{other}"
-                )
+                raise TableError(f"{self.where}: {missing_column(column, self.names)}{other}")
 
     def shown_names(self) -> str:
         """Return the names of the first columns for error messages."""
-        return ", ".join(self.names[:20]) + (", …" if len(self.types) > 20 else "")
+        return listed(self.names)
 
     def arrow(self) -> Any:
         """Return all rows in their order as a pyarrow table. The columns of text are as they are in the file.

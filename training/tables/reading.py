@@ -16,7 +16,7 @@ from service.tables.rows import Table, is_csv, open_table, shown
 from service.tables.sequences import Sequences
 from service.tables.timeline import Timeline, timeline_of, timeline_on_card
 from service.tables.times import look_like_dates, times_of
-from service.tables.wide import list_sequences, wide_of, wide_sequences
+from service.tables.wide import Wide, list_sequences, wide_of, wide_sequences
 from training import TrainingError
 from training.command_line import flag_of
 from training.data import Indices, SourceData, numbered
@@ -70,30 +70,40 @@ def read(sources: Mapping[str, Any], options: Options) -> SourceData:
 
 
 @table_errors()
-def read_again(table: Table, options: Options, columns: Columns, known: TableFormat | None) -> SourceData:
+def read_again(
+    table: Table, options: Options, columns: Columns, known: TableFormat | None, wide: Wide | None
+) -> SourceData:
     """Read another table for a model of an earlier training. A series is not cut into windows.
 
     Args:
         table: the table.
         options: the options of the training.
         columns: the roles of the columns.
-        known: how the table of the training was read, to turn times into timesteps as then.
+        known: of a table of one row a timestep, how that of the training was read, to turn times into timesteps as
+            then.
+        wide: of a table with a column for each timestep, these columns.
 
     Raises:
         TrainingError: a value is wrong.
     """
     kinds = table.kinds([name for name in columns.features if name not in columns.categories])
     table.refuse_words([name for name, kind in kinds.items() if kind != "lists"])
-    return _sequences([table], columns, options, known)
+    return _sequences([table], columns, options, known, wide)
 
 
-def _sequences(tables: list[Table], columns: Columns, options: Options, known: TableFormat | None = None) -> SourceData:
+def _sequences(
+    tables: list[Table],
+    columns: Columns,
+    options: Options,
+    known: TableFormat | None = None,
+    wide: Wide | None = None,
+) -> SourceData:
     first = tables[0]
     timing: Timing | None = None
     kinds = first.kinds(columns.features)
     lists = [name for name in columns.features if kinds[name] == "lists"]
     hints = list(columns.hints)
-    if columns.sequence is not None or (known is not None and known.windows):
+    if columns.sequence is not None or known is not None:
         times = None if columns.timestep is None else times_of(first, columns.timestep, options.date_format)
         if known is None:
             timeline = timeline_of(first, columns, times, gaps=not options.time_feature)
@@ -110,7 +120,7 @@ def _sequences(tables: list[Table], columns: Columns, options: Options, known: T
         features, labels, static = (*lists, *columns.static), (), columns.static
         parts = [list_sequences(table, columns, lists) for table in tables]
     else:
-        wide = wide_of(first, columns)
+        wide = wide or wide_of(first, columns)
         features, labels, static = (*wide.features, *wide.static), wide.timesteps, wide.static
         columns, hints = _categories_of_wide(first, columns, wide.columns, wide.features), [*hints, *wide.hints]
         columns = columns.with_used(wide.columns)

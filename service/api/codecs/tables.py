@@ -28,9 +28,10 @@ from service.artifact.categories import categories_of, have_numbers, index_of
 from service.artifact.missing import absent, problem_of, refused
 from service.artifact.steps import Steps, complete_static, last_windows, too_sparse, up_to_last_value
 from service.artifact.table_format import format_of
+from service.artifact.table_layout import TableLayout, layout_of
 from service.artifact.timing import timesteps_of
 from service.artifact.tokens import token_of
-from service.errors import InvalidInput, TooLarge
+from service.errors import InvalidInput, TableError, TooLarge
 from service.problems import kind_of, shown
 
 #: Text in a cell that means a missing value, as training reads it.
@@ -377,72 +378,27 @@ def _index(cell: Any, values: tuple[str, ...], table: Table, missing: Sequence[s
     return len(values)
 
 
-class Layout(NamedTuple):
-    """How the columns of a table are read.
+def _layout(table: Table, card: ModelCard) -> TableLayout:
+    """Return the layout of a table.
 
-    Attributes:
-        values: the columns of the values, in the order of the card's features (long) or of its timesteps and the
-            features of each (wide).
-        wide: whether a row is a sequence. It has one column for each feature that does not change with time.
-        sequence: the column that identifies the sequence of a row, if there is one; of long tables.
-        timestep: the column that orders the rows of a sequence, if there is one; of long tables.
+    Raises:
+        InvalidInput: a column is missing, unknown or repeated.
     """
-
-    values: Sequence[str]
-    wide: bool
-    sequence: str | None
-    timestep: str | None
-
-    @classmethod
-    def of(cls, table: Table, card: ModelCard) -> "Layout":
-        """Return the layout of a table.
-
-        Raises:
-            InvalidInput: a column is missing, unknown or repeated.
-        """
-        table_format, names = format_of(card), set(table.columns)
-        sequence, timestep = table_format.sequence_column, table_format.timestep_column
-        static = set(card.static_labels)
-        varying = [label for label in card.feature_labels if label not in static]
-
-        def wide(named: Callable[[str, str], str]) -> "Layout":
-            steps, features = card.timestep_labels, card.feature_labels
-            values = [feature if feature in static else named(feature, step) for step in steps for feature in features]
-            return cls(values, wide=True, sequence=None, timestep=None)
-
-        layouts = [
-            *([wide(lambda _, step: step)] if len(varying) == 1 else []),
-            wide(lambda feature, step: f"{feature}@{step}"),
-            cls(
-                [label for label in card.feature_labels if label != table_format.time_feature],
-                wide=False,
-                sequence=BLOCK if BLOCK in names else str(sequence) if sequence in names else None,
-                timestep=str(timestep) if timestep in names else None,
-            ),
-        ]
-        if sequence is not None:  # the model was trained with a long table
-            layouts.reverse()
-
-        def fit(one: "Layout") -> tuple[bool, bool, int]:
-            return names.issuperset(one.values), one.sequence is not None, len(names.intersection(one.values))
-
-        found = max(layouts, key=fit)
-        left_out = {*_left_out(card), BLOCK}
-        if card.training_options.get("feature_columns"):  # training ignored all others
-            left_out |= names
-        once = found.values if not found.wide else [value for value in found.values if value not in static]
-        if (twice := first_repeated(once)) is not None:
-            raise InvalidInput(f"expected sequences, as two columns of a table would be named {twice!r}")
-        if (twice := first_repeated(table.columns)) is not None:
-            raise InvalidInput(f"{table.head}: repeated column {twice[:80]!r}")
-        needed = list(dict.fromkeys(found.values))
-        if table_format.time_feature is not None and not found.wide:
-            needed.append(str(timestep))
-        if problem := name_problem("column", table.columns, needed, left_out):
-            if sequence is not None and not found.wide and found.sequence is None:
-                problem += f"; no column {str(sequence)!r}, which tells the sequences apart"
-            raise InvalidInput(f"{table.head}: {problem}")
-        return found
+    table_format = format_of(card)
+    try:
+        found = layout_of(table.columns, card, key=BLOCK if BLOCK in table.columns else None)
+    except TableError as error:
+        raise InvalidInput(str(error)) from None
+    if (twice := first_repeated(table.columns)) is not None:
+        raise InvalidInput(f"{table.head}: repeated column {twice[:80]!r}")
+    left_out = {*_left_out(card), BLOCK}
+    if card.training_options.get("feature_columns"):  # training ignored all others
+        left_out.update(table.columns)
+    if problem := name_problem("column", table.columns, found.needed, left_out):
+        if table_format.sequence_column is not None and found.form == "long" and found.key is None:
+            problem += f"; no column {table_format.sequence_column!r}, which tells the sequences apart"
+        raise InvalidInput(f"{table.head}: {problem}")
+    return found
 
 
 def _left_out(card: ModelCard) -> set[str]:
@@ -485,9 +441,10 @@ def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedS
         TooLarge: more than `limit` sequences.
         InvalidInput: a column or a cell is wrong, or a sequence has a wrong number of timesteps.
     """
-    layout = Layout.of(table, card)
+    layout = _layout(table, card)
+    is_wide = layout.form == "wide"
     rows = _read(table, layout, card, limit)
-    if layout.wide:
+    if is_wide:
         row_of = np.arange(len(rows.numbers)).repeat(card.timesteps)  # of each timestep
         steps = rows.values.reshape(-1, card.features)
         lengths = np.full(len(rows.numbers), card.timesteps)
@@ -496,7 +453,7 @@ def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedS
     found = Steps(steps, row_of, lengths)
     complete_static(found, card)
     first_rows = row_of[found.starts]
-    windows = format_of(card).windows and not layout.wide
+    windows = format_of(card).windows and not is_wide
     if card.variable_length or windows:
         found = up_to_last_value(found)
     if windows:  # what follows the last one is predicted
@@ -513,7 +470,7 @@ def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedS
     if (places := refused(padded.array, card)).any():
         i, t, f = np.argwhere(places)[0].tolist()
         step = found.starts[i] + t
-        column = (*layout.values, layout.timestep or "")[t * card.features + f if layout.wide else f]
+        column = (*layout.values, layout.time or "")[t * card.features + f if is_wide else f]
         raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f], card.feature_labels[f])
     if (empty := absent(padded.array).all(axis=1)).any():
         first = rows.numbers[first_rows[empty.argmax()]]
@@ -527,7 +484,7 @@ def _wrong_cell(  # noqa: PLR0913, PLR0917 - private
     return InvalidInput(f"{table.place(number)}, column {column[:80]!r}: {problem_of(got, card, label)}")
 
 
-def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
+def _read(table: Table, layout: TableLayout, card: ModelCard, limit: int) -> Rows:
     """Read all rows.
 
     Raises:
@@ -539,7 +496,8 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
     read = _reader(table, card)
     numbers, values, codes, times = array("q"), array("d"), array("q"), list[Any]()
     sequences: dict[object, int] = {}
-    most_rows = limit if layout.wide else limit * card.timesteps
+    is_wide = layout.form == "wide"
+    most_rows = limit if is_wide else limit * card.timesteps
     for number, cells in table.rows:
         named = [cells[index] for index in indices]
         series = _series(table, layout, number, named, card)
@@ -556,29 +514,29 @@ def _read(table: Table, layout: Layout, card: ModelCard, limit: int) -> Rows:
             values.extend(read(named))
         except ValueError:
             raise _not_a_number(table, layout, number, named, card) from None
-        if layout.wide:
+        if is_wide:
             continue
-        if layout.timestep is not None:
-            times.append(cells[position[layout.timestep]])
-        name = cells[position[layout.sequence]] if layout.sequence is not None else 0
+        if layout.time is not None:
+            times.append(cells[position[layout.time]])
+        name = cells[position[layout.key]] if layout.key is not None else 0
         codes.append(sequences.setdefault(_identifier(table, layout, number, name), len(sequences)))
         if len(sequences) > limit:
             raise TooLarge(f"expected at most {limit} sequences, got more")
     if not numbers:
         raise InvalidInput("expected at least one row, got none")
-    keys = None if layout.sequence in (None, BLOCK) else tuple(sequences)
+    keys = None if layout.key in (None, BLOCK) else tuple(sequences)
     return Rows(numbers, np.array(values).reshape(len(numbers), -1), codes, times, keys)
 
 
 def _series(
-    table: Table, layout: Layout, number: int, cells: Sequence[Any], card: ModelCard
+    table: Table, layout: TableLayout, number: int, cells: Sequence[Any], card: ModelCard
 ) -> list[Sequence[float]] | None:
     """Return the values of each timestep of a row whose cells hold whole series; None for any other row.
 
     Raises:
         InvalidInput: a series has no numbers, or they differ in length.
     """
-    if layout.wide or not (layout.sequence is layout.timestep is None) or not any(map(_is_series, cells)):
+    if not layout.may_have_lists or not any(map(_is_series, cells)):
         return None
     columns: dict[str, list[float]] = {}
     for f, (column, cell) in enumerate(zip(layout.values, cells, strict=True)):
@@ -663,7 +621,9 @@ def _numbers(
     return [numbers[at] for at in range(len(cells))]
 
 
-def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[Any], card: ModelCard) -> InvalidInput:
+def _not_a_number(
+    table: Table, layout: TableLayout, number: int, cells: Sequence[Any], card: ModelCard
+) -> InvalidInput:
     for at, (column, cell) in enumerate(zip(layout.values, cells, strict=True)):
         feature = at % card.features
         if not _is(_reader(table, card, feature), [cell]):
@@ -671,24 +631,24 @@ def _not_a_number(table: Table, layout: Layout, number: int, cells: Sequence[Any
     raise AssertionError("all cells are numbers")
 
 
-def _identifier(table: Table, layout: Layout, number: int, cell: object) -> object:
+def _identifier(table: Table, layout: TableLayout, number: int, cell: object) -> object:
     name = cell.strip() if isinstance(cell, str) else cell
     if type(name) not in (str, int, float) or name == "" or name != name:  # noqa: PLR0124 - NaN differs from itself
-        place = f"{table.place(number)}, column {layout.sequence!r}"
+        place = f"{table.place(number)}, column {layout.key!r}"
         raise InvalidInput(f"{place}: expected the identifier of a sequence, got {shown(cell)}")
     return name
 
 
 def _timesteps(
-    table: Table, layout: Layout, rows: Rows, card: ModelCard
+    table: Table, layout: TableLayout, rows: Rows, card: ModelCard
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
     """Return the timesteps of all sequences, the row of each (of an absent one, the row before), and the lengths."""
     lengths: NDArray[np.intp] = np.bincount(rows.sequences)
     timing, time_feature = format_of(card).timing, format_of(card).time_feature
-    if layout.timestep is None:
+    if layout.time is None:
         order = np.argsort(rows.sequences, kind="stable")
         return rows.values[order], order, lengths
-    times = _times(table, layout.timestep, rows, timing)
+    times = _times(table, layout.time, rows, timing)
     order = _order(table, layout, rows, times)
     starts = np.cumsum(lengths) - lengths
     if time_feature is not None:
@@ -701,7 +661,7 @@ def _timesteps(
     if (too_long := too_sparse(spans, lengths)).any():
         first = order[starts[too_long.argmax()]]
         raise InvalidInput(
-            f"{table.place(rows.numbers[first])}, column {layout.timestep!r}: expected times in steps of "
+            f"{table.place(rows.numbers[first])}, column {layout.time!r}: expected times in steps of "
             f"{timing.step:g} ({timing.unit}), got a sequence of {spans.max()} steps"
         )
     place = (np.cumsum(spans) - spans).repeat(lengths) + positions
@@ -725,12 +685,12 @@ def _with_time_since_last(
     return np.column_stack([values, since])
 
 
-def _order(table: Table, layout: Layout, rows: Rows, times: NDArray[Any]) -> NDArray[np.intp]:
+def _order(table: Table, layout: TableLayout, rows: Rows, times: NDArray[Any]) -> NDArray[np.intp]:
     """Return the order in which the rows of a sequence stand together, by time."""
     order = sorted(range(len(times)), key=lambda row: (rows.sequences[row], times[row]))
     for before, row in pairwise(order):
         if rows.sequences[before] == rows.sequences[row] and times[before] == times[row]:
-            place = f"{table.place(max(rows.numbers[before], rows.numbers[row]))}, column {layout.timestep!r}"
+            place = f"{table.place(max(rows.numbers[before], rows.numbers[row]))}, column {layout.time!r}"
             raise InvalidInput(
                 f"{place}: expected each timestep of a sequence once, got {shown(rows.times[row])} twice"
             )
