@@ -20,12 +20,14 @@ from service.artifact.card import TokenRange, Tokens
 from service.artifact.gate import open_verified
 from service.artifact.missing import refused
 from service.artifact.tensors import Array
+from service.artifact.tokens import word_of, words_of
 from service.engines import opener
 from service.errors import ArtifactError
 from service.settings import Settings
 from tests.conftest import connect
 from tests.imported import imported_card, of_numbers, of_tokens, run, write_imported
 from tests.infer import LENGTH, as_json, binary, tensors
+from tests.samples import card
 
 pytestmark = pytest.mark.anyio
 
@@ -401,3 +403,13 @@ def test_a_wrong_range_is_refused(fields: dict[str, Any], message: str) -> None:
     """float32 holds each token exactly."""
     with pytest.raises(ValidationError, match=message):
         Tokens.model_validate(fields)
+
+
+def test_the_word_of_a_token() -> None:
+    """A token without a word is its number, and a missing one nothing; a model without a vocabulary has no words."""
+    tokens = Tokens(least=0, most=99, vocabulary=VOCABULARY)
+    words = words_of(card(tokens=tokens))
+    assert words is not None
+    assert [word_of(value, words) for value in (3.0, 42.0, np.nan)] == ["cat", 42, None]
+    assert words_of(card(tokens=Tokens(least=0, most=99))) is None
+    assert words_of(card()) is None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.artifact.tensors import Array
+from service.artifact.tokens import are_plain, word_of, words_of
 from service.charts.answer_charts import ANSWER_CHARTS, LEAST_CHANGE, Answer, AnswerChart
 from service.charts.chart import Chart
 from training import TrainingError
@@ -103,11 +104,11 @@ class Explanation:
 
     def _words(self, index: int, length: int) -> list[str]:
         """Return the words of a sequence of tokens of a vocabulary; nothing for other sequences."""
-        if self.card.tokens is None or self.card.tokens.vocabulary is None or self.card.features != 1:
+        words = words_of(self.card) if are_plain(self.card) else None
+        if words is None:
             return []
-        words = {token: word for word, token in self.card.tokens.vocabulary.items()}
-        tokens = self.sequences[index, :length, 0].tolist()
-        return ["" if np.isnan(token) else words.get(int(token), str(int(token))) for token in tokens]
+        found = (word_of(token, words) for token in self.sequences[index, :length, 0].tolist())
+        return ["" if word is None else str(word) for word in found]
 
 
 def _least(card: ModelCard) -> float:

@@ -1,6 +1,7 @@
 """Tokens: the integers of a model whose sequences are text, or another series of such integers."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,23 @@ def range_of(tokens: Tokens, label: str) -> TokenRange:
 def token_of(word: str, tokens: Tokens) -> int | None:
     """Return the token of a word, or that of unknown words; None if there is neither."""
     return (tokens.vocabulary or {}).get(word, tokens.unknown)
+
+
+def words_of(card: ModelCard) -> dict[int, str] | None:
+    """Return the word of each token that has one; None without a vocabulary."""
+    if card.tokens is None or card.tokens.vocabulary is None:
+        return None
+    return {token: word for word, token in card.tokens.vocabulary.items()}
+
+
+def word_of(value: float, words: Mapping[int, str]) -> str | int | None:
+    """Return the word of a number, or the number as an integer if it has none; None where it is missing.
+
+    Args:
+        value: a token or the index of a category; NaN for a missing one.
+        words: the words by their numbers.
+    """
+    return None if math.isnan(value) else words.get(int(value), int(value))
 
 
 def are_plain(card: ModelCard) -> bool:

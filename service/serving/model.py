@@ -19,6 +19,7 @@ from service.artifact.tensors import (
     SIGNATURES,
     shape_of,
 )
+from service.artifact.tokens import are_plain, words_of
 from service.serving.batcher import Batcher
 from service.serving.live_profile import LiveProfile
 from service.serving.statistics import Statistics
@@ -81,8 +82,7 @@ class Model:
         self.golden = verified.golden
         self.signatures = verified.signatures
         self.digests = verified.digests
-        vocabulary = card.tokens.vocabulary if card.tokens is not None and card.features == 1 else None
-        self.texts = None if vocabulary is None else {token: word for word, token in vocabulary.items()}
+        self.texts = words_of(card) if are_plain(card) else None
         self.units = units_of(card.target, verified.golden.prediction, card.target_deviation)
         self.replacements = replacements_of(card, verified.golden)
         # A version that replaces a deleted one may have its number, but not its time of creation.

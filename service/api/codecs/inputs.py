@@ -1,6 +1,5 @@
 """Sequences as the model's input, in the words of its card."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from service.api.codecs.padding import PaddedSequences
 from service.artifact.card import ModelCard
+from service.artifact.tokens import word_of, words_of
 
 
 def inputs_of(sequences: PaddedSequences, card: ModelCard) -> Sequence[Any]:
@@ -26,18 +26,16 @@ def inputs_of(sequences: PaddedSequences, card: ModelCard) -> Sequence[Any]:
     if card.tokens is None and not card.categories:
         return rows
     words = [_words(card, label) for label in card.feature_labels]
-    return [[[_shown(*pair) for pair in zip(step, words, strict=True)] for step in row] for row in rows]
+    return [[list(map(_shown, step, words)) for step in row] for row in rows]
 
 
 def _words(card: ModelCard, label: str) -> Mapping[int, str] | None:
     """Return the words of a feature's values that have any; None for a feature of numbers."""
     if card.tokens is not None:
-        return {token: word for word, token in (card.tokens.vocabulary or {}).items()}
+        return words_of(card) or {}
     names = card.categories.get(label)
     return None if names is None else dict(enumerate(names))
 
 
 def _shown(value: Any, words: Mapping[int, str] | None) -> Any:
-    if words is None:
-        return value
-    return None if math.isnan(value) else words.get(int(value), int(value))
+    return value if words is None else word_of(value, words)

@@ -1,6 +1,5 @@
 """The answer to one sequence: its prediction and its attention; as a type, and as JSON."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from service.api.codecs.array_writer import dumps_rows, require_finite
 from service.api.codecs.padding import Lengths
 from service.artifact.card import Target
 from service.artifact.tensors import MEASURES, OVER_TIME, PREDICTION, RANK_CORRELATION, Array
+from service.artifact.tokens import word_of
 from service.errors import InvalidInput
 from service.serving.explanation import IMPORTANCES, ORDERS
 from service.serving.request_queue import Outputs
@@ -134,7 +134,7 @@ def texts_of(sequences: Array, lengths: Lengths, texts: Mapping[int, str]) -> li
     n, timesteps, _ = sequences.shape
     each = np.broadcast_to(timesteps if lengths is None else lengths, n)
     return [
-        [None if math.isnan(token) else texts.get(int(token), str(int(token))) for token in row[:length]]
+        [None if (word := word_of(token, texts)) is None else str(word) for token in row[:length]]
         for row, length in zip(sequences[:, :, 0].tolist(), each.tolist(), strict=True)
     ]
 

@@ -1,8 +1,6 @@
 """The native routes for operators: health, the models with their versions, and the model card."""
 
 import asyncio
-import math
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import orjson
@@ -16,7 +14,7 @@ from service.api.selection import SelectedModel, only
 from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.artifact.tensors import Array
-from service.artifact.tokens import are_plain
+from service.artifact.tokens import are_plain, word_of, words_of
 from service.serving.dataplane import DataPlane
 from service.serving.repository import Repository
 from service.serving.versions import State, Status, Versions
@@ -181,11 +179,10 @@ def dumps_sequences(sequences: Array, card: ModelCard) -> bytes:
 
 def dumps_tokens(sequences: Array, card: ModelCard) -> bytes:
     """Encode tokens `(n, timesteps, features)` as JSON: words where there are, and one feature without its list."""
-    vocabulary = (card.tokens and card.tokens.vocabulary) or {}
-    texts: Mapping[float, str] = {token: word for word, token in vocabulary.items()}
+    words = words_of(card) or {}
 
     def posted(step: list[float]) -> Any:
-        values = [None if math.isnan(value) else texts.get(value, int(value)) for value in step]
+        values = [word_of(value, words) for value in step]
         return values[0] if are_plain(card) else values
 
     kept = _trimmed(sequences) if card.variable_length else sequences
