@@ -1,11 +1,14 @@
 """The charts of an answer: laid out without overlaps for any labels, with gaps where values are missing."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from service.api.routes.page import assets
 from service.charts.answer_charts import ANSWER_CHARTS, COLOURS, Answer, AnswerChart
+from service.charts.card_charts import LEAST_EFFECT
 from service.charts.chart import Area, Boxes, Chart, Line, Text
 from tests.charts import LABELS, answered
 from tests.test_charts import MOST_BYTES, box, overlapping, texts
@@ -53,6 +56,13 @@ def test_the_most_important_features_have_lines() -> None:
         drawn(large)
     )
     assert "the sequence: 6 of 40 features, each from its lowest value (0) to its highest (1)" in texts(found)
+
+
+def test_the_page_has_scales_of_the_same_length() -> None:
+    """An importance looks as large on the page as in the pictures of the server."""
+    found = re.search(rb"const LEAST_EFFECT = ([\d.]+);", assets()["charts.js"].content)
+    assert found is not None
+    assert float(found[1]) == LEAST_EFFECT
 
 
 def test_missing_values_are_gaps() -> None:

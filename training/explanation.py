@@ -11,7 +11,8 @@ from service.artifact.card import ModelCard
 from service.artifact.missing import absent
 from service.artifact.tensors import Array
 from service.artifact.tokens import are_plain, word_of, words_of
-from service.charts.answer_charts import ANSWER_CHARTS, LEAST_CHANGE, Answer, AnswerChart
+from service.charts.answer_charts import ANSWER_CHARTS, Answer, AnswerChart
+from service.charts.card_charts import LEAST_EFFECT
 from service.charts.chart import Chart
 from training import TrainingError
 
@@ -113,8 +114,6 @@ class Explanation:
 
 def _least(card: ModelCard) -> float:
     """Return the change of a prediction that a scale reaches at least: of numbers a share of their deviation."""
-    if card.target.task != "regression":
-        return LEAST_CHANGE
-    if (card.target.outputs or 0) > 1:
-        return LEAST_CHANGE  # several numbers count in units of their deviation
-    return LEAST_CHANGE * card.target_deviation[0] if card.target_deviation else 0.0
+    if card.target.task != "regression" or (card.target.outputs or 0) > 1:
+        return LEAST_EFFECT  # several numbers count in units of their deviation
+    return LEAST_EFFECT * card.target_deviation[0] if card.target_deviation else 0.0

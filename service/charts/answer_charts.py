@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 
 from service.artifact.tensors import Array
-from service.charts.card_charts import IMPORTANCE_COLOUR, PEAK_COLOUR, TRAINING_COLOUR
+from service.charts.card_charts import IMPORTANCE_COLOUR, LEAST_EFFECT, PEAK_COLOUR, TRAINING_COLOUR
 from service.charts.chart import Chart
 from service.charts.heat_map import Axis, Measure, heat_map
 from service.charts.panels import Panel, Series, panels
@@ -17,8 +17,6 @@ AnswerChart = Literal["timesteps", "features", "cells"]
 COLOURS: Final = ("#4c8bd6", "#c06a1a", "#4a7a4a", "#8a4fa0", "#b03a48", "#7a8494")
 #: Most features without a line that a chart names.
 MOST_NAMED: Final = 3
-#: A scale of importance reaches at least this far. Smaller changes of a prediction look small.
-LEAST_CHANGE: Final = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Answer:
     importance: Array | None
     feature_importance: Array | None
     cell_importance: Array | None
-    least: float = LEAST_CHANGE
+    least: float = LEAST_EFFECT
 
     @property
     def measure(self) -> str:

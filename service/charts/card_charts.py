@@ -20,9 +20,10 @@ ORDERS: Final[Mapping[str, tuple[str, float]]] = {
     "random": ("#7a8494", 3),
 }
 LOSSES: Final = (PEAK_COLOUR, "#c06a1a", "#4a7a4a", "#7a8494")
-#: A scale of importance reaches at least this drop of the metric, which is 1 at best. Smaller drops look small.
-LEAST_DROP: Final = 0.05
-SCALE_OF_DROPS: Final = f"the scale reaches at least {LEAST_DROP:g}"
+#: A scale of importance reaches at least this far, so that chance looks small: a twentieth of a metric, which is 1 at
+#: best, of probability, or of a standard deviation. The page has the same number.
+LEAST_EFFECT: Final = 0.05
+SCALE_OF_DROPS: Final = f"the scale reaches at least {LEAST_EFFECT:g}"
 
 
 class Drawing(NamedTuple):
@@ -79,7 +80,7 @@ def _drops(name: str, drop: Sequence[float], spread: Sequence[float], over: str)
     """Return a panel of drops of a metric. Without a name of what they are over, there are no whiskers."""
     whiskers = f"{_whiskers(over)}; " if over else ""
     series = Series("importance", drop, IMPORTANCE_COLOUR, spread if over else ())
-    return Panel(f"{name} ({whiskers}{SCALE_OF_DROPS})", [series], LEAST_DROP)
+    return Panel(f"{name} ({whiskers}{SCALE_OF_DROPS})", [series], LEAST_EFFECT)
 
 
 def _repetitions(count: int) -> str:
@@ -119,7 +120,7 @@ def cells_chart(card: ModelCard, name: str) -> Chart | None:
         Axis("features", card.feature_labels),
         Axis("timestep", card.timestep_labels),
         np.array(found.drop, np.float64).T,
-        Measure(f"drop of {found.metric} ({SCALE_OF_DROPS})", LEAST_DROP),
+        Measure(f"drop of {found.metric} ({SCALE_OF_DROPS})", LEAST_EFFECT),
     )
 
 

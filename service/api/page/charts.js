@@ -14,7 +14,7 @@ const THIN = 5;
 const MOST_MARKS = 400;
 /** Height of a strip of bars below a chart, in pixels. */
 const STRIP = 92;
-/** The end of a scale of importance is no smaller, so that noise looks small: a twentieth of a metric, or of a probability. */
+/** The end of a scale of importance is no smaller, so that noise looks small. Charts of the server have the same number. */
 export const LEAST_EFFECT = 0.05;
 const DASHES = ["", "7 3", "2 3", "9 3 2 3", "12 4"];
 const COLORS = 7;
