@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from service.api.codecs.records import loads_records
-from service.api.codecs.tables import MISSING, decode_csv_table, decode_table, table_of_records, table_of_split
+from service.api.codecs.tables import decode_csv_table, decode_table, table_of_records, table_of_split
 from service.artifact.card import ModelCard, TableFormat, Tokens
+from service.artifact.table_format import MISSING
 from service.errors import InvalidInput, TooLarge
-from service.tables import rows as training_tables
 from tests.samples import card, record
 
 
@@ -93,9 +93,11 @@ def test_empty_cells_are_missing_values() -> None:
     assert of_csv("9:00,10:00,11:00\n1,2,\n", ONE.model_copy(update={"variable_length": True})) == [[[1], [2]]]
 
 
-def test_the_words_for_none_are_those_of_training() -> None:
+@pytest.mark.parametrize("word", MISSING)
+def test_the_words_for_none_are_those_of_training(word: str) -> None:
     """A cell that is missing in training is missing in the service."""
-    assert set(training_tables.MISSING) <= MISSING
+    described = ONE.model_copy(update={"missing_values": True})
+    np.testing.assert_array_equal(of_csv(f"9:00,10:00,11:00\n1,{word},3\n", described), [[[1], [np.nan], [3]]])
 
 
 def test_csv_may_have_quotes_byte_order_mark_and_any_line_end() -> None:

@@ -1,8 +1,13 @@
 """How the table of a version's training was read."""
 
-from typing import Any
+from typing import Any, Final
 
 from service.artifact.card import ModelCard, TableFormat
+
+#: Text that means a missing value in a column of numbers.
+MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
+#: Characters that may stand between the cells of a row, the most usual first.
+DELIMITERS: Final = (",", ";", "\t", "|")
 
 
 def format_of(card: ModelCard) -> TableFormat:

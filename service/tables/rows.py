@@ -17,14 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from service.artifact.card import LARGEST_FLOAT32
+from service.artifact.table_format import MISSING
 from service.errors import TableError
 from service.problems import listed, missing_column
 from service.tables.dialect import Dialect
 from service.tables.sequences import MOST_COLUMNS
 from service.tables.text import CsvText, examine
 
-#: Text that means a missing value in a column of numbers.
-MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
 #: Names of columns that hold the index of a frame, as pandas and R write them.
 INDEX_NAMES: Final = re.compile(r"Unnamed: \d+|__index_level_\d+__|rownames")
 #: Memory of DuckDB in bytes, and more for each column of text; it writes what does not fit into the temporary folder.

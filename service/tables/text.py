@@ -11,12 +11,11 @@ from itertools import islice, takewhile, zip_longest
 from pathlib import Path
 from typing import IO, Final
 
+from service.artifact.table_format import DELIMITERS
 from service.errors import TableError
 from service.tables.dialect import Dialect
 from service.tables.sequences import MOST_COLUMNS
 
-#: Characters that may separate cells, the most usual first.
-DELIMITERS: Final = (",", ";", "\t", "|")
 #: Lines that the delimiter is found in, and their largest size in characters.
 SAMPLED, MOST_SAMPLED = 200, 2**22
 #: Bytes in one read.

@@ -27,21 +27,17 @@ from service.artifact.card import ModelCard, TableFormat, Timing, Tokens
 from service.artifact.categories import categories_of, have_numbers, index_of
 from service.artifact.missing import absent, problem_of, refused
 from service.artifact.steps import Steps, complete_static, last_windows, too_sparse, up_to_last_value
-from service.artifact.table_format import format_of
+from service.artifact.table_format import DELIMITERS, MISSING, format_of
 from service.artifact.table_layout import TableLayout, layout_of
 from service.artifact.timing import timesteps_of
 from service.artifact.tokens import token_of
 from service.errors import InvalidInput, TableError, TooLarge
 from service.problems import kind_of, shown
 
-#: Text in a cell that means a missing value, as training reads it.
-MISSING: Final = frozenset(("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", "."))
 #: Starts of lines that may stand before the names of the columns: comments, and the delimiter of a spreadsheet.
 REMARKS: Final = ("#", "sep=")
 #: Words for 1 and 0, in any case.
 TRUTH: Final = {"true": "1", "false": "0"}
-#: Characters that may stand between the cells of a row. The first is what others are compared with.
-DELIMITERS: Final = (",", ";", "\t", "|")
 #: The column of a table without names that tells its sequences apart: a blank line begins the next one.
 BLOCK: Final = "\n"
 #: Most characters that a name in the first line has, on average, where the delimiter is found.
@@ -175,7 +171,7 @@ def table_of_csv(text: bytes, card: ModelCard) -> Table:
     unclear = () if same else (",", ".") if delimiter == "," else (",",)
     numbers = partial(
         _text_numbers,
-        missing=MISSING.union(table_format.missing),
+        missing=frozenset((*MISSING, *table_format.missing)),
         decimal=table_format.decimal if same or delimiter != "," else ".",
         thousands="" if table_format.thousands in unclear else table_format.thousands,
     )
@@ -216,7 +212,7 @@ def _has_values(table: Table, first: list[str], card: ModelCard) -> bool:
     if names.issuperset(card.feature_labels):  # names may be numbers
         return False
     if len(first) == card.features:
-        return bool(names - MISSING) and all(_knows(table, card, f, cell) for f, cell in enumerate(first))
+        return bool(names.difference(MISSING)) and all(_knows(table, card, f, cell) for f, cell in enumerate(first))
     if not names <= _expected_names(card) and _is(table.numbers, first):
         expected = f"the names of columns, or a value of each feature ({card.features})"
         raise InvalidInput(f"{table.head}: expected {expected}, got {len(first)} numbers")
@@ -563,7 +559,7 @@ def _is_series(cell: object) -> bool:
 def _numbers_of_series(cell: Any) -> Sequence[float]:
     if isinstance(cell, str) and (text := cell.strip()).startswith("[") and text.endswith("]"):
         # Training reads such text with a point as the decimal mark.
-        return _text_numbers(text[1:-1].split(","), MISSING - {""}, ".", "")
+        return _text_numbers(text[1:-1].split(","), frozenset(MISSING) - {""}, ".", "")
     if not isinstance(cell, list) or not cell:
         raise ValueError(cell)
     return _json_numbers(cell)
