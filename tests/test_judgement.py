@@ -203,7 +203,8 @@ def test_weighted_metrics_are_those_of_scikit_learn(target: Target, rng: np.rand
 def test_several_labels_of_a_sequence_are_judged_one_by_one(rng: np.random.Generator) -> None:
     """Accuracy is the fraction of labels that are right; there is no confusion matrix."""
     y = rng.integers(0, 2, (100, 3))
-    found = judge(np.where(y == 1, 0.8, 0.2).astype(np.float32), data(y, MULTICLASS), 0)
+    target = MULTICLASS.model_copy(update={"task": "multilabel"})
+    found = judge(np.where(y == 1, 0.8, 0.2).astype(np.float32), data(y, target), 0)
     assert (found.metric, found.main.value, found.beats_baseline) == ("accuracy", 1, True)
     assert found.confusion is None
     assert found.classes is not None

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.artifact.card import Target, Trial
+from service.artifact.classes import chosen
 from service.artifact.tensors import Array
 from training import TrainingError
 from training.data import Dataset
@@ -185,11 +186,8 @@ def scores_of(predictions: Array, y: NDArray[Any], target: Target) -> NDArray[An
         deviation = np.maximum(y.std(axis=0), np.finfo(np.float32).tiny)
         errors: NDArray[Any] = -np.square((predictions - y) / deviation, dtype=np.float64).mean(axis=1)
         return errors
-    if target.task == "multilabel":
-        right: NDArray[Any] = ((predictions >= 0.5) == (y >= 0.5)).mean(axis=1)
-        return right
-    chosen = predictions[:, 0] >= 0.5 if target.task == "binary" else predictions.argmax(axis=1)
-    return np.where(chosen == y, 1.0, 0.0)
+    right: NDArray[Any] = chosen(predictions, target.task) == y
+    return right.mean(axis=1) if target.task == "multilabel" else right.astype(np.float64)
 
 
 def _is_better(scores: NDArray[Any], best: NDArray[Any] | None) -> bool:

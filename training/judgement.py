@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, recall_score, roc_auc_score
 
 from service.artifact.card import ClassScores, JudgedMetric, Judgement, Target
+from service.artifact.classes import chosen
 from service.artifact.tensors import Array
 from training.data import Dataset, LabelledSequences, Subset, parts_of
 from training.resampling import resamples
-from training.scores import chosen, compute_metrics, of_each_step, probabilities
+from training.scores import compute_metrics, of_each_step, probabilities
 
 Numbers = NDArray[np.float64]
 Baseline = Literal["most frequent class", "mean", "last value"]
@@ -82,7 +83,7 @@ def judged_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict[
     if target.classes is None:
         return compute_metrics(predictions, y, target)
     p = _probabilities(predictions, y)
-    truth, predicted = _one_hot(y, p.shape[1]), _chosen(p, y)
+    truth, predicted = _one_hot(y, p.shape[1]), chosen(predictions, target.task)
     correct = predicted == y
     metrics = {"accuracy": float(correct.mean())}
     if y.ndim == 1:
@@ -110,7 +111,7 @@ def weighted_metrics(predictions: Array, y: NDArray[Any], target: Target) -> Wei
     if target.classes is None:
         return _weighted_numbers(predictions.astype(np.float64), y.astype(np.float64), target.names or ())
     p = _probabilities(predictions, y)
-    correct, losses = (_chosen(p, y) == y).astype(np.float64), _log_losses(p, y)
+    correct, losses = (chosen(predictions, target.task) == y).astype(np.float64), _log_losses(p, y)
     if y.ndim == 2:
         correct, losses = correct.mean(axis=1), losses.mean(axis=1)
 
@@ -147,11 +148,6 @@ def _weighted_numbers(predictions: Numbers, y: Numbers, names: tuple[str, ...]) 
 def _probabilities(predictions: Array, y: NDArray[Any]) -> Numbers:
     """Return probabilities `(n, classes)`. Those of one sequence sum to 1, unless it may have several labels."""
     return predictions.astype(np.float64) if y.ndim == 2 else probabilities(predictions)
-
-
-def _chosen(p: Numbers, y: NDArray[Any]) -> NDArray[Any]:
-    """Return the predicted class of each sequence `(n,)`, or 0 or 1 for each of several labels `(n, classes)`."""
-    return (p >= 0.5).astype(np.int64) if y.ndim == 2 else chosen(p)
 
 
 def _log_losses(p: Numbers, y: NDArray[Any]) -> Numbers:
@@ -247,7 +243,7 @@ def _per_class(
     """Return the scores of each class and the confusion matrix, or None for what the target does not have."""
     if target.classes is None:
         return None, None
-    predicted, indices = _chosen(_probabilities(predictions, y), y), np.arange(len(target.classes))
+    predicted, indices = chosen(predictions, target.task), np.arange(len(target.classes))
     columns = precision_recall_fscore_support(y, predicted, labels=indices, average=None, zero_division=0)
     scores = tuple(
         ClassScores(name=name, precision=precision, recall=recall, f1=f1, support=int(support))

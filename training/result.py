@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from service.artifact.card import Faithfulness, ModelCard
+from service.artifact.classes import chosen
 from service.artifact.distances import units_of
 from service.artifact.gate import Verified, open_verified
 from service.artifact.layout import CARD, versions_of
@@ -25,13 +26,10 @@ from service.engines import opener
 from training import TrainingError
 from training.explanation import Explanation
 from training.in_memory import Frame, frame_like, is_frame, numbers_of, sequences_of, sequences_of_frame
-from training.scores import chosen
 from training.summary import summary
 
 #: Number of sequences in one forward pass.
 BATCH_SIZE: Final = 1024
-#: Smallest probability of a label that is likely.
-LIKELY: Final = 0.5
 #: The outputs of `Result.predict` for arrays, besides `PREDICTION` and `ATTENTION`.
 LABEL: Final = "label"
 
@@ -253,12 +251,11 @@ class Result:
 
     def _labels(self, prediction: Array) -> NDArray[Any]:
         """Return the likeliest class, or of several labels the list of the likely ones, `(n,)` or `(n, steps)`."""
+        found = chosen(prediction, self.card.target.task)
         if self.card.target.task == "multilabel":
             likely = np.empty(prediction.shape[:-1], dtype=object)
             names = self.card.target.classes or ()
             for place in np.ndindex(likely.shape):
-                likely[place] = [name for name, one in zip(names, prediction[place], strict=True) if one >= LIKELY]
+                likely[place] = [name for name, one in zip(names, found[place], strict=True) if one]
             return likely
-        probabilities = self._probabilities(prediction).astype(np.float64)
-        likeliest = chosen(probabilities.reshape(-1, probabilities.shape[-1]))
-        return np.array(self.card.target.classes)[likeliest].reshape(prediction.shape[:-1])
+        return np.array(self.card.target.classes)[found]

@@ -15,6 +15,7 @@ from sklearn.metrics import (
 )
 
 from service.artifact.card import AttentionProfile, Target, Task
+from service.artifact.classes import chosen
 from service.artifact.tensors import Array
 from training import TrainingError
 
@@ -53,18 +54,18 @@ def compute_metrics(predictions: Array, y: NDArray[Any], target: Target) -> dict
         return _of_labels(predictions.astype(np.float64), y.astype(bool))
     p = probabilities(predictions)
     return {
-        "accuracy": float(accuracy_score(y, chosen(p))),
+        "accuracy": float(accuracy_score(y, chosen(predictions, target.task))),
         "loss": float(log_loss(y, p, labels=np.arange(p.shape[1]))),
     }
 
 
 def _of_labels(p: NDArray[np.float64], y: NDArray[np.bool_]) -> dict[str, float]:
-    chosen = p >= 0.5
-    right = chosen == y
+    predicted = chosen(p, "multilabel")
+    right = predicted == y
     return {
         "accuracy": float(right.mean()),
         "exact match": float(right.all(axis=1).mean()),
-        "f1": float(f1_score(y, chosen, average="macro", zero_division=0.0)),
+        "f1": float(f1_score(y, predicted, average="macro", zero_division=0.0)),
         "loss": float(-np.log(np.maximum(np.where(y, p, 1 - p), np.finfo(np.float32).tiny)).mean()),
     }
 
@@ -74,9 +75,7 @@ def main_score(predictions: Array, y: NDArray[Any], target: Target) -> float:
     predictions, y = of_each_step(predictions, target), of_each_step(y, target)
     if target.task == "regression":
         return float(_r2(predictions.astype(np.float64), y.astype(np.float64)).mean())
-    if target.task == "multilabel":
-        return float(((predictions >= 0.5) == (y >= 0.5)).mean())
-    return float(np.mean(chosen(probabilities(predictions)) == y))
+    return float(np.mean(chosen(predictions, target.task) == y))
 
 
 def of_each_step(values: NDArray[Any], target: Target) -> NDArray[Any]:
@@ -91,11 +90,6 @@ def probabilities(predictions: Array) -> NDArray[np.float64]:
         return np.hstack([1 - p, p])
     p /= p.sum(axis=1, keepdims=True)  # float32 does not sum to 1 exactly
     return p
-
-
-def chosen(p: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the predicted class `(n,)` of probabilities `(n, classes)`. One half is the second of two classes."""
-    return (p[:, 1] >= 0.5).astype(np.int64) if p.shape[1] == 2 else p.argmax(axis=1)
 
 
 def _of_numbers(predictions: NDArray[np.float64], y: NDArray[np.float64], names: tuple[str, ...]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from service.api.codecs.array_writer import dumps_rows, require_finite
 from service.api.codecs.padding import Lengths
 from service.artifact.card import Target
+from service.artifact.classes import chosen
 from service.artifact.tensors import MEASURES, OVER_TIME, PREDICTION, RANK_CORRELATION, Array
 from service.artifact.tokens import word_of
 from service.errors import InvalidInput
@@ -170,13 +171,11 @@ def encode_predictions(  # noqa: PLR0913 - each by its name
     else:
         columns = {"prediction": dumps_rows(predictions[:, 0] if predictions.shape[1] == 1 else predictions)}
     if target.classes is not None and target.steps is None:
-        labels = dumps_each(target.classes)
-        if target.task == "binary":
-            columns["label"] = [labels[probability >= 0.5] for probability in predictions[:, 0].tolist()]
-        elif target.task == "multilabel":
-            columns["label"] = [orjson.dumps(_labels_of(row, target.classes)) for row in predictions]
+        if target.task == "multilabel":
+            columns["label"] = [orjson.dumps(_label(row, target)) for row in predictions]
         else:
-            columns["label"] = [labels[index] for index in predictions.argmax(axis=1).tolist()]
+            labels = dumps_each(target.classes)
+            columns["label"] = [labels[index] for index in chosen(predictions, target.task).tolist()]
         if probabilities:
             columns["probabilities"] = [
                 orjson.dumps(_by_class(row, target), option=orjson.OPT_SERIALIZE_NUMPY) for row in predictions
@@ -213,10 +212,10 @@ def _columns_of_steps(predictions: Array, target: Target, *, probabilities: bool
 
 def _label(prediction: Array, target: Target) -> str | list[str]:
     """Return the label of a prediction `(outputs,)`."""
-    classes = target.classes or ()
+    classes, found = target.classes or (), chosen(prediction, target.task)
     if target.task == "multilabel":
-        return _labels_of(prediction, classes)
-    return classes[int(prediction[0] >= 0.5 if target.task == "binary" else prediction.argmax())]
+        return [classes[index] for index in np.flatnonzero(found)]
+    return classes[int(found)]
 
 
 def _row(  # noqa: PLR0913 - private
@@ -266,11 +265,6 @@ def _faithfulness_of(outputs: Outputs, i: int) -> dict[str, dict[str, np.float32
     return {
         order: dict(zip(MEASURES, outputs[name][i], strict=True)) for name, order in ORDERS.items() if name in outputs
     }
-
-
-def _labels_of(prediction: Array, classes: tuple[str, ...]) -> list[str]:
-    """Return the classes with a probability of at least 0.5, given a prediction `(classes,)`."""
-    return [classes[index] for index in np.flatnonzero(prediction >= 0.5)]
 
 
 def _by_class(prediction: Array, target: Target) -> dict[str, np.float32]:
