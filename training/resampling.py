@@ -1,4 +1,4 @@
-"""Resamples of sequences, for the intervals of what is measured on them."""
+"""Resamples of sequences, for confidence intervals."""
 
 from collections.abc import Iterator
 

@@ -77,7 +77,7 @@ def _importance(card: ModelCard) -> Panel | None:
 
 
 def _drops(name: str, drop: Sequence[float], spread: Sequence[float], over: str) -> Panel:
-    """Return a panel of drops of a metric. Without a name of what they are over, there are no whiskers."""
+    """Return a panel of drops of a metric. If `over` is empty, there are no whiskers."""
     whiskers = f"{_whiskers(over)}; " if over else ""
     series = Series("importance", drop, IMPORTANCE_COLOUR, spread if over else ())
     return Panel(f"{name} ({whiskers}{SCALE_OF_DROPS})", [series], LEAST_EFFECT)
