@@ -77,9 +77,10 @@ def layout_of(
     found = max(
         layouts, key=lambda one: (there.issuperset(one.needed), one.key is not None, len(there & {*one.values}))
     )
-    changing = (column for column, label in zip(found.values, found.features, strict=True) if label not in static)
-    column, count = Counter([*changing, *static]).most_common(1)[0]
-    if count > 1:
+    different = card.timesteps * len(varying) + len(static) if found.form == "wide" else len(found.values)
+    if len(found.columns) < different:
+        changing = (column for column, label in zip(found.values, found.features, strict=True) if label not in static)
+        ((column, _),) = Counter([*changing, *static]).most_common(1)
         raise TableError(f"expected sequences, as two columns of a table would be named {column!r}")
     if has_lists is not None and found.may_have_lists and any(map(has_lists, there.intersection(varying))):
         return replace(found, form="series")
@@ -88,9 +89,9 @@ def layout_of(
 
 def _wide(card: ModelCard, named: Callable[[str, str], str]) -> TableLayout:
     static = {*card.static_labels}
-    pairs = [(step, label) for step in card.timestep_labels for label in card.feature_labels]
-    values = tuple(label if label in static else named(label, step) for step, label in pairs)
-    return TableLayout("wide", values, tuple(label for _, label in pairs), tuple(dict.fromkeys(values)))
+    steps, labels = card.timestep_labels, card.feature_labels
+    values = tuple([label if label in static else named(label, step) for step in steps for label in labels])
+    return TableLayout("wide", values, labels * len(steps), tuple(dict.fromkeys(values)))
 
 
 def _long(names: set[str], card: ModelCard, key: str | None) -> TableLayout:
