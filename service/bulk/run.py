@@ -14,7 +14,7 @@ from service.artifact.layout import pinned_version, versions_of
 from service.artifact.table_format import format_of
 from service.artifact.version import Artifact
 from service.bulk import results
-from service.bulk.address import size_and_time
+from service.bulk.address import is_address, size_and_time
 from service.bulk.arrays import texts_of
 from service.bulk.output import Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
@@ -76,7 +76,11 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
     """
     started = time.monotonic()
     written = options.output.resolve()  # it may be in a folder of the input
-    files = [file for file in files_of(options.inputs) if not Path(file).resolve().is_relative_to(written)]
+    files = [
+        file
+        for file in files_of(options.inputs)
+        if is_address(file) or not Path(file).resolve().is_relative_to(written)
+    ]
     with claimed(options.output, resume=options.resume) as output:
         manifest = output.manifest()
         directory = _directory(options, None if manifest is None else manifest.get("version"))
@@ -102,7 +106,8 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             _require_same(manifest, head)
             plan = Plan.of_json(manifest)
         todo = [unit for unit in plan.units if not output.has(unit)]
-        if not all(Path(plan.sources[unit.source].path).exists() for unit in todo):  # the copies of the tables are gone
+        paths = {plan.sources[unit.source].path for unit in todo}
+        if not all(is_address(path) or Path(path).exists() for path in paths):  # the copies of the tables are gone
             plan = plan_of(files, card, output, chunk)
         job = Job(
             version=directory,
