@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.bulk.output import MANIFEST
+from service.bulk.output import LOCK, MANIFEST, REJECTED
 from service.bulk.plan import files_of
 from service.bulk.run import Options, score
 from service.errors import ScoringError
@@ -67,7 +67,11 @@ def test_a_file_at_an_address_has_the_answers_of_the_file(
     score(Options((address,), tmp_path / "far", "wide", artifacts=models, chunk=100), silent, here)
     scored(models, buckets / "bucket" / "in" / name.replace("%20", " "), tmp_path / "near", "wide", chunk=100)
     assert answers(tmp_path / "far").equals(answers(tmp_path / "near"))
-    assert {path.name for path in (tmp_path / "far").iterdir() if path.suffix != ".parquet"} == {MANIFEST, "_rejected"}
+    assert {path.name for path in (tmp_path / "far").iterdir() if path.suffix != ".parquet"} == {
+        MANIFEST,
+        LOCK,
+        REJECTED,
+    }
 
 
 def test_only_the_columns_of_the_model_are_read(

@@ -19,7 +19,7 @@ import polars as pl
 import pytest
 
 from service.bulk import output as of_output
-from service.bulk.output import MANIFEST, REJECTED, claimed
+from service.bulk.output import LOCK, MANIFEST, REJECTED, claimed
 from service.bulk.run import Options, score
 from service.errors import ScoringError
 from tests.scoring import answers, here, rejections, scored, silent, write_models
@@ -90,7 +90,11 @@ def test_a_run_in_processes_gives_the_same_and_prints_one_line(
     assert outcome.stdout.startswith(begin)
     assert outcome.stdout.endswith(" sequences per second\n")
     assert outcome.stderr == ""
-    assert {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".parquet"} == {MANIFEST, "_rejected"}
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.suffix != ".parquet"} == {
+        MANIFEST,
+        LOCK,
+        REJECTED,
+    }
     assert_same(tmp_path / "out", unbroken)
 
 

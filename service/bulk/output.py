@@ -19,6 +19,8 @@ from service.errors import ScoringError
 
 #: Readers of a folder of Parquet pass over names that begin with `_`.
 MANIFEST, PREPARED, REJECTED, UNFINISHED = "_manifest.json", "_prepared", "_rejected", "_unfinished-"
+#: The file that a run has locked.
+LOCK: Final = "_lock"
 #: Names that begin so are in the folder before the manifest is.
 BEFORE: Final = (PREPARED, REJECTED, UNFINISHED, ".")
 #: Columns of few different values.
@@ -80,7 +82,7 @@ class Output:
 
     def hold(self) -> None:
         """Let no other run begin in the folder while this process lives."""
-        fcntl.flock(os.open(self.folder / REJECTED, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_SH)
+        fcntl.flock(_opened(self.prepared / LOCK), fcntl.LOCK_SH)
 
     def wait_for_workers(self) -> None:
         """Wait until no worker of a run before holds the folder.
@@ -88,7 +90,7 @@ class Output:
         Raises:
             ScoringError: one does not end.
         """
-        descriptor = os.open(self.folder / REJECTED, os.O_RDONLY | os.O_DIRECTORY)
+        descriptor = _opened(self.prepared / LOCK)
         deadline = time.monotonic() + MOST_SECONDS
         try:
             while not _locked(descriptor):
@@ -162,14 +164,13 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Output]:
     output = Output(folder)
     with output.writing():
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        if not (folder / LOCK).exists():
+            _require_place(folder, resume=resume)  # before a file is written into a folder of something else
+        descriptor = _opened(folder / LOCK)
     try:
         if not _locked(descriptor):
             raise ScoringError(f"{folder}: another run writes into this folder")
-        if not resume and any(folder.iterdir()):
-            raise ScoringError(f"{folder}: expected an empty folder, got one with files; --resume continues a run")
-        if not (folder / MANIFEST).exists() and not all(path.name.startswith(BEFORE) for path in folder.iterdir()):
-            raise ScoringError(f"{folder}: expected the folder of a run, got one with files but without {MANIFEST}")
+        _require_place(folder, resume=resume)
         with output.writing():
             for name in (PREPARED, REJECTED):
                 (folder / name).mkdir(exist_ok=True)
@@ -181,6 +182,19 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Output]:
             output.remove_unfinished()
     finally:
         os.close(descriptor)
+
+
+def _require_place(folder: Path, *, resume: bool) -> None:
+    names = {path.name for path in folder.iterdir()} - {LOCK}
+    if names and not resume:
+        raise ScoringError(f"{folder}: expected an empty folder, got one with files; --resume continues a run")
+    if MANIFEST not in names and not all(name.startswith(BEFORE) for name in names):
+        raise ScoringError(f"{folder}: expected the folder of a run, got one with files but without {MANIFEST}")
+
+
+def _opened(path: Path) -> int:
+    """Return the descriptor of a file to lock. It is open for writing, which NFS demands."""
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def _locked(descriptor: int) -> bool:
