@@ -18,9 +18,9 @@ from service.artifact.table_format import format_of
 from service.artifact.version import Artifact
 from service.bulk import results
 from service.bulk.arrays import texts_of
-from service.bulk.output import Output, claimed
+from service.bulk.output import PREPARED, Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
-from service.bulk.source import Unit
+from service.bulk.source import Source, Unit
 from service.bulk.worker import Attention, Job, begin, digest_of, score_unit
 from service.errors import ScoringError
 
@@ -74,9 +74,7 @@ def in_processes(job: Job, units: Sequence[Unit], workers: int) -> Iterator[Unit
     """
     if not units:
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(units)), get_context("spawn"), initializer=begin, initargs=(job.output,)
-    )
+    pool = ProcessPoolExecutor(min(workers, len(units)), get_context("spawn"), initializer=begin)
     try:
         futures = {pool.submit(score_unit, job, unit): unit for unit in units}
         for future in as_completed(futures):
@@ -124,7 +122,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             "version": int(directory.name),
             "digest": digest,
             "options": {"attention": options.attention, "importance": options.importance, "chunk": chunk},
-            "inputs": _identities(files),
+            "inputs": [_identity(Path(file)) for file in files],
         }
         if manifest is None:
             plan = plan_of(files, card, output, chunk)
@@ -134,7 +132,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             _require_same(manifest, head)
             plan = Plan.of_json(manifest)
         todo = [unit for unit in plan.units if not output.has(unit)]
-        if not all(Path(plan.sources[unit.source].path).exists() for unit in todo):  # the copies of the tables are gone
+        if any(_is_lost(plan.sources[unit.source]) for unit in todo):
             plan = plan_of(files, card, output, chunk)
         job = Job(
             version=directory,
@@ -153,7 +151,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
         for unit in execute(job, todo, options.workers):
             left -= unit.sequences
             report(total - left, total)
-        if _identities(files) != head["inputs"]:
+        if [_identity(Path(file)) for file in files] != head["inputs"]:
             raise ScoringError("the input changed while the run was going on: score it again into another folder")
         output.clean()
         return Summary(*output.count(), scored, time.monotonic() - started)
@@ -182,10 +180,16 @@ def _chunk(card: ModelCard, units: int, options: Options) -> int:
     return max(1, min(MOST_SEQUENCES, MOST_VALUES // values))
 
 
-def _identities(files: Sequence[str]) -> list[dict[str, Any]]:
-    """Return what tells whether files have changed."""
-    found = [(file, Path(file).stat()) for file in files]
-    return [{"file": file, "size": stat.st_size, "changed": stat.st_mtime_ns} for file, stat in found]
+def _identity(path: Path) -> dict[str, Any]:
+    """Return what tells whether a file has changed."""
+    found = path.stat()
+    return {"file": str(path), "size": found.st_size, "changed": found.st_mtime_ns}
+
+
+def _is_lost(source: Source) -> bool:
+    """Return whether a source is a copy in the folder of a run, which was removed, or moved with the folder."""
+    path = Path(source.path)
+    return path.parent.name == PREPARED and not path.exists()
 
 
 def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:

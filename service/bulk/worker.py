@@ -156,6 +156,10 @@ def digest_of(digests: Mapping[str, str]) -> str:
 
 @lru_cache(1)
 def _worker(job: Job) -> Worker:
+    if (parent := parent_process()) is not None:
+        Output(job.output).hold()
+        if connection.wait([parent.sentinel], 0):  # it ended before, and another run may have begun
+            os._exit(1)
     return Worker(job)
 
 
@@ -175,18 +179,11 @@ def score_unit(job: Job, unit: Unit) -> Outcome:
         raise ScoringError(f"{place}: cannot be scored: {type(error).__name__}: {str(error).strip()}") from error
 
 
-def begin(output: Path) -> None:
-    """Let this process end with the one that started it, and leave Ctrl-C to that one.
-
-    Args:
-        output: the folder of the run, where no other run begins while this process lives.
-    """
+def begin() -> None:
+    """Let this process end with the one that started it, and leave Ctrl-C to that one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     assert parent is not None, "a worker was started by another process"
-    Output(output).hold()
-    if connection.wait([parent.sentinel], 0):  # it ended before, and another run may have begun
-        os._exit(1)
 
     def end_with_parent(sentinel: Any) -> None:
         connection.wait([sentinel])
