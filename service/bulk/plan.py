@@ -24,7 +24,7 @@ from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
 from service.problems import missing_column
-from service.tables.rows import Database, literal, quoted
+from service.tables.rows import Database
 
 #: Ends of the names of files.
 TABLES: Final = (".parquet", ".csv", ".tsv", ".txt", ".gz")
@@ -135,15 +135,16 @@ def _require_whole_sequences(sources: Sequence[Source]) -> None:
     keyed = [(index, source) for index, source in enumerate(sources) if source.key is not None]
     if len(keyed) < 2:
         return
-    each = [
-        f"SELECT DISTINCT {quoted(source.key or '')}::VARCHAR AS key, {index} AS file "  # noqa: S608 - names are quoted
-        f"FROM read_parquet({literal(source.path)})"
-        for index, source in keyed
-    ]
-    files = "min(file), max(file)"
-    question = f"SELECT key, {files} FROM ({' UNION ALL '.join(each)}) GROUP BY key HAVING count(*) > 1 LIMIT 1"  # noqa: S608
     database = Database()
     try:
+        database.connection.execute("CREATE TABLE keys (key VARCHAR, file INTEGER)")
+        for index, source in keyed:
+            firsts = (keys.take(array_of(starts_of(keys))).cast(pa.string()) for keys in _keys(source))
+            batches = (pa.RecordBatch.from_arrays([keys], ["key"]) for keys in firsts)
+            reader = pa.RecordBatchReader.from_batches(pa.schema([("key", pa.string())]), batches)
+            database.connection.register("batches", reader)
+            database.connection.execute("INSERT INTO keys SELECT key, ? FROM batches", [index])
+        question = "SELECT key, min(file), max(file) FROM keys GROUP BY key HAVING min(file) < max(file) LIMIT 1"
         found = database.answer(lambda: database.connection.execute(question).fetchall())
     except duckdb.Error as error:
         raise ScoringError(f"the keys of the files cannot be compared: {str(error).partition(chr(10))[0]}") from error

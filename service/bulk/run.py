@@ -16,9 +16,9 @@ from service.artifact.version import Artifact
 from service.bulk import results
 from service.bulk.address import is_address, size_and_time
 from service.bulk.arrays import texts_of
-from service.bulk.output import Output, claimed
+from service.bulk.output import PREPARED, Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
-from service.bulk.source import Unit
+from service.bulk.source import Source, Unit
 from service.bulk.worker import Attention, Job, digest_of
 from service.errors import ScoringError
 
@@ -106,8 +106,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             _require_same(manifest, head)
             plan = Plan.of_json(manifest)
         todo = [unit for unit in plan.units if not output.has(unit)]
-        paths = {plan.sources[unit.source].path for unit in todo}
-        if not all(is_address(path) or Path(path).exists() for path in paths):  # the copies of the tables are gone
+        if any(_is_lost(plan.sources[unit.source]) for unit in todo):
             plan = plan_of(files, card, output, chunk)
         job = Job(
             version=directory,
@@ -159,6 +158,12 @@ def _identities(files: Sequence[str]) -> list[dict[str, Any]]:
     """Return what tells whether files have changed."""
     found = [(file, *size_and_time(file)) for file in files]
     return [{"file": file, "size": size, "changed": changed} for file, size, changed in found]
+
+
+def _is_lost(source: Source) -> bool:
+    """Return whether a source is a copy in the folder of a run, which was removed, or moved with the folder."""
+    path = Path(source.path)
+    return path.parent.name == PREPARED and not path.exists()
 
 
 def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:
