@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -356,6 +357,23 @@ def test_a_killed_worker_ends_the_run(models: Path, data: Path, tmp_path: Path) 
     assert errors.startswith("error: a worker process ended before its work was done")
     assert len(errors.splitlines()) == 1
     assert not [worker for worker in workers if Path(f"/proc/{worker}").exists()]
+
+
+def test_a_worker_that_raises_ends_the_run(models: Path, tmp_path: Path) -> None:
+    """One line says which rows cannot be read, and why; the other processes end."""
+    file, program = tmp_path / "damaged.parquet", [sys.executable, "-m", "service", "score"]
+    names = [f"{feature}@{step}" for step in range(4) for feature in ("u", "v")]
+    pl.DataFrame(dict.fromkeys(names, np.ones(1000))).write_parquet(file)
+    content = file.read_bytes()
+    file.write_bytes(content[:4] + b"\xff" * 100 + content[104:])  # the beginning of the first column
+    options = ["--model", "wide", "--artifacts", str(models), "--workers", "2", "--chunk", "100"]
+    outcome = subprocess.run(
+        [*program, str(file), str(tmp_path / "out"), *options], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert outcome.returncode == 1
+    assert re.fullmatch(
+        rf"error: {re.escape(str(file))}, rows [\d,]+ to [\d,]+: cannot be scored: .*\n", outcome.stderr
+    )
 
 
 def test_workers_end_with_a_killed_run(models: Path, data: Path, tmp_path: Path) -> None:

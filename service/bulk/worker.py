@@ -21,6 +21,7 @@ from service.bulk.parquet_rows import ParquetRows
 from service.bulk.reading import Part, read
 from service.bulk.source import Source, Unit
 from service.engines import opener
+from service.engines.runtime import first_line
 from service.errors import ArtifactError, ScoringError
 
 Attention = Literal["mean", "full", "none"]
@@ -169,4 +170,4 @@ def score_unit(job: Job, unit: Unit) -> Outcome:
     except Exception as error:  # one line for the person; the cause has the rest
         file = job.sources[unit.source].file
         place = f"{file}, rows {unit.start + 1:,} to {unit.stop:,}"
-        raise ScoringError(f"{place}: cannot be scored: {type(error).__name__}: {str(error).strip()}") from error
+        raise ScoringError(f"{place}: cannot be scored: {type(error).__name__}: {first_line(error)}") from error
