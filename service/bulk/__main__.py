@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from service.bulk.run import Execute
 
 PROGRAM = "attention-service score"
-# pyarrow's own pool keeps more memory for later, a fifth of what a process needs. The processes inherit the setting.
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-
 DESCRIPTION = """Score the sequences of files with a model, and write predictions and attention as Parquet.
 
 An input is a .parquet, .csv, .tsv, .txt, .csv.gz or .npz file, a folder of such files, or an address of one, such as
@@ -36,6 +33,8 @@ def main() -> None:
         SystemExit: an option or an input is wrong, or the run cannot go on; the message has one line.
     """
     given = _parser().parse_intermixed_args()
+    # pyarrow's own pool keeps more memory for later, a fifth of what a process needs. The processes inherit the setting.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         if given.ray is None:
             with started(given.workers or cpu_limit()) as processes:
