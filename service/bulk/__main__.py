@@ -33,7 +33,7 @@ def main() -> None:
         SystemExit: an option or an input is wrong, or the run cannot go on; the message has one line.
     """
     given = _parser().parse_intermixed_args()
-    # pyarrow's own pool keeps more memory for later, a fifth of what a process needs. The processes inherit the setting.
+    # pyarrow's own pool keeps a fifth more memory for later. The processes inherit the setting.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         if given.ray is None:
