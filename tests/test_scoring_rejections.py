@@ -83,6 +83,7 @@ def long_table(parquet: Path | None = None) -> pl.DataFrame:
         [*STEPS[:2], {"t": None, "u": 1.0, "v": 1.0}, STEPS[3]],
         [*STEPS[:3], {"t": 3.0, "u": None, "v": 1.0}],
         [{"t": step["t"], "u": None, "v": None} for step in STEPS],
+        [STEPS[0], *STEPS[2:]],
     ]
     rows = [
         {"id": 2 * number + odd, **step}
@@ -103,6 +104,7 @@ LONG = {
     31: "column 't': expected a number or a time such as 2024-01-31 12:00, got no value",
     40: "column 'u': expected a number, got no value",
     45: "expected a sequence of at least one value, got none",
+    53: "expected a row for each step of time, got none between this row and the next of the same sequence",
 }
 
 
@@ -114,9 +116,9 @@ def test_wrong_sequences_of_a_long_table(models: Path, tmp_path: Path, name: str
         table.write_csv(tmp_path / name)
     scored(models, tmp_path / name, tmp_path / "out", "long")
     assert rejections(tmp_path / "out") == LONG
-    assert answers(tmp_path / "out")["id"].cast(pl.Int64).to_list() == [0, 2, 4, 6, 8, 10]
+    assert answers(tmp_path / "out")["id"].cast(pl.Int64).to_list() == [0, 2, 4, 6, 8, 10, 12]
     found = pl.read_parquet(tmp_path / "out" / REJECTED / "*.parquet")
-    assert found["sequence"].to_list() == ["1", "3", "5", "7", "9", "11"]
+    assert found["sequence"].to_list() == ["1", "3", "5", "7", "9", "11", "13"]
 
 
 @pytest.mark.parametrize("name", ["data.parquet", "data.csv"])

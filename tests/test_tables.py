@@ -75,6 +75,14 @@ def test_rows_are_in_the_order_of_numbers_or_times(times: tuple[str, str, str]) 
     assert of_csv(text, long_card()) == [[[0, 0], [1, 0], [2, 0]]]
 
 
+def test_a_missing_row_is_told() -> None:
+    """It is not taken for a missing value of the row before."""
+    card = long_card(table=TableFormat(timestep_column="day", timing={"unit": "seconds", "step": 86400}))
+    text = "day,pulse,warmth\n2024-01-01,1,2\n2024-01-03,5,6\n"
+    with pytest.raises(InvalidInput, match=r"^line 2: expected a row for each step of time, got none between this row"):
+        of_csv(text, card)
+
+
 def test_integers_of_any_size_are_told_apart() -> None:
     """Nanoseconds and identifiers of 19 digits are not rounded."""
     rows = [[10**18 + 1, 10**18 + step, step, 0] for step in (2, 1, 0)] + [[10**18, 1, 5, 0]]

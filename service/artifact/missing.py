@@ -1,6 +1,7 @@
 """Values that a model allows: NaN where one is missing, which makes timesteps absent, tokens, indices of categories."""
 
 import math
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,21 @@ def refused(sequences: Array, card: ModelCard) -> NDArray[np.bool_]:
         padding = np.logical_and.accumulate(absent(sequences)[:, ::-1], axis=1)[:, ::-1]
         wrong[padding] = False
     return wrong
+
+
+#: The problem of a sequence without a row for a timestep between two others.
+NO_ROW: Final = "expected a row for each step of time, got none between this row and the next of the same sequence"
+
+
+def absent_row(rows: NDArray[Any], step: int, start: int) -> bool:
+    """Return whether a timestep of a long table has no row of its own.
+
+    Args:
+        rows: the row of each timestep; that of the timestep before where there is none.
+        step: the timestep.
+        start: the first timestep of the same sequence.
+    """
+    return step > start and bool(rows[step] == rows[step - 1])
 
 
 def problem_of(value: float | str, card: ModelCard, label: str) -> str:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from service.artifact.card import ModelCard
-from service.artifact.missing import absent, problem_of, refused
+from service.artifact.missing import NO_ROW, absent, absent_row, problem_of, refused
 from service.artifact.steps import Steps, complete_static, last_windows, too_sparse, up_to_last_value
 from service.artifact.table_format import format_of
 from service.artifact.tensors import Array
@@ -147,10 +147,12 @@ def _checked(found: Read, source: Source, card: ModelCard) -> Part:
     for index in np.flatnonzero(places.any(axis=(1, 2)) & ~empty):
         t, f = np.argwhere(places[index])[0].tolist()
         step = int(starts[index]) + t
-        problems[int(alive[index])] = Problem(
-            int(steps.rows[step]),
-            f"{_place(source, t, f, card)}{problem_of(float(steps.values[step, f]), card, card.feature_labels[f])}",
-        )
+        if source.form == "long" and source.time is not None and absent_row(steps.rows, step, int(starts[index])):
+            reason = NO_ROW
+        else:
+            problem = problem_of(float(steps.values[step, f]), card, card.feature_labels[f])
+            reason = f"{_place(source, t, f, card)}{problem}"
+        problems[int(alive[index])] = Problem(int(steps.rows[step]), reason)
     for index in np.flatnonzero(empty):
         problems[int(alive[index])] = Problem(
             int(found.rows[alive[index]]), "expected a sequence of at least one value, got none"

@@ -25,7 +25,7 @@ from service.api.codecs.records import Record, first_repeated, name_problem
 from service.api.codecs.sequences import NUMBERS_OR_NULL
 from service.artifact.card import ModelCard, TableFormat, Timing, Tokens
 from service.artifact.categories import categories_of, have_numbers, index_of
-from service.artifact.missing import absent, problem_of, refused
+from service.artifact.missing import NO_ROW, absent, absent_row, problem_of, refused
 from service.artifact.steps import Steps, complete_static, last_windows, too_sparse, up_to_last_value
 from service.artifact.table_format import DELIMITERS, MISSING, format_of
 from service.artifact.table_layout import TableLayout, layout_of
@@ -465,7 +465,9 @@ def decode_with_keys(table: Table, card: ModelCard, limit: int) -> tuple[PaddedS
         padded = padded_each(steps.astype(np.float32), lengths, card.timesteps)
     if (places := refused(padded.array, card)).any():
         i, t, f = np.argwhere(places)[0].tolist()
-        step = found.starts[i] + t
+        step = int(found.starts[i]) + t
+        if not is_wide and absent_row(row_of, step, int(found.starts[i])):
+            raise InvalidInput(f"{table.place(rows.numbers[row_of[step]])}: {NO_ROW}")
         column = (*layout.values, layout.time or "")[t * card.features + f if is_wide else f]
         raise _wrong_cell(table, rows.numbers[row_of[step]], column, card, steps[step, f], card.feature_labels[f])
     if (empty := absent(padded.array).all(axis=1)).any():
