@@ -113,9 +113,14 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
     Upper and lower case are alike.
     """
+    close = _closest(word, choices)
+    return "" if close is None else f"; did you mean {close!r}?"
+
+
+def _closest(word: str, choices: Iterable[str]) -> str | None:
     by_lower = {choice.lower(): choice for choice in choices}
     close = get_close_matches(word.lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[close[0]]!r}?" if close else ""
+    return by_lower[close[0]] if close else None
 
 
 def listed(names: Sequence[str]) -> str:
@@ -125,4 +130,5 @@ def listed(names: Sequence[str]) -> str:
 
 def missing_column(name: str, names: Sequence[str]) -> str:
     """Return the message about a column that a table with the columns `names` must have."""
-    return f"expected a column {name!r}, got {listed(names)}{did_you_mean(name, names)}"
+    close = _closest(name, names)  # the table has it: nobody meant it instead
+    return f"expected a column {name!r}, got {listed(names)}" + ("" if close is None else f"; {close!r} is the closest")

@@ -21,7 +21,7 @@ from service.artifact.layout import VERSION_PATTERN
 from service.engines import EngineChoice
 from service.logs import Format as LogFormat
 from service.platforms import PlatformSettings, without_serve
-from service.problems import in_plain_words
+from service.problems import did_you_mean, in_plain_words
 
 #: A path without parameters.
 ROUTE: Final = r"^/[^{}?#]*$"
@@ -317,6 +317,9 @@ class Settings(BaseSettings):
         """
         if (problem := _unset_protection()) is not None:
             raise ValueError(problem)
+        for name in arguments:
+            if name not in cls.model_fields:
+                raise ValueError(f"{name}: expected a setting, got another name{did_you_mean(name, cls.model_fields)}")
         try:
             return cls(**arguments)
         except ValidationError as error:

@@ -421,7 +421,7 @@ def test_the_first_wrong_sequence_ends_a_strict_run(models: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("data.csv", "u@0,v@0\n1,2\n", r"data\.csv: expected a column 'u@1', got u@0, v@0; did you mean 'u@0'\?"),
+        ("data.csv", "u@0,v@0\n1,2\n", r"data\.csv: expected a column 'u@1', got u@0, v@0; 'u@0' is the closest"),
         ("data.csv", "", r"data\.csv: expected names of columns in the first line, got an empty file"),
         ("data.parquet", "PAR1", r"data\.parquet: not a readable \.parquet file"),
         ("data.npz", "x", r"data\.npz: not a readable \.npz file"),

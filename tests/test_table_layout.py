@@ -66,7 +66,7 @@ def test_missing_columns_are_named_with_those_that_came() -> None:
     """A frame of a long table needs the key of the training, so that sequences keep their names."""
     frame = pd.read_csv(io.StringIO(LONG))
     with pytest.raises(
-        TrainingError, match=r"^frame: expected a column 'id', got ID, t, u, site, v; did you mean 'ID'\?$"
+        TrainingError, match=r"^frame: expected a column 'id', got ID, t, u, site, v; 'ID' is the closest$"
     ):
         sequences_of_frame(frame.rename(columns={"id": "ID"}), TRAINED["long"])
     with pytest.raises(TrainingError, match=r"^frame: expected a column 'u', got id, t, site, v"):
