@@ -17,7 +17,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from service.bulk.on_ray import on_ray, score_on_node
+from service.bulk.__main__ import main
+from service.bulk.on_ray import score_on_node
 from service.bulk.run import Options, score
 from service.bulk.source import Unit
 from service.bulk.worker import Job
@@ -113,19 +114,23 @@ def test_a_node_without_the_files_says_so(options: Options, tmp_path: Path, miss
         score(options, silent, elsewhere)
 
 
-def test_an_address_without_a_cluster_is_told(options: Options) -> None:
-    """The error has one line, and the run can be resumed."""
-
-    def nowhere(*arguments: Any) -> Iterator[Unit]:
-        return on_ray("127.0.0.1:1", None, *arguments)
-
-    message = "^--ray 127.0.0.1:1: expected the address of a cluster: .*Connection refused; --resume continues the run$"
-    with pytest.raises(ScoringError, match=message):
-        score(options, silent, nowhere)
+def test_an_address_without_a_cluster_is_told(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has one line, and comes before the output begins."""
+    message = "^error: --ray 127.0.0.1:1: expected the address of a cluster: .*Connection refused$"
+    with pytest.raises(SystemExit, match=message):
+        run_on("127.0.0.1:1", options, monkeypatch)
+    assert not options.output.exists()
 
 
 def test_without_ray_the_error_names_the_extra(options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says how to install it."""
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ScoringError, match=r"^--ray needs the module 'ray': pip install '\.\[ray\]'"):
-        score(options, silent, lambda *arguments: on_ray("local", None, *arguments))
+    with pytest.raises(SystemExit, match=r"^error: --ray needs the module 'ray': pip install '\.\[ray\]'"):
+        run_on("local", options, monkeypatch)
+
+
+def run_on(address: str, options: Options, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command line in this process."""
+    named = ["--model", "long", "--artifacts", str(options.artifacts), "--ray", address]
+    monkeypatch.setattr(sys, "argv", ["score", *options.inputs, str(options.output), *named])
+    main()

@@ -376,6 +376,21 @@ def test_a_worker_that_raises_ends_the_run(models: Path, tmp_path: Path) -> None
     )
 
 
+def test_an_interrupted_run_writes_one_line(models: Path, data: Path, tmp_path: Path) -> None:
+    """Ctrl-C reaches all processes of a terminal, some of which have just started."""
+    process = subprocess.Popen(
+        command(models, data, tmp_path / "out", "--workers", "2", "--chunk", "1"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while len(_workers_of(process.pid)) < 2:
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=60)[1] == "stopped; --resume continues the run\n"
+    assert process.returncode == 1
+
+
 def test_workers_end_with_a_killed_run(models: Path, data: Path, tmp_path: Path) -> None:
     """No process of the run is left."""
     output = tmp_path / "out"

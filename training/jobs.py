@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-import signal
 import tempfile
 import threading
 from collections import deque
@@ -19,6 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from tqdm import tqdm
 
+from service.child_processes import interrupts_for_parent_only
 from service.cluster import ClusterError, connected
 from training import TrainingError
 from training.frameworks import import_frameworks
@@ -110,7 +110,7 @@ def processes(count: int, prepare: Callable[[], object], work: bytes, tasks: Seq
         del work
         executor = ProcessPoolExecutor(min(count, len(tasks)), context, _begin, (watched, prepare))
         try:
-            with _interrupts_for_parent_only():
+            with interrupts_for_parent_only():
                 futures = [executor.submit(_perform_stored, path, task) for task in tasks]
                 executor.submit(int)  # only with the next task does the executor watch a process that has just started
             yield futures
@@ -142,16 +142,6 @@ def _perform_on_node(folder: Path, prepare: Callable[[], object], work: bytes, t
     prepare()
     with chdir(folder):
         return perform(work, task)
-
-
-@contextmanager
-def _interrupts_for_parent_only() -> Iterator[None]:
-    """Let processes start that Ctrl-C does not reach: their parent ends them, and they write no tracebacks."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(watched: Connection, prepare: Callable[[], object]) -> None:

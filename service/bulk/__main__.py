@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from service.bulk.processes import started
+from service.cluster import ClusterError, connected
 from service.errors import ArtifactError, ScoringError, TableError, how_to_install
 from service.serving.cpus import cpu_limit
 
@@ -42,12 +43,18 @@ def main() -> None:
         else:
             from service.bulk.on_ray import on_ray
 
-            outcome = _run(given, partial(on_ray, given.ray, given.workers))
+            with connected(given.ray) as ray:
+                outcome = _run(given, partial(on_ray, ray, given.workers))
         sys.stdout.write(f"{outcome}\n")
     except ModuleNotFoundError as error:
         raise SystemExit(f"error: scoring in bulk needs the module {error.name!r}: {how_to_install('bulk')}") from None
     except (ScoringError, TableError, ArtifactError, OSError) as error:
         raise SystemExit(f"error: {error}") from None
+    except ClusterError as error:
+        from service.bulk.output import MANIFEST
+
+        begun = (given.output / MANIFEST).exists()
+        raise SystemExit(f"error: {error}{'; --resume continues the run' if begun else ''}") from None
     except KeyboardInterrupt:
         raise SystemExit("stopped; --resume continues the run") from None
 

@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +12,7 @@ from multiprocessing import active_children, connection, get_context, parent_pro
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.child_processes import interrupts_for_parent_only
 from service.errors import ScoringError
 
 if TYPE_CHECKING:  # imported later, while the processes import the same
@@ -30,8 +30,9 @@ class Processes:
     def __init__(self, count: int) -> None:
         self._count = count
         self._pool = ProcessPoolExecutor(count, get_context("spawn"), initializer=_begin)
-        for _ in range(count):  # each starts a process, as none is idle yet
-            self._pool.submit(importlib.import_module, "service.bulk.worker")
+        with interrupts_for_parent_only():
+            for _ in range(count):  # each starts a process, as none is idle yet
+                self._pool.submit(importlib.import_module, "service.bulk.worker")
 
     def __call__(self, job: "Job", units: "Sequence[Unit]") -> "Iterator[Unit]":
         """Run units, and yield each when it is done.
@@ -77,8 +78,7 @@ def _in_stretches(units: "Sequence[Unit]", workers: int) -> "list[Unit]":
 
 
 def _begin() -> None:
-    """Let this process end with the one that started it, and leave Ctrl-C to that one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let this process end with the one that started it."""
     sentinel = _sentinel()
 
     def end_with_parent() -> None:
