@@ -181,10 +181,12 @@ def post_without_pause(server: Server, body: Body, connections: int) -> float:
         return PEAK_REQUESTS / float(crowd.post(np.zeros(PEAK_REQUESTS)).max())
 
 
-def check(server: Server, body: Body, rounds: int, seconds: float) -> list[ServiceTimes]:
-    """Measure service times and open-loop points in turns. Return the service times of each round.
+def check(server: Server, body: Body, rounds: int, seconds: float) -> tuple[list[ServiceTimes], float]:
+    """Measure service times and open-loop points in turns, and print the points beside their predictions.
 
-    The points are printed beside their predictions.
+    Returns:
+        measured: the service times of each round.
+        good: the load up to which the predictions are good, as a part of the peak.
     """
     rng = np.random.default_rng(1)
     peak = statistics.median(post_without_pause(server, body, PEAK_CONNECTIONS) for _ in range(3))
@@ -196,12 +198,11 @@ def check(server: Server, body: Body, rounds: int, seconds: float) -> list[Servi
         for load, found in points.items():
             with client_of(server, body) as client:
                 found.append(latency_of(client.post(poisson(load * peak, seconds, rng))))
-    report(measured, peak, points)
-    return measured
+    return measured, report(measured, peak, points)
 
 
-def report(measured: Sequence[ServiceTimes], peak: float, points: Mapping[float, Sequence[Latency]]) -> None:
-    """Print service times, predictions and measured points, and the load up to which the predictions are good."""
+def report(measured: Sequence[ServiceTimes], peak: float, points: Mapping[float, Sequence[Latency]]) -> float:
+    """Print service times, predictions and measured points. Return the load up to which the predictions are good."""
     busy = np.median([times.busy for times in measured], axis=0) * 1e3
     print(f"busy      {', '.join(f'{size}: {one:.2f}' for size, one in zip(SIZES, busy, strict=True))} ms, by requests")
     for number, idle in enumerate(IDLE):
@@ -222,6 +223,7 @@ def report(measured: Sequence[ServiceTimes], peak: float, points: Mapping[float,
         cells = (expected.p50, middle.p50, expected.p99, middle.p99, min(p99s), max(p99s))
         print(f"| {load:.0%} | {load * peak:,.0f} | {' | '.join(f'{one * 1e3:.2f}' for one in cells)} | {ratio:.2f} |")
     print(f"p99 is predicted within {TOLERANCE:.0%} up to a load of {good:.0%} of the peak")
+    return good
 
 
 def cost_of_workers(
@@ -298,10 +300,12 @@ def main() -> None:
     body = service.body(random_sequences(options.sequences, card.timesteps, card.features))
     with tempfile.TemporaryDirectory() as folder:
         with start(service, body, FIRST_PORT, Path(folder, "server.log")) as server:
-            measured = check(server, body, options.rounds, options.seconds)
+            measured, good = check(server, body, options.rounds, options.seconds)
         count = processes_for(measured, options.rate, options.p99 / 1e3)
         needed = "no number of processes is enough" if count is None else f"processes: {count}"
         print(f"{options.rate:,.0f} requests/s at p99 < {options.p99:g} ms: {needed}")
+        if count is None or options.rate / count > good * peak_of(measured):
+            print("the predictions were not good at this load: other programs may have used the machine")
         rate = LOAD_OF_WORKERS * peak_of(measured)
         ratios = cost_of_workers(service, body, Path(folder), rate=rate, rounds=options.rounds, seconds=options.seconds)
     for load, found in ratios.items():

@@ -60,7 +60,13 @@ def ours(artifacts: Path, model: str) -> tuple[Contestant, ...]:
 
 
 def newest(home: Path) -> Artifact:
-    """Return the newest version of a model, which the service would serve."""
+    """Return the newest version of a model, which the service would serve.
+
+    Raises:
+        SystemExit: there is no such model.
+    """
+    if not home.is_dir():
+        raise SystemExit(f"error: expected a model in {home.parent}, got {home.name!r}: --model names another one")
     return Artifact(home.resolve() / str(versions_of(home)[-1]))
 
 
