@@ -164,3 +164,16 @@ def test_wrong_lines_of_a_file_that_does_not_fit_into_memory(tmp_path: Path) -> 
     ]
     numbers = [row for (row,) in table.ask(f"SELECT {quoted(ROW)} FROM rows")]  # noqa: S608 - a name of ours
     assert numbers == [*range(1, 10_000), *range(10_003, 20_001)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("name", ["a[1]", "a?", "a*"])
+def test_a_name_is_no_pattern(tmp_path: Path, name: str, suffix: str) -> None:
+    """A file is read, not another one that its name would match; so is a file in such a folder."""
+    (tmp_path / name).mkdir()
+    (tmp_path / "a1").mkdir()
+    write(tmp_path, f"a1.{suffix}", order=[1])
+    write(tmp_path / "a1", f"b.{suffix}", order=[1])
+    for path in (tmp_path / f"{name}.{suffix}", tmp_path / name / f"b.{suffix}"):
+        write(path.parent, path.name, order=[2])
+        assert table(path).ask('SELECT "order"::INT FROM rows') == [(2,)]

@@ -1,6 +1,7 @@
 """The rows of one table in DuckDB: the columns, their kinds, and their values as SQL."""
 
 import csv
+import glob
 import re
 import shlex
 import shutil
@@ -457,7 +458,7 @@ def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[s
 
     def load(path: Path, number: str, columns: str, heading: int) -> None:
         question = (
-            f"CREATE OR REPLACE TABLE rows AS SELECT *{number} FROM read_csv({literal(str(path))}, "
+            f"CREATE OR REPLACE TABLE rows AS SELECT *{number} FROM read_csv({_file(path)}, "
             f"auto_detect=false, header=false, skip={heading}, delim={literal(text.delimiter)}, quote='\"', "
             f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}}, "
             f"store_rejects={skips_wrong_rows})"
@@ -488,7 +489,7 @@ def _view(table: Table, path: Path) -> frozenset[str]:
     columns = "COLUMNS(* EXCLUDE (file_row_number))" + ("::VARCHAR" if table.is_text else "")
     table.connection.execute(
         f"CREATE VIEW rows AS SELECT {columns}, file_row_number + 1 AS {quoted(ROW)} "
-        f"FROM read_parquet({literal(str(path))}, file_row_number=true)"
+        f"FROM read_parquet({_file(path)}, file_row_number=true)"
     )
     return indices
 
@@ -566,6 +567,11 @@ def _kind(values: int, numbers: int, booleans: int, lists: int) -> Kind:
     if 2 * numbers >= values:
         return "numbers"
     return "lists" if lists == values else "text"
+
+
+def _file(path: Path) -> str:
+    """Return a path as SQL. DuckDB takes a path with `*`, `?` or `[` for a pattern, which may match another file."""
+    return literal(glob.escape(str(path.absolute())))
 
 
 def _first_line(error: Exception) -> str:
