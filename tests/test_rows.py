@@ -177,3 +177,12 @@ def test_a_name_is_no_pattern(tmp_path: Path, name: str, suffix: str) -> None:
     for path in (tmp_path / f"{name}.{suffix}", tmp_path / name / f"b.{suffix}"):
         write(path.parent, path.name, order=[2])
         assert table(path).ask('SELECT "order"::INT FROM rows') == [(2,)]
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet"])
+def test_a_folder_gives_no_column(tmp_path: Path, name: str) -> None:
+    """The values of a column are those of the file, although the name of its folder assigns it another value."""
+    (tmp_path / "order=9").mkdir()
+    opened = table(write(tmp_path / "order=9", name, order=[1, 2], other=[3, 4]))
+    assert opened.names == ("order", "other")
+    assert opened.ask('SELECT "order"::INT FROM rows') == [(1,), (2,)]

@@ -461,7 +461,7 @@ def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[s
             f"CREATE OR REPLACE TABLE rows AS SELECT *{number} FROM read_csv({_file(path)}, "
             f"auto_detect=false, header=false, skip={heading}, delim={literal(text.delimiter)}, quote='\"', "
             f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}}, "
-            f"store_rejects={skips_wrong_rows})"
+            f"hive_partitioning=false, store_rejects={skips_wrong_rows})"
         )
         table.database.answer(lambda: table.connection.execute(question))
 
@@ -489,7 +489,7 @@ def _view(table: Table, path: Path) -> frozenset[str]:
     columns = "COLUMNS(* EXCLUDE (file_row_number))" + ("::VARCHAR" if table.is_text else "")
     table.connection.execute(
         f"CREATE VIEW rows AS SELECT {columns}, file_row_number + 1 AS {quoted(ROW)} "
-        f"FROM read_parquet({_file(path)}, file_row_number=true)"
+        f"FROM read_parquet({_file(path)}, file_row_number=true, hive_partitioning=false)"
     )
     return indices
 
