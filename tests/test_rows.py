@@ -186,3 +186,17 @@ def test_a_folder_gives_no_column(tmp_path: Path, name: str) -> None:
     opened = table(write(tmp_path / "order=9", name, order=[1, 2], other=[3, 4]))
     assert opened.names == ("order", "other")
     assert opened.ask('SELECT "order"::INT FROM rows') == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["[1, 2]", "oops", "[3", "[4]"], "lists"),
+        (["[1, 2]", "oops", "[3"], "text"),
+        (["(none)", "[none]", "few"], "text"),
+        (["(none)", "[a, b]"], "lists"),
+    ],
+)
+def test_at_least_half_of_a_column_says_that_it_has_lists(tmp_path: Path, cells: list[str], kind: str) -> None:
+    """As for numbers; words in brackets are lists only if there is nothing else."""
+    assert table(write(tmp_path, "data.csv", cells=cells)).kinds(["cells"]) == {"cells": kind}

@@ -344,7 +344,7 @@ class Table:
     def kinds(self, columns: Sequence[str]) -> dict[str, Kind]:
         """Return the kind of some columns, by their values.
 
-        A column of text holds numbers if at least half of its values are numbers: any other value is a mistake.
+        A column of text holds numbers, or lists, if at least half of its values do: any other value is a mistake.
         """
         found: dict[str, Kind] = {}
         for column in columns:
@@ -368,12 +368,14 @@ class Table:
         return {column: found[column] for column in columns}
 
     def _counts(self, column: str, cell: str) -> str:
-        """Return the SQL that counts values, numbers, booleans and lists of a column of text."""
+        """Return the SQL that counts values, numbers, booleans, lists, and lists with a number of a column of text."""
         there = f"NOT {self.is_missing(column, cell)}"
         return (
             f"[count(*) FILTER ({there}), count({self.number(column, cell)}) FILTER ({there}), "
             f"count(*) FILTER (lower(trim({cell})) IN ('true', 'false')), "
-            f"count(*) FILTER (regexp_matches({cell}, '^\\s*[\\[(].*[\\])]\\s*$'))]"
+            f"count(*) FILTER (regexp_matches({cell}, '^\\s*[\\[(].*[\\])]\\s*$')), "
+            # The cast takes long, and makes nulls of words.
+            f"count(CASE WHEN contains({cell}, '[') THEN list_max(TRY_CAST({cell}::VARCHAR AS DOUBLE[])) END)]"
         )
 
 
@@ -559,14 +561,15 @@ def _parquet_names(where: str, path: Path) -> tuple[list[str], frozenset[str]]:
         raise TableError(f"{where}: not a readable .parquet file: {_first_line(error)}") from error
 
 
-def _kind(values: int, numbers: int, booleans: int, lists: int) -> Kind:
+def _kind(values: int, numbers: int, booleans: int, lists: int, series: int) -> Kind:
     if not values:
         return "empty"
     if booleans == values:
         return "booleans"
     if 2 * numbers >= values:
         return "numbers"
-    return "lists" if lists == values else "text"
+    # Words in brackets are lists only if there is nothing else: "(none)" may be a class.
+    return "lists" if lists == values or 2 * series >= values else "text"
 
 
 def _file(path: Path) -> str:
