@@ -164,3 +164,39 @@ def test_wrong_lines_of_a_file_that_does_not_fit_into_memory(tmp_path: Path) -> 
     ]
     numbers = [row for (row,) in table.ask(f"SELECT {quoted(ROW)} FROM rows")]  # noqa: S608 - a name of ours
     assert numbers == [*range(1, 10_000), *range(10_003, 20_001)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("name", ["a[1]", "a?", "a*"])
+def test_a_name_is_no_pattern(tmp_path: Path, name: str, suffix: str) -> None:
+    """A file is read, not another one that its name would match; so is a file in such a folder."""
+    (tmp_path / name).mkdir()
+    (tmp_path / "a1").mkdir()
+    write(tmp_path, f"a1.{suffix}", order=[1])
+    write(tmp_path / "a1", f"b.{suffix}", order=[1])
+    for path in (tmp_path / f"{name}.{suffix}", tmp_path / name / f"b.{suffix}"):
+        write(path.parent, path.name, order=[2])
+        assert table(path).ask('SELECT "order"::INT FROM rows') == [(2,)]
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet"])
+def test_a_folder_gives_no_column(tmp_path: Path, name: str) -> None:
+    """The values of a column are those of the file, although the name of its folder assigns it another value."""
+    (tmp_path / "order=9").mkdir()
+    opened = table(write(tmp_path / "order=9", name, order=[1, 2], other=[3, 4]))
+    assert opened.names == ("order", "other")
+    assert opened.ask('SELECT "order"::INT FROM rows') == [(1,), (2,)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["[1, 2]", "oops", "[3", "[4]"], "lists"),
+        (["[1, 2]", "oops", "[3"], "text"),
+        (["(none)", "[none]", "few"], "text"),
+        (["(none)", "[a, b]"], "lists"),
+    ],
+)
+def test_at_least_half_of_a_column_says_that_it_has_lists(tmp_path: Path, cells: list[str], kind: str) -> None:
+    """As for numbers; words in brackets are lists only if there is nothing else."""
+    assert table(write(tmp_path, "data.csv", cells=cells)).kinds(["cells"]) == {"cells": kind}

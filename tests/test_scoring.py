@@ -194,6 +194,35 @@ def test_categories_and_static_features_are_answered_as_by_the_service(categoriz
     assert_as_served(categorized, "goods", path, path.read_bytes(), tmp_path / "out")
 
 
+@pytest.mark.parametrize("rows", ["text", "sorted", "shuffled"])
+def test_indices_of_categories_are_answered_as_by_the_service(categorized: Path, tmp_path: Path, rows: str) -> None:
+    """Whatever the order of the rows; the index after the last name, and what is no number, is any other value."""
+    rng, n = np.random.default_rng(0), 24
+    frame = pl.DataFrame(
+        {"id": np.arange(n) // 4, "day": np.arange(n) % 4, "speed": rng.normal(50, 9, n)}
+        | {"colour": rng.integers(0, 4, n), "age": 30.0, "town": np.arange(n) // 4}
+    )
+    text = frame.write_csv(separator=";", decimal_comma=True)
+    path = tmp_path / f"goods.{'csv' if rows == 'text' else 'parquet'}"
+    if rows == "text":
+        names = pl.col("colour").cast(pl.String).replace({"1": "green", "3": "violet"})
+        frame = frame.with_columns(colour=pl.when(pl.int_range(n) < n // 2).then(names).otherwise("colour"))
+        path.write_text(text := frame.write_csv(separator=";", decimal_comma=True))
+    else:
+        order = pl.col("day") if rows == "shuffled" else pl.col("id")
+        frame.sort(order, pl.col("id"), maintain_order=True).write_parquet(path)
+    assert_as_served(categorized, "goods", path, text.encode(), tmp_path / "out")
+
+
+def test_a_number_is_a_name_where_some_names_are_numbers(tmp_path: Path) -> None:
+    """In text; a number that is no name is any other value, as in the service."""
+    card = imported_card("floors", feature_labels=NAMES, categories={"v": ("ground", "1")}, table=TableFormat())
+    write_imported(tmp_path / "models", of_numbers(), card, np.abs(numbers()).round().clip(0, 2))
+    path = tmp_path / "floors.csv"
+    path.write_text("u,v\n1,ground\n2,1\n3,0\n4, 1 \n")
+    assert_as_served(tmp_path / "models", "floors", path, path.read_bytes(), tmp_path / "out")
+
+
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_equal_steps_of_time_have_absent_timesteps(categorized: Path, tmp_path: Path, suffix: str) -> None:
     """Rows that are missing between others are absent timesteps, by dates and by months."""

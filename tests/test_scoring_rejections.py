@@ -163,6 +163,18 @@ def test_lists_of_a_wrong_length(models: Path, tmp_path: Path) -> None:
     assert answers(tmp_path / "out")["row"].to_list() == [1]
 
 
+def test_cells_of_text_that_are_no_lists(models: Path, tmp_path: Path) -> None:
+    """Each is of its row alone: the other rows are series."""
+    wrong = {2: "oops", 5: "1.5", 7: "[1, 2"}
+    lines = [f'"[1, 2, 3, 4]","{wrong.get(row, "[5, 6, 7, 8]")}"' for row in range(1, 11)]
+    (tmp_path / "data.csv").write_text("\n".join(["u,v", *lines, '"oops","[1, 2, 3, 4]"']))
+    scored(models, tmp_path / "data.csv", tmp_path / "out", "wide")
+    expected = {row: f"column 'v': expected a list of numbers, got {cell!r}" for row, cell in wrong.items()}
+    expected[11] = "column 'u': expected a list of numbers, got 'oops'"
+    assert rejections(tmp_path / "out") == expected
+    assert answers(tmp_path / "out")["row"].to_list() == [1, 3, 4, 6, 8, 9, 10]
+
+
 def test_tokens_out_of_range_and_unknown_values_of_an_array(models: Path, tmp_path: Path) -> None:
     """The message has the indices of the timestep and the feature."""
     x = np.array([[1, 2, 3, 0, 0, 0], [1, 2, 99, 0, 0, 0], [1, 2.5, 3, 0, 0, 0]])

@@ -10,6 +10,7 @@ from typing import Final
 import duckdb
 
 from service.artifact.card import ModelCard
+from service.artifact.categories import have_numbers
 from service.artifact.table_format import format_of
 from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.reading import KEY, ROW, TEXT, TIME, VALUES, WRONG, Problem
@@ -218,7 +219,7 @@ def _cells(table: Table, layout: TableLayout, card: ModelCard) -> list[Cell]:
         if layout.form == "series" and label not in card.static_labels:
             cells.append(Cell(f"TRY_CAST({cell} AS DOUBLE[])", f"{cell} IS NOT NULL", text))
         elif name in categories:
-            cells.append(Cell(f"{columns.value(table, name)}::DOUBLE", "false", text))
+            cells.append(Cell(_index(table, name, columns), "false", text))
         elif words is not None and table.types[name] == "VARCHAR":
             cells.append(Cell(_token(table, name, card), f"NOT {table.is_missing(name)}", text))
         else:
@@ -233,6 +234,20 @@ def _number(table: Table, name: str, cell: str | None = None) -> str:
         # Most cells are plain numbers, and DuckDB takes long for the general way.
         return f"coalesce(TRY_CAST({cell} AS DOUBLE) + if(contains({cell}, '_'), NULL, 0), {table.number(name, cell)})"
     return f"(CASE WHEN NOT {table.is_missing(name, cell)} THEN {table.number(name, cell)} END)"
+
+
+def _index(table: Table, name: str, columns: Columns) -> str:
+    """Return the SQL of a category's index, as `service.api.codecs.tables` reads it; null if it is missing.
+
+    A number is an index: in a column of text only if it is no name, and no name is a number.
+    """
+    number = _number(table, name)
+    if table.types[name] != "VARCHAR":
+        return number
+    value, values = f"{columns.value(table, name)}::DOUBLE", columns.categories[name]
+    if have_numbers(values):
+        return value
+    return f"(CASE WHEN {value} = {len(values)} AND NOT isnan({number}) THEN {number} ELSE {value} END)"
 
 
 def _token(table: Table, name: str, card: ModelCard) -> str:

@@ -1,6 +1,7 @@
 """The rows of one table in DuckDB: the columns, their kinds, and their values as SQL."""
 
 import csv
+import glob
 import re
 import shlex
 import shutil
@@ -343,7 +344,7 @@ class Table:
     def kinds(self, columns: Sequence[str]) -> dict[str, Kind]:
         """Return the kind of some columns, by their values.
 
-        A column of text holds numbers if at least half of its values are numbers: any other value is a mistake.
+        A column of text holds numbers, or lists, if at least half of its values do: any other value is a mistake.
         """
         found: dict[str, Kind] = {}
         for column in columns:
@@ -367,12 +368,14 @@ class Table:
         return {column: found[column] for column in columns}
 
     def _counts(self, column: str, cell: str) -> str:
-        """Return the SQL that counts values, numbers, booleans and lists of a column of text."""
+        """Return the SQL that counts values, numbers, booleans, lists, and lists with a number of a column of text."""
         there = f"NOT {self.is_missing(column, cell)}"
         return (
             f"[count(*) FILTER ({there}), count({self.number(column, cell)}) FILTER ({there}), "
             f"count(*) FILTER (lower(trim({cell})) IN ('true', 'false')), "
-            f"count(*) FILTER (regexp_matches({cell}, '^\\s*[\\[(].*[\\])]\\s*$'))]"
+            f"count(*) FILTER (regexp_matches({cell}, '^\\s*[\\[(].*[\\])]\\s*$')), "
+            # The cast takes long, and makes nulls of words.
+            f"count(CASE WHEN contains({cell}, '[') THEN list_max(TRY_CAST({cell}::VARCHAR AS DOUBLE[])) END)]"
         )
 
 
@@ -457,10 +460,10 @@ def _load(table: Table, text: CsvText, *, skips_wrong_rows: bool) -> frozenset[s
 
     def load(path: Path, number: str, columns: str, heading: int) -> None:
         question = (
-            f"CREATE OR REPLACE TABLE rows AS SELECT *{number} FROM read_csv({literal(str(path))}, "
+            f"CREATE OR REPLACE TABLE rows AS SELECT *{number} FROM read_csv({_file(path)}, "
             f"auto_detect=false, header=false, skip={heading}, delim={literal(text.delimiter)}, quote='\"', "
             f"escape='\"', max_line_size={MOST_LINE}, buffer_size={BUFFER}, columns={{{columns}}}, "
-            f"store_rejects={skips_wrong_rows})"
+            f"hive_partitioning=false, store_rejects={skips_wrong_rows})"
         )
         table.database.answer(lambda: table.connection.execute(question))
 
@@ -488,7 +491,7 @@ def _view(table: Table, path: Path) -> frozenset[str]:
     columns = "COLUMNS(* EXCLUDE (file_row_number))" + ("::VARCHAR" if table.is_text else "")
     table.connection.execute(
         f"CREATE VIEW rows AS SELECT {columns}, file_row_number + 1 AS {quoted(ROW)} "
-        f"FROM read_parquet({literal(str(path))}, file_row_number=true)"
+        f"FROM read_parquet({_file(path)}, file_row_number=true, hive_partitioning=false)"
     )
     return indices
 
@@ -558,14 +561,20 @@ def _parquet_names(where: str, path: Path) -> tuple[list[str], frozenset[str]]:
         raise TableError(f"{where}: not a readable .parquet file: {_first_line(error)}") from error
 
 
-def _kind(values: int, numbers: int, booleans: int, lists: int) -> Kind:
+def _kind(values: int, numbers: int, booleans: int, lists: int, series: int) -> Kind:
     if not values:
         return "empty"
     if booleans == values:
         return "booleans"
     if 2 * numbers >= values:
         return "numbers"
-    return "lists" if lists == values else "text"
+    # Words in brackets are lists only if there is nothing else: "(none)" may be a class.
+    return "lists" if lists == values or 2 * series >= values else "text"
+
+
+def _file(path: Path) -> str:
+    """Return a path as SQL. DuckDB takes a path with `*`, `?` or `[` for a pattern, which may match another file."""
+    return literal(glob.escape(str(path.absolute())))
 
 
 def _first_line(error: Exception) -> str:
