@@ -316,3 +316,19 @@ def test_readers_take_the_folder_as_one_table(models: Path, tmp_path: Path) -> N
     scored(models, tmp_path / "data.parquet", tmp_path / "out", "wide", chunk=7)
     assert rejections(tmp_path / "out") == {5: "column 'u@0': expected a number, got no value"}
     assert len(pd.read_parquet(tmp_path / "out")) == pa.parquet.read_table(tmp_path / "out").num_rows == N - 1
+
+
+@pytest.mark.parametrize(
+    ("of_type", "start", "step"),
+    [(pl.Int8, -100, 66), (pl.Int16, -30_000, 20_000), (pl.UInt8, 0, 80), (pl.Float32, 0.0, 0.5)],
+)
+def test_times_of_a_small_type_are_read_as_those_of_a_large_one(
+    tmp_path: Path, of_type: Any, start: float, step: float
+) -> None:
+    """The difference of two numbers of 8 bits may have more bits."""
+    table = TableFormat(sequence_column="id", timestep_column="t", timing=Timing(unit="number", step=step))
+    write_imported(tmp_path / "models", of_numbers(), imported_card("m", feature_labels=NAMES, table=table), numbers())
+    times = [start + at * step for at in range(TIMESTEPS)]
+    frame = pl.DataFrame({"id": 1, "t": times, "u": X[0, :, 0], "v": X[0, :, 1]})
+    frame.with_columns(pl.col("t").cast(of_type)).write_parquet(tmp_path / "data.parquet")
+    assert_as_served(tmp_path / "models", "m", tmp_path / "data.parquet", frame.write_csv().encode(), tmp_path / "out")
