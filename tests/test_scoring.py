@@ -21,6 +21,7 @@ from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.bulk.run import Options, score
 from service.engines import opener
+from service.errors import ScoringError
 from tests.categorized import CATEGORIES
 from tests.imported import (
     FEATURES,
@@ -332,3 +333,29 @@ def test_times_of_a_small_type_are_read_as_those_of_a_large_one(
     frame = pl.DataFrame({"id": 1, "t": times, "u": X[0, :, 0], "v": X[0, :, 1]})
     frame.with_columns(pl.col("t").cast(of_type)).write_parquet(tmp_path / "data.parquet")
     assert_as_served(tmp_path / "models", "m", tmp_path / "data.parquet", frame.write_csv().encode(), tmp_path / "out")
+
+
+def test_keys_of_several_types_are_one_column_of_text(models: Path, tmp_path: Path) -> None:
+    """Integers of Parquet and text of CSV among them; of one type, they keep it."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    LONG[:20].write_parquet(folder / "a.parquet")
+    LONG[20:40].write_csv(folder / "b.csv")
+    scored(models, folder, tmp_path / "text", "long", chunk=2)
+    assert pa.parquet.read_table(tmp_path / "text")["id"].to_pylist() == list(map(str, range(10)))
+    LONG[20:40].write_parquet(folder / "c.parquet")
+    (folder / "b.csv").unlink()
+    scored(models, folder, tmp_path / "numbers", "long")
+    assert answers(tmp_path / "numbers")["id"].to_list() == list(range(10))
+
+
+def test_sequences_with_and_without_keys_are_no_table(models: Path, tmp_path: Path) -> None:
+    """The error names a file of each kind before anything is scored."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    LONG[:20].write_parquet(folder / "a.parquet")
+    write_npz(folder / "b.npz")
+    message = r"b\.npz: expected sequences with keys, as .*a\.parquet has, got ones without: score each kind by itself"
+    with pytest.raises(ScoringError, match=message):
+        scored(models, folder, tmp_path / "out", "long")
+    assert not list((tmp_path / "out").glob("*.parquet"))

@@ -375,6 +375,8 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
         alive[np.flatnonzero(alive)[~whole]] = False
         steps = Steps(steps.values, steps.rows, steps.lengths[whole])
     keys = None if source.key is None else batch[source.key].take(array_of(starts))
+    if keys is not None and source.key_is_text:
+        keys = keys.cast(pa.string())
     return Read(steps, alive, first_rows, keys, problems)
 
 
