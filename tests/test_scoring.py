@@ -359,3 +359,20 @@ def test_sequences_with_and_without_keys_are_no_table(models: Path, tmp_path: Pa
     with pytest.raises(ScoringError, match=message):
         scored(models, folder, tmp_path / "out", "long")
     assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_key_named_as_another_column_of_the_output(tmp_path: Path) -> None:
+    """It has an underscore behind its name, whether or not there is a column of files."""
+    card = imported_card("m", feature_labels=NAMES, table=TableFormat(sequence_column="file", timestep_column="t"))
+    write_imported(tmp_path / "models", of_numbers(), card, numbers())
+    folder = tmp_path / "in"
+    folder.mkdir()
+    named = LONG.rename({"id": "file"})
+    for name, rows in {"a": named[:8], "b": named[8:12]}.items():
+        rows.write_parquet(folder / f"{name}.parquet")
+    scored(tmp_path / "models", folder, tmp_path / "several", "m")
+    found = answers(tmp_path / "several")
+    assert found["file_"].to_list() == [0, 1, 2]
+    assert [Path(file).name for file in found["file"]] == ["a.parquet", "a.parquet", "b.parquet"]
+    scored(tmp_path / "models", folder / "b.parquet", tmp_path / "one", "m")
+    assert answers(tmp_path / "one").columns[:2] == ["file_", "prediction"]
