@@ -21,6 +21,7 @@ from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.bulk.run import Options, score
 from service.engines import opener
+from service.errors import ScoringError
 from tests.categorized import CATEGORIES
 from tests.imported import (
     FEATURES,
@@ -345,3 +346,62 @@ def test_readers_take_the_folder_as_one_table(models: Path, tmp_path: Path) -> N
     scored(models, tmp_path / "data.parquet", tmp_path / "out", "wide", chunk=7)
     assert rejections(tmp_path / "out") == {5: "column 'u@0': expected a number, got no value"}
     assert len(pd.read_parquet(tmp_path / "out")) == pa.parquet.read_table(tmp_path / "out").num_rows == N - 1
+
+
+@pytest.mark.parametrize(
+    ("of_type", "start", "step"),
+    [(pl.Int8, -100, 66), (pl.Int16, -30_000, 20_000), (pl.UInt8, 0, 80), (pl.Float32, 0.0, 0.5)],
+)
+def test_times_of_a_small_type_are_read_as_those_of_a_large_one(
+    tmp_path: Path, of_type: Any, start: float, step: float
+) -> None:
+    """The difference of two numbers of 8 bits may have more bits."""
+    table = TableFormat(sequence_column="id", timestep_column="t", timing=Timing(unit="number", step=step))
+    write_imported(tmp_path / "models", of_numbers(), imported_card("m", feature_labels=NAMES, table=table), numbers())
+    times = [start + at * step for at in range(TIMESTEPS)]
+    frame = pl.DataFrame({"id": 1, "t": times, "u": X[0, :, 0], "v": X[0, :, 1]})
+    frame.with_columns(pl.col("t").cast(of_type)).write_parquet(tmp_path / "data.parquet")
+    assert_as_served(tmp_path / "models", "m", tmp_path / "data.parquet", frame.write_csv().encode(), tmp_path / "out")
+
+
+def test_keys_of_several_types_are_one_column_of_text(models: Path, tmp_path: Path) -> None:
+    """Integers of Parquet and text of CSV among them; of one type, they keep it."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    LONG[:20].write_parquet(folder / "a.parquet")
+    LONG[20:40].write_csv(folder / "b.csv")
+    scored(models, folder, tmp_path / "text", "long", chunk=2)
+    assert pa.parquet.read_table(tmp_path / "text")["id"].to_pylist() == list(map(str, range(10)))
+    LONG[20:40].write_parquet(folder / "c.parquet")
+    (folder / "b.csv").unlink()
+    scored(models, folder, tmp_path / "numbers", "long")
+    assert answers(tmp_path / "numbers")["id"].to_list() == list(range(10))
+
+
+def test_sequences_with_and_without_keys_are_no_table(models: Path, tmp_path: Path) -> None:
+    """The error names a file of each kind before anything is scored."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    LONG[:20].write_parquet(folder / "a.parquet")
+    write_npz(folder / "b.npz")
+    message = r"b\.npz: expected sequences with keys, as .*a\.parquet has, got ones without: score each kind by itself"
+    with pytest.raises(ScoringError, match=message):
+        scored(models, folder, tmp_path / "out", "long")
+    assert not list((tmp_path / "out").glob("*.parquet"))
+
+
+def test_a_key_named_as_another_column_of_the_output(tmp_path: Path) -> None:
+    """It has an underscore behind its name, whether or not there is a column of files."""
+    card = imported_card("m", feature_labels=NAMES, table=TableFormat(sequence_column="file", timestep_column="t"))
+    write_imported(tmp_path / "models", of_numbers(), card, numbers())
+    folder = tmp_path / "in"
+    folder.mkdir()
+    named = LONG.rename({"id": "file"})
+    for name, rows in {"a": named[:8], "b": named[8:12]}.items():
+        rows.write_parquet(folder / f"{name}.parquet")
+    scored(tmp_path / "models", folder, tmp_path / "several", "m")
+    found = answers(tmp_path / "several")
+    assert found["file_"].to_list() == [0, 1, 2]
+    assert [Path(file).name for file in found["file"]] == ["a.parquet", "a.parquet", "b.parquet"]
+    scored(tmp_path / "models", folder / "b.parquet", tmp_path / "one", "m")
+    assert answers(tmp_path / "one").columns[:2] == ["file_", "prediction"]

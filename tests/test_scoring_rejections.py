@@ -469,3 +469,18 @@ def test_a_sequence_in_two_files(models: Path, tmp_path: Path, name: str) -> Non
     table[:4].write_parquet(folder / "a.parquet")
     table[4:].write_csv(folder / name) if name.endswith("csv") else table[4:].write_parquet(folder / name)
     assert scored(models, folder, tmp_path / "out", "long", resume=True).sequences == 3
+
+
+@pytest.mark.parametrize("keys", [["a", None, "b"], [None, "a", "b"], ["a", "b", None], [None], [5, None, 3]])
+def test_a_null_key_of_a_long_parquet_table(models: Path, tmp_path: Path, keys: list[Any]) -> None:
+    """Its rows are rejected, wherever they stand, and the other sequences are scored."""
+    rows = [{"id": key, **step} for key in keys for step in STEPS]
+    of_type = pl.Int64 if 5 in keys else pl.String
+    pl.DataFrame(rows, schema_overrides={"id": of_type}).write_parquet(tmp_path / "data.parquet")
+    summary = scored(models, tmp_path / "data.parquet", tmp_path / "out", "long")
+    assert (summary.sequences, summary.rejected) == (len(keys) - 1, 4)
+    first = 4 * keys.index(None)
+    reason = "column 'id': expected the identifier of a sequence, got no value"
+    assert rejections(tmp_path / "out") == dict.fromkeys(range(first + 1, first + 5), reason)
+    if summary.sequences:
+        assert answers(tmp_path / "out")["id"].to_list() == [key for key in keys if key is not None]

@@ -3,7 +3,7 @@
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -120,10 +120,29 @@ def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -
             assert ranges is not None, "a prepared table can be read"
         sources.append(source)
         units += [Unit(len(units) + at, index, *one) for at, one in enumerate(ranges)]
+    sources = _of_one_table(sources)
     _require_whole_sequences(sources)
     if not units and not any(problems.values()):
         raise ScoringError(f"{files[0]}: expected at least one sequence, got none")
     return Plan(tuple(sources), tuple(units), problems)
+
+
+def _of_one_table(sources: list[Source]) -> list[Source]:
+    """Return sources whose keys have one type in the output: text if they have several in the files.
+
+    Raises:
+        ScoringError: some have keys, and others have none.
+    """
+    keyed = [source for source in sources if source.key is not None]
+    without = [source for source in sources if source.key is None]
+    if keyed and without:
+        raise ScoringError(
+            f"{without[0].file}: expected sequences with keys, as {keyed[0].file} has, got ones without: score each "
+            "kind by itself"
+        )
+    if len(keyed) < 2 or len({pyarrow.parquet.read_schema(one.path).field(one.key).type for one in keyed}) == 1:
+        return sources
+    return [replace(source, key_is_text=True) for source in sources]
 
 
 def _require_whole_sequences(sources: Sequence[Source]) -> None:
@@ -235,13 +254,15 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
     is_rising = is_falling = True
     last: Any = None
     for keys in _keys(source):
+        if keys.null_count:
+            return None
         joined = keys if last is None else pa.concat_arrays([last, keys])
         begins = starts_of(joined)
         firsts = joined.take(array_of(begins))
         before, after = firsts.slice(0, len(firsts) - 1), firsts.slice(1)
         is_rising &= bool(pc.all(pc.greater(after, before), min_count=0).as_py())
         is_falling &= bool(pc.all(pc.less(after, before), min_count=0).as_py())
-        if not source.prepared and (_has_empty(firsts) or not (is_rising or is_falling)):
+        if not source.prepared and (_has_empty_text(firsts) or not (is_rising or is_falling)):
             return None
         for begin in (begins[1:] + at - (last is not None)).tolist():
             sequences += 1
@@ -259,8 +280,8 @@ def _keys(source: Source) -> Iterator[Any]:
             yield batch.columns[0]
 
 
-def _has_empty(keys: Any) -> bool:
-    return bool(keys.null_count or (_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0))
+def _has_empty_text(keys: Any) -> bool:
+    return bool(_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0)
 
 
 def _array(file: str, near: Path, card: ModelCard, target: Path, output: Output) -> Source:

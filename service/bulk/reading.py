@@ -342,7 +342,7 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
         problems.setdefault(_at(starts, row), Problem(int(rows[row]), reason))
     times: NDArray[Any] = rows
     if source.time is not None:
-        times = numbers_of(batch[source.time])
+        times = _with_room(numbers_of(batch[source.time]))
         for row in np.flatnonzero(~np.isfinite(times)).tolist():
             got = "no value" if np.isnan(times[row]) else f"{times[row]}"
             column = _column(format_of(card).timestep_column or "")
@@ -375,7 +375,14 @@ def _long(source: Source, batch: Any, card: ModelCard) -> Read:
         alive[np.flatnonzero(alive)[~whole]] = False
         steps = Steps(steps.values, steps.rows, steps.lengths[whole])
     keys = None if source.key is None else batch[source.key].take(array_of(starts))
+    if keys is not None and source.key_is_text:
+        keys = keys.cast(pa.string())
     return Read(steps, alive, first_rows, keys, problems)
+
+
+def _with_room(times: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers in a type that has the differences of all numbers of a smaller type."""
+    return times.astype(np.float64 if times.dtype.kind == "f" else np.int64) if times.dtype.itemsize < 8 else times
 
 
 def _at(starts: Indices, row: int) -> int:

@@ -14,8 +14,8 @@ from service.bulk.reading import Problem
 
 #: The number of a row, where a sequence has no other key; and its file, where there are several.
 ROW, FILE = "row", "file"
-#: The names of the other columns. A key of such a name has an underscore behind it.
-NAMES: Final = (PREDICTION, "label", "probabilities", ATTENTION, IMPORTANCE)
+#: The names that a column of keys does not have.
+NAMES: Final = (FILE, PREDICTION, "label", "probabilities", ATTENTION, IMPORTANCE)
 #: The column of an output that has another name.
 COLUMNS: Final = {ATTENTION_VEC: ATTENTION}
 
@@ -30,7 +30,7 @@ def scored(first: Mapping[str, Any], outputs: Mapping[str, Array], target: Targe
         lengths: `(n,)`, the timesteps of each sequence.
     """
     prediction = outputs[PREDICTION]
-    columns = {name if name not in NAMES else f"{name}_": values for name, values in first.items()}
+    columns = dict(first)
     columns[PREDICTION] = nested(prediction[..., 0] if prediction.shape[-1] == 1 else prediction)
     if target.classes is not None:
         columns["label"] = _labels(prediction, target, target.classes)
@@ -43,6 +43,11 @@ def scored(first: Mapping[str, Any], outputs: Mapping[str, Array], target: Targe
             is_cut = name in OVER_TIME and bool((lengths < values.shape[1]).any())
             columns[COLUMNS.get(name, name)] = nested(values, lengths if is_cut else None)
     return pa.Table.from_arrays(list(columns.values()), list(columns))
+
+
+def key_column(key: str) -> str:
+    """Return the name of the column of keys: that of the key, with an underscore if another column has it."""
+    return f"{key}_" if key in NAMES else key
 
 
 def _labels(prediction: Array, target: Target, classes: Sequence[str]) -> Any:

@@ -19,6 +19,7 @@ class Source:
         key: the column of the sequence's key; None if the number of the row is the key.
         time: the column of the time of a row, numbers; None if there is none.
         scale: how many of these numbers are a second, a month, or 1.
+        key_is_text: whether keys become text, because those of other files have another type.
         prepared: whether the file was written by `prepare`, whose columns have other names.
         dtype: of an array, the type of its numbers.
         shape: of an array, its shape `(n, timesteps, features)`.
@@ -34,6 +35,7 @@ class Source:
     key: str | None = None
     time: str | None = None
     scale: float = 1.0
+    key_is_text: bool = False
     prepared: bool = False
     dtype: str = ""
     shape: tuple[int, ...] = ()

@@ -104,7 +104,9 @@ class Worker:
             rejected = results.rejected(source.file, part.problems, part.problem_keys)
             self._output.write(rejected, self._output.rejected(unit.number))
         first = {results.FILE: results.repeated(source.file, len(part.x))} if self._job.names_files else {}
-        first |= {results.ROW: array_of(part.rows)} if part.keys is None else {self._job.key: part.keys}
+        first |= (
+            {results.ROW: array_of(part.rows)} if part.keys is None else {results.key_column(self._job.key): part.keys}
+        )
         table = results.scored(first, outputs, self._card.target, part.lengths)
         self._output.write(table, self._output.part(unit.number))
         return Outcome(len(part.x), len(part.problems))
