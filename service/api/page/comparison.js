@@ -72,6 +72,7 @@ export class Comparison {
     this.answered = null;
     if (!other) return;
     byId("compared-answers").hidden = false;
+    byId("compared-attention").hidden = true; // until both have answered
     try {
       const second = await ask(address("predict", { ...other, ...typed.query }), typed);
       if (this.selection !== other) return;
@@ -80,7 +81,6 @@ export class Comparison {
       this.draw(this.index);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      byId("compared-attention").hidden = true;
       byId("compared-table").replaceChildren(html("p", {}, say("compared.problem", { version: named(this.cards[1]), problem: error.message })));
     }
   }
