@@ -143,6 +143,18 @@ def test_a_row_a_timestep_has_the_answers_of_the_engine(models: Path, tmp_path: 
     np.testing.assert_allclose(found["attention"].to_list(), expected[ATTENTION][order], rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint64"])
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_a_key_keeps_its_value_and_its_type(models: Path, tmp_path: Path, dtype: str, *, is_shuffled: bool) -> None:
+    """Whatever the order of the rows, and up to the largest integer."""
+    keys = np.iinfo(dtype).max - np.arange(N, dtype=dtype)
+    table = LONG.with_columns(id=keys.repeat(TIMESTEPS))
+    table.sort("t" if is_shuffled else "id").write_parquet(tmp_path / "data.parquet")
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "long")
+    found = answers(tmp_path / "out")["id"].to_numpy()
+    assert (found.dtype, sorted(found.tolist())) == (np.dtype(dtype), sorted(keys.tolist()))
+
+
 def served(models: Path, name: str, text: bytes) -> tuple[dict[str, Array], NDArray[Any]]:
     """Return what the service answers to a table: outputs, and the lengths of the sequences."""
     verified = open_verified(Artifact(models / name / "1").read(), opener("auto", threads=1))

@@ -133,7 +133,7 @@ def _key(table: Table, column: str | None) -> str:
     name, of_type = quoted(column), table.types[column]
     if of_type in {"DOUBLE", "FLOAT"}:
         return f"CASE WHEN NOT isnan({name}) THEN {name} END"
-    return f"{name}::BIGINT" if of_type.endswith(("INT", "INTEGER")) else f"nullif(trim({name}::VARCHAR), '')"
+    return name if of_type.endswith(("INT", "INTEGER")) else f"nullif(trim({name}::VARCHAR), '')"
 
 
 def _without_key(table: Table, layout: TableLayout) -> list[Problem]:
