@@ -1,10 +1,13 @@
 """The database of a table takes little memory, and says when there is no room."""
 
 import gzip
+import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -200,3 +203,14 @@ def test_a_folder_gives_no_column(tmp_path: Path, name: str) -> None:
 def test_at_least_half_of_a_column_says_that_it_has_lists(tmp_path: Path, cells: list[str], kind: str) -> None:
     """As for numbers; words in brackets are lists only if there is nothing else."""
     assert table(write(tmp_path, "data.csv", cells=cells)).kinds(["cells"]) == {"cells": kind}
+
+
+@pytest.mark.parametrize("way", ["at once", "in batches"])
+def test_an_interrupt_ends_a_query(tmp_path: Path, way: str) -> None:
+    """As it ends Python: the programs end with one line, not with DuckDB's error."""
+    opened = table(write(tmp_path, "data.csv", a=[1, 2, 3]))
+    question = "SELECT sum(range) FROM range(1_000_000_000_000)"
+    Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        opened.ask(question) if way == "at once" else next(opened.batches(question, 1))
+    assert isinstance(caught.value.__cause__, RuntimeError)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -77,7 +78,8 @@ class Database:
         """Return what a function returns that asks DuckDB; it is called again with more memory if it needs more."""
         while True:
             try:
-                return ask()
+                with _interruptible():
+                    return ask()
             except (duckdb.Error, pa.ArrowException) as error:
                 if not self.has_more_memory(error):
                     raise
@@ -88,6 +90,17 @@ class Database:
             return False
         self.limit(2 * self._memory)
         return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt after Ctrl-C. DuckDB raises a RuntimeError in its place."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _remove(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -216,9 +229,10 @@ class Table:
         while True:
             try:
                 # A connection has one open result: questions in between need another one.
-                for batch in self.connection.cursor().sql(f"{question} OFFSET {done}").to_arrow_reader(size):
-                    done += len(batch)
-                    yield batch
+                with _interruptible():
+                    for batch in self.connection.cursor().sql(f"{question} OFFSET {done}").to_arrow_reader(size):
+                        done += len(batch)
+                        yield batch
                 return
             except (duckdb.Error, pa.ArrowException, OSError) as error:
                 if not self.database.has_more_memory(error):
