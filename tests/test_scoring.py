@@ -155,6 +155,22 @@ def test_a_key_keeps_its_value_and_its_type(models: Path, tmp_path: Path, dtype:
     assert (found.dtype, sorted(found.tolist())) == (np.dtype(dtype), sorted(keys.tolist()))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("order", ["id", "t"])
+def test_blanks_at_the_ends_of_a_key_are_no_part_of_it(models: Path, tmp_path: Path, suffix: str, order: str) -> None:
+    """As in the service, in any order of the rows; a key of blanks is none."""
+    keys = pl.format("k{}", pl.col("id") + 10) + pl.when(pl.col("id") % 2 == 1).then(pl.lit(" \t\u00a0")).otherwise(
+        pl.lit("")
+    )
+    table = LONG.with_columns(id=pl.when(pl.col("id") == 0).then(pl.lit(" \u3000")).otherwise(keys)).sort(order, "id")
+    path = tmp_path / f"data.{suffix}"
+    table.write_csv(path) if suffix == "csv" else table.write_parquet(path)
+    scored(models, path, tmp_path / "out", "long")
+    assert answers(tmp_path / "out")["id"].to_list() == [f"k{number + 10}" for number in range(1, N)]
+    reason = "column 'id': expected the identifier of a sequence, got no value"
+    assert [*rejections(tmp_path / "out").values()] == [reason] * TIMESTEPS
+
+
 def served(models: Path, name: str, text: bytes) -> tuple[dict[str, Array], NDArray[Any]]:
     """Return what the service answers to a table: outputs, and the lengths of the sequences."""
     verified = open_verified(Artifact(models / name / "1").read(), opener("auto", threads=1))

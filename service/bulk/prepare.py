@@ -11,7 +11,7 @@ import duckdb
 
 from service.artifact.card import ModelCard
 from service.artifact.categories import have_numbers
-from service.artifact.table_format import format_of
+from service.artifact.table_format import BLANKS, format_of
 from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.reading import KEY, ROW, TEXT, TIME, VALUES, WRONG, Problem
 from service.bulk.source import Source
@@ -127,13 +127,13 @@ def _timeline(table: Table, layout: TableLayout, card: ModelCard) -> Timeline:
 
 
 def _key(table: Table, column: str | None) -> str:
-    """Return the SQL of a key; null for a cell without one."""
+    """Return the SQL of a key, without blanks at its ends; null for a cell without one."""
     if column is None:
         return "0"
     name, of_type = quoted(column), table.types[column]
     if of_type in {"DOUBLE", "FLOAT"}:
         return f"CASE WHEN NOT isnan({name}) THEN {name} END"
-    return name if of_type.endswith(("INT", "INTEGER")) else f"nullif(trim({name}::VARCHAR), '')"
+    return name if of_type.endswith(("INT", "INTEGER")) else f"nullif(trim({name}::VARCHAR, {literal(BLANKS)}), '')"
 
 
 def _without_key(table: Table, layout: TableLayout) -> list[Problem]:
