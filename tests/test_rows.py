@@ -18,6 +18,7 @@ from service.errors import TableError
 from service.tables import rows
 from service.tables.dialect import Dialect
 from service.tables.rows import ROW, Table, open_table, quoted, skipped_rows
+from training import TrainingError
 from training.options import Options
 from training.tables import reading
 
@@ -112,10 +113,13 @@ def test_many_columns_are_examined_as_few_are(
 
 
 def test_a_missing_column_may_be_one_of_another_encoding(tmp_path: Path) -> None:
-    """The message names the encoding that was taken, and the option for another one."""
+    """The message names the encoding that was taken, and the option for another one, or what converts the file."""
     (tmp_path / "t.csv").write_bytes("환자,a\n1,2\n".encode("cp949"))
-    with pytest.raises(TableError, match=r"expected a column '환자', .* read as Windows-1252, --encoding names"):
+    expected = "expected a column '환자', .* read as Windows-1252,"
+    with pytest.raises(TableError, match=f"{expected} iconv -f NAME -t UTF-8 converts it from another encoding"):
         table(tmp_path / "t.csv").require(["환자"])
+    with pytest.raises(TrainingError, match=f"{expected} --encoding names another encoding, such as cp949"):
+        reading.read({"t": tmp_path / "t.csv"}, Options(data="t.csv", target_column=("환자",)))
     table(tmp_path / "t.csv", encoding="cp949").require(["환자"])
 
 

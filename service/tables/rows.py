@@ -149,13 +149,23 @@ class Table:
             return column
         return ""
 
-    def require(self, columns: Sequence[str]) -> None:
-        """Refuse columns that do not exist."""
+    def require(self, columns: Sequence[str], *, has_option: bool = False) -> None:
+        """Refuse columns that do not exist.
+
+        Args:
+            columns: the names of the columns.
+            has_option: whether the program has an option for the encoding of a file, as training has.
+
+        Raises:
+            TableError: one does not exist.
+        """
         for column in columns:
             if column not in self.types:
                 other = ""
                 if self.text is not None and self.text.encoding == "cp1252":
-                    other = "; the file was read as Windows-1252, --encoding names another encoding, such as cp949"
+                    other = "; the file was read as Windows-1252, "
+                    other += "--encoding names" if has_option else "iconv -f NAME -t UTF-8 converts it from"
+                    other += " another encoding, such as cp949"
                 raise TableError(f"{self.where}: {missing_column(column, self.names)}{other}")
 
     def shown_names(self) -> str:
