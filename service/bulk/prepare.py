@@ -15,7 +15,7 @@ from service.artifact.table_format import BLANKS, format_of
 from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.reading import KEY, ROW, TEXT, TIME, VALUES, WRONG, Problem
 from service.bulk.source import Source
-from service.errors import ScoringError
+from service.errors import ScoringError, TableError
 from service.tables import rows
 from service.tables.columns import Columns
 from service.tables.dialect import Dialect
@@ -69,6 +69,7 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     problems = [Problem(row, problem) for row, problem in skipped_rows(table)]
     layout = layout_of(table.names, card, has_lists=lambda name: table.kinds([name])[name] == "lists")
     table.require(layout.needed)
+    _require_kinds(table, layout, card)
     source = Source(file, str(target.absolute()), layout.form, layout.columns, layout.labels, prepared=True)
     if layout.form == "long":
         timeline = _timeline(table, layout, card)
@@ -98,6 +99,22 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     except duckdb.Error as error:
         table.refuse(error)
     return Prepared(source, problems)
+
+
+def _require_kinds(table: Table, layout: TableLayout, card: ModelCard) -> None:
+    """Check the types of the columns with values. Those of text are checked cell by cell.
+
+    Raises:
+        TableError: one has lists, times or the like in place of numbers, or numbers in place of lists.
+    """
+    for name, label in zip(layout.columns, layout.labels, strict=True):
+        if table.types[name] == "VARCHAR":
+            continue
+        is_series = layout.form == "series" and label not in card.static_labels
+        kinds = {"empty", "lists"} if is_series else {"empty", "numbers", "booleans"}
+        if table.kinds([name])[name] not in kinds:
+            expected = "lists of numbers" if is_series else "numbers"
+            raise TableError(f"{table.where}, column {name!r}: expected {expected}, got {table.types[name]}")
 
 
 #: Names within a query, which no column of a table has.
