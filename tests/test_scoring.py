@@ -21,6 +21,7 @@ from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.bulk.run import Options, score
 from service.engines import opener
+from service.errors import ScoringError
 from tests.categorized import CATEGORIES
 from tests.imported import (
     FEATURES,
@@ -363,6 +364,20 @@ def test_several_files_and_folders(models: Path, tmp_path: Path) -> None:
     names = [Path(name).name for name in found["file"].unique(maintain_order=True)]
     assert names == ["a.csv", "b.parquet", "last.npz"]
     assert found["row"].to_list() == list(range(1, N + 1)) * 3
+
+
+@pytest.mark.parametrize("model", ["wide", "long"])
+def test_a_file_of_a_folder_may_have_no_rows(models: Path, tmp_path: Path, model: str) -> None:
+    """Of CSV as of Parquet: the other files are scored."""
+    table = WIDE if model == "wide" else LONG
+    (tmp_path / "in").mkdir()
+    table.write_csv(tmp_path / "in" / "a.csv")
+    table.clear().write_csv(tmp_path / "in" / "b.csv")
+    table.clear().write_parquet(tmp_path / "in" / "c.parquet")
+    table.clear().cast(pl.String).write_parquet(tmp_path / "in" / "d.parquet")
+    assert scored(models, tmp_path / "in", tmp_path / "out", model).sequences == N
+    with pytest.raises(ScoringError, match=r"b\.csv: expected at least one sequence, got none"):
+        scored(models, tmp_path / "in" / "b.csv", tmp_path / "none", model)
 
 
 def test_readers_take_the_folder_as_one_table(models: Path, tmp_path: Path) -> None:

@@ -426,9 +426,10 @@ def open_table(  # noqa: PLR0913 - each by its name
         is_text: whether all columns become text.
         text: the CSV file that the rows of a frame come from, for the lines in error messages.
         skips_wrong_rows: whether rows of CSV with a wrong number of cells are left out; `skipped_rows` returns them.
+            Then no row may be left.
 
     Raises:
-        TableError: it cannot be read, or has too many columns or two of one name.
+        TableError: it cannot be read, has no rows, or has too many columns or two of one name.
     """
     written_by_duckdb = is_text and not is_csv(source)
     table = Table(
@@ -456,7 +457,7 @@ def open_table(  # noqa: PLR0913 - each by its name
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
-    if not table.ask("SELECT 1 FROM rows LIMIT 1") and not (skips_wrong_rows and skipped_rows(table)):
+    if not skips_wrong_rows and not table.ask("SELECT 1 FROM rows LIMIT 1"):
         raise TableError(f"{where}: expected rows, got none")
     return table
 
