@@ -234,7 +234,7 @@ def _cells(table: Table, layout: TableLayout, card: ModelCard) -> list[Cell]:
     for name, label in pairs:
         cell, text = quoted(name), f"{quoted(name)}::VARCHAR"
         if layout.form == "series" and label not in card.static_labels:
-            cells.append(Cell(f"TRY_CAST({cell} AS DOUBLE[])", f"{cell} IS NOT NULL", text))
+            cells.append(Cell(table.series(name, "DOUBLE"), f"{cell} IS NOT NULL", text))
         elif name in categories:
             cells.append(Cell(_index(table, name, columns), "false", text))
         elif words is not None and table.types[name] == "VARCHAR":

@@ -46,6 +46,12 @@ Kind = Literal["numbers", "booleans", "times", "text", "lists", "empty"]
 _NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
 _TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
 _NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
+#: A list of numbers and words for missing ones, as text.
+_ITEM: Final = (
+    r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:inf(inity)?)|"
+    rf"{'|'.join(map(re.escape, filter(None, MISSING)))})\s*"
+)
+_SERIES: Final = rf"\s*\[({_ITEM}(,{_ITEM})*)?\]\s*"
 _LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
 _QUOTE: Final = "Value with unterminated quote found."
 _CELLS: Final = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
@@ -358,6 +364,15 @@ class Table:
         if words := [word for word in self.missing if word not in MISSING]:
             number = f"CASE WHEN trim({name}) NOT IN ({', '.join(map(literal, words))}) THEN {number} END"
         return f"coalesce({number}, CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
+
+    def series(self, column: str, of_type: Literal["FLOAT", "DOUBLE"]) -> str:
+        """Return the SQL of the list of numbers in a cell of a column; null for any other cell."""
+        name = quoted(column)
+        cast = f"TRY_CAST({name} AS {of_type}[])"
+        if self.types[column] != "VARCHAR":
+            return cast
+        # The cast makes nulls of words.
+        return f"(CASE WHEN regexp_full_match({name}, {literal(_SERIES)}) THEN {cast} END)"
 
     def _plain(self, cell: str) -> str:
         plain = f"trim({cell})"
