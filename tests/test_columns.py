@@ -1,5 +1,6 @@
 """Which columns of a table are features, and which of their cells hold no value."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,13 @@ def test_the_second_table_may_have_series_in_cells(tmp_path: Path) -> None:
         loaded = reading.read(files, Options(data="x.csv", target_column=("y",)))
         assert loaded.fitted is not None
         np.testing.assert_array_equal(loaded.x[:][loaded.fitted :][:2, :, 0], [[1.5, 2], [3, np.nan]])
-    with pytest.raises(TrainingError, match="column 'u', row 3: expected a list of numbers, got 'x'"):
-        reading.read(
-            {"--data": text, "--test-data": frame.assign(u=["[1]", "[2]", "x"])},
-            Options(data="x.csv", target_column=("y",)),
-        )
+    for wrong in ("x", "[1, x]"):
+        expected = f"column 'u', row 3: expected a list of numbers, got {wrong!r}"
+        with pytest.raises(TrainingError, match=re.escape(expected)):
+            reading.read(
+                {"--data": text, "--test-data": frame.assign(u=["[1]", "[2]", wrong])},
+                Options(data="x.csv", target_column=("y",)),
+            )
 
 
 def series(**columns: Any) -> pd.DataFrame:

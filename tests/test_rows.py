@@ -1,10 +1,13 @@
 """The database of a table takes little memory, and says when there is no room."""
 
 import gzip
+import os
 import resource
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from service.errors import TableError
 from service.tables import rows
 from service.tables.dialect import Dialect
 from service.tables.rows import ROW, Table, open_table, quoted, skipped_rows
+from training import TrainingError
 from training.options import Options
 from training.tables import reading
 
@@ -109,10 +113,13 @@ def test_many_columns_are_examined_as_few_are(
 
 
 def test_a_missing_column_may_be_one_of_another_encoding(tmp_path: Path) -> None:
-    """The message names the encoding that was taken, and the option for another one."""
+    """The message names the encoding that was taken, and the option for another one, or what converts the file."""
     (tmp_path / "t.csv").write_bytes("환자,a\n1,2\n".encode("cp949"))
-    with pytest.raises(TableError, match=r"expected a column '환자', .* read as Windows-1252, --encoding names"):
+    expected = "expected a column '환자', .* read as Windows-1252,"
+    with pytest.raises(TableError, match=f"{expected} iconv -f NAME -t UTF-8 converts it from another encoding"):
         table(tmp_path / "t.csv").require(["환자"])
+    with pytest.raises(TrainingError, match=f"{expected} --encoding names another encoding, such as cp949"):
+        reading.read({"t": tmp_path / "t.csv"}, Options(data="t.csv", target_column=("환자",)))
     table(tmp_path / "t.csv", encoding="cp949").require(["환자"])
 
 
@@ -200,3 +207,14 @@ def test_a_folder_gives_no_column(tmp_path: Path, name: str) -> None:
 def test_at_least_half_of_a_column_says_that_it_has_lists(tmp_path: Path, cells: list[str], kind: str) -> None:
     """As for numbers; words in brackets are lists only if there is nothing else."""
     assert table(write(tmp_path, "data.csv", cells=cells)).kinds(["cells"]) == {"cells": kind}
+
+
+@pytest.mark.parametrize("way", ["at once", "in batches"])
+def test_an_interrupt_ends_a_query(tmp_path: Path, way: str) -> None:
+    """As it ends Python: the programs end with one line, not with DuckDB's error."""
+    opened = table(write(tmp_path, "data.csv", a=[1, 2, 3]))
+    question = "SELECT sum(range) FROM range(1_000_000_000_000)"
+    Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        opened.ask(question) if way == "at once" else next(opened.batches(question, 1))
+    assert isinstance(caught.value.__cause__, RuntimeError)

@@ -144,6 +144,34 @@ def test_a_row_a_timestep_has_the_answers_of_the_engine(models: Path, tmp_path: 
     np.testing.assert_allclose(found["attention"].to_list(), expected[ATTENTION][order], rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int64", "uint64"])
+@pytest.mark.parametrize("is_shuffled", [False, True])
+def test_a_key_keeps_its_value_and_its_type(models: Path, tmp_path: Path, dtype: str, *, is_shuffled: bool) -> None:
+    """Whatever the order of the rows, and up to the largest integer."""
+    keys = np.iinfo(dtype).max - np.arange(N, dtype=dtype)
+    table = LONG.with_columns(id=keys.repeat(TIMESTEPS))
+    table.sort("t" if is_shuffled else "id").write_parquet(tmp_path / "data.parquet")
+    scored(models, tmp_path / "data.parquet", tmp_path / "out", "long")
+    found = answers(tmp_path / "out")["id"].to_numpy()
+    assert (found.dtype, sorted(found.tolist())) == (np.dtype(dtype), sorted(keys.tolist()))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+@pytest.mark.parametrize("order", ["id", "t"])
+def test_blanks_at_the_ends_of_a_key_are_no_part_of_it(models: Path, tmp_path: Path, suffix: str, order: str) -> None:
+    """As in the service, in any order of the rows; a key of blanks is none."""
+    keys = pl.format("k{}", pl.col("id") + 10) + pl.when(pl.col("id") % 2 == 1).then(pl.lit(" \t\u00a0")).otherwise(
+        pl.lit("")
+    )
+    table = LONG.with_columns(id=pl.when(pl.col("id") == 0).then(pl.lit(" \u3000")).otherwise(keys)).sort(order, "id")
+    path = tmp_path / f"data.{suffix}"
+    table.write_csv(path) if suffix == "csv" else table.write_parquet(path)
+    scored(models, path, tmp_path / "out", "long")
+    assert answers(tmp_path / "out")["id"].to_list() == [f"k{number + 10}" for number in range(1, N)]
+    reason = "column 'id': expected the identifier of a sequence, got no value"
+    assert [*rejections(tmp_path / "out").values()] == [reason] * TIMESTEPS
+
+
 def served(models: Path, name: str, text: bytes) -> tuple[dict[str, Array], NDArray[Any]]:
     """Return what the service answers to a table: outputs, and the lengths of the sequences."""
     verified = open_verified(Artifact(models / name / "1").read(), opener("auto", threads=1))
@@ -336,6 +364,20 @@ def test_several_files_and_folders(models: Path, tmp_path: Path) -> None:
     names = [Path(name).name for name in found["file"].unique(maintain_order=True)]
     assert names == ["a.csv", "b.parquet", "last.npz"]
     assert found["row"].to_list() == list(range(1, N + 1)) * 3
+
+
+@pytest.mark.parametrize("model", ["wide", "long"])
+def test_a_file_of_a_folder_may_have_no_rows(models: Path, tmp_path: Path, model: str) -> None:
+    """Of CSV as of Parquet: the other files are scored."""
+    table = WIDE if model == "wide" else LONG
+    (tmp_path / "in").mkdir()
+    table.write_csv(tmp_path / "in" / "a.csv")
+    table.clear().write_csv(tmp_path / "in" / "b.csv")
+    table.clear().write_parquet(tmp_path / "in" / "c.parquet")
+    table.clear().cast(pl.String).write_parquet(tmp_path / "in" / "d.parquet")
+    assert scored(models, tmp_path / "in", tmp_path / "out", model).sequences == N
+    with pytest.raises(ScoringError, match=r"b\.csv: expected at least one sequence, got none"):
+        scored(models, tmp_path / "in" / "b.csv", tmp_path / "none", model)
 
 
 def test_readers_take_the_folder_as_one_table(models: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Scoring in bulk: what the model does not take is set apart with its file, row and reason, and the others go on."""
 
+import re
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -165,14 +167,31 @@ def test_lists_of_a_wrong_length(models: Path, tmp_path: Path) -> None:
 
 def test_cells_of_text_that_are_no_lists(models: Path, tmp_path: Path) -> None:
     """Each is of its row alone: the other rows are series."""
-    wrong = {2: "oops", 5: "1.5", 7: "[1, 2"}
+    wrong = {2: "oops", 5: "1.5", 7: "[1, 2", 8: "[5, oops, 7, 8]", 9: "[5, 6_0, 7, 8]"}
     lines = [f'"[1, 2, 3, 4]","{wrong.get(row, "[5, 6, 7, 8]")}"' for row in range(1, 11)]
     (tmp_path / "data.csv").write_text("\n".join(["u,v", *lines, '"oops","[1, 2, 3, 4]"']))
     scored(models, tmp_path / "data.csv", tmp_path / "out", "wide")
     expected = {row: f"column 'v': expected a list of numbers, got {cell!r}" for row, cell in wrong.items()}
     expected[11] = "column 'u': expected a list of numbers, got 'oops'"
     assert rejections(tmp_path / "out") == expected
-    assert answers(tmp_path / "out")["row"].to_list() == [1, 3, 4, 6, 8, 9, 10]
+    assert answers(tmp_path / "out")["row"].to_list() == [1, 3, 4, 6, 10]
+
+
+@pytest.mark.parametrize(
+    ("model", "columns", "expected"),
+    [
+        ("long", {"id": ["a"], "t": [1.0], "u": [[1.0]], "v": [1.0]}, "'u': expected numbers, got DOUBLE[]"),
+        ("long", {"id": ["a"], "t": [1.0], "u": [1.0], "v": [date(2026, 1, 1)]}, "'v': expected numbers, got DATE"),
+        ("wide", {"u": [[1.0] * 4], "v": [1.0]}, "'v': expected lists of numbers, got DOUBLE"),
+    ],
+)
+def test_a_column_of_another_type_ends_the_run(
+    models: Path, tmp_path: Path, model: str, columns: Mapping[str, Any], expected: str
+) -> None:
+    """The message names the column and its type: no row can be right."""
+    pl.DataFrame(columns).write_parquet(tmp_path / "data.parquet")
+    with pytest.raises(TableError, match=re.escape(f"data.parquet, column {expected}")):
+        scored(models, tmp_path / "data.parquet", tmp_path / "out", model)
 
 
 def test_tokens_out_of_range_and_unknown_values_of_an_array(models: Path, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from service.artifact.card import ModelCard, TableFormat
 
 #: Text that means a missing value in a column of numbers.
 MISSING: Final = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None", "none", "?", "-", ".")
+#: Characters that are no part of a key at its ends: those that `str.strip` removes.
+BLANKS: Final = "".join(filter(str.isspace, map(chr, range(2**14))))
 #: Characters that may stand between the cells of a row, the most usual first.
 DELIMITERS: Final = (",", ";", "\t", "|")
 

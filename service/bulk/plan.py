@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from service.artifact.card import ModelCard
-from service.artifact.table_format import format_of
+from service.artifact.table_format import BLANKS, format_of
 from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.address import files_at, is_address, is_read, name_of, near, path_of
 from service.bulk.arrays import array_of
@@ -246,8 +246,8 @@ def _ranges(source: Source, card: ModelCard, chunk: int) -> list[Range] | None:
 def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | None:
     """Return ranges that end where a sequence ends: `chunk` sequences, or fewer if they have many rows.
 
-    In a table that was not prepared, each row must have a key, and the keys must ascend or descend, so that none comes
-    again: else the result is None.
+    In a table that was not prepared, each row must have a key without blanks at its ends, and the keys must ascend or
+    descend, so that none comes again: else the result is None.
     """
     ranges: list[Range] = []
     start = sequences = at = 0
@@ -262,7 +262,7 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
         before, after = firsts.slice(0, len(firsts) - 1), firsts.slice(1)
         is_rising &= bool(pc.all(pc.greater(after, before), min_count=0).as_py())
         is_falling &= bool(pc.all(pc.less(after, before), min_count=0).as_py())
-        if not source.prepared and (_has_empty_text(firsts) or not (is_rising or is_falling)):
+        if not source.prepared and (_have_blanks(firsts) or not (is_rising or is_falling)):
             return None
         for begin in (begins[1:] + at - (last is not None)).tolist():
             sequences += 1
@@ -280,8 +280,12 @@ def _keys(source: Source) -> Iterator[Any]:
             yield batch.columns[0]
 
 
-def _has_empty_text(keys: Any) -> bool:
-    return bool(_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0)
+def _have_blanks(keys: Any) -> bool:
+    """Return whether a key of text is empty, or begins or ends with blanks."""
+    if not _is_text(keys.type):
+        return False
+    trimmed = pc.utf8_trim(keys, BLANKS)
+    return bool(pc.any(pc.or_(pc.not_equal(trimmed, keys), pc.equal(trimmed, ""))).as_py())
 
 
 def _array(file: str, near: Path, card: ModelCard, target: Path, output: Output) -> Source:

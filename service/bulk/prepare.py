@@ -11,11 +11,11 @@ import duckdb
 
 from service.artifact.card import ModelCard
 from service.artifact.categories import have_numbers
-from service.artifact.table_format import format_of
+from service.artifact.table_format import BLANKS, format_of
 from service.artifact.table_layout import TableLayout, layout_of
 from service.bulk.reading import KEY, ROW, TEXT, TIME, VALUES, WRONG, Problem
 from service.bulk.source import Source
-from service.errors import ScoringError
+from service.errors import ScoringError, TableError
 from service.tables import rows
 from service.tables.columns import Columns
 from service.tables.dialect import Dialect
@@ -69,6 +69,7 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     problems = [Problem(row, problem) for row, problem in skipped_rows(table)]
     layout = layout_of(table.names, card, has_lists=lambda name: table.kinds([name])[name] == "lists")
     table.require(layout.needed)
+    _require_kinds(table, layout, card)
     source = Source(file, str(target.absolute()), layout.form, layout.columns, layout.labels, prepared=True)
     if layout.form == "long":
         timeline = _timeline(table, layout, card)
@@ -100,6 +101,22 @@ def prepare(file: str, path: Path, card: ModelCard, target: Path) -> Prepared:
     return Prepared(source, problems)
 
 
+def _require_kinds(table: Table, layout: TableLayout, card: ModelCard) -> None:
+    """Check the types of the columns with values. Those of text are checked cell by cell.
+
+    Raises:
+        TableError: one has lists, times or the like in place of numbers, or numbers in place of lists.
+    """
+    for name, label in zip(layout.columns, layout.labels, strict=True):
+        if table.types[name] == "VARCHAR":
+            continue
+        is_series = layout.form == "series" and label not in card.static_labels
+        kinds = {"empty", "lists"} if is_series else {"empty", "numbers", "booleans"}
+        if table.kinds([name])[name] not in kinds:
+            expected = "lists of numbers" if is_series else "numbers"
+            raise TableError(f"{table.where}, column {name!r}: expected {expected}, got {table.types[name]}")
+
+
 #: Names within a query, which no column of a table has.
 _ROW, _KEY, _TIME = (f'"{name} of the prepared table"' for name in (ROW, KEY, TIME))
 
@@ -127,13 +144,13 @@ def _timeline(table: Table, layout: TableLayout, card: ModelCard) -> Timeline:
 
 
 def _key(table: Table, column: str | None) -> str:
-    """Return the SQL of a key; null for a cell without one."""
+    """Return the SQL of a key, without blanks at its ends; null for a cell without one."""
     if column is None:
         return "0"
     name, of_type = quoted(column), table.types[column]
     if of_type in {"DOUBLE", "FLOAT"}:
         return f"CASE WHEN NOT isnan({name}) THEN {name} END"
-    return f"{name}::BIGINT" if of_type.endswith(("INT", "INTEGER")) else f"nullif(trim({name}::VARCHAR), '')"
+    return name if of_type.endswith(("INT", "INTEGER")) else f"nullif(trim({name}::VARCHAR, {literal(BLANKS)}), '')"
 
 
 def _without_key(table: Table, layout: TableLayout) -> list[Problem]:
@@ -217,7 +234,7 @@ def _cells(table: Table, layout: TableLayout, card: ModelCard) -> list[Cell]:
     for name, label in pairs:
         cell, text = quoted(name), f"{quoted(name)}::VARCHAR"
         if layout.form == "series" and label not in card.static_labels:
-            cells.append(Cell(f"TRY_CAST({cell} AS DOUBLE[])", f"{cell} IS NOT NULL", text))
+            cells.append(Cell(table.series(name, "DOUBLE"), f"{cell} IS NOT NULL", text))
         elif name in categories:
             cells.append(Cell(_index(table, name, columns), "false", text))
         elif words is not None and table.types[name] == "VARCHAR":

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -45,6 +46,12 @@ Kind = Literal["numbers", "booleans", "times", "text", "lists", "empty"]
 _NUMERIC: Final = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*")
 _TIMES: Final = re.compile(r"DATE|TIME|TIMESTAMP.*")
 _NUMBER_LISTS: Final = re.compile(r"(U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL.*)\[\d*\]")
+#: A list of numbers and words for missing ones, as text.
+_ITEM: Final = (
+    r"\s*([+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(?i:inf(inity)?)|"
+    rf"{'|'.join(map(re.escape, filter(None, MISSING)))})\s*"
+)
+_SERIES: Final = rf"\s*\[({_ITEM}(,{_ITEM})*)?\]\s*"
 _LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
 _QUOTE: Final = "Value with unterminated quote found."
 _CELLS: Final = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
@@ -77,7 +84,8 @@ class Database:
         """Return what a function returns that asks DuckDB; it is called again with more memory if it needs more."""
         while True:
             try:
-                return ask()
+                with _interruptible():
+                    return ask()
             except (duckdb.Error, pa.ArrowException) as error:
                 if not self.has_more_memory(error):
                     raise
@@ -88,6 +96,17 @@ class Database:
             return False
         self.limit(2 * self._memory)
         return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt after Ctrl-C. DuckDB raises a RuntimeError in its place."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != "Query interrupted":
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _remove(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
@@ -136,13 +155,23 @@ class Table:
             return column
         return ""
 
-    def require(self, columns: Sequence[str]) -> None:
-        """Refuse columns that do not exist."""
+    def require(self, columns: Sequence[str], *, has_option: bool = False) -> None:
+        """Refuse columns that do not exist.
+
+        Args:
+            columns: the names of the columns.
+            has_option: whether the program has an option for the encoding of a file, as training has.
+
+        Raises:
+            TableError: one does not exist.
+        """
         for column in columns:
             if column not in self.types:
                 other = ""
                 if self.text is not None and self.text.encoding == "cp1252":
-                    other = "; the file was read as Windows-1252, --encoding names another encoding, such as cp949"
+                    other = "; the file was read as Windows-1252, "
+                    other += "--encoding names" if has_option else "iconv -f NAME -t UTF-8 converts it from"
+                    other += " another encoding, such as cp949"
                 raise TableError(f"{self.where}: {missing_column(column, self.names)}{other}")
 
     def shown_names(self) -> str:
@@ -216,9 +245,10 @@ class Table:
         while True:
             try:
                 # A connection has one open result: questions in between need another one.
-                for batch in self.connection.cursor().sql(f"{question} OFFSET {done}").to_arrow_reader(size):
-                    done += len(batch)
-                    yield batch
+                with _interruptible():
+                    for batch in self.connection.cursor().sql(f"{question} OFFSET {done}").to_arrow_reader(size):
+                        done += len(batch)
+                        yield batch
                 return
             except (duckdb.Error, pa.ArrowException, OSError) as error:
                 if not self.database.has_more_memory(error):
@@ -335,6 +365,15 @@ class Table:
             number = f"CASE WHEN trim({name}) NOT IN ({', '.join(map(literal, words))}) THEN {number} END"
         return f"coalesce({number}, CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
 
+    def series(self, column: str, of_type: Literal["FLOAT", "DOUBLE"]) -> str:
+        """Return the SQL of the list of numbers in a cell of a column; null for any other cell."""
+        name = quoted(column)
+        cast = f"TRY_CAST({name} AS {of_type}[])"
+        if self.types[column] != "VARCHAR":
+            return cast
+        # The cast makes nulls of words.
+        return f"(CASE WHEN regexp_full_match({name}, {literal(_SERIES)}) THEN {cast} END)"
+
     def _plain(self, cell: str) -> str:
         plain = f"trim({cell})"
         if self.thousands:
@@ -402,9 +441,10 @@ def open_table(  # noqa: PLR0913 - each by its name
         is_text: whether all columns become text.
         text: the CSV file that the rows of a frame come from, for the lines in error messages.
         skips_wrong_rows: whether rows of CSV with a wrong number of cells are left out; `skipped_rows` returns them.
+            Then no row may be left.
 
     Raises:
-        TableError: it cannot be read, or has too many columns or two of one name.
+        TableError: it cannot be read, has no rows, or has too many columns or two of one name.
     """
     written_by_duckdb = is_text and not is_csv(source)
     table = Table(
@@ -432,7 +472,7 @@ def open_table(  # noqa: PLR0913 - each by its name
     except (duckdb.Error, pa.ArrowException, UnicodeDecodeError, OSError) as error:
         table.refuse(error)
     table = replace(table, types=types, indices=indices | set(filter(INDEX_NAMES.fullmatch, types)))
-    if not table.ask("SELECT 1 FROM rows LIMIT 1") and not (skips_wrong_rows and skipped_rows(table)):
+    if not skips_wrong_rows and not table.ask("SELECT 1 FROM rows LIMIT 1"):
         raise TableError(f"{where}: expected rows, got none")
     return table
 

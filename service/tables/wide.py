@@ -98,7 +98,7 @@ def list_sequences(table: Table, columns: Columns, lists: Sequence[str]) -> Iter
     Raises:
         TableError: a cell holds no numbers, or the series of a row differ in length.
     """
-    cast = {name: f"TRY_CAST({quoted(name)} AS FLOAT[])" for name in lists}
+    cast = {name: table.series(name, "FLOAT") for name in lists}
     selected = [f"{sql} AS l{index}" for index, sql in enumerate(cast.values())]
     selected += [f"{columns.value(table, name)} AS f{index}" for index, name in enumerate(columns.static)]
     for name, sql in cast.items():

@@ -39,7 +39,7 @@ def columns_of(table: Table, options: Options) -> Columns:
     named = [options.sequence_column, options.timestep_column, options.group_column]
     static, dropped = options.static_columns or (), options.drop_columns or ()
     keys = [column for column in named if column is not None]
-    table.require([*targets, *keys, *static, *dropped, *(options.feature_columns or ())])
+    table.require([*targets, *keys, *static, *dropped, *(options.feature_columns or ())], has_option=True)
     for name, kind in table.kinds([*keys, *targets]).items():
         if kind == "lists":
             raise TrainingError(

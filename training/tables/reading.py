@@ -52,7 +52,7 @@ def read(sources: Mapping[str, Any], options: Options) -> SourceData:
     columns = columns_of(tables[0], options)
     for table in tables[1:]:
         needed = [*columns.targets, *columns.features, columns.sequence, columns.timestep, columns.group]
-        table.require([name for name in needed if name is not None])
+        table.require([name for name in needed if name is not None], has_option=True)
         kinds = tables[0].kinds(columns.features)
         table.refuse_words(
             [name for name in columns.features if name not in columns.categories and kinds[name] != "lists"]
