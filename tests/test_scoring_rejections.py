@@ -472,3 +472,17 @@ def test_a_null_key_of_a_long_parquet_table(models: Path, tmp_path: Path, keys: 
     assert rejections(tmp_path / "out") == dict.fromkeys(range(first + 1, first + 5), reason)
     if summary.sequences:
         assert answers(tmp_path / "out")["id"].to_list() == [key for key in keys if key is not None]
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.csv"])
+def test_a_long_table_without_its_column_of_keys(models: Path, tmp_path: Path, name: str) -> None:
+    """It is an error, unless the table has no more rows than one sequence: then it is one."""
+    path = tmp_path / name
+    for steps in (STEPS, STEPS * 2):
+        table = pl.DataFrame(steps)
+        table.write_csv(path) if name.endswith("csv") else table.write_parquet(path)
+        if steps is STEPS:
+            assert scored(models, path, tmp_path / "one", "long").sequences == 1
+    message = rf"{name}: expected a column 'id', which tells sequences apart, got 8 rows without it, more than the 4 "
+    with pytest.raises(ScoringError, match=message):
+        scored(models, path, tmp_path / "out", "long")

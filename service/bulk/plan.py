@@ -233,11 +233,21 @@ Range = tuple[int, int, int]
 
 
 def _ranges(source: Source, card: ModelCard, chunk: int) -> list[Range] | None:
-    """Return the ranges of the units of a source; None if workers cannot read it as it is."""
+    """Return the ranges of the units of a source; None if workers cannot read it as it is.
+
+    Raises:
+        ScoringError: it has no column of keys, and more rows than the model has timesteps.
+    """
     if source.key is not None:
         return _long_ranges(source, chunk, chunk * card.timesteps)
     rows = source.shape[0] if source.shape else pyarrow.parquet.read_metadata(source.path).num_rows
     if source.form == "long":  # one sequence
+        column = format_of(card).sequence_column
+        if column is not None and rows > card.timesteps:
+            raise ScoringError(
+                f"{source.file}: expected a column {column!r}, which tells sequences apart, got {rows:,} rows without "
+                f"it, more than the {card.timesteps} timesteps of the model"
+            )
         return [(0, rows, 1)] if rows else []
     starts = range(0, rows, chunk)
     return [(start, min(start + chunk, rows), min(chunk, rows - start)) for start in starts]
