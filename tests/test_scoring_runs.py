@@ -434,3 +434,12 @@ def test_processes_do_not_import_pandas(models: Path, data: Path, tmp_path: Path
     )
     assert outcome.stdout == "set()\n"
     assert answers(tmp_path / "out").height + len(rejections(tmp_path / "out")) == N
+
+
+@pytest.mark.parametrize("mistake", [{"model": "none"}, {"artifacts": Path("nowhere")}, {"importance": True}])
+def test_a_mistake_does_not_take_the_folder(models: Path, data: Path, tmp_path: Path, mistake: dict[str, Any]) -> None:
+    """The right command runs afterwards, without --resume, as nothing was scored."""
+    mistaken = replace(_options(models, data, tmp_path / "out"), **({"model": "words"} | mistake))
+    with pytest.raises(ScoringError, match=r"--model|--importance"):
+        score(mistaken, silent, here)
+    assert scored(models, data, tmp_path / "out", "long", chunk=100).scored == N

@@ -192,7 +192,6 @@ def _write_problems(output: Output, plan: Plan, *, strict: bool) -> None:
         if problems
     ]
     if not tables:
-        output.rejected_before.unlink(missing_ok=True)  # of an input before this one, if planning was killed
         return
     if strict:
         file, problem = next((file, problems[0]) for file, problems in plan.problems.items() if problems)
