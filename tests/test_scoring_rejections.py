@@ -486,3 +486,13 @@ def test_a_long_table_without_its_column_of_keys(models: Path, tmp_path: Path, n
     message = rf"{name}: expected a column 'id', which tells sequences apart, got 8 rows without it, more than the 4 "
     with pytest.raises(ScoringError, match=message):
         scored(models, path, tmp_path / "out", "long")
+
+
+def test_a_compressed_array_that_is_damaged(models: Path, tmp_path: Path) -> None:
+    """One line names the file."""
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=np.random.default_rng(0).standard_normal((100, 4, 2)))
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + b"\xff" * 200 + content[400:])
+    with pytest.raises(ScoringError, match=r"data\.npz: not a readable \.npz file: "):
+        scored(models, path, tmp_path / "out", "wide")

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ TABLES: Final = (".parquet", ".csv", ".tsv", ".txt", ".gz")
 SUFFIXES: Final = (*TABLES, ".npz")
 #: Units of pyarrow's points in time, in a second.
 UNITS: Final = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+#: Errors of a .npz file that is damaged, or packed in a way that Python does not unpack.
+UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError)
 #: Size of the header of a file in a zip archive, without name and extra fields, and where their lengths are.
 ZIP_HEADER, ZIP_LENGTHS = 30, 26
 
@@ -316,7 +319,7 @@ def _array(file: str, near: Path, card: ModelCard, target: Path, output: Output)
             opened.seek(begin)
             shape, is_fortran, dtype = _header(opened)
             offset = opened.tell()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except UNREADABLE as error:
         raise ScoringError(f"{file}: not a readable .npz file: {error}") from error
     if dtype.kind not in "biuf" or is_fortran or not _fits(shape, card):
         least = "at most " if card.variable_length else ""
