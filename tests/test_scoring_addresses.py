@@ -93,7 +93,7 @@ def test_processes_read_a_folder_at_an_address_and_resume(models: Path, tmp_path
     first = answers(output)
     names = ["a.parquet", "b%20c.csv", "c.npz", "day%3D1/d.parquet", "day%3D1/hour%3D2/e.parquet"]
     assert first["file"].unique(maintain_order=True).to_list() == [f"s3://bucket/in/{name}" for name in names]
-    (output / "part-00001.parquet").unlink()
+    (output / "part-0000001.parquet").unlink()
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert answers(output).equals(first)
 

@@ -37,11 +37,11 @@ class Output:
 
     def part(self, number: int) -> Path:
         """Return the path of a unit's part."""
-        return self.folder / f"part-{number:05}.parquet"
+        return self.folder / _name(number)
 
     def rejected(self, number: int) -> Path:
         """Return the path of what was rejected of a unit."""
-        return self.folder / REJECTED / f"part-{number:05}.parquet"
+        return self.folder / REJECTED / _name(number)
 
     @property
     def rejected_before(self) -> Path:
@@ -194,6 +194,11 @@ def _require_place(folder: Path, *, resume: bool) -> None:
         raise ScoringError(f"{folder}: expected an empty folder, got one with files; --resume continues a run")
     if MANIFEST not in names:
         raise ScoringError(f"{folder}: expected the folder of a run, got one with files but without {MANIFEST}")
+
+
+def _name(number: int) -> str:
+    """Return the name of the part of a unit. The order of names is that of numbers, of up to ten million."""
+    return f"part-{number:07}.parquet"
 
 
 def _opened(path: Path) -> int:
