@@ -496,3 +496,15 @@ def test_a_compressed_array_that_is_damaged(models: Path, tmp_path: Path) -> Non
     path.write_bytes(content[:200] + b"\xff" * 200 + content[400:])
     with pytest.raises(ScoringError, match=r"data\.npz: not a readable \.npz file: "):
         scored(models, path, tmp_path / "out", "wide")
+
+
+@pytest.mark.parametrize("of_type", [pl.Int64, pl.String])
+def test_a_damaged_page_of_keys(models: Path, tmp_path: Path, of_type: Any) -> None:
+    """One line names the file."""
+    path = tmp_path / "data.parquet"
+    rows = [{"id": key, **step} for key in range(500) for step in STEPS]
+    pl.DataFrame(rows).with_columns(pl.col("id").cast(of_type)).write_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 100 + content[104:])  # the beginning of the first column
+    with pytest.raises(ScoringError, match=r"^[^\n]*data\.parquet: column 'id' cannot be read: [^\n]+$"):
+        scored(models, path, tmp_path / "out", "long")

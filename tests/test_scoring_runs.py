@@ -261,6 +261,15 @@ def test_a_manifest_that_is_not_of_this_program(begun: Options, text: str, messa
         score(begun, silent, here)
 
 
+@pytest.mark.parametrize("change", [{"units": None}, {"units": [{"number": 0}]}, {"sources": 3}, {"sources": [{}]}])
+def test_a_manifest_without_its_plan(begun: Options, change: dict[str, Any]) -> None:
+    """One line says so."""
+    manifest = json.loads((begun.output / MANIFEST).read_text()) | change
+    (begun.output / MANIFEST).write_text(json.dumps({name: one for name, one in manifest.items() if one is not None}))
+    with pytest.raises(ScoringError, match=r"out/_manifest\.json: expected the sources and units of a run, got others"):
+        score(begun, silent, here)
+
+
 @pytest.mark.parametrize("damage", ["an empty part", "half a part", "a lost part", "lost rejections"])
 def test_a_part_that_is_not_whole_is_written_again(begun: Options, unbroken: Path, damage: str) -> None:
     """So is the copy of the input, which was removed at the end of the run."""

@@ -288,9 +288,13 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
 
 
 def _keys(source: Source) -> Iterator[Any]:
-    with open_parquet(source.path) as file:
-        for batch in file.iter_batches(columns=[source.key]):
-            yield batch.columns[0]
+    try:
+        with open_parquet(source.path) as file:
+            for batch in file.iter_batches(columns=[source.key]):
+                yield batch.columns[0]
+    except (pa.ArrowException, OSError) as error:
+        problem = str(error).partition("\n")[0]
+        raise ScoringError(f"{source.file}: column {source.key!r} cannot be read: {problem}") from error
 
 
 def _has_empty_text(keys: Any) -> bool:
