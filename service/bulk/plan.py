@@ -267,7 +267,7 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
     is_rising = is_falling = True
     last: Any = None
     for keys in _keys(source):
-        if keys.null_count:
+        if keys.null_count:  # `starts_of` compares keys, and a null with another is neither equal nor not
             return None
         joined = keys if last is None else pa.concat_arrays([last, keys])
         begins = starts_of(joined)
@@ -275,7 +275,7 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
         before, after = firsts.slice(0, len(firsts) - 1), firsts.slice(1)
         is_rising &= bool(pc.all(pc.greater(after, before), min_count=0).as_py())
         is_falling &= bool(pc.all(pc.less(after, before), min_count=0).as_py())
-        if not source.prepared and (_has_empty_text(firsts) or not (is_rising or is_falling)):
+        if not source.prepared and (_has_empty(firsts) or not (is_rising or is_falling)):
             return None
         for begin in (begins[1:] + at - (last is not None)).tolist():
             sequences += 1
@@ -297,8 +297,8 @@ def _keys(source: Source) -> Iterator[Any]:
         raise ScoringError(f"{source.file}: column {source.key!r} cannot be read: {problem}") from error
 
 
-def _has_empty_text(keys: Any) -> bool:
-    return bool(_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0)
+def _has_empty(keys: Any) -> bool:
+    return bool(keys.null_count or (_is_text(keys.type) and pc.min(pc.utf8_length(keys)).as_py() == 0))
 
 
 def _array(file: str, near: Path, card: ModelCard, target: Path, output: Output) -> Source:
