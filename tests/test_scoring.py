@@ -14,11 +14,16 @@ import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 
+from service.api.codecs.sequences import decode_sequences
 from service.api.codecs.tables import decode_csv_table
 from service.artifact.card import ModelCard, TableFormat, Timing
 from service.artifact.gate import open_verified
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.artifact.version import Artifact
+from service.bulk.output import Output
+from service.bulk.parquet_rows import ParquetRows
+from service.bulk.plan import plan_of
+from service.bulk.reading import read
 from service.bulk.run import Options, score
 from service.engines import opener
 from service.errors import ScoringError
@@ -447,3 +452,25 @@ def test_a_key_named_as_another_column_of_the_output(tmp_path: Path) -> None:
     assert [Path(file).name for file in found["file"]] == ["a.parquet", "a.parquet", "b.parquet"]
     scored(tmp_path / "models", folder / "b.parquet", tmp_path / "one", "m")
     assert answers(tmp_path / "one").columns[:2] == ["file_", "prediction"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"static_labels": ("v",), "missing_values": True},
+        {"table": TableFormat(windows=True), "missing_values": True},
+        {"table": TableFormat(windows=True), "missing_values": True, "variable_length": True},
+    ],
+)
+def test_an_array_is_read_as_the_json_of_the_service(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """A timestep with its static value alone is there, and a window may end with a timestep without values."""
+    card = imported_card("m", feature_labels=NAMES, **fields)
+    x = X[:3].copy()
+    x[0, 1, 0] = x[1, 3] = np.nan
+    np.savez(tmp_path / "data.npz", x=x, lengths=np.full(3, TIMESTEPS))
+    plan = plan_of([str(tmp_path / "data.npz")], card, Output(tmp_path), 10)
+    part = read(plan.sources[0], plan.units[0], card, ParquetRows())
+    posted = [[[None if np.isnan(one) else one for one in step] for step in steps] for steps in x.tolist()]
+    expected = decode_sequences(posted, card, 10, "sequences[{}]")
+    np.testing.assert_array_equal(part.x, expected.array)
+    assert (part.lengths.tolist(), part.problems) == ([TIMESTEPS] * 3, [])

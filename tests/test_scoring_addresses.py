@@ -14,6 +14,7 @@ from service.bulk.output import LOCK, MANIFEST, REJECTED
 from service.bulk.plan import files_of
 from service.bulk.run import Options, score
 from service.errors import ScoringError
+from service.tables.rows import Database
 from tests.object_store import ObjectStore, object_store
 from tests.scoring import answers, here, scored, silent, write_models
 
@@ -92,7 +93,7 @@ def test_processes_read_a_folder_at_an_address_and_resume(models: Path, tmp_path
     first = answers(output)
     names = ["a.parquet", "b%20c.csv", "c.npz", "day%3D1/d.parquet", "day%3D1/hour%3D2/e.parquet"]
     assert first["file"].unique(maintain_order=True).to_list() == [f"s3://bucket/in/{name}" for name in names]
-    (output / "part-00001.parquet").unlink()
+    (output / "part-0000001.parquet").unlink()
     subprocess.run([*command, "--resume"], check=True, capture_output=True)
     assert answers(output).equals(first)
 
@@ -162,3 +163,25 @@ def test_an_output_at_an_address_is_refused() -> None:
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     assert outcome.returncode == 2
     assert "expected a folder of this machine or of a mount, got 's3://bucket/out'" in outcome.stderr
+
+
+def test_long_tables_at_addresses(models: Path, store: ObjectStore, tmp_path: Path) -> None:
+    """Their keys are compared."""
+    bucket = store.folder / "visits"
+    bucket.mkdir()
+    table = pl.DataFrame({"id": np.arange(6).repeat(4), "t": np.tile(np.arange(4), 6), "u": 1.0, "v": 2.0})
+    options = Options(("s3://visits/*.parquet",), tmp_path / "out", "long", artifacts=models)
+    table[8:].write_parquet(bucket / "b.parquet")
+    table[:12].write_parquet(bucket / "a.parquet")
+    with pytest.raises(ScoringError, match=r"b\.parquet: expected sequences that stand in one file, got '2'"):
+        score(options, silent, here)
+    table[:8].write_parquet(bucket / "a.parquet")
+    assert score(options, silent, here).sequences == 6
+
+
+def test_duckdb_loads_no_extension_by_itself() -> None:
+    """A path that looks like an address would have it download a program."""
+    settings = "SELECT name FROM duckdb_settings() WHERE name LIKE 'auto%known_extensions' AND value = 'false'"
+    database = Database()
+    found = database.connection.execute(settings).fetchall()
+    assert {name for (name,) in found} == {"autoinstall_known_extensions", "autoload_known_extensions"}

@@ -503,3 +503,39 @@ def test_a_null_key_of_a_long_parquet_table(models: Path, tmp_path: Path, keys: 
     assert rejections(tmp_path / "out") == dict.fromkeys(range(first + 1, first + 5), reason)
     if summary.sequences:
         assert answers(tmp_path / "out")["id"].to_list() == [key for key in keys if key is not None]
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.csv"])
+def test_a_long_table_without_its_column_of_keys(models: Path, tmp_path: Path, name: str) -> None:
+    """It is an error, unless the table has no more rows than one sequence: then it is one."""
+    path = tmp_path / name
+    for steps in (STEPS, STEPS * 2):
+        table = pl.DataFrame(steps)
+        table.write_csv(path) if name.endswith("csv") else table.write_parquet(path)
+        if steps is STEPS:
+            assert scored(models, path, tmp_path / "one", "long").sequences == 1
+    message = rf"{name}: expected a column 'id', which tells sequences apart, got 8 rows without it, more than the 4 "
+    with pytest.raises(ScoringError, match=message):
+        scored(models, path, tmp_path / "out", "long")
+
+
+def test_a_compressed_array_that_is_damaged(models: Path, tmp_path: Path) -> None:
+    """One line names the file."""
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, x=np.random.default_rng(0).standard_normal((100, 4, 2)))
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + b"\xff" * 200 + content[400:])
+    with pytest.raises(ScoringError, match=r"data\.npz: not a readable \.npz file: "):
+        scored(models, path, tmp_path / "out", "wide")
+
+
+@pytest.mark.parametrize("of_type", [pl.Int64, pl.String])
+def test_a_damaged_page_of_keys(models: Path, tmp_path: Path, of_type: Any) -> None:
+    """One line names the file."""
+    path = tmp_path / "data.parquet"
+    rows = [{"id": key, **step} for key in range(500) for step in STEPS]
+    pl.DataFrame(rows).with_columns(pl.col("id").cast(of_type)).write_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + b"\xff" * 100 + content[104:])  # the beginning of the first column
+    with pytest.raises(ScoringError, match=r"^[^\n]*data\.parquet: column 'id' cannot be read: [^\n]+$"):
+        scored(models, path, tmp_path / "out", "long")

@@ -20,7 +20,7 @@ import polars as pl
 import pytest
 
 from service.bulk import output as of_output
-from service.bulk.output import LOCK, MANIFEST, REJECTED, claimed
+from service.bulk.output import LOCK, MANIFEST, REJECTED, Output, claimed
 from service.bulk.run import Options, score
 from service.errors import ScoringError
 from tests.scoring import answers, here, rejections, scored, silent, write_models
@@ -237,7 +237,7 @@ def test_a_run_begins_after_the_workers_of_a_killed_one(
     assert rejections(output) == rejections(unbroken)
 
 
-@pytest.mark.parametrize("name", ["part-00000.parquet", "notes.txt"])
+@pytest.mark.parametrize("name", ["part-0000000.parquet", "notes.txt"])
 def test_a_folder_of_something_else_is_not_resumed(models: Path, data: Path, tmp_path: Path, name: str) -> None:
     """A part of another run would be taken for one of this run."""
     (tmp_path / name).touch()
@@ -261,10 +261,19 @@ def test_a_manifest_that_is_not_of_this_program(begun: Options, text: str, messa
         score(begun, silent, here)
 
 
+@pytest.mark.parametrize("change", [{"units": None}, {"units": [{"number": 0}]}, {"sources": 3}, {"sources": [{}]}])
+def test_a_manifest_without_its_plan(begun: Options, change: dict[str, Any]) -> None:
+    """One line says so."""
+    manifest = json.loads((begun.output / MANIFEST).read_text()) | change
+    (begun.output / MANIFEST).write_text(json.dumps({name: one for name, one in manifest.items() if one is not None}))
+    with pytest.raises(ScoringError, match=r"out/_manifest\.json: expected the sources and units of a run, got others"):
+        score(begun, silent, here)
+
+
 @pytest.mark.parametrize("damage", ["an empty part", "half a part", "a lost part", "lost rejections"])
 def test_a_part_that_is_not_whole_is_written_again(begun: Options, unbroken: Path, damage: str) -> None:
     """So is the copy of the input, which was removed at the end of the run."""
-    part = begun.output / "part-00003.parquet"
+    part = begun.output / "part-0000003.parquet"
     if damage == "a lost part":
         part.unlink()
     elif damage == "lost rejections":
@@ -296,7 +305,7 @@ def test_rows_of_an_input_that_was_mended_are_not_rejected(models: Path, tmp_pat
     good = "id,t,u,v\n" + "".join(f"1,{t},1,2\n" for t in range(4))
     path.write_text(f"{good},1,1,2\n")
     assert scored(models, path, output, "long").rejected == 1
-    for name in (MANIFEST, "part-00000.parquet"):
+    for name in (MANIFEST, "part-0000000.parquet"):
         (output / name).unlink()
     path.write_text(good)
     assert scored(models, path, output, "long", resume=True).rejected == 0
@@ -326,7 +335,7 @@ def test_a_full_disk_is_told_and_the_run_resumed(models: Path, unbroken: Path, d
     message = "out: cannot be written: File too large; --resume continues the run"
     with pytest.raises(ScoringError, match=message):
         score(_options(models, data, output), silent, full)
-    assert [path.name for path in output.glob("*part*")] == ["part-00000.parquet"]
+    assert [path.name for path in output.glob("*part*")] == ["part-0000000.parquet"]
     assert not list(output.glob("_unfinished*"))
     scored(models, data, output, "long", chunk=100, resume=True)
     assert_same(output, unbroken)
@@ -449,3 +458,19 @@ def test_processes_do_not_import_pandas(models: Path, data: Path, tmp_path: Path
     )
     assert outcome.stdout == "set()\n"
     assert answers(tmp_path / "out").height + len(rejections(tmp_path / "out")) == N
+
+
+@pytest.mark.parametrize("mistake", [{"model": "none"}, {"artifacts": Path("nowhere")}, {"importance": True}])
+def test_a_mistake_does_not_take_the_folder(models: Path, data: Path, tmp_path: Path, mistake: dict[str, Any]) -> None:
+    """The right command runs afterwards, without --resume, as nothing was scored."""
+    mistaken = replace(_options(models, data, tmp_path / "out"), **({"model": "words"} | mistake))
+    with pytest.raises(ScoringError, match=r"--model|--importance"):
+        score(mistaken, silent, here)
+    assert scored(models, data, tmp_path / "out", "long", chunk=100).scored == N
+
+
+def test_names_of_parts_have_the_order_of_parts(tmp_path: Path) -> None:
+    """A part has one sequence or more, so a hundred thousand parts are not too many."""
+    output = Output(tmp_path)
+    for place in (output.part, output.rejected):
+        assert place(20_000).name < place(100_000).name < place(9_999_999).name

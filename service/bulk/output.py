@@ -37,11 +37,11 @@ class Output:
 
     def part(self, number: int) -> Path:
         """Return the path of a unit's part."""
-        return self.folder / f"part-{number:05}.parquet"
+        return self.folder / _name(number)
 
     def rejected(self, number: int) -> Path:
         """Return the path of what was rejected of a unit."""
-        return self.folder / REJECTED / f"part-{number:05}.parquet"
+        return self.folder / REJECTED / _name(number)
 
     @property
     def rejected_before(self) -> Path:
@@ -172,6 +172,8 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Output]:
             raise ScoringError(f"{folder}: another run writes into this folder")
         _require_place(folder, resume=resume)
         with output.writing():
+            if not (folder / MANIFEST).exists():  # of a run that ended while it was planned
+                shutil.rmtree(folder / REJECTED, ignore_errors=True)
             for name in (PREPARED, REJECTED):
                 (folder / name).mkdir(exist_ok=True)
             output.wait_for_workers()
@@ -186,10 +188,17 @@ def claimed(folder: Path, *, resume: bool) -> Iterator[Output]:
 
 def _require_place(folder: Path, *, resume: bool) -> None:
     names = {path.name for path in folder.iterdir()} - {LOCK}
-    if names and not resume:
+    if MANIFEST not in names and all(name.startswith(BEFORE) for name in names):
+        return  # nothing was scored
+    if not resume:
         raise ScoringError(f"{folder}: expected an empty folder, got one with files; --resume continues a run")
-    if MANIFEST not in names and not all(name.startswith(BEFORE) for name in names):
+    if MANIFEST not in names:
         raise ScoringError(f"{folder}: expected the folder of a run, got one with files but without {MANIFEST}")
+
+
+def _name(number: int) -> str:
+    """Return the name of the part of a unit. The order of names is that of numbers, of up to ten million."""
+    return f"part-{number:07}.parquet"
 
 
 def _opened(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +32,8 @@ TABLES: Final = (".parquet", ".csv", ".tsv", ".txt", ".gz")
 SUFFIXES: Final = (*TABLES, ".npz")
 #: Units of pyarrow's points in time, in a second.
 UNITS: Final = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+#: Errors of a .npz file that is damaged, or packed in a way that Python does not unpack.
+UNREADABLE: Final = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError)
 #: Size of the header of a file in a zip archive, without name and extra fields, and where their lengths are.
 ZIP_HEADER, ZIP_LENGTHS = 30, 26
 
@@ -233,11 +236,21 @@ Range = tuple[int, int, int]
 
 
 def _ranges(source: Source, card: ModelCard, chunk: int) -> list[Range] | None:
-    """Return the ranges of the units of a source; None if workers cannot read it as it is."""
+    """Return the ranges of the units of a source; None if workers cannot read it as it is.
+
+    Raises:
+        ScoringError: it has no column of keys, and more rows than the model has timesteps.
+    """
     if source.key is not None:
         return _long_ranges(source, chunk, chunk * card.timesteps)
     rows = source.shape[0] if source.shape else pyarrow.parquet.read_metadata(source.path).num_rows
     if source.form == "long":  # one sequence
+        column = format_of(card).sequence_column
+        if column is not None and rows > card.timesteps:
+            raise ScoringError(
+                f"{source.file}: expected a column {column!r}, which tells sequences apart, got {rows:,} rows without "
+                f"it, more than the {card.timesteps} timesteps of the model"
+            )
         return [(0, rows, 1)] if rows else []
     starts = range(0, rows, chunk)
     return [(start, min(start + chunk, rows), min(chunk, rows - start)) for start in starts]
@@ -254,7 +267,7 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
     is_rising = is_falling = True
     last: Any = None
     for keys in _keys(source):
-        if keys.null_count:
+        if keys.null_count:  # `starts_of` compares keys, and a null with another is neither equal nor not
             return None
         joined = keys if last is None else pa.concat_arrays([last, keys])
         begins = starts_of(joined)
@@ -275,9 +288,13 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
 
 
 def _keys(source: Source) -> Iterator[Any]:
-    with open_parquet(source.path) as file:
-        for batch in file.iter_batches(columns=[source.key]):
-            yield batch.columns[0]
+    try:
+        with open_parquet(source.path) as file:
+            for batch in file.iter_batches(columns=[source.key]):
+                yield batch.columns[0]
+    except (pa.ArrowException, OSError) as error:
+        problem = str(error).partition("\n")[0]
+        raise ScoringError(f"{source.file}: column {source.key!r} cannot be read: {problem}") from error
 
 
 def _have_blanks(keys: Any) -> bool:
@@ -310,7 +327,7 @@ def _array(file: str, near: Path, card: ModelCard, target: Path, output: Output)
             opened.seek(begin)
             shape, is_fortran, dtype = _header(opened)
             offset = opened.tell()
-    except (zipfile.BadZipFile, ValueError, OSError) as error:
+    except UNREADABLE as error:
         raise ScoringError(f"{file}: not a readable .npz file: {error}") from error
     if dtype.kind not in "biuf" or is_fortran or not _fits(shape, card):
         least = "at most " if card.variable_length else ""

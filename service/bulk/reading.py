@@ -115,12 +115,16 @@ def read(source: Source, unit: Unit, card: ModelCard, file: ParquetRows) -> Part
 
 
 def _checked(found: Read, source: Source, card: ModelCard) -> Part:
-    """Return the sequences that the model takes, as `service.api.codecs.tables.decode_table` does."""
+    """Return the sequences that the model takes, as `service.api.codecs.tables.decode_table` does.
+
+    Those of an array are taken as `service.api.codecs.sequences.decode_sequences` does.
+    """
     alive, problems, steps = np.flatnonzero(found.alive), found.problems, found.steps
-    windows = format_of(card).windows and source.form != "wide"
+    windows = format_of(card).windows and source.form not in ("wide", "array")
     if len(alive):
-        complete_static(steps, card)
-        if card.variable_length or windows:
+        if source.form != "array":
+            complete_static(steps, card)
+        if windows or (card.variable_length and not source.lengths):
             steps = up_to_last_value(steps)
     if windows and len(alive):
         steps = last_windows(steps, card.timesteps)

@@ -16,7 +16,7 @@ from service.artifact.version import Artifact
 from service.bulk import results
 from service.bulk.address import is_address, size_and_time
 from service.bulk.arrays import texts_of
-from service.bulk.output import PREPARED, Output, claimed
+from service.bulk.output import MANIFEST, PREPARED, Output, claimed
 from service.bulk.plan import Plan, files_of, plan_of
 from service.bulk.source import Source, Unit
 from service.bulk.worker import Attention, Job, digest_of
@@ -104,7 +104,7 @@ def score(options: Options, report: Callable[[int, int], None], execute: Execute
             output.write_manifest(head | plan.as_json())
         else:
             _require_same(manifest, head)
-            plan = Plan.of_json(manifest)
+            plan = _planned(manifest, output)
         todo = [unit for unit in plan.units if not output.has(unit)]
         if any(_is_lost(plan.sources[unit.source]) for unit in todo):
             plan = plan_of(files, card, output, chunk)
@@ -166,6 +166,19 @@ def _is_lost(source: Source) -> bool:
     return path.parent.name == PREPARED and not path.exists()
 
 
+def _planned(manifest: Mapping[str, Any], output: Output) -> Plan:
+    """Return the plan of a manifest.
+
+    Raises:
+        ScoringError: it has none.
+    """
+    try:
+        return Plan.of_json(manifest)
+    except (KeyError, TypeError) as error:
+        place = output.folder / MANIFEST
+        raise ScoringError(f"{place}: expected the sources and units of a run, got others") from error
+
+
 def _require_same(manifest: Mapping[str, Any], head: Mapping[str, Any]) -> None:
     """Check that a run is the one that began.
 
@@ -192,7 +205,6 @@ def _write_problems(output: Output, plan: Plan, *, strict: bool) -> None:
         if problems
     ]
     if not tables:
-        output.rejected_before.unlink(missing_ok=True)  # of an input before this one, if planning was killed
         return
     if strict:
         file, problem = next((file, problems[0]) for file, problems in plan.problems.items() if problems)

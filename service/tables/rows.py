@@ -67,7 +67,13 @@ class Database:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="attention-tables-"))
         self.connection = duckdb.connect(
-            str(self.folder / "rows.duckdb"), config={"threads": THREADS, "temp_directory": str(self.folder)}
+            str(self.folder / "rows.duckdb"),
+            config={
+                "threads": THREADS,
+                "temp_directory": str(self.folder),
+                "autoinstall_known_extensions": False,  # programs from the network
+                "autoload_known_extensions": False,
+            },
         )
         weakref.finalize(self, _remove, self.connection, self.folder)
         self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
