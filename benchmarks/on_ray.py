@@ -157,13 +157,14 @@ def cluster(arguments: Mapping[str, Any]) -> Iterator[Cluster]:
             Path(folder, "head.log").open("wb") as log,
             subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True) as process,
         ):
+            stop = [script("serve"), "shutdown", "--yes", "--address", f"http://127.0.0.1:{DASHBOARD}"]
             try:
                 found = Cluster(environment, Path(folder), arguments)
                 wait_for(lambda: process.poll() is None and answers_at(f"http://127.0.0.1:{DASHBOARD}/api/version"))
                 yield found
-                stop = [script("serve"), "shutdown", "--yes", "--address", f"http://127.0.0.1:{DASHBOARD}"]
-                subprocess.run(stop, check=True, env=environment, capture_output=True)
             finally:
+                # It ends HAProxy, which would outlive Ray.
+                subprocess.run(stop, check=False, env=environment, capture_output=True)
                 process.send_signal(signal.SIGTERM)
                 process.wait(timeout=SECONDS)
 
