@@ -222,8 +222,15 @@ def _rayserve(*, batching: bool) -> Contestant:
         body=_plain_body,
         answers=_plain_answers,
         batching=batching,
-        # A single core starts a dozen processes slowly.
-        settings={**RAY_VARIABLES, "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"},
+        settings={
+            **RAY_VARIABLES,
+            # A single core starts a dozen processes slowly.
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+            # Both run at the same time.
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(9101 + batching),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(8404 + batching),
+            "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(8500 + batching),
+        },
     )
 
 
