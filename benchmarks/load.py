@@ -20,13 +20,20 @@ class Load:
         rate: answers per second.
         p50: median latency, in seconds.
         p99: 99th percentile of the latency, in seconds.
-        failed: answers other than 2xx, and broken connections.
+        refused: answers other than 2xx.
+        broken: connections that were closed, or on which no answer came. An answer other than 2xx may close its own.
     """
 
     rate: float
     p50: float
     p99: float
-    failed: int
+    refused: int
+    broken: int
+
+    @property
+    def failed(self) -> int:
+        """Answers other than 2xx and broken connections together."""
+        return self.refused + self.broken
 
 
 def post(url: str, body: Body, *, connections: int, seconds: int, core: int, scratch: Path) -> Load:
@@ -69,14 +76,13 @@ def parse(printed: str) -> Load:
     Raises:
         ValueError: a figure is missing.
     """
-    failed = sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", printed)))
-    if sockets := re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", printed):
-        failed += sum(map(int, sockets.groups()))
+    sockets = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", printed)
     return Load(
         rate=float(_found(r"Requests/sec:\s+([\d.]+)", printed)[1]),
         p50=_latency(50, printed),
         p99=_latency(99, printed),
-        failed=failed,
+        refused=sum(map(int, re.findall(r"Non-2xx or 3xx responses: (\d+)", printed))),
+        broken=sum(map(int, sockets.groups())) if sockets else 0,
     )
 
 

@@ -258,7 +258,10 @@ def check_loss(ray: Cluster, load: Callable[[int], Load]) -> None:
         print(f"killed replica: another one in its place after {back:.1f} s")
 
     found = meanwhile(LOSS, load, kill)
-    print(f"killed replica: {found.rate * LOSS:,.0f} requests over {CONNECTIONS} connections, {found.failed} failed")
+    print(
+        f"killed replica: {found.rate * LOSS:,.0f} requests over {CONNECTIONS} connections; {found.refused} answers "
+        f"with an error, {found.broken} connections closed, by such an answer or without one"
+    )
 
 
 def check_scaling(ray: Cluster, load: Callable[[int], Load]) -> None:

@@ -32,6 +32,7 @@ def test_the_output_of_wrk_is_parsed() -> None:
     """The result holds the rate, percentiles in seconds, and the sum of all failures."""
     load = parse(PRINTED)
     assert (load.rate, load.p99, load.failed) == (3082.24, 1.2, 12)
+    assert (load.refused, load.broken) == (7, 5)
     assert load.p50 == pytest.approx(980e-6)
 
 
@@ -43,7 +44,7 @@ def test_other_output_of_wrk_is_refused() -> None:
 
 def test_the_table_holds_medians() -> None:
     """Each cell is the median of the rounds of a scenario; failures are summed and shown."""
-    rounds = [Load(100, 0.001, 0.002, 0), Load(300, 0.003, 0.004, 1), Load(200, 0.002, 0.009, 0)]
+    rounds = [Load(100, 0.001, 0.002, 0, 0), Load(300, 0.003, 0.004, 0, 1), Load(200, 0.002, 0.009, 0, 0)]
     outcome = Outcome(starts=[9, 1.24, 1], memory=99.6, lost=3, loads={Scenario(1, 16): rounds})
     table = markdown(Results({"this service": outcome}, engine_seconds=[0.001, 0.005, 0.004]))
     assert "| | 1 sequence, concurrency 16 |" in table
