@@ -251,6 +251,16 @@ def categorized(made_once: Callable[[str, Make], Path]) -> Path:
     return made_once("categorized", publish)
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small models of `tests.scoring`, which the tests of a module may change."""
+    from tests.scoring import write_models
+
+    folder = tmp_path_factory.mktemp("models")
+    write_models(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def originals(made_once: Callable[[str, Make], Path]) -> Path:
     """A folder with the models of `tests.originals`, imported."""

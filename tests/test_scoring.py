@@ -39,7 +39,7 @@ from tests.imported import (
     run,
     write_imported,
 )
-from tests.scoring import NAMES, answers, here, rejections, scored, silent, write_models
+from tests.scoring import NAMES, answers, here, rejections, scored, silent
 
 N = 50
 X = np.random.default_rng(3).standard_normal((N, TIMESTEPS, FEATURES)).astype(np.float32)
@@ -53,14 +53,6 @@ LONG = pl.DataFrame(
         "y": ["yes"] * (N * TIMESTEPS),
     }
 )
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small models."""
-    folder = tmp_path_factory.mktemp("models")
-    write_models(folder)
-    return folder
 
 
 def write_npz(path: Path) -> None:

@@ -16,17 +16,9 @@ from service.bulk.run import Options, score
 from service.errors import ScoringError
 from service.tables.rows import Database
 from tests.object_store import ObjectStore, object_store
-from tests.scoring import answers, here, scored, silent, write_models
+from tests.scoring import answers, here, scored, silent
 
 N = 500
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small models."""
-    folder = tmp_path_factory.mktemp("models")
-    write_models(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from service.bulk import prepare
 from service.bulk.output import REJECTED
 from service.errors import ScoringError, TableError
 from tests.imported import imported_card, numbers, of_numbers, run, write_imported
-from tests.scoring import NAMES, answers, rejections, scored, write_models
+from tests.scoring import NAMES, answers, rejections, scored
 
 #: A good row of a wide table, and a good sequence of a long one.
 GOOD = {f"{name}@{t}": 0.5 for t in range(4) for name in NAMES}
@@ -24,14 +24,12 @@ STEPS = [{"t": float(t), "u": 0.5, "v": 1.5} for t in range(4)]
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def models(models: Path) -> Path:
     """The folder of the small models, and of one whose feature `v` does not change."""
-    folder = tmp_path_factory.mktemp("models")
-    write_models(folder)
     table = TableFormat(sequence_column="id", timestep_column="t", static_columns=("v",))
     card = imported_card("static", feature_labels=NAMES, static_labels=("v",), table=table)
-    write_imported(folder, of_numbers(), card, numbers())
-    return folder
+    write_imported(models, of_numbers(), card, numbers())
+    return models
 
 
 WIDE = [

@@ -23,17 +23,9 @@ from service.bulk import output as of_output
 from service.bulk.output import LOCK, MANIFEST, REJECTED, Output, claimed
 from service.bulk.run import Options, score
 from service.errors import ScoringError
-from tests.scoring import answers, here, rejections, scored, silent, write_models
+from tests.scoring import answers, here, rejections, scored, silent
 
 N = 600
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small models."""
-    folder = tmp_path_factory.mktemp("models")
-    write_models(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
