@@ -215,6 +215,8 @@ def test_a_run_begins_after_the_workers_of_a_killed_one(
         os.sched_yield()
     (worker,) = _workers_of(process.pid)
     os.kill(worker, signal.SIGSTOP)
+    while not _is_stopped(worker):  # until it has written to the disk; its thread that waits for the run goes on
+        assert time.monotonic() < deadline
     process.kill()
     process.wait()
     monkeypatch.setattr(of_output, "MOST_SECONDS", 0)
@@ -413,12 +415,22 @@ def _workers_of(parent: int) -> list[int]:
     return [child for child in children if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
+def _is_stopped(process: int) -> bool:
+    """Return whether every thread of a process is stopped."""
+    return all(_state(thread) == "T" for thread in Path(f"/proc/{process}/task").iterdir())
+
+
 def _runs(process: int) -> bool:
     """Return whether a process runs, rather than waits for its parent to notice its end."""
     try:
-        return " Z " not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2][:4]
+        return _state(Path(f"/proc/{process}")) != "Z"
     except OSError:
         return False
+
+
+def _state(place: Path) -> str:
+    """Return the state of a process or thread, such as R for one that runs, by its folder in /proc."""
+    return (place / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_model_without_baseline_has_no_importance(models: Path, data: Path, tmp_path: Path) -> None:
