@@ -20,6 +20,7 @@ from service.artifact.card import ModelCard, TableFormat, Timing
 from service.artifact.gate import open_verified
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.artifact.version import Artifact
+from service.bulk import plan
 from service.bulk.output import Output
 from service.bulk.parquet_rows import ParquetRows
 from service.bulk.plan import plan_of
@@ -139,6 +140,31 @@ def test_a_row_a_timestep_has_the_answers_of_the_engine(models: Path, tmp_path: 
     expected = run(of_numbers(), X)
     np.testing.assert_allclose(found["prediction"], expected[PREDICTION][order, 0], rtol=1e-6)
     np.testing.assert_allclose(found["attention"].to_list(), expected[ATTENTION][order], rtol=1e-6)
+
+
+@pytest.mark.parametrize("of_type", [pl.Int32, pl.String])
+def test_a_unit_ends_where_a_sequence_ends(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of_type: Any
+) -> None:
+    """It has `chunk` sequences, or fewer if they have more rows than that many of the model."""
+    chunk, sequences = 5, 200
+    keys = np.arange(1000, 1000 + sequences).repeat(np.random.default_rng(0).integers(1, 10, sequences))
+    path = tmp_path / "data.parquet"
+    pl.DataFrame({"id": pl.Series(keys).cast(of_type), "t": range(len(keys)), "u": 1.0, "v": 1.0}).write_parquet(path)
+    monkeypatch.setattr(plan, "KEYS", 7)
+    card = Artifact(models / "long" / "1").read().card()
+    units = plan_of([str(path)], card, Output(tmp_path / "out"), chunk).units
+    assert [unit.start for unit in units[1:]] == [unit.stop for unit in units[:-1]]
+    assert (units[0].start, units[-1].stop) == (0, len(keys))
+    inside = [keys[unit.start : unit.stop] for unit in units]
+    assert [unit.sequences for unit in units] == [len(np.unique(some)) for some in inside]
+    assert sum(unit.sequences for unit in units) == sequences
+    for unit, some in zip(units[:-1], inside[:-1], strict=True):
+        without_last = int((some != some[-1]).sum())
+        assert unit.sequences == chunk or len(some) >= chunk * TIMESTEPS
+        assert unit.sequences <= chunk
+        assert without_last < chunk * TIMESTEPS
+    assert {unit.sequences == chunk for unit in units[:-1]} == {True, False}
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int64", "uint64"])

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,11 +24,12 @@ from service.bulk.reading import Problem, starts_of
 from service.bulk.source import Source, Unit
 from service.errors import ScoringError
 from service.problems import missing_column
-from service.tables.rows import Database
 
 #: Ends of the names of files.
 TABLES: Final = (".parquet", ".csv", ".tsv", ".txt", ".gz")
 SUFFIXES: Final = (*TABLES, ".npz")
+#: Keys that are read at a time.
+KEYS: Final = 2**18
 #: Units of pyarrow's points in time, in a second.
 UNITS: Final = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 #: Errors of a .npz file that is damaged, or packed in a way that Python does not unpack.
@@ -114,7 +114,7 @@ def plan_of(files: Sequence[str], card: ModelCard, output: Output, chunk: int) -
             source = _direct(file, card)
         ranges = None if source is None else _ranges(source, card, chunk)
         if source is None or ranges is None:
-            from service.bulk.prepare import prepare  # it imports DuckDB, which takes long
+            from service.bulk.prepare import prepare  # here, as it imports DuckDB
 
             prepared = prepare(file, near(file, copy, output), card, target.with_suffix(".parquet"))
             copy.unlink(missing_ok=True)
@@ -157,6 +157,10 @@ def _require_whole_sequences(sources: Sequence[Source]) -> None:
     keyed = [(index, source) for index, source in enumerate(sources) if source.key is not None]
     if len(keyed) < 2:
         return
+    import duckdb  # here, as it takes long
+
+    from service.tables.rows import Database
+
     database = Database()
     try:
         database.connection.execute("CREATE TABLE keys (key VARCHAR, file INTEGER)")
@@ -277,11 +281,14 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
         is_falling &= bool(pc.all(pc.less(after, before), min_count=0).as_py())
         if not source.prepared and (_have_blanks(firsts) or not (is_rising or is_falling)):
             return None
-        for begin in (begins[1:] + at - (last is not None)).tolist():
-            sequences += 1
-            if sequences == chunk or begin - start >= most_rows:
-                ranges.append((start, begin, sequences))
-                start, sequences = begin, 0
+        ends = begins[1:] + at - (last is not None)  # of the sequences that end in this batch
+        while len(ends):
+            count = min(chunk - sequences, int(np.searchsorted(ends, start + most_rows)) + 1)
+            sequences += len(ends[:count])
+            if count <= len(ends):
+                ranges.append((start, int(ends[count - 1]), sequences))
+                start, sequences = int(ends[count - 1]), 0
+            ends = ends[count:]
         at += len(keys)
         last = joined.slice(len(joined) - 1)
     return [*ranges, (start, at, sequences + 1)] if at else []
@@ -290,7 +297,7 @@ def _long_ranges(source: Source, chunk: int, most_rows: int) -> list[Range] | No
 def _keys(source: Source) -> Iterator[Any]:
     try:
         with open_parquet(source.path) as file:
-            for batch in file.iter_batches(columns=[source.key]):
+            for batch in file.iter_batches(KEYS, columns=[source.key], use_threads=False):
                 yield batch.columns[0]
     except (pa.ArrowException, OSError) as error:
         problem = str(error).partition("\n")[0]

@@ -24,8 +24,8 @@ from service.errors import ScoringError
 
 #: Runs units of a job, and yields each when it is done.
 Execute = Callable[[Job, Sequence[Unit]], Iterator[Unit]]
-#: Sequences of a unit, at most, and values of their inputs or their attention.
-MOST_SEQUENCES, MOST_VALUES = 25_000, 2**21
+#: Sequences of a unit, or their runs for importance, at most, and values of their inputs or their attention.
+MOST_SEQUENCES, MOST_VALUES = 50_000, 2**21
 #: What of a manifest must be the same for `--resume`, with its name in messages.
 SAME: Final = {
     "program": "the program",
@@ -149,9 +149,10 @@ def _directory(options: Options, begun: int | None) -> Path:
 
 
 def _chunk(card: ModelCard, units: int, options: Options) -> int:
-    """Return the sequences of a unit, so that a worker has a bounded number of values in memory."""
+    """Return the sequences of a unit, so that its values in memory and its runs of the model are bounded."""
     values = card.timesteps * max(card.features, units if options.attention == "full" else 1)
-    return max(1, min(MOST_SEQUENCES, MOST_VALUES // values))
+    runs = card.timesteps if options.importance else 1
+    return max(1, min(MOST_SEQUENCES // runs, MOST_VALUES // values))
 
 
 def _identities(files: Sequence[str]) -> list[dict[str, Any]]:
