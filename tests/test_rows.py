@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from service.errors import TableError
-from service.tables import rows
+from service.tables import rows, times
 from service.tables.dialect import Dialect
 from service.tables.rows import ROW, Table, open_table, quoted, skipped_rows
 from training import TrainingError
@@ -86,7 +86,7 @@ def test_a_query_that_needs_more_memory_later_goes_on(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("little_memory")
 def test_a_full_disk_is_told(tmp_path: Path, name: str) -> None:
     """The message says what to do, for what DuckDB writes and for a copy as plain text."""
-    path = write(tmp_path, "data.csv")
+    path = write(tmp_path, "data.csv", **{f"a{i}": np.arange(6 * N) / N for i in range(5)})
     if name != path.name:
         path = tmp_path / name
         path.write_bytes(gzip.compress((tmp_path / "data.csv").read_bytes()))
@@ -110,6 +110,30 @@ def test_many_columns_are_examined_as_few_are(
     place = f"row {4 if name.endswith('csv') else 3}"
     with pytest.raises(TableError, match=f"t, column 'large', {place}: expected a finite number, got '?1e"):
         opened.refuse_words(("flag", "none", "large"))
+
+
+@pytest.mark.parametrize(
+    ("late", "unit"),
+    [(["3", "4"], "integers"), (["3", "2.5"], "numbers"), (["3", "2.5", "x"], "numbers"), (["x", ""], "integers")],
+)
+def test_times_are_read_as_most_of_them_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: list[str], unit: str
+) -> None:
+    """Those after the first rows count, too, where these can be read in several ways."""
+    monkeypatch.setattr(times, "SAMPLED", 2)
+    opened = table(write(tmp_path, "data.csv", t=["1", "2", *late]))
+    assert times.likely_times(opened, "t", ()).unit == unit
+
+
+@pytest.mark.parametrize(("last", "formats"), [("25/04/2024", times.DAY_FIRST), ("04/25/2024", times.MONTH_FIRST)])
+def test_one_date_tells_the_order_of_day_and_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str, formats: tuple[str, ...]
+) -> None:
+    """It may stand behind many that do not."""
+    monkeypatch.setattr(times, "SAMPLED", 2)
+    opened = table(write(tmp_path, "data.csv", t=["01/02/2024", "03/04/2024", "05/06/2024", last]))
+    assert times.likely_times(opened, "t", ()).formats == formats
+    assert times.times_of(opened, "t", None).formats == formats
 
 
 def test_a_missing_column_may_be_one_of_another_encoding(tmp_path: Path) -> None:

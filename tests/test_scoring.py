@@ -183,10 +183,12 @@ def test_a_key_keeps_its_value_and_its_type(models: Path, tmp_path: Path, dtype:
 @pytest.mark.parametrize("order", ["id", "t"])
 def test_blanks_at_the_ends_of_a_key_are_no_part_of_it(models: Path, tmp_path: Path, suffix: str, order: str) -> None:
     """As in the service, in any order of the rows; a key of blanks is none."""
-    keys = pl.format("k{}", pl.col("id") + 10) + pl.when(pl.col("id") % 2 == 1).then(pl.lit(" \t\u00a0")).otherwise(
-        pl.lit("")
+    before, after = (
+        pl.when(pl.col("id") % 3 == rest).then(pl.lit(" \t\u00a0")).otherwise(pl.lit("")) for rest in (1, 2)
     )
-    table = LONG.with_columns(id=pl.when(pl.col("id") == 0).then(pl.lit(" \u3000")).otherwise(keys)).sort(order, "id")
+    keys = pl.format("{}k{}{}", before, pl.col("id") + 10, after)
+    rows = LONG.sort(order, "id")
+    table = rows.with_columns(id=pl.when(pl.col("id") == 0).then(pl.lit(" \u3000")).otherwise(keys))
     path = tmp_path / f"data.{suffix}"
     table.write_csv(path) if suffix == "csv" else table.write_parquet(path)
     scored(models, path, tmp_path / "out", "long")

@@ -67,7 +67,7 @@ class Database:
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="attention-tables-"))
         self.connection = duckdb.connect(
-            str(self.folder / "rows.duckdb"),
+            ":memory:",  # what does not fit is written to the folder, several times faster than to a database there
             config={
                 "threads": THREADS,
                 "temp_directory": str(self.folder),
@@ -321,9 +321,9 @@ class Table:
 
     def _first_wrong(self, column: str, cell: str) -> str:
         number = self.number(column, cell)
-        return (
-            f"min({quoted(ROW)}) FILTER (NOT {self.is_missing(column, cell)} "
-            f"AND ({number} IS NULL OR NOT abs({number}) <= {LARGEST_FLOAT32}))"
+        return (  # most cells are numbers, which need no look at words for a missing one
+            f"min(CASE WHEN {number} IS NULL OR NOT abs({number}) <= {LARGEST_FLOAT32} "
+            f"THEN CASE WHEN NOT {self.is_missing(column, cell)} THEN {quoted(ROW)} END END)"
         )
 
     def is_missing(self, column: str, cell: str | None = None) -> str:
@@ -353,10 +353,15 @@ class Table:
             mark, decimal = re.escape(self.thousands), re.escape(self.decimal)
             groups = f"[^{mark}]*|[+-]?\\d{{1,3}}({mark}\\d{{2,3}})*{mark}\\d{{3}}({decimal}\\d*)?"
             proper += f" AND regexp_full_match(trim({name}), {literal(groups)})"
-        return (
+        number = (
             f"CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 "
             f"ELSE CASE WHEN {proper} THEN TRY_CAST({plain} AS DOUBLE) END END"
         )
+        if self.decimal != "." or self.thousands:
+            return number
+        # Most cells are plain numbers, and DuckDB takes long for the general way. It would go that way with `coalesce`.
+        cast = f"TRY_CAST({name} AS DOUBLE)"
+        return f"(CASE WHEN {cast} IS NULL OR contains({name}, '_') THEN {number} ELSE {cast} END)"
 
     def float32(self, column: str, cell: str | None = None) -> str:
         """Return the SQL of a column's numbers as float32, after `refuse_words`; null or NaN for a missing one.
@@ -369,7 +374,8 @@ class Table:
         number = f"TRY_CAST({self._plain(name)} AS FLOAT)"
         if words := [word for word in self.missing if word not in MISSING]:
             number = f"CASE WHEN trim({name}) NOT IN ({', '.join(map(literal, words))}) THEN {number} END"
-        return f"coalesce({number}, CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
+        boolean = f"CASE lower(trim({name})) WHEN 'true' THEN 1 WHEN 'false' THEN 0 END"
+        return f"(CASE WHEN {number} IS NULL THEN {boolean} ELSE {number} END)"
 
     def series(self, column: str, of_type: Literal["FLOAT", "DOUBLE"]) -> str:
         """Return the SQL of the list of numbers in a cell of a column; null for any other cell."""
@@ -415,12 +421,19 @@ class Table:
     def _counts(self, column: str, cell: str) -> str:
         """Return the SQL that counts values, numbers, booleans, lists, and lists with a number of a column of text."""
         there = f"NOT {self.is_missing(column, cell)}"
+
+        def of_words(sql: str) -> str:
+            """Look at no number, as the functions of text take long."""
+            return f"count(CASE WHEN TRY_CAST({cell}::VARCHAR AS DOUBLE) IS NULL THEN {sql} END)"
+
+        is_boolean = f"lower(trim({cell})) IN ('true', 'false')"
+        is_list = f"regexp_matches({cell}, '^\\s*[\\[(].*[\\])]\\s*$')"
+        # The cast makes nulls of words.
+        largest = f"CASE WHEN contains({cell}, '[') THEN list_max(TRY_CAST({cell}::VARCHAR AS DOUBLE[])) END"
         return (
             f"[count(*) FILTER ({there}), count({self.number(column, cell)}) FILTER ({there}), "
-            f"count(*) FILTER (lower(trim({cell})) IN ('true', 'false')), "
-            f"count(*) FILTER (regexp_matches({cell}, '^\\s*[\\[(].*[\\])]\\s*$')), "
-            # The cast takes long, and makes nulls of words.
-            f"count(CASE WHEN contains({cell}, '[') THEN list_max(TRY_CAST({cell}::VARCHAR AS DOUBLE[])) END)]"
+            f"{of_words(f'CASE WHEN {is_boolean} THEN 1 END')}, {of_words(f'CASE WHEN {is_list} THEN 1 END')}, "
+            f"{of_words(largest)}]"
         )
 
 
