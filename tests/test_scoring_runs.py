@@ -208,7 +208,7 @@ def test_a_run_begins_after_the_workers_of_a_killed_one(
     """A worker that is stopped does not end with its run; the next run is refused until it ends."""
     output = tmp_path / "out"
     process = subprocess.Popen(
-        command(models, data, output, "--workers", "1", "--chunk", "10"), stdout=subprocess.DEVNULL
+        command(models, data, output, "--workers", "1", "--chunk", "4"), stdout=subprocess.DEVNULL
     )
     deadline = time.monotonic() + 60
     while not list(output.glob("part-*")) and process.poll() is None and time.monotonic() < deadline:
@@ -222,10 +222,10 @@ def test_a_run_begins_after_the_workers_of_a_killed_one(
     monkeypatch.setattr(of_output, "MOST_SECONDS", 0)
     message = "out: workers of a run that was killed still write into this folder"
     with pytest.raises(ScoringError, match=message):
-        scored(models, data, output, "long", chunk=10, resume=True)
+        scored(models, data, output, "long", chunk=4, resume=True)
     monkeypatch.undo()
     os.kill(worker, signal.SIGCONT)
-    scored(models, data, output, "long", chunk=10, resume=True)
+    scored(models, data, output, "long", chunk=4, resume=True)
     assert not _runs(worker)
     assert answers(output).equals(answers(unbroken))
     assert rejections(output) == rejections(unbroken)
