@@ -133,8 +133,10 @@ def test_a_run_ends_in_a_summary(mine: tuple[Path, subprocess.CompletedProcess[s
     assert f"highest at timestep {card.attention.peak} " in outcome.stdout
     assert "576 sequences of 20 × 2" in outcome.stdout
     assert "36/36" in outcome.stderr
+    options = f"--model mine --artifacts {version.parents[1]}"
     assert outcome.stdout.endswith(
-        f"attention-service --model mine --artifacts {version.parents[1]}\nthen open     http://127.0.0.1:8000\n"
+        f"serve it:     attention-service {options}\nthen open     http://127.0.0.1:8000\n"
+        f"score files:  attention-service score FILE OUTPUT {options}\n"
     )
 
 

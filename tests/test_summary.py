@@ -96,9 +96,13 @@ def test_importance_has_a_row(published: Any) -> None:
     ]
 
 
-def test_it_ends_with_the_command_that_serves_the_model(published: Any) -> None:
+def test_it_ends_with_the_commands_that_use_the_model(published: Any) -> None:
     """The folder is named if the service would look in another one."""
-    assert published()[1] == ["serve it:     attention-service --model m", "then open     http://127.0.0.1:8000"]
+    assert published()[1] == [
+        "serve it:     attention-service --model m",
+        "then open     http://127.0.0.1:8000",
+        "score files:  attention-service score FILE OUTPUT --model m",
+    ]
     assert published("my models")[1][0] == "serve it:     attention-service --model m --artifacts 'my models'"
 
 

@@ -26,7 +26,7 @@ FOLDER: Final = Path("artifacts")
 
 
 def summary(published: Path) -> str:
-    """Return the summary of a published version, which ends with the command that serves it."""
+    """Return the summary of a published version, which ends with the commands that serve it and that score files."""
     card = ModelCard.model_validate_json(Artifact(published).card_path.read_bytes())  # export verified the version
     rows = {topic: text(card) for topic, text in ROWS.items()}
     if card.training is None:  # what it was trained on is not known
@@ -45,7 +45,11 @@ def _next(card: ModelCard, published: Path) -> list[str]:
     """Return what to do next."""
     folder = published.parent.parent
     where = "" if folder.resolve() == FOLDER.resolve() else f" --artifacts {quote(str(folder))}"
-    return [f"serve it:     attention-service --model {card.name}{where}", f"then open     {ADDRESS}"]
+    return [
+        f"serve it:     attention-service --model {card.name}{where}",
+        f"then open     {ADDRESS}",
+        f"score files:  attention-service score FILE OUTPUT --model {card.name}{where}",
+    ]
 
 
 def _trained_on(card: ModelCard) -> str:
