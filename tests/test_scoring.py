@@ -1,5 +1,6 @@
 """Scoring in bulk: every form of input has the answers of the service."""
 
+import json
 import shutil
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -21,11 +22,11 @@ from service.artifact.gate import open_verified
 from service.artifact.tensors import ATTENTION, ATTENTION_VEC, PREDICTION, Array
 from service.artifact.version import Artifact
 from service.bulk import plan
-from service.bulk.output import Output
+from service.bulk.output import MANIFEST, Output
 from service.bulk.parquet_rows import ParquetRows
 from service.bulk.plan import plan_of
 from service.bulk.reading import read
-from service.bulk.run import Options, score
+from service.bulk.run import MOST_SEQUENCES, Options, score
 from service.engines import opener
 from service.errors import ScoringError
 from tests.categorized import CATEGORIES
@@ -165,6 +166,17 @@ def test_a_unit_ends_where_a_sequence_ends(
         assert unit.sequences <= chunk
         assert without_last < chunk * TIMESTEPS
     assert {unit.sequences == chunk for unit in units[:-1]} == {True, False}
+
+
+def test_a_unit_with_importance_has_fewer_sequences(models: Path, tmp_path: Path) -> None:
+    """Each is run once for each timestep, too, and the units should take about as long."""
+    WIDE.write_parquet(tmp_path / "data.parquet")
+    chunks = []
+    for importance in (False, True):
+        output = tmp_path / f"{importance}"
+        scored(models, tmp_path / "data.parquet", output, "wide", importance=importance)
+        chunks.append(json.loads((output / MANIFEST).read_text())["options"]["chunk"])
+    assert chunks == [MOST_SEQUENCES, MOST_SEQUENCES // TIMESTEPS]
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int64", "uint64"])

@@ -62,12 +62,12 @@ Answer = TypeVar("Answer")
 
 
 class Database:
-    """A database in a temporary folder, which is removed with this object."""
+    """A database in memory, and a temporary folder for what does not fit, which is removed with this object."""
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="attention-tables-"))
         self.connection = duckdb.connect(
-            ":memory:",  # what does not fit is written to the folder, several times faster than to a database there
+            ":memory:",  # a database in the folder would compress each column, which takes several times as long
             config={
                 "threads": THREADS,
                 "temp_directory": str(self.folder),

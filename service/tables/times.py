@@ -220,6 +220,7 @@ def _by_formats(column: str, formats: tuple[str, ...]) -> Times:
 
 def _wrong(table: Table, times: Times) -> int | None:
     """Return the first row that is not such a time."""
+    # The first row that is found is the first in the table, as DuckDB keeps the order of rows. It then stops.
     found = table.ask(f"SELECT {quoted(ROW)} FROM rows WHERE {times.sql} IS NULL LIMIT 1")
     return int(found[0][0]) if found else None
 
