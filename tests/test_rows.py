@@ -112,6 +112,13 @@ def test_many_columns_are_examined_as_few_are(
         opened.refuse_words(("flag", "none", "large"))
 
 
+def test_an_underscore_is_no_part_of_a_number(tmp_path: Path) -> None:
+    """It is in DuckDB, but not in the service, nor in other programs that write CSV."""
+    opened = table(write(tmp_path, "data.csv", a=["1", "1_000"]))
+    with pytest.raises(TableError, match="t, column 'a', row 3: expected a number, got '1_000'"):
+        opened.refuse_words(["a"])
+
+
 @pytest.mark.parametrize(
     ("late", "unit"),
     [(["3", "4"], "integers"), (["3", "2.5"], "numbers"), (["3", "2.5", "x"], "numbers"), (["x", ""], "integers")],
